@@ -1,0 +1,34 @@
+"""Joins a Ray cluster, or starts one for this process."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Ray reads these when it is imported.
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+
+import ray
+
+
+@contextmanager
+def connected(address: str | None = None) -> Iterator[dict[str, float]]:
+    """Yield the cluster's resources, such as ``{"CPU": 2.0}``; leave it (or end one of our own) afterwards.
+
+    ``address`` as `ray.init` takes it. Without one: the cluster that this process is a job of, else one of our own, so
+    that a forgotten cluster on a laptop is never joined by accident. Raises ValueError where nothing answers.
+    """
+    if address is None:
+        address = "auto" if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or os.environ.get("RAY_ADDRESS") else "local"
+    own = {"include_dashboard": False} if address == "local" else {}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+    except ConnectionError as error:
+        raise ValueError(
+            f"--address {address}: no Ray cluster answers there ({error}); start one with: ray start --head"
+        ) from None
+    try:
+        yield ray.cluster_resources()
+    finally:
+        ray.shutdown()

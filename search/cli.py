@@ -1,0 +1,190 @@
+"""`vattn`, which is `python -m search`: reads the command line; each command imports what it needs when it runs."""
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Arguments = argparse.Namespace
+#: commands of the interface that are not built yet
+PLANNED = ("why", "report", "compare", "test", "predict", "explain", "latency", "ingest")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; return its exit status: 0 done, 1 failed, 2 the input is wrong, 130 interrupted."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments) or 0
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Who reads our output has seen enough, as `head` does.
+        sys.stderr.close()
+        return 0
+    except Exception:
+        traceback.print_exc()
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vattn", description="Search the attention of video networks on a Ray cluster: accuracy against GFLOPs."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[Arguments], int | None], does: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=does, description=does)
+        added.set_defaults(run=run)
+        return added
+
+    check = command("check", _check, "validate a search spec, count its space, print its cost range and budget")
+    run = command("run", _run, "run a search: the main job")
+    submit = command("submit", _submit, "run a search as a job of a Ray cluster")
+    for spec in (check, run, submit):
+        spec.add_argument("spec", type=Path, metavar="SPEC", help="the YAML file")
+        spec.add_argument("--set", action="append", default=[], metavar="A.B=V", help="change a value of the file")
+    run.add_argument("--resume", action="store_true", help="go on with a search that was interrupted")
+    run.add_argument("--address", help="Ray cluster to run on (default: the one this is a job of, else an own one)")
+    run.add_argument("--json", action="store_true", help="print the result as JSON, and progress to stderr")
+    submit.add_argument("--address", required=True, metavar="URL", help="of the cluster's dashboard: http://HOST:8265")
+    submit.add_argument("--follow", action="store_true", help="print the job's output until it ends")
+    for name, does in (
+        ("jobs", "list the jobs of a cluster"),
+        ("logs", "print a job's output"),
+        ("stop", "stop a job"),
+    ):
+        job = command(name, _jobs, does)
+        job.set_defaults(action=name)
+        if name != "jobs":
+            job.add_argument("job", metavar="JOB", help="the job's id")
+        job.add_argument("--address", required=True, metavar="URL", help="of the cluster's dashboard: http://HOST:8265")
+
+    pareto = command("pareto", _pareto, "print the front of a search")
+    export = command("export", _export, "write one trial as a complete config")
+    ui = command("ui", _ui, "serve MLflow's page for a search on loopback")
+    for result in (pareto, export, ui):
+        result.add_argument("search", metavar="RUN", help="output folder or name of the search")
+    pareto.add_argument("--json", action="store_true", help="print the front as JSON")
+    pareto.add_argument("--plot", type=Path, metavar="FILE", help="draw it, as .html or .png")
+    export.add_argument("--pick", required=True, metavar="WHICH", help="knee, best, trial=ID or gflops<=X")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE.yaml", help="where to write the config")
+    export.add_argument("--weights", type=Path, metavar="DIR", help="copy the trained weights there")
+    ui.add_argument("--port", type=int, default=5000)
+
+    train = command("train", _train, "train an exported config at full length")
+    cost = command("cost", _cost, "print GFLOPs, parameters and memory of a config by stage")
+    for config in (train, cost):
+        config.add_argument("config", type=Path, metavar="CONFIG", help="the YAML file that `export` wrote")
+        config.add_argument("--set", action="append", default=[], metavar="A.B=V", help="change a value of the file")
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in the output folder")
+    train.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: runs/<name of CONFIG>)")
+    train.add_argument("--workers", type=int, default=1, help="how many share each batch")
+    train.add_argument("--cpus", type=int, default=1, help="CPUs of a worker, which is its number of torch threads")
+    train.add_argument("--gpus", type=float, default=0, help="GPUs of a worker")
+    train.add_argument("--address", help="Ray cluster to train on (default: an own one)")
+    train.add_argument(
+        "--tracking", default="auto", metavar="URI", help="of MLflow (default: SQLite in the output folder)"
+    )
+
+    motion = command("motion", _motion, "generate the motion data set: 8 pairs of classes, each the other's reverse")
+    motion.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
+    for field in ("train_clips", "val_clips", "test_clips"):
+        motion.add_argument(f"--{field.replace('_', '-')}", type=int, metavar="N", help="clips of a class")
+    motion.add_argument("--frames", type=int, metavar="N", help="frames of a clip")
+    motion.add_argument("--size", type=int, metavar="N", help="side of a frame in pixels")
+    motion.add_argument("--seed", type=int, metavar="N")
+
+    for name in PLANNED:
+        later = commands.add_parser(name, add_help=False)
+        later.set_defaults(run=_planned, name=name)
+        later.add_argument("rest", nargs=argparse.REMAINDER)
+    return parser
+
+
+def _planned(arguments: Arguments) -> None:
+    raise ValueError(f"vattn {arguments.name}: not available yet")
+
+
+def _check(arguments: Arguments) -> None:
+    from search.check import check, render
+    from search.spec import load
+
+    print(render(check(load(arguments.spec, arguments.set))))
+
+
+def _run(arguments: Arguments) -> int:
+    from search.run import run
+
+    return run(arguments.spec, arguments.set, arguments.resume, arguments.address, arguments.json)
+
+
+def _submit(arguments: Arguments) -> int:
+    from search.jobs import submit
+    from search.spec import load
+
+    load(arguments.spec, arguments.set)  # what is wrong is said here, not in a job's log
+    return submit(arguments.spec, arguments.set, arguments.address, arguments.follow)
+
+
+def _jobs(arguments: Arguments) -> int:
+    from search import jobs
+
+    actions: dict[str, Callable[..., Any]] = {"jobs": jobs.jobs, "logs": jobs.logs, "stop": jobs.stop}
+    return actions[arguments.action](arguments.address, *([] if arguments.action == "jobs" else [arguments.job]))
+
+
+def _pareto(arguments: Arguments) -> None:
+    from search.export import open_run
+    from search.pareto import as_json, render
+    from search.plot import draw
+
+    history, objectives = open_run(arguments.search)
+    if arguments.plot:
+        draw(history, objectives, arguments.plot)
+    print(json.dumps(as_json(history, objectives), indent=2) if arguments.json else render(history, objectives))
+
+
+def _export(arguments: Arguments) -> None:
+    from search.export import export
+
+    export(arguments.search, arguments.pick, arguments.out, arguments.weights)
+
+
+def _ui(arguments: Arguments) -> int:
+    from search.tracking import serve
+
+    return serve(arguments.search, arguments.port)
+
+
+def _train(arguments: Arguments) -> None:
+    from search.training import train_file
+
+    train_file(
+        arguments.config, arguments.set, arguments.out, arguments.resume, arguments.tracking, arguments.address,
+        arguments.workers, arguments.cpus, arguments.gpus,
+    )  # fmt: skip
+
+
+def _cost(arguments: Arguments) -> None:
+    from search.spec import load_config
+    from vattn.cost import cost, render
+
+    config = load_config(arguments.config, arguments.set)
+    print(render(cost(config.model, config.data.num_classes())))
+
+
+def _motion(arguments: Arguments) -> None:
+    from search.display import progress
+    from vattn.data.motion import MotionDataConfig, generate
+
+    fields = ("train_clips", "val_clips", "test_clips", "frames", "size", "seed")
+    given = {name: value for name in fields if (value := getattr(arguments, name)) is not None}
+    generate(MotionDataConfig.parse({"kind": "motion", **given}), arguments.out, progress=progress)
+    print(f"the motion set is in {arguments.out}")

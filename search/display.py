@@ -1,0 +1,218 @@
+"""What a user sees while a search runs: a live table in a terminal, plain lines elsewhere, and a summary at the end."""
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from search.ledger import Event, History, Trial
+from search.pareto import Objectives, describe, front_of, render, shown, spec_of, tally
+
+#: seconds between two plain lines while no trial ends, and between two lines of progress
+_HEARTBEAT, _PROGRESS = 15.0, 5.0
+_WORDS = {"stopped": "stopped early", "proposed": "waiting"}
+
+
+class Display:
+    """Follows the events of a search on ``screen``, replayed ones silently."""
+
+    def __init__(self, screen: TextIO, heartbeat: float = _HEARTBEAT) -> None:
+        self._console = Console(file=screen, highlight=False)
+        self._history, self._lock = History(), threading.Lock()
+        # The ledger's times have milliseconds, and what is not older than this display is news.
+        self._since = self._last = round(time.time(), 3) - 0.001
+        self._live: Live | None = None
+        self._heartbeat, self._spoke, self._closed = heartbeat, time.monotonic(), threading.Event()
+        self._thread: threading.Thread | None = None
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, get_renderable=self._screen, refresh_per_second=2, transient=True)
+            self._live.start()
+        else:
+            self._thread = threading.Thread(target=self._beat, name="display", daemon=True)
+            self._thread.start()
+
+    def apply(self, event: Event) -> None:
+        """Take in one event; prints a line where there is no live table and a trial has ended."""
+        with self._lock:
+            self._history.apply(event)
+            if event["time"] < self._since:
+                return
+            self._last = event["time"]
+            if self._live is None and (line := self._news(event)):
+                self._say(line)
+
+    def close(self) -> None:
+        """Stop; a live table leaves nothing behind."""
+        self._closed.set()
+        if self._live:
+            self._live.stop()
+        if self._thread:
+            self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._closed.wait(min(1.0, self._heartbeat)):
+            with self._lock:
+                if self._history.search and time.monotonic() - self._spoke >= self._heartbeat:
+                    self._say("; ".join([self._headline(), *map(self._latest, self._history.in_state("running"))]))
+
+    def _say(self, line: str) -> None:
+        self._console.print(Text(line), soft_wrap=True)
+        self._spoke = time.monotonic()
+
+    def _news(self, event: Event) -> str | None:
+        """Return the line that an event is worth."""
+        kind = event["event"]
+        if kind == "resumed":
+            return f"resumed: {self._headline()}"
+        if kind == "failed":
+            further = "" if event["final"] else "; it is tried again"
+            return f"trial {event['trial']} failed: {first_line(event['error'])}{further}"
+        if kind not in ("finished", "stopped"):
+            return None
+        trial = self._history.trials[event["trial"]]
+        after = "finished" if kind == "finished" else f"stopped after epoch {trial.epoch} of {_epochs(trial)}"
+        return f"trial {trial.number} {after}: {self._numbers(trial)}; {describe(trial)} [{self._done()}]"
+
+    def _numbers(self, trial: Trial) -> str:
+        objectives, _ = spec_of(self._history)
+        known = [name for name in objectives if name in trial.metrics]
+        return ", ".join(f"{name} {shown(name, trial.metrics[name])}" for name in known)
+
+    def _latest(self, trial: Trial) -> str:
+        return f"trial {trial.number} epoch {trial.epoch}/{_epochs(trial)} {self._numbers(trial)}"
+
+    def _elapsed(self) -> float:
+        return self._history.active + time.time() - self._last
+
+    def _done(self) -> str:
+        """Return such as "5 of 16 trials"; 5 have ended."""
+        ended = len(self._history.in_state("finished", "stopped", "failed"))
+        budget = _budget(self._history).get("trials")
+        return f"{ended} of {budget} trials" if budget else f"{ended} trials"
+
+    def _headline(self) -> str:
+        elapsed = self._elapsed()
+        left = seconds_left(self._history, elapsed)
+        parts = [f"{count} {_WORDS.get(state, state)}" for state, count in tally(self._history).items()]
+        times = f"{clock(elapsed)} elapsed" + (f", about {clock(left)} left" if left is not None else "")
+        states = f" ({', '.join(parts)})" if parts else ""
+        return f"{self._history.search['name']}: {times}, {self._done()} done{states}"
+
+    def _screen(self) -> Group | Text:
+        """Return the live table: headline, front so far, running trials."""
+        with self._lock:
+            if not self._history.search:
+                return Text("starting")
+            objectives, _ = spec_of(self._history)
+            parts: list[Any] = [Text(self._headline(), style="bold")]
+            if front := front_of(self._history, objectives):
+                parts.append(_table("front so far", front, objectives, progress=False))
+            if running := self._history.in_state("running"):
+                parts.append(_table("running", running, objectives, progress=True))
+            return Group(*parts)
+
+
+def _table(title: str, trials: list[Trial], objectives: Objectives, progress: bool) -> Table:
+    names = list(dict.fromkeys([*objectives, *trials[0].cost]))
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in ["trial", *(["epoch"] if progress else []), *names]:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("model", overflow="ellipsis", no_wrap=True)
+    for trial in trials:
+        epoch = [f"{trial.epoch}/{_epochs(trial)}"] if progress else []
+        values = [shown(name, trial.metrics.get(name, float("nan"))) for name in names]
+        table.add_row(str(trial.number), *epoch, *values, Text(describe(trial)))
+    return table
+
+
+def seconds_left(history: History, elapsed: float) -> float | None:
+    """Return how long a search of ``elapsed`` seconds still needs for its budget; None while nothing tells.
+
+    For a number of trials: the epochs of those to come, each as long as those ended so far (early stops included), at
+    the pace so far. Where a time limit comes sooner, that.
+    """
+    budget = _budget(history)
+    bounds = []
+    if hours := budget.get("hours"):
+        bounds.append(max(0.0, 3600 * hours - elapsed))
+    done = sum(trial.epoch for trial in history.trials.values())
+    if (trials := budget.get("trials")) and done and elapsed > 0:
+        ended = history.in_state("finished", "stopped", "failed")
+        sample = ended or list(history.trials.values())
+        each = sum(trial.epoch if ended else _epochs(trial) for trial in sample) / len(sample)
+        open_ = history.in_state("running", "proposed")
+        to_start = max(0, trials - len(history.trials))
+        epochs = to_start * each + sum(max(each - trial.epoch, 0.0) for trial in open_)
+        bounds.append(epochs * elapsed / done)
+    return min(bounds, default=None)
+
+
+def _budget(history: History) -> dict[str, Any]:
+    return history.search["spec"]["search"]["budget"]
+
+
+def _epochs(trial: Trial) -> int:
+    return trial.config["train"]["epochs"]
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def first_line(error: str) -> str:
+    """Return what of an error says most: of a traceback its last line, else its first."""
+    lines = [line for line in error.strip().splitlines() if line.strip()] or ["unknown"]
+    return (lines[-1] if lines[0].startswith("Traceback") else lines[0]).strip()
+
+
+def final(history: History, objectives: Objectives, output: Path) -> str:
+    """Return the end of a search in words: the front, what failed, where the results lie, and what to do next."""
+    states = ", ".join(f"{count} {_WORDS.get(state, state)}" for state, count in tally(history).items())
+    lines = [f"{history.search['name']}: {states or 'no trial was started'}", "", render(history, objectives), ""]
+    for trial in history.in_state("failed"):
+        assert trial.end is not None
+        lines.append(f"trial {trial.number} failed: {first_line(trial.end['error'])}")
+    lines.append(f"results   {output}")
+    if history.in_state("finished"):
+        commands = [
+            f"vattn pareto {output} --plot front.html",
+            f"vattn ui {output}",
+            f"vattn export {output} --pick knee --out best.yaml",
+            "vattn train best.yaml",
+        ]
+        lines += [("next      " if n == 0 else " " * 10) + command for n, command in enumerate(commands)]
+    return "\n".join(lines)
+
+
+class _Progress:
+    """Says on stderr how far a long preparation is: a bar in a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self._said: tuple[str, float] = ("", 0.0)
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Tell that ``done`` of ``total`` parts of ``stage`` are done."""
+        screen, now = sys.stderr, time.monotonic()
+        terminal, ended = screen.isatty(), done >= total
+        last_stage, last = self._said
+        if stage == last_stage and not ended and now - last < (0.1 if terminal else _PROGRESS):
+            return
+        self._said = ("" if ended else stage, now)
+        if terminal:
+            filled = 30 * done // max(total, 1)
+            bar = f"\r{stage} [{'#' * filled}{' ' * (30 - filled)}] {done} of {total}"
+            screen.write(bar + ("\n" if ended else ""))
+        else:
+            screen.write(f"{stage}: {done} of {total}\n")
+        screen.flush()
+
+
+progress = _Progress()

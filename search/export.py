@@ -1,0 +1,77 @@
+"""From a finished search to a config and weights that stand on their own."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search.ledger import NAME, History, Trial, history
+from search.pareto import Objectives, describe, pick, shown, spec_of
+
+#: where searches are kept that name no output folder
+RUNS = Path("runs")
+
+
+def resolve_run(name: str) -> Path:
+    """Return the output folder of a search, given as a folder or as the name of one below ``runs``.
+
+    Raises ValueError, naming the searches that there are.
+    """
+    for folder in (Path(name), RUNS / name):
+        if (folder / NAME).is_file():
+            return folder
+    there = ", ".join(sorted(path.parent.name for path in RUNS.glob(f"*/{NAME}"))) or "none"
+    raise ValueError(f"{name}: no search is kept there: the folder has no {NAME}; below {RUNS} there are: {there}")
+
+
+def open_run(name: str) -> tuple[History, Objectives]:
+    """Return the history and the objectives of a search; raises ValueError where there is none to read."""
+    path = resolve_run(name) / NAME
+    found = history(path)
+    if not found.search:
+        raise ValueError(f"{path}: is empty, the search has not begun; run it, or name another")
+    return found, spec_of(found)[0]
+
+
+def export(run: str, rule: str, out: Path, weights: Path | None) -> None:
+    """Write the trial that ``rule`` picks (see `search.pareto.pick`) to ``out`` as a complete config, and say so.
+
+    Folders in it are absolute, so that it works from anywhere. With ``weights``, the trained weights are copied there
+    as ``model.pt``, a plain state dict. Raises ValueError where the pick fits nothing or the weights are gone.
+    """
+    found, objectives = open_run(run)
+    output = resolve_run(run).resolve()
+    trial = pick(found, objectives, rule)
+    source = output / "trials" / f"{trial.number:04d}" / "model.pt"
+    if weights and not source.is_file():
+        raise ValueError(f"{source}: the weights of trial {trial.number} are gone; train them anew from the config")
+    config = resolved(trial.config, output)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    head = "".join(f"# {line}\n" for line in _head(found, objectives, trial, out))
+    out.write_text(head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    print(f"trial {trial.number} is in {out}: {describe(trial)}; train it at full length with: vattn train {out}")
+    if weights:
+        weights.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, weights / "model.pt")
+        print(f"its weights are in {weights / 'model.pt'}")
+
+
+def resolved(config: dict[str, Any], output: Path) -> dict[str, Any]:
+    """Return a trial's config with the folders of its data as absolute paths; ``auto`` ones are in ``output``."""
+    data = dict(config["data"])
+    places = {"root": output / "data" / data["kind"], "cache": output / "cache"}
+    for key, place in places.items():
+        given = data.get(key, "auto")
+        data[key] = str(place if given == "auto" else Path(given).expanduser().absolute())
+    return config | {"data": data}
+
+
+def _head(found: History, objectives: Objectives, trial: Trial, out: Path) -> list[str]:
+    names = dict.fromkeys([*objectives, *trial.cost])
+    numbers = ", ".join(f"{name} {shown(name, trial.metrics[name])}" for name in names)
+    return [
+        f"{describe(trial)}: trial {trial.number} of the search {found.search['name']} ({found.search['id']}).",
+        f"After {trial.epoch} epochs there: {numbers}, on the validation split.",
+        f"Set train.epochs and train.lr for a training at full length; then: vattn train {out}",
+    ]

@@ -1,0 +1,181 @@
+"""The one truth of a search: an append-only file of events, and the history that they add up to.
+
+One JSON object a line, ``event`` and ``time`` (Unix seconds) in each. The Optuna study, MLflow, Ray Tune's state and
+the table on the screen are projections of it: whatever they know, they know from an event.
+
+=========  =====================================================================================================
+event      fields
+=========  =====================================================================================================
+search     id, name, spec (the whole tree), versions; the first line
+proposed   trial, params (choice of each dimension), config, identity, architecture, cost
+rejected   params, identity, cost, reason, and duplicate_of (a trial) where that is why
+started    trial, epoch (finished epochs that it continues from); once more after a failure or a resume
+report     trial, epoch (from 1), metrics, seconds (of that epoch)
+stopped    trial, epoch, reason; early, by the scheduler: its metrics are partial
+failed     trial, error, final (false: it is tried again)
+finished   trial, epoch, seconds (from the first start to now, all attempts)
+ended      reason
+resumed    nothing more: a new process has taken the search up
+=========  =====================================================================================================
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Event = dict[str, Any]
+State = Literal["proposed", "running", "finished", "stopped", "failed"]
+NAME = "ledger.jsonl"
+
+
+@dataclass
+class Trial:
+    """What the events say of one trial."""
+
+    number: int
+    params: dict[str, Any]
+    config: dict[str, Any]
+    identity: str
+    architecture: str
+    cost: dict[str, float]
+    state: State = "proposed"
+    reports: list[Event] = field(default_factory=list)
+    starts: list[Event] = field(default_factory=list)
+    end: Event | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+        return self.reports[-1]["epoch"] if self.reports else 0
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The last epoch's metrics and the cost; partial unless the state is "finished"."""
+        return self.cost | (self.reports[-1]["metrics"] if self.reports else {})
+
+    @property
+    def seconds(self) -> float:
+        """Time inside the epochs."""
+        return sum(report["seconds"] for report in self.reports)
+
+
+@dataclass
+class History:
+    """The sum of a ledger's events."""
+
+    search: Event = field(default_factory=dict)
+    trials: dict[int, Trial] = field(default_factory=dict)
+    rejected: list[Event] = field(default_factory=list)
+    ended: Event | None = None
+    #: seconds in which a process was at work on this search, pauses between an interruption and its resume left out
+    active: float = 0.0
+    _last: float | None = None
+
+    def apply(self, event: Event) -> None:
+        """Take in one event; a report of an epoch that is known already changes nothing."""
+        kind = event["event"]
+        if self._last is not None and kind != "resumed":
+            self.active += max(0.0, event["time"] - self._last)
+        self._last = event["time"]
+        if kind == "search":
+            self.search = event
+        elif kind == "proposed":
+            keys = ("params", "config", "identity", "architecture", "cost")
+            self.trials[event["trial"]] = Trial(event["trial"], **{key: event[key] for key in keys})
+        elif kind == "rejected":
+            self.rejected.append(event)
+        elif kind == "resumed":
+            self.ended = None
+        elif kind == "ended":
+            self.ended = event
+        else:
+            self._apply_to_trial(self.trials[event["trial"]], kind, event)
+
+    def _apply_to_trial(self, trial: Trial, kind: str, event: Event) -> None:
+        if kind == "started":
+            trial.state = "running"
+            trial.starts.append(event)
+        elif kind == "report":
+            if event["epoch"] == trial.epoch + 1:
+                trial.reports.append(event)
+        elif kind == "failed" and not event["final"]:
+            trial.state = "proposed"
+        else:
+            assert kind in ("stopped", "failed", "finished"), f"unknown event {kind!r}"
+            trial.state, trial.end = kind, event
+
+    def in_state(self, *states: State) -> list[Trial]:
+        """Trials in any of ``states``, by number."""
+        return [trial for trial in self.trials.values() if trial.state in states]
+
+    def spent(self, trials: int | None, hours: float | None) -> bool:
+        """Whether so many trials were proposed, or so many hours worked; None is no limit."""
+        return (trials is not None and len(self.trials) >= trials) or (
+            hours is not None and self.active >= hours * 3600
+        )
+
+
+def read(path: Path) -> Iterator[Event]:
+    """Yield the events of a ledger; a last line that a killed process left incomplete is not one.
+
+    Raises ValueError for a damaged line in the middle, naming file and line.
+    """
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n"):
+            return
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            raise ValueError(
+                f"{path}: line {number}: is not a JSON object ({error}); restore the file from a copy"
+            ) from None
+
+
+def history(path: Path) -> History:
+    """Return what the ledger at ``path`` adds up to."""
+    result = History()
+    for event in read(path):
+        result.apply(event)
+    return result
+
+
+class Ledger:
+    """Writes a ledger and keeps its history; one process at a time, held by a lock on the file.
+
+    Raises ValueError if another process is at work on this search.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._file = path.open("a+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise ValueError(f"{path}: another process is running this search; wait for its end or stop it") from None
+        self.history = history(path)
+        complete = path.read_bytes().rfind(b"\n") + 1
+        self._file.truncate(complete)
+
+    def append(self, event: str, **fields: Any) -> Event:
+        """Write one event through to the disk, take it into the history, return it."""
+        line: Event = {"event": event, "time": round(time.time(), 3), **fields}
+        self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.history.apply(line)
+        return line
+
+    def replay(self) -> Iterator[Event]:
+        """Yield what was written so far."""
+        return read(self.path)
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        self._file.close()

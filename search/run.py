@@ -1,0 +1,94 @@
+"""`vattn run`: from a spec file to a front, with a resume at any point."""
+
+import json
+import platform
+import sys
+import uuid
+from contextlib import closing
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TextIO
+
+from search.check import check
+from search.display import Display, final, progress
+from search.ledger import NAME, History, Ledger
+from search.pareto import as_json
+from search.spec import Spec, load
+from vattn.data import prepare
+
+#: what of a spec may change between an interruption and the resume
+CHANGEABLE = ("budget", "resources", "tracking", "output")
+
+
+def run(path: Path, sets: list[str], resume: bool, address: str | None, for_machines: bool) -> int:
+    """Run or resume the search of a spec file; return the exit status."""
+    spec = load(path, sets)
+    check(spec)
+    output = spec.output_dir()
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{path}: output: must be a folder, to hold the results; name another (got the file {output})")
+    screen = sys.stderr if for_machines else sys.stdout
+    with closing(Ledger(output / NAME)) as ledger:
+        began = bool(ledger.history.search)
+        if began and not resume:
+            raise ValueError(f"{path}: output: {output} holds a search already; go on with --resume, or name another")
+        if began:
+            _must_match(path, spec, ledger)
+        complete = is_complete(spec, ledger.history) or _search(spec, output, ledger, address, screen)
+        history = ledger.history
+    if for_machines:
+        print(json.dumps(as_json(history, spec.objectives), indent=2))
+    print(final(history, spec.objectives, output), file=screen)
+    if not complete:
+        print(f"interrupted; go on with: vattn run {path} --resume", file=screen)
+        return 130
+    return 0 if history.in_state("finished") else 1
+
+
+def is_complete(spec: Spec, history: History) -> bool:
+    """Whether nothing is left to do: no trial is under way, and the budget or the space is spent."""
+    exhausted = history.ended is not None and history.ended["reason"] == "space exhausted"
+    return not history.in_state("proposed", "running") and (
+        exhausted or history.spent(spec.search.budget.trials, spec.search.budget.hours)
+    )
+
+
+def _search(spec: Spec, output: Path, ledger: Ledger, address: str | None, screen: TextIO) -> bool:
+    """Return whether it came to its end."""
+    cache = prepare(spec.data, output, progress).resolve()  # workers have working directories of their own
+    # Ray, Optuna and MLflow take seconds to import: not before the input is known to be right.
+    from search.tracking import Tracker
+    from search.tuner import Search, tune_search
+
+    with (
+        closing(Tracker(output, spec.tracking.uri, spec.tracking.experiment)) as tracker,
+        closing(Display(screen)) as display,
+    ):
+        search = Search(spec, output, cache, ledger, [tracker, display])
+        if ledger.history.search:
+            search.record("resumed")
+        else:
+            search.record("search", id=uuid.uuid4().hex, name=spec.name, spec=spec.tree(), versions=_versions())
+        complete = tune_search(search, address)
+        search.record("ended", reason=search.reason if complete else "interrupted")
+    return complete
+
+
+def _must_match(path: Path, spec: Spec, ledger: Ledger) -> None:
+    """Raise ValueError where the spec is not the one that the search began with."""
+    old, new = _fixed(ledger.history.search["spec"]), _fixed(spec.tree())
+    if changed := [key for key in new if new[key] != old.get(key)]:
+        raise ValueError(
+            f"{path}: {', '.join(changed)}: must be as when the search began, to go on with it; only "
+            f"{', '.join(CHANGEABLE)} may change. Undo the change, or name another output"
+        )
+
+
+def _fixed(tree: dict[str, Any]) -> dict[str, Any]:
+    flat = {key: value for key, value in tree.items() if key != "search"} | tree["search"]
+    return {key: value for key, value in flat.items() if key not in CHANGEABLE}
+
+
+def _versions() -> dict[str, str]:
+    packages = ("vattn-search", "torch", "ray", "optuna", "mlflow", "pyarrow")
+    return {"python": platform.python_version()} | {package: version(package) for package in packages}

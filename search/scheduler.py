@@ -1,0 +1,50 @@
+"""Early stopping: a pure decision on the history of a search, so that a replayed ledger decides the same."""
+
+from dataclasses import dataclass
+from math import ceil
+
+from search.ledger import History
+from search.pareto import Objectives, front
+
+
+@dataclass(frozen=True)
+class Halving:
+    """Asynchronous successive halving (Li et al., MLSys 2020) on all objectives at once.
+
+    At each rung, the epochs ``min_epochs * reduction ** k``, trials are ranked by layers of non-dominated points: the
+    front, the front of the rest, and so on. A trial goes on if its layer is among the first that together hold
+    1 / reduction of the trials seen at this rung; so one that nobody beats at its own cost is never stopped, and no
+    metric is made up of two.
+    """
+
+    min_epochs: int
+    reduction: int
+    objectives: Objectives
+
+    def verdict(self, history: History, number: int) -> str | None:
+        """Return why the trial should stop after its last reported epoch, or None."""
+        epoch = history.trials[number].epoch
+        if not self._is_rung(epoch):
+            return None
+        at_rung = {
+            trial.number: tuple((trial.cost | trial.reports[epoch - 1]["metrics"])[name] for name in self.objectives)
+            for trial in history.trials.values()
+            if trial.epoch >= epoch
+        }
+        keep = ceil(len(at_rung) / self.reduction)
+        kept: list[int] = []
+        rest = dict(at_rung)
+        while len(kept) < keep:
+            numbers = list(rest)
+            layer = [numbers[i] for i in front(list(rest.values()), list(self.objectives.values()))]
+            kept += layer
+            rest = {other: values for other, values in rest.items() if other not in layer}
+        if number in kept:
+            return None
+        return f"rung of epoch {epoch}: behind {len(kept)} of {len(at_rung)} trials, of which the best {keep} go on"
+
+    def _is_rung(self, epoch: int) -> bool:
+        rung = self.min_epochs
+        while rung < epoch:
+            rung *= self.reduction
+        return rung == epoch

@@ -1,0 +1,321 @@
+"""The spec file: what is searched, for what, within what limits and with what means. Every corner of it is checked."""
+
+import json
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import chain, cycle, islice, product
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from search.faults import faults
+from search.reading import SpecError, read
+from spaces.space import RANGES, Fault, Params, Space, SpaceError, Tree
+from vattn.base import Config, planned
+from vattn.config import TrialConfig
+from vattn.cost import cost
+from vattn.data import DataConfig
+
+__all__ = ["LIMIT", "SAMPLES", "Spec", "SpecError", "corners", "load", "load_config", "parse"]
+
+#: spaces of up to so many combinations are gone through whole; of larger ones so many samples are taken
+LIMIT, SAMPLES = 100_000, 2_000
+#: of a spec with more faults than that, the rest is only counted
+MOST_FAULTS = 20
+#: the parts of a data config that may be ranges; on the others the clip cache depends, which all trials share
+SEARCHABLE = ("sampling", "views", "augment")
+
+Accuracy = Literal["top1", "top5", "mean_class", "loss"]
+CostName = Literal["gflops", "params_m", "activation_mb"]
+ACCURACIES: dict[str, str] = {"top1": "max", "top5": "max", "mean_class": "max", "loss": "min"}
+COSTS = ("gflops", "params_m", "activation_mb")
+
+
+class Limit(Config):
+    """Bounds of a cost, both inclusive; unlimited where not given."""
+
+    min: float | None = Field(default=None, ge=0)
+    max: float | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Limit":
+        if self.min is None and self.max is None:
+            raise ValueError("limits nothing; give min, max or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError("has min above max; lower min or raise max")
+        return self
+
+
+class Sampler(Config):
+    """Who proposes configs."""
+
+    kind: Literal["random", "tpe", "nsga2"] = "tpe"
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+
+class NoScheduler(Config):
+    """Every trial runs to its end."""
+
+    kind: Literal["none"] = "none"
+
+
+class Halving(Config):
+    """After ``min_epochs``, and each time ``reduction`` times as many, only the best of that many go on."""
+
+    kind: Literal["halving"] = "halving"
+    min_epochs: int = Field(default=1, ge=1)
+    reduction: int = Field(default=3, ge=2)
+
+
+class Budget(Config):
+    """When a search ends: at the first of these."""
+
+    trials: int | None = Field(default=None, ge=1)
+    hours: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _ends(self) -> "Budget":
+        if self.trials is None and self.hours is None:
+            raise ValueError("has no end; give trials, hours or both")
+        return self
+
+
+def _none_as_kind(value: Any) -> Any:
+    return {"kind": "none"} if value == "none" else value
+
+
+def _none_yet(value: tuple[str, ...]) -> tuple[str, ...]:
+    if value:
+        raise ValueError("not available yet; leave it out, or write []")
+    return value
+
+
+class Search(Config):
+    """How a search goes about it."""
+
+    sampler: Sampler = Sampler()
+    scheduler: Annotated[NoScheduler | Halving, Field(discriminator="kind"), BeforeValidator(_none_as_kind)] = (
+        NoScheduler()
+    )
+    budget: Budget
+    confirm: Annotated[Literal["none"], planned()] = "none"
+    inherit: Annotated[Literal["none"], planned()] = "none"
+    warm_start: Annotated[tuple[str, ...], AfterValidator(_none_yet)] = ()
+
+
+class Resources(Config):
+    """What one trial takes, and how many run at once."""
+
+    workers: int = Field(default=1, ge=1)
+    cpus: int = Field(default=1, ge=1, description="of a worker; also its number of torch threads")
+    gpus: float = Field(default=0, ge=0, description="of a worker")
+    concurrent: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+
+
+class Tracking(Config):
+    """Where MLflow writes."""
+
+    uri: str = Field(default="auto", min_length=1)
+    experiment: str = Field(default="auto", min_length=1)
+
+
+class Spec(Config):
+    """A spec file. `load` reads one and checks all of it; this class alone leaves ``trial`` unread."""
+
+    version: Literal[1] = Field(alias="schema")
+    name: str
+    trial: dict[str, Any]
+    objectives: dict[Literal[Accuracy, CostName], Literal["max", "min"]] = Field(
+        default={"top1": "max", "gflops": "min"}
+    )
+    constraints: dict[CostName, Limit] = Field(default={})
+    search: Search
+    resources: Resources = Resources()
+    tracking: Tracking = Tracking()
+    output: str = Field(default="auto", min_length=1)
+
+    _file: Path = PrivateAttr(default=Path("spec.yaml"))
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+            way_out = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "my-search"
+            raise ValueError(f"names a folder too, so it is made of a-z, 0-9 and -; try {way_out}")
+        return name
+
+    @field_validator("objectives")
+    @classmethod
+    def _sensible(cls, objectives: dict[str, str]) -> dict[str, str]:
+        for name, way in objectives.items():
+            right = ACCURACIES.get(name, "min")
+            if way != right:
+                raise ValueError(f"{name}: must be {right}: a model is better with {_better(right)} {name} (got {way})")
+        if not 1 <= len(objectives) <= 3:
+            raise ValueError(f"must be 1 to 3; leave out what matters least (got {len(objectives)})")
+        if not objectives.keys() & ACCURACIES:
+            raise ValueError(f"has none that training measures; add one of {', '.join(ACCURACIES)}")
+        return objectives
+
+    def tree(self) -> dict[str, Any]:
+        """Return plain mappings, lists and scalars, with every default filled in; `parse` reads it back."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @cached_property
+    def space(self) -> Space:
+        """The space over whole trials; names begin with data, model or train."""
+        return Space(self.trial, ("trial",))
+
+    @cached_property
+    def data(self) -> DataConfig:
+        """The one data set; where augmentation and such are searched, with their first values."""
+        return self.trial_config(next(self.space.one_at_a_time())[1]).data
+
+    def trial_config(self, tree: Tree) -> TrialConfig:
+        """Return the config of a tree that `space` gave."""
+        return TrialConfig.parse(tree)
+
+    def cost(self, config: TrialConfig) -> dict[str, float]:
+        """Return gflops (1e9 multiply-adds), params_m (1e6), activation_mb (1e6 bytes) of one clip."""
+        counted = cost(config.model, config.data.num_classes())
+        return {name: getattr(counted, name) for name in COSTS}
+
+    def broken_limits(self, cost: Mapping[str, float]) -> list[str]:
+        """Return the limits that a model of this cost breaks, in words."""
+        broken = []
+        for name, limit in self.constraints.items():
+            if limit.max is not None and cost[name] > limit.max:
+                broken.append(f"{name} {cost[name]:.4g} is above {limit.max:g}")
+            if limit.min is not None and cost[name] < limit.min:
+                broken.append(f"{name} {cost[name]:.4g} is below {limit.min:g}")
+        return broken
+
+    def error(self, *found: Fault) -> SpecError:
+        """Return the error that tells ``found``, beginning with the file that this spec was read from."""
+        return _spec_error(self._file, found)
+
+    def output_dir(self) -> Path:
+        """The folder of everything that a search leaves."""
+        return Path("runs") / self.name if self.output == "auto" else Path(self.output)
+
+
+def _better(way: str) -> str:
+    return {"max": "more", "min": "less"}[way]
+
+
+def load(path: Path, sets: Sequence[str] = ()) -> Spec:
+    """Read a spec file, with overrides ``a.b=value``, and check every corner of it; raises SpecError."""
+    return parse(read(path, sets), path)
+
+
+def parse(tree: Tree, path: Path) -> Spec:
+    """Return the spec in a tree and check every corner of it; raises SpecError whose lines begin with ``path``."""
+    found: list[Fault] = []
+    spec = None
+    try:
+        spec = Spec.parse(tree)
+    except ValidationError as error:
+        found += faults(error, Spec, tree)
+    if isinstance(tree.get("trial"), dict):
+        found += _trial_faults(tree["trial"])
+    if found or spec is None:
+        raise _spec_error(path, found)
+    spec._file = path
+    return spec
+
+
+def load_config(path: Path, sets: Sequence[str] = ()) -> TrialConfig:
+    """Read a complete config, as `vattn export` writes one, with overrides ``a.b=value``; raises SpecError."""
+    tree = read(path, sets)
+    try:
+        return TrialConfig.parse(tree)
+    except ValidationError as error:
+        raise _spec_error(path, faults(error, TrialConfig, tree)) from None
+
+
+def _spec_error(path: Path, found: Sequence[Fault]) -> SpecError:
+    distinct = list({(fault.path, fault.rule): fault for fault in reversed(found)}.values())[::-1]
+    lines = [f"{path}: {fault}" for fault in distinct[:MOST_FAULTS]]
+    rest = len(distinct) - MOST_FAULTS
+    return SpecError([*lines, f"{path}: and {rest} more faults"] if rest > 0 else lines)
+
+
+def corners(space: Space) -> tuple[Iterator[tuple[Params, Tree]], bool]:
+    """Return all combinations of a space and True; if it has more than `LIMIT`, samples and False."""
+    size = space.size()
+    if size is not None and size <= LIMIT:
+        return space.enumerate(), True
+    rng = random.Random(0)
+    return (space.sample(rng) for _ in range(SAMPLES)), False
+
+
+def _trial_faults(trial: Tree) -> list[Fault]:
+    sections = TrialConfig.model_fields
+    if RANGES.keys() & trial.keys():
+        return [Fault(("trial",), f"must be a mapping of {', '.join(sections)}; put ranges inside of these")]
+    found = [Fault(("trial", key), "is missing; add it") for key in sections if key not in trial]
+    unknown = [key for key in trial if key not in sections]
+    found += [Fault(("trial", key), f"unknown key; known here: {', '.join(sections)}") for key in unknown]
+    try:
+        space = Space(trial, ("trial",))
+    except SpaceError as error:
+        return [*found, *error.faults]
+    for name in space.domains:
+        section, *inside = re.split(r"[./]", name)
+        if section == "data" and (not inside or inside[0] not in SEARCHABLE):
+            rule = f"trials share one clip cache, so of data only {', '.join(SEARCHABLE)} may vary; write one value"
+            found.append(Fault(("trial", *name.split("/")[0].split(".")), rule))
+    # Each section for itself first: what one allows does not depend on the others, but for the rules of a whole trial.
+    valid = {key: _valid(space.part(key), key, found) for key in sections if key in trial}
+    return found or _trial_rules(space, valid)
+
+
+def _valid(space: Space, section: str, found: list[Fault]) -> list[tuple[Params, Config]]:
+    """Return the configs at the corners of a section of a trial; add to ``found`` what is wrong with them."""
+    field = TrialConfig.model_fields[section]
+    recipe: Any = TypeAdapter(Annotated[field.annotation, field])  # pyright: ignore
+    known, configs = len(found), []
+    for params, tree in chain(space.one_at_a_time(), corners(space)[0]):
+        try:
+            configs.append((params, recipe.validate_json(json.dumps(tree))))
+        except ValidationError as error:
+            for fault in faults(error, field.annotation, tree, ("trial", section)):
+                found.append(replace(fault, path=("trial", section, *space.locate(fault.path, params))))
+            # Many corners break the same few rules.
+            if len(found) - known > 50 * MOST_FAULTS:
+                break
+    return configs
+
+
+def _trial_rules(space: Space, valid: Mapping[str, list[tuple[Params, Config]]]) -> list[Fault]:
+    """Return what is wrong with valid sections in one trial: all combinations, or each config at least once."""
+    lengths = [len(configs) for configs in valid.values()]
+    combinations = product(*valid.values())
+    if prod(lengths) > LIMIT:
+        combinations = islice(zip(*map(cycle, valid.values()), strict=True), max(lengths))
+    found = []
+    for sections in combinations:
+        configs = dict(zip(valid, (config for _, config in sections), strict=True))
+        try:
+            TrialConfig(**configs)  # pyright: ignore[reportArgumentType]
+        except ValidationError as error:
+            params = {name: value for chosen, _ in sections for name, value in chosen.items()}
+            for fault in faults(error, TrialConfig, {key: config.tree() for key, config in configs.items()}):
+                found.append(replace(fault, path=("trial", *space.locate(fault.path, params))))
+            if len(found) > 50 * MOST_FAULTS:
+                break
+    return found

@@ -1,0 +1,203 @@
+"""What to try next: an Optuna study, fed from the ledger's events."""
+
+import json
+import random
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from typing_extensions import override
+
+from search.ledger import Event, Ledger
+from search.spec import Spec
+from spaces.space import Choice, Domain, Float, Int, Subset
+from vattn.canonical import architecture_id, trial_id
+
+#: proposals of the sampler in a row that may be over a limit or known already, before chance takes over
+PATIENCE = 20
+#: a subset is one categorical parameter to Optuna, which slows down with the number of its values
+MOST_SUBSETS = 1_024
+#: draws by chance in a space that cannot be counted, before the search says that it finds nothing new
+DRAWS = 10_000
+
+
+class Proposer:
+    """Asks an Optuna study for configs that are new and within the limits, and tells it how they end.
+
+    The study is a projection: `apply` builds it from the events alone, whether they happen now or are replayed. It lies
+    in ``storage``, where optuna-dashboard can open it, and is written anew from the ledger at each start. Finished
+    trials are COMPLETE, those stopped early are PRUNED with their partial values as the attribute "partial"; failed and
+    rejected ones are FAIL.
+    """
+
+    def __init__(self, spec: Spec, storage: Path, ledger: Ledger) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        self._spec, self._ledger = spec, ledger
+        self._seen: dict[str, int | None] = {}  # identity -> its trial, None if it was over a limit
+        self._asked: optuna.Trial | None = None
+        self._open: dict[int, optuna.Trial] = {}
+        for name, domain in spec.space.domains.items():
+            if isinstance(domain, Subset) and domain.count > MOST_SUBSETS:
+                raise ValueError(
+                    f"{name}: a sampler can choose among at most {MOST_SUBSETS} subsets; name fewer items, or narrow "
+                    f"min and max (got {domain.count})"
+                )
+        storage.unlink(missing_ok=True)
+        self._study = optuna.create_study(
+            study_name=spec.name,
+            storage=JournalStorage(_Journal(storage)),
+            directions=["maximize" if way == "max" else "minimize" for way in spec.objectives.values()],
+            # The seed moves on with each attempt, or a resumed search would propose again what it began with.
+            sampler=_sampler(spec, len(ledger.history.trials) + len(ledger.history.rejected)),
+        )
+
+    def apply(self, event: Event) -> None:
+        """Take in one event of the ledger."""
+        match event["event"]:
+            case "proposed":
+                trial = self._asked or self._replay(event["params"])
+                self._asked = None
+                self._seen[event["identity"]] = event["trial"]
+                self._open[event["trial"]] = trial
+                trial.set_user_attr("trial", event["trial"])
+            case "rejected":
+                trial = self._asked or self._replay(event["params"])
+                self._asked = None
+                self._seen.setdefault(event["identity"], None)
+                trial.set_user_attr("rejected", event["reason"])
+                self._study.tell(trial, state=TrialState.FAIL)
+            case "finished":
+                metrics = self._ledger.history.trials[event["trial"]].metrics
+                values = [metrics[name] for name in self._spec.objectives]
+                self._study.tell(self._open.pop(event["trial"]), values)
+            case "stopped":
+                trial = self._open.pop(event["trial"])
+                trial.set_user_attr("partial", self._ledger.history.trials[event["trial"]].reports[-1]["metrics"])
+                trial.set_user_attr("epoch", event["epoch"])
+                self._study.tell(trial, state=TrialState.PRUNED)
+            case "failed" if event["final"]:
+                trial = self._open.pop(event["trial"])
+                trial.set_user_attr("error", event["error"])
+                self._study.tell(trial, state=TrialState.FAIL)
+
+    def propose(self, record: Callable[..., Event]) -> int | None:
+        """Record a new trial (and what was rejected on the way to it) and return its number; None: nothing is left."""
+        for _ in range(PATIENCE):
+            self._asked = self._study.ask()
+            number = self._judge(*self._resolve(self._asked), record)
+            if number is not None:
+                return number
+        for params, tree in self._by_chance():
+            self._asked = self._replay(params)
+            return self._judge(params, tree, record)
+        return None
+
+    def _judge(self, params: dict[str, Any], tree: dict[str, Any], record: Callable[..., Event]) -> int | None:
+        config = self._spec.trial_config(tree)
+        identity, cost = trial_id(config), self._spec.cost(config)
+        if identity in self._seen:
+            twin = self._seen[identity]
+            reason = "was over a limit before" if twin is None else f"is trial {twin} again"
+            record("rejected", params=params, identity=identity, cost=cost, reason=reason, duplicate_of=twin)
+            return None
+        if broken := self._spec.broken_limits(cost):
+            record("rejected", params=params, identity=identity, cost=cost, reason="; ".join(broken))
+            return None
+        number = len(self._ledger.history.trials)
+        record(
+            "proposed", trial=number, params=params, config=config.tree(), identity=identity,
+            architecture=architecture_id(config.model), cost=cost,
+        )  # fmt: skip
+        return number
+
+    def _by_chance(self) -> Any:
+        """Yield new configs within the limits in random order; all of them if the space can be counted."""
+        rng = random.Random(f"{self._spec.search.sampler.seed} {len(self._seen)}")
+        size = self._spec.space.size()
+        if size is not None and size <= 100_000:
+            candidates = list(self._spec.space.enumerate())
+            rng.shuffle(candidates)
+        else:
+            candidates = (self._spec.space.sample(rng) for _ in range(DRAWS))
+        for params, tree in candidates:
+            config = self._spec.trial_config(tree)
+            if trial_id(config) not in self._seen and not self._spec.broken_limits(self._spec.cost(config)):
+                yield params, tree
+
+    def _resolve(self, trial: optuna.Trial) -> tuple[dict[str, Any], dict[str, Any]]:
+        params: dict[str, Any] = {}
+
+        def choose(name: str, domain: Domain) -> Any:
+            params[name] = _suggest(trial, name, domain)
+            return params[name]
+
+        return params, self._spec.space.resolve(choose)
+
+    def _replay(self, params: dict[str, Any]) -> optuna.Trial:
+        fixed: dict[str, Any] = {}
+
+        def choose(name: str, domain: Domain) -> Any:
+            fixed[name] = _to_optuna(domain, params[name])
+            return params[name]
+
+        self._spec.space.resolve(choose)
+        self._study.enqueue_trial(fixed)
+        trial = self._study.ask()
+        self._resolve(trial)
+        return trial
+
+
+class _Journal(JournalFileBackend):
+    """Optuna's journal without its lock and its waits for the disk: one process writes, and the ledger has it all."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self._journal = path
+
+    @override
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        with self._journal.open("ab") as file:
+            file.writelines(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs)
+
+
+def _suggest(trial: optuna.Trial, name: str, domain: Domain) -> Any:
+    match domain:
+        case Choice(labels=labels):
+            return labels.index(trial.suggest_categorical(name, labels))
+        case Int(lo=lo, hi=hi, step=step, log=log):
+            return trial.suggest_int(name, lo, hi, step=step or 1, log=log)
+        case Float(lo=lo, hi=hi, step=step, log=log):
+            return trial.suggest_float(name, lo, hi, step=step, log=log)
+        case Subset():
+            by_label = {_to_optuna(domain, value): value for value in domain.values()}
+            return by_label[trial.suggest_categorical(name, list(by_label))]
+
+
+def _to_optuna(domain: Domain, value: Any) -> Any:
+    match domain:
+        case Choice(labels=labels):
+            return labels[value]
+        case Subset(labels=labels):
+            return "+".join(labels[index] for index in value) or "none"
+        case _:
+            return value
+
+
+def _sampler(spec: Spec, proposals: int) -> BaseSampler:
+    config = spec.search.sampler
+    seed = config.seed + proposals
+    match config.kind:
+        case "random":
+            return RandomSampler(seed=seed)
+        case "nsga2":
+            return NSGAIISampler(seed=seed)
+        case "tpe":
+            # Grouped, because a space is conditional; running trials count as bad ones, so that workers spread out.
+            return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)

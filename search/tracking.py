@@ -1,0 +1,386 @@
+"""MLflow: a search as one run with a child run a trial, rebuilt from the ledger wherever something is missing.
+
+The only file that knows MLflow. It is a projection: nothing reads back what it writes, except to see what is there.
+"""
+
+import logging
+import math
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from search.export import resolve_run
+from search.ledger import NAME, Event, History, Trial, read
+from search.pareto import covered, describe, front_of, searched, spec_of, table
+from search.plot import figure_html, figure_png
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+    from vattn.base import Config
+
+_logger = logging.getLogger(__name__)
+
+#: seconds between two writes of the front and its pictures, and between two attempts where the server is away
+_EVERY = 20.0
+#: no calls home, no lines on our stdout, no minutes of retries that hold up the end of a search, and in the server no
+#: job runners: seven more processes for what a page of results has no use for
+_MANNERS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
+#: how MLflow calls our states; an interrupted trial is scheduled, as a resume takes it up again
+_STATUS = {
+    "proposed": "SCHEDULED",
+    "interrupted": "SCHEDULED",
+    "running": "RUNNING",
+    "finished": "FINISHED",
+    "stopped": "KILLED",
+    "failed": "FAILED",
+}
+#: tags by which a later process finds what an earlier one has written
+_SEARCH, _TRIAL, _STATE, _LOGGED = "search", "trial", "state", "logged"
+_PARENT = "mlflow.parentRunId"
+
+
+def tracking_uri(uri: str, output: Path) -> str:
+    """Return the address of a search's MLflow store: ``auto`` is an SQLite file in its output folder."""
+    return f"sqlite:///{output.resolve() / 'mlflow.db'}" if uri == "auto" else uri
+
+
+def _connect(uri: str, experiment: str) -> tuple["MlflowClient", str]:
+    """Return a client and the id of ``experiment``, creating database and experiment where they are missing."""
+    os.environ |= _MANNERS | os.environ  # MLflow reads some of them when it is imported
+    import mlflow
+
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    place = None
+    if uri.startswith("sqlite:///"):
+        database = Path(uri.removeprefix("sqlite:///"))
+        database.parent.mkdir(parents=True, exist_ok=True)
+        # A client of a database puts artifacts below the working directory unless told otherwise.
+        place = (database.resolve().parent / "artifacts").as_uri()
+    client = mlflow.MlflowClient(uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return client, client.create_experiment(experiment, artifact_location=place)
+    if found.lifecycle_stage != "active":
+        client.restore_experiment(found.experiment_id)
+    return client, found.experiment_id
+
+
+def _warn(uri: str, error: Exception, consequence: str) -> None:
+    what = str(error).partition("\n")[0]
+    _logger.warning("MLflow at %s cannot be written to: %s; %s", uri, what, consequence)
+
+
+class Tracker:
+    """Writes a search to MLflow from a thread of its own, so that the search never waits for a database.
+
+    Feed it every event of the ledger, replayed ones too: what MLflow has already is not written again. Where MLflow
+    cannot be reached, one warning is logged, and the search goes on; what is missing is written when MLflow is back,
+    or by the next replay.
+    """
+
+    def __init__(self, output: Path, uri: str = "auto", experiment: str = "auto") -> None:
+        """Write to the experiment called ``experiment`` (auto: the search's name) at ``uri`` (see `tracking_uri`)."""
+        self._uri, self._experiment = tracking_uri(uri, output), experiment
+        self._events: queue.Queue[Event | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+        self._thread.start()
+
+    def apply(self, event: Event) -> None:
+        """Take in one event; returns at once."""
+        self._events.put(event)
+
+    def close(self, timeout: float = 120.0) -> None:
+        """Write what is left, for at most ``timeout`` seconds."""
+        self._events.put(None)
+        self._thread.join(timeout)
+
+    def _work(self) -> None:
+        """Fold events and write what changed, in batches: a burst of events costs one write a trial."""
+        written: _Written | None = None
+        history, changed, open_, warned, retry = History(), set[int](), True, False, 0.0
+        while open_:
+            batch = [self._events.get()]
+            while not self._events.empty():
+                batch.append(self._events.get())
+            for event in batch:
+                if event is None:
+                    open_ = False
+                else:
+                    history.apply(event)
+                    changed |= {event["trial"]} & history.trials.keys() if "trial" in event else set()
+            if not history.search or (open_ and time.monotonic() < retry):
+                continue
+            try:
+                if written is None:
+                    name = history.search["name"] if self._experiment == "auto" else self._experiment
+                    written = _Written(self._uri, name, history)
+                written.update(history, changed, closing=not open_)
+                changed, warned = set(), False
+            except Exception as error:  # whatever goes wrong here, a search is worth more than its display
+                retry, written = time.monotonic() + _EVERY, None
+                changed = set(history.trials)
+                if not warned:
+                    _warn(self._uri, error, "the search goes on, and what is missing is written later")
+                warned = True
+
+
+class _Written:
+    """What MLflow has of one search, and how to bring it up to date."""
+
+    def __init__(self, uri: str, experiment: str, history: History) -> None:
+        self._client, self._experiment = _connect(uri, experiment)
+        self._search = history.search["id"]
+        self._objectives, self._constraints = spec_of(history)
+        self._parent: Run | None = None
+        self._runs: dict[int, Run] = {}
+        self._drawn: float | None = None
+        self._stale = False
+        for run in self._find():
+            if _PARENT in run.data.tags:
+                self._runs[int(run.data.tags[_TRIAL])] = run
+            else:
+                self._parent = run
+
+    def _find(self) -> "list[Run]":
+        """Return the runs of this search, oldest first: a parent stands before its children."""
+        found: list[Run] = []
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment], f"tags.{_SEARCH} = '{self._search}'", order_by=["start_time"], page_token=token
+            )
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def update(self, history: History, changed: set[int], closing: bool) -> None:
+        """Write what is new of the ``changed`` trials, and of the search; the pictures now and then."""
+        if self._drawn is None:
+            self._begin(history)
+            self._drawn = -math.inf
+        assert self._parent is not None
+        running = {trial.number for trial in history.in_state("running")} if closing else set()
+        for number in sorted(changed | running):
+            if history.trials[number].starts:
+                self._update_trial(history.trials[number], closing)
+        logged = int(self._parent.data.tags.get(_LOGGED, 0))
+        if fresh := _volumes(history, self._objectives, self._constraints, logged):
+            tags = {_LOGGED: str(logged + len(fresh))}
+            _log(self._client, self._parent, metrics=fresh, tags=tags)
+            self._stale = True
+        if closing or (self._stale and time.monotonic() - self._drawn > _EVERY):
+            self._draw(history, self._parent.info.run_id)
+            self._drawn, self._stale = time.monotonic(), False
+        complete = history.ended is not None and history.ended["reason"] != "interrupted"
+        status = "RUNNING" if not closing else "FINISHED" if complete else "KILLED"
+        self._set_status(self._parent, status, history.ended)
+        self._parent = self._client.get_run(self._parent.info.run_id)
+
+    def _begin(self, history: History) -> None:
+        if self._parent is None:
+            start, name = _ms(history.search), history.search["name"]
+            self._parent = self._client.create_run(self._experiment, start, {_SEARCH: self._search}, run_name=name)
+        spec = yaml.safe_dump(history.search["spec"], sort_keys=False)
+        self._client.log_text(self._parent.info.run_id, spec, "spec.yaml")
+
+    def _update_trial(self, trial: Trial, closing: bool) -> None:
+        start, run = _ms(trial.starts[0]), self._runs.get(trial.number)
+        if run is None:
+            assert self._parent is not None
+            tags = {_SEARCH: self._search, _TRIAL: str(trial.number), _PARENT: self._parent.info.run_id}
+            name = f"{trial.number:03d} {describe(trial)}"
+            run = self._client.create_run(self._experiment, start, tags, run_name=name)
+        fresh = "attention" not in run.data.params
+        logged = int(run.data.tags.get(_LOGGED, 0))
+        state = "interrupted" if closing and trial.state == "running" else trial.state
+        tags = {_STATE: state, _LOGGED: str(max(logged, trial.epoch))}
+        if trial.end and (reason := trial.end.get("reason") or trial.end.get("error")):
+            tags["reason"] = reason
+        new = {key: value for key, value in tags.items() if run.data.tags.get(key) != value}
+        metrics = (_metrics(trial.cost, start, step=0) if fresh else []) + _epochs(trial, logged)
+        _log(self._client, run, metrics, searched(trial) if fresh else {}, new)
+        self._set_status(run, _STATUS[state], trial.end)
+        self._runs[trial.number] = self._client.get_run(run.info.run_id)
+
+    def _set_status(self, run: "Run", status: str, end: Event | None) -> None:
+        """Set a run's status where it differs, with the time at which the ledger says it ended."""
+        if run.info.status == status:
+            return
+        if status in ("RUNNING", "SCHEDULED"):
+            self._client.update_run(run.info.run_id, status=status)
+        else:
+            self._client.set_terminated(run.info.run_id, status=status, end_time=_ms(end) if end else None)
+
+    def _draw(self, history: History, parent: str) -> None:
+        front = table(front_of(history, self._objectives), self._objectives)
+        self._client.log_dict(parent, {"objectives": dict(self._objectives), "front": front}, "front.json")
+        with tempfile.TemporaryDirectory() as folder:
+            for name, draw in (("pareto.html", figure_html), ("pareto.png", figure_png)):
+                draw(history, self._objectives, Path(folder) / name)
+                self._client.log_artifact(parent, str(Path(folder) / name))
+
+
+def _ms(event: Mapping[str, Any]) -> int:
+    return round(1000 * event["time"])
+
+
+def _text(value: Any) -> str:
+    return str(value)[:500]
+
+
+def _metrics(values: Mapping[str, float], at: int, step: int) -> "list[Metric]":
+    from mlflow.entities import Metric
+
+    return [Metric(key, float(value), at, step) for key, value in values.items()]
+
+
+def _epochs(trial: Trial, logged: int) -> "list[Metric]":
+    """Return the metrics of the epochs after ``logged``, and the seconds trained so far."""
+    result, seconds = [], 0.0
+    for report in trial.reports:
+        seconds += report["seconds"]
+        if report["epoch"] > logged:
+            result += _metrics(report["metrics"] | {"seconds": seconds}, _ms(report), report["epoch"])
+    return result
+
+
+def _volumes(history: History, objectives: Any, constraints: Any, logged: int) -> "list[Metric]":
+    """Return the hypervolume after each finished trial but the first ``logged``, in the order of their ends.
+
+    The step is the number of finished trials. `covered` says from where it is measured.
+    """
+    finished = sorted(history.in_state("finished"), key=lambda trial: trial.end["time"] if trial.end else 0.0)
+    result = []
+    for n in range(logged + 1, len(finished) + 1):
+        volume = covered(finished[:n], objectives, constraints)
+        result += _metrics({"hypervolume": volume}, _ms(finished[n - 1].end or {}), n)
+    return result
+
+
+def _log(
+    client: "MlflowClient",
+    run: "Run",
+    metrics: "Sequence[Metric]" = (),
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Any] | None = None,
+) -> None:
+    """Write in one batch, or in several where MLflow's limits ask for it; each costs a database several commits.
+
+    Within a batch MLflow writes parameters, metrics and tags in this order: "logged" is never ahead of the metrics.
+    What is written twice after a crash is there once: equal values of one time and step are one row.
+    """
+    from mlflow.entities import Param, RunTag
+
+    named = [Param(key, _text(value)) for key, value in (params or {}).items()]
+    tagged = [RunTag(key, _text(value)) for key, value in (tags or {}).items()]
+    rounds = max(math.ceil(len(metrics) / 800), math.ceil(len(named) / 100), bool(tagged))
+    for n in range(rounds):
+        last = tagged if n == rounds - 1 else []
+        client.log_batch(run.info.run_id, metrics[800 * n : 800 * (n + 1)], named[100 * n : 100 * (n + 1)], last)
+
+
+@contextmanager
+def log_training(uri: str, config: "Config", output: Path) -> Iterator[Callable[[Event], None]]:
+    """Log one training at full length as one run: its config as parameters, its metrics by epoch.
+
+    Gives a function that takes results with epoch, metrics and seconds. The run of ``output`` is taken up again where
+    an earlier process began it. Where MLflow cannot be reached, one warning is logged, and the training goes on.
+    """
+    place = output.resolve()
+    try:
+        client, experiment = _connect(tracking_uri(uri, output), "train")
+        found = client.search_runs([experiment], f'tags.output = "{place}"', max_results=1)
+        run = found[0] if found else client.create_run(experiment, tags={"output": str(place)}, run_name=place.name)
+        client.update_run(run.info.run_id, status="RUNNING")
+        if not found:
+            _log(client, run, params=flat(config.tree()))
+    except Exception as error:  # a training is worth more than its record
+        _warn(uri, error, "the training goes on without it")
+        yield lambda result: None
+        return
+    warned = False
+
+    def tolerant(write: Callable[[], None]) -> None:
+        nonlocal warned
+        try:
+            write()
+        except Exception as error:
+            if not warned:
+                _warn(uri, error, "the training goes on")
+            warned = True
+
+    def log(result: Event) -> None:
+        values = result["metrics"] | {"seconds": result["seconds"]}
+        metrics = _metrics(values, round(1000 * time.time()), result["epoch"])
+        tolerant(lambda: _log(client, run, metrics=metrics))
+
+    status = "KILLED"
+    try:
+        yield log
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        tolerant(lambda: client.set_terminated(run.info.run_id, status=status))
+
+
+def serve(search: str, port: int) -> int:
+    """Serve MLflow's page for a search on loopback until interrupted; return the exit status.
+
+    A database that is missing is rebuilt from the ledger first. Results on a tracking server are shown by that.
+    """
+    output = resolve_run(search)
+    events = list(read(output / NAME))
+    tracking = events[0]["spec"].get("tracking") or {}
+    uri = tracking_uri(tracking.get("uri", "auto"), output)
+    if uri.startswith("http"):
+        print(f"the results are on the tracking server {uri}")
+        return 0
+    if uri == tracking_uri("auto", output) and not (output / "mlflow.db").exists():
+        tracker = Tracker(output, experiment=tracking.get("experiment", "auto"))
+        for event in events:
+            tracker.apply(event)
+        tracker.close()
+    print(f"MLflow shows {output} at http://127.0.0.1:{port}; stop it by Ctrl-C", flush=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    server = subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--port", str(port)], env=_MANNERS | os.environ, start_new_session=True
+    )
+    try:
+        return server.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        # MLflow's server passes no signal on to the process that listens: the whole group must go.
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def flat(tree: Any, path: str = "") -> dict[str, Any]:
+    """Return the leaves of a tree by their paths, such as "model.attention.0.kind"; an empty list is a leaf."""
+    items = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list) else ()
+    leaves = {k: v for key, value in items for k, v in flat(value, f"{path}.{key}" if path else str(key)).items()}
+    return leaves or {path: tree}

@@ -1,0 +1,47 @@
+"""`vattn train`: one config at full length, on one worker or many, logged to MLflow."""
+
+import json
+from pathlib import Path
+
+from search.spec import load_config
+from vattn.data import prepare
+
+
+def train_file(
+    path: Path, sets: list[str], output: Path | None, resume: bool, tracking: str, address: str | None,
+    workers: int, cpus: int, gpus: float,
+) -> None:  # fmt: skip
+    """Train the config in a file and say how it goes, epoch by epoch.
+
+    The output folder gets ``config.yaml``, ``checkpoint.pt``, ``model.pt`` (a plain state dict) and ``metrics.json``.
+    Raises ValueError where the input is wrong, or the folder holds a training already and ``resume`` is not asked for.
+    """
+    config = load_config(path, sets)
+    output = output or Path("runs") / path.stem
+    if (output / "checkpoint.pt").exists() and not resume:
+        raise ValueError(f"{output}: holds a training already; go on with --resume, or name another folder with --out")
+    from search.display import progress
+
+    output = output.resolve()  # workers have working directories of their own
+    cache = prepare(config.data, output, progress).resolve()
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "config.yaml").write_text(path.read_text() if not sets else json.dumps(config.tree(), indent=2))
+
+    from cluster.connect import connected
+    from cluster.train import Resources, train
+    from search.tracking import log_training
+
+    resources = Resources(workers=workers, cpus=cpus, gpus=gpus)
+    metrics: dict[str, float] = {}
+    with connected(address) as have, log_training(tracking, config, output) as log:
+        resources.concurrency(have)
+        for result in train(config, cache, output, resources):
+            metrics = result["metrics"]
+            log(result)
+            print(
+                f"epoch {result['epoch']}/{config.train.epochs}  top-1 {metrics['top1']:.2%}  loss {metrics['loss']:.4f}  "
+                f"training loss {metrics['train_loss']:.4f}  {result['seconds']:.1f} s",
+                flush=True,
+            )
+    (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    print(f"top-1 {metrics['top1']:.2%} on the validation split; the weights are in {output / 'model.pt'}")

@@ -1,0 +1,161 @@
+import subprocess
+import sys
+from itertools import chain, combinations
+from pathlib import Path
+
+import pytest
+
+import spaces
+from search.check import check, halved, render
+from search.spec import LIMIT, Spec, SpecError, load, parse
+from vattn.canonical import architecture_id, trial_id
+
+QUICKSTART = Path(spaces.__file__).parent / "library" / "quickstart.yaml"
+SMALL = {
+    "schema": 1,
+    "name": "small",
+    "trial": {
+        "data": {"kind": "motion"},
+        "model": {
+            "frames": {"choice": [4, 8]}, "size": 48, "backbone": {"kind": "resnet", "depth": 10, "width": 0.5},
+            "attention": {"choice": [[], [{"kind": "tsm", "stages": {"subset": [2, 3]}}]]},
+        },
+        "train": {"epochs": 9, "batch": 4, "lr": {"choice": [0.1, 0.01]}},
+    },
+    "search": {"budget": {"trials": 100}},
+}  # fmt: skip
+
+
+def small(**changes: object) -> Spec:
+    """The small space, with other sections of the spec or values of the model."""
+    model = {key: changes.pop(key) for key in list(changes) if key in ("frames", "attention", "size", "backbone")}
+    trial = SMALL["trial"] | {"model": SMALL["trial"]["model"] | model}
+    return parse(SMALL | {"trial": trial} | changes, Path("spec.yaml"))
+
+
+def test_every_ready_space_is_right() -> None:
+    files = sorted(QUICKSTART.parent.glob("*.yaml"))
+    assert QUICKSTART in files
+
+    for file in files:
+        assert check(load(file)).within > 0
+
+
+def test_a_small_space_is_counted_by_hand() -> None:
+    result = check(small())
+
+    # 2 lengths of clips times: nothing, and tsm in res2, res3 or both.
+    assert (result.combinations, len(result.architectures), result.exact) == (8, 8, True)
+    assert result.trials == 8 * 2
+    text = render(result)
+    assert "8 distinct, of 8 combinations" in text
+    assert "16 distinct; the search ends by itself when all are done" in text
+    assert "16 trials of 9 epochs, at most 144 epochs" in text
+
+
+def test_two_ways_to_write_one_architecture_count_once() -> None:
+    # Depth 10 has one block a stage: every second block of it is the same block.
+    tsm = {"kind": "tsm", "every": {"choice": [1, 2]}, "stages": {"subset": [2, 3]}}
+
+    result = check(small(attention=[tsm]))
+
+    assert (result.combinations, len(result.architectures)) == (2 * 2 * 3, 2 * 3)
+
+
+def test_the_counts_are_those_of_all_whole_trials() -> None:
+    spec = small()
+
+    configs = [spec.trial_config(tree) for _, tree in spec.space.enumerate()]
+
+    assert check(spec).trials == len({trial_id(config) for config in configs})
+    assert len(check(spec).architectures) == len({architecture_id(config.model) for config in configs})
+
+
+def test_only_what_is_within_the_limits_counts_as_a_trial() -> None:
+    half = sorted(cost["gflops"] for cost in check(small()).architectures)[:4]
+
+    result = check(small(constraints={"gflops": {"max": max(half)}}))
+
+    # The four of 4 frames cost half of those of 8; a limit holds what is just as large.
+    assert result.within == 4
+    assert result.trials == 4 * 2
+
+
+def test_a_space_beyond_the_limit_is_sampled_and_says_so() -> None:
+    result = check(small(frames={"int": [1, LIMIT]}))
+
+    assert not result.exact
+    assert result.combinations == 4 * LIMIT
+    assert result.trials is None
+    assert "in a sample of 2,000; the space is 400,000 combinations, not counted whole" in render(result)
+
+
+def test_a_learning_rate_without_steps_leaves_architectures_countable_and_trials_endless() -> None:
+    trial = SMALL["trial"] | {"train": {"epochs": 9, "batch": 4, "lr": {"float": [0.01, 0.1], "log": True}}}
+
+    result = check(small(trial=trial))
+
+    assert (len(result.architectures), result.exact, result.trials) == (8, True, None)
+
+
+def test_limits_that_no_config_meets_are_a_fault_with_the_nearest_value() -> None:
+    costs = [cost["gflops"] for cost in check(small()).architectures]
+
+    with pytest.raises(SpecError) as error:
+        check(small(constraints={"gflops": {"max": 0.001}}))
+
+    (line,) = error.value.lines
+    start = "spec.yaml: constraints.gflops.max: no config meets this limit: the cheapest has "
+    assert line.startswith(start)
+    nearest = float(line.removeprefix(start).split(";")[0])
+    assert min(costs) <= nearest < 1.001 * min(costs)
+    assert line.endswith("raise it to that (got 0.001)")
+    # The way out is one.
+    assert check(small(constraints={"gflops": {"max": nearest}})).within > 0
+
+
+def test_limits_that_only_together_exclude_all_are_a_fault() -> None:
+    costs = check(small()).architectures
+    least_gflops, most_activations = min(c["gflops"] for c in costs), max(c["activation_mb"] for c in costs)
+
+    with pytest.raises(SpecError, match=r"spec\.yaml: constraints: no config meets all of these limits at once"):
+        check(small(constraints={"gflops": {"max": least_gflops}, "activation_mb": {"min": most_activations}}))
+
+
+def test_in_a_space_too_large_to_count_bare_backbones_prove_that_a_limit_excludes_all() -> None:
+    stages = [list(some) for some in chain.from_iterable(combinations([2, 3, 4, 5], n) for n in (1, 2, 3, 4))]
+    many = [{"kind": "tsm", "stages": {"choice": stages}, "position": {"choice": ["a", "b", "d"]}} for _ in range(4)]
+    space = {"attention": many}
+    assert not check(small(**space)).exact
+
+    with pytest.raises(SpecError, match=r"constraints\.gflops\.max: no config meets this limit"):
+        check(small(**space, constraints={"gflops": {"max": 0.001}}))
+
+
+def test_an_unlucky_sample_proves_nothing() -> None:
+    # Only 1 of 30,000 lengths meets the limit: the bare backbone does, so that there is no proof.
+    one_frame = check(small(frames=1)).architectures[0]["gflops"]
+
+    result = check(small(frames={"int": [1, 30_000]}, constraints={"gflops": {"max": 1.01 * one_frame}}))
+
+    assert not result.exact
+    assert result.within == 0
+    assert "which is no proof" in render(result)
+
+
+def test_halving_takes_the_epochs_that_the_rungs_add_up_to() -> None:
+    # Rungs 1 and 3 of 9 epochs: all run 1, a third runs 2 more, a ninth 6 more.
+    assert halved(9, 1, 3) == pytest.approx(1 + 2 / 3 + 6 / 9)
+    assert halved(4, 1, 2) == pytest.approx(1 + 1 / 2 + 2 / 4)
+    assert halved(2, 5, 3) == 2
+
+
+def test_check_of_the_quickstart_takes_at_most_three_seconds_of_cpu() -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from search.check import check; from search.spec import load;"
+        "check(load(Path(sys.argv[1]))); print(time.process_time())"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code, str(QUICKSTART)], capture_output=True, text=True, check=True)
+
+    assert float(done.stdout) < 3

@@ -1,0 +1,154 @@
+"""What a user reads while a search runs, in a terminal and in a log."""
+
+import io
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search import display
+from search.display import Display, clock, final, first_line, seconds_left
+from search.ledger import History
+
+Events = list[dict[str, Any]]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def folded(events: Events) -> History:
+    history = History()
+    for event in events:
+        history.apply(event)
+    return history
+
+
+def now(events: Events) -> Events:
+    """Return the events as they would be if they happened just now."""
+    return [event | {"time": time.time() + n / 1000} for n, event in enumerate(events)]
+
+
+def test_a_log_has_a_line_for_each_end_of_a_trial_and_no_control_codes(events: Events) -> None:
+    screen = io.StringIO()
+    shown = Display(screen)
+
+    for event in now(events):
+        shown.apply(event)
+    shown.close()
+
+    lines = screen.getvalue().splitlines()
+    assert lines[:5] == [
+        "trial 0 finished: top1 50.0 %, gflops 0.2; no attention, T8 [1 of 6 trials]",
+        "trial 2 stopped after epoch 1 of 2: top1 12.5 %, gflops 0.8; tam a2 K3 @res2-5 b, T8 [2 of 6 trials]",
+        "trial 3 failed: out of memory",
+        "trial 1 finished: top1 75.0 %, gflops 0.4; tam a2 K3 @res2-5 b, T8 [4 of 6 trials]",
+        "trial 4 failed: a worker died; it is tried again",
+    ]
+    assert lines[5].startswith("resumed: by-hand: 0:00:0")
+    assert "4 of 6 trials done (1 waiting, 2 finished, 1 stopped early, 1 failed)" in lines[5]
+    assert len(lines) == 6
+    assert "\x1b" not in screen.getvalue()
+
+
+def test_a_replay_is_silent(events: Events) -> None:
+    screen = io.StringIO()
+    shown = Display(screen)
+
+    for event in events:
+        shown.apply(event)
+    shown.close()
+
+    assert screen.getvalue() == ""
+
+
+def test_a_log_has_a_heartbeat_while_nothing_ends(events: Events) -> None:
+    screen = io.StringIO()
+    shown = Display(screen, heartbeat=0.05)
+
+    for event in now(events[:5]):
+        shown.apply(event)
+    deadline = time.monotonic() + 10
+    while not screen.getvalue() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    shown.close()
+
+    line = screen.getvalue().splitlines()[0]
+    assert re.match(r"by-hand: 0:00:\d\d elapsed, about 0:00:\d\d left, 0 of 6 trials done \(1 running\); ", line)
+    assert line.endswith("trial 0 epoch 2/2 top1 50.0 %, gflops 0.2")
+
+
+def test_a_terminal_shows_the_front_and_what_runs(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    screen = Terminal()
+    shown = Display(screen)
+
+    for event in now(events):
+        shown.apply(event)
+    deadline = time.monotonic() + 10
+    while "running" not in screen.getvalue() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    shown.close()
+
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    assert re.search(r"front so far\s+trial\s+top1\s+gflops\s+params_m\s+model", text)
+    assert re.search(r"1\s+75.0 %\s+0.4\s+2\s+tam a2 K3 @res2-5 b, T8", text)
+    assert re.search(r"4\s+1/2\s+37.5 %\s+0.5\s+2\s+sta a2 K3", text)
+
+
+def test_time_left_follows_the_pace_and_the_length_of_ended_trials(events: Events) -> None:
+    # After 60 s: 6 epochs; ended are 4 trials with 2 + 2 + 1 + 0 = 5 epochs, 1.25 each. Of 6 trials one is still to be
+    # proposed, 1.25 epochs, and the one running needs 0.25: 1.5 epochs at 10 s.
+    assert seconds_left(folded(events), 60.0) == pytest.approx(15.0)
+
+
+def test_time_left_is_at_most_the_budget(events: Events) -> None:
+    events[0]["spec"] = events[0]["spec"] | {"search": {"budget": {"trials": 6, "hours": 61 / 3600}}}
+    assert seconds_left(folded(events), 60.0) == pytest.approx(1.0)
+
+
+def test_time_left_is_unknown_before_the_first_epoch(events: Events) -> None:
+    assert seconds_left(folded(events[:3]), 60.0) is None
+
+
+def test_the_summary_names_front_failures_folder_and_next_commands(events: Events) -> None:
+    text = final(folded(events), {"top1": "max", "gflops": "min"}, Path("runs/by-hand"))
+
+    assert text.splitlines() == [
+        "by-hand: 1 running, 2 finished, 1 stopped early, 1 failed",
+        "",
+        "trial    top1  gflops  params_m        model",
+        "    0  50.0 %     0.2         2  knee  no attention, T8",
+        "    1  75.0 %     0.4         2  best  tam a2 K3 @res2-5 b, T8",
+        "",
+        "trial 3 failed: out of memory",
+        "results   runs/by-hand",
+        "next      vattn pareto runs/by-hand --plot front.html",
+        "          vattn ui runs/by-hand",
+        "          vattn export runs/by-hand --pick knee --out best.yaml",
+        "          vattn train best.yaml",
+    ]
+
+
+def test_a_summary_without_a_front_offers_no_export(events: Events) -> None:
+    text = final(folded(events[:5]), {"top1": "max", "gflops": "min"}, Path("runs/by-hand"))
+
+    assert "no trial is finished yet: 1 running" in text
+    assert "export" not in text
+
+
+def test_progress_in_a_log_is_a_line_now_and_then_and_one_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    for done in range(1, 101):
+        display.progress("motion", done, 100)
+
+    assert capsys.readouterr().err.splitlines() == ["motion: 1 of 100", "motion: 100 of 100"]
+
+
+def test_clock_and_first_line() -> None:
+    assert (clock(3725.4), clock(59.6)) == ("1:02:05", "0:01:00")
+    assert first_line("Traceback (most recent call last):\n  File ...\nValueError: too big\n") == "ValueError: too big"
+    assert first_line("out of memory\nmore") == "out of memory"

@@ -1,0 +1,114 @@
+"""Costs counted on the meta device: the oracle for what vattn/cost.py says in closed form."""
+
+import importlib
+from collections import Counter
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from vattn.config import ModelConfig
+from vattn.model import VideoModel, build_model
+
+
+def use_reference_forms(net: nn.Module) -> None:
+    """Let every mechanism in ``net`` compute its formula in the plainest writing (tests/vattn/reference)."""
+    for module in net.modules():
+        package, _, kind = type(module).__module__.rpartition(".")
+        if package == "vattn.modules" and not kind.startswith("_"):
+            form = importlib.import_module(f"reference.{kind}").FORMS.get(type(module))
+            module.forward = partial(form, module) if form else module.forward
+
+
+def on_meta(model: ModelConfig, classes: int) -> VideoModel:
+    with torch.device("meta"):
+        return build_model(model, classes)
+
+
+def clips(model: ModelConfig, num: int = 1) -> Tensor:
+    return torch.empty(num, 3, model.frames, model.size, model.size, device="meta")
+
+
+def count_macs(net: nn.Module, x: Tensor) -> int:
+    """Multiply-accumulates of convolutions, linear layers and attention products."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net.eval()(x)
+    return counter.get_total_flops() // 2
+
+
+def model_macs(model: ModelConfig, classes: int) -> int:
+    net = on_meta(model, classes)
+    use_reference_forms(net)
+    return count_macs(net, clips(model))
+
+
+def kept_values(net: nn.Module, x: Tensor) -> int:
+    """Values that autograd keeps in training, each storage once."""
+    storages = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        # Held, so that no later storage gets the same address.
+        storages[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        y = net.train()(x)
+        total = sum(t.untyped_storage().nbytes() // t.element_size() for t in storages.values())
+    del y
+    return total
+
+
+def kept_per_clip(net: nn.Module, x: Tensor) -> int:
+    """Values kept for one clip more: weights and statistics, which do not grow with the batch, drop out."""
+    three, two = (x.expand(n, *x.shape[1:]).clone(memory_format=torch.contiguous_format) for n in (3, 2))
+    return kept_values(net, three) - kept_values(net, two)
+
+
+def model_activations(model: ModelConfig, classes: int) -> int:
+    return kept_per_clip(on_meta(model, classes), clips(model))
+
+
+class Elements(NamedTuple):
+    """What the papers' counters add up in different ways; all but ``macs`` are numbers of values."""
+
+    macs: int
+    bias: int
+    norm: int
+    relu: int
+    max_pool_in: int
+    max_pool_out: int
+    avg_pool_in: int
+
+    def paper_002(self) -> int:
+        return self.stated() + self.relu + self.max_pool_in + self.avg_pool_in
+
+    def stated(self) -> int:
+        """Multiply-accumulates, convolutions' biases and two for each value of a batch norm."""
+        return self.macs + self.bias + 2 * self.norm
+
+
+def count_elements(net: nn.Module, x: Tensor) -> Elements:
+    found: Counter[str] = Counter()
+
+    def after(layer: nn.Module, args: tuple[Tensor, ...], y: Tensor) -> None:
+        match type(layer).__name__.rstrip("123d"):
+            case "Conv" | "ConvTranspose" if layer.bias is not None:
+                found["bias"] += y.numel()
+            case "BatchNorm":
+                found["norm"] += y.numel()
+            case "ReLU" | "ReLU6":
+                found["relu"] += y.numel()
+            case "MaxPool":
+                found["max_pool_in"] += args[0].numel()
+                found["max_pool_out"] += y.numel()
+            case "AvgPool" | "AdaptiveAvgPool":
+                found["avg_pool_in"] += args[0].numel()
+
+    hooks = [layer.register_forward_hook(after) for layer in net.modules()]
+    macs = count_macs(net, x)
+    for hook in hooks:
+        hook.remove()
+    return Elements(macs, *(found[name] for name in Elements._fields[1:]))

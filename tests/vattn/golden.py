@@ -1,0 +1,104 @@
+"""Recorded runs of the authors' code (../shared/golden): how a file is read, and how a network is held against it."""
+
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+State = Mapping[str, Tensor]
+
+
+def _call(net: nn.Module, x: Tensor) -> Tensor:
+    return net(x)
+
+
+@dataclass
+class Case:
+    """Our network for one recording, the public converter of its names, and how it is run on the recorded input."""
+
+    net: nn.Module
+    rename: Callable[[State], Mapping[str, Tensor]]
+    run: Callable[[Any, Tensor], Tensor] = _call
+    taps: str = ""  # where stages stand in our network, before their recorded name
+
+
+class Recording:
+    def __init__(self, file: Path) -> None:
+        with np.load(file) as arrays:
+            self.arrays = {name: arrays[name] for name in arrays.files if name != "meta"}
+            self.meta: dict[str, Any] = json.loads(str(arrays["meta"]))
+
+    def tensor(self, name: str) -> Tensor:
+        return torch.from_numpy(self.arrays[name])
+
+    def group(self, group: str) -> dict[str, Tensor]:
+        names = [name for name in self.arrays if name.startswith(group + "/")]
+        return {name.removeprefix(group + "/"): self.tensor(name) for name in names}
+
+    def params(self) -> dict[str, Tensor]:
+        if "param_recipe" not in self.meta:
+            return self.group("param")
+        shapes = [(name, tuple(shape)) for name, shape in self.meta["param_names"]]
+        return {name: self._by_recipe(name, shape) for name, shape in shapes}
+
+    def _by_recipe(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        rng = np.random.default_rng([self.meta["param_seed"], zlib.crc32(name.encode())])
+        if name.endswith("running_var") or (len(shape) == 1 and name.endswith(".weight")):
+            values = rng.uniform(0.5, 1.5, shape)
+        elif len(shape) == 1:
+            values = 0.1 * rng.standard_normal(shape)
+        else:
+            gain = self.meta.get("param_gain", 1.5)
+            values = np.sqrt(gain / np.prod(shape[1:])) * rng.standard_normal(shape)
+        return torch.from_numpy(np.asarray(values, dtype=np.float32))
+
+    def hold(self, case: Case) -> None:
+        """Assert that ``case`` gives what was recorded."""
+        training = self.meta["mode"] == "train"
+        net = case.net.train(training)
+        missing, unknown = net.load_state_dict(case.rename(self.params()), strict=False)
+        assert not unknown
+        assert all(name.endswith("num_batches_tracked") for name in missing), missing
+        stages = self.group("tap")
+        seen = {name: _Output(net.get_submodule(case.taps + name)) for name in stages}
+        x = self.tensor("input").requires_grad_()
+
+        y = case.run(net, x)
+        y.backward(self.tensor("cotangent"))
+
+        self._close("output", y, self.tensor("output"), "output")
+        self._close("grad_input", x.grad, self.tensor("grad_input"), "input gradient")
+        own = dict(net.named_parameters())
+        for name, gradient in case.rename(self.group("grad_param")).items():
+            self._close("grad_param", own[name].grad, gradient, f"gradient of {name}")
+        state = net.state_dict()
+        for name, value in case.rename(self.group("after")).items():
+            self._close("output", state[name], value, f"{name} afterwards")
+        for name, expected in stages.items():
+            out = seen[name].value.double()
+            found = torch.stack([out.mean(), out.std(), out.abs().max()])
+            torch.testing.assert_close(
+                found, expected.double(), rtol=1e-4, atol=1e-5, msg=partial("{}: {}".format, name)
+            )
+
+    def _close(self, kind: str, found: Tensor | None, expected: Tensor, what: str) -> None:
+        assert found is not None, what
+        tolerance = self.meta["tolerance"][kind]
+        torch.testing.assert_close(found, expected, **tolerance, msg=partial("{}: {}".format, what))
+
+
+class _Output:
+    """The last output of a module."""
+
+    def __init__(self, module: nn.Module) -> None:
+        module.register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, args: object, output: Tensor) -> None:
+        self.value = output.detach()

@@ -1,0 +1,71 @@
+"""CSTL's two temporal scales frame by frame, and their recordings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from golden import Case
+from support import site
+from torch import Tensor, nn
+
+from vattn.convert import convert_module
+from vattn.modules.cstl import CSTLConfig, LongTerm, ShortTerm
+
+
+def convolve(conv: nn.Conv1d, x: Tensor) -> Tensor:
+    """At each pixel by itself, as the authors do at each part of a body."""
+    n, c, t, h, w = x.shape
+    rows = x.permute(0, 3, 4, 1, 2).reshape(n * h * w, c, t)
+    y = nn.functional.conv1d(rows, conv.weight, padding=conv.kernel_size[0] // 2, groups=conv.groups)
+    return y.view(n, h, w, -1, t).permute(0, 3, 4, 1, 2)
+
+
+def short_term(module: ShortTerm, x: Tensor) -> Tensor:
+    (conv1, norm1), (conv2, norm2) = module.first, module.second
+    first = norm1(convolve(conv1, x))
+    return first + norm2(convolve(conv2, first))
+
+
+def long_term(module: LongTerm, x: Tensor) -> Tensor:
+    reduce, norm, _, restore, _ = module.score
+    hidden = nn.functional.leaky_relu(norm(convolve(reduce, x)), 0.01)
+    score = torch.sigmoid(convolve(restore, hidden))
+    weighted, total = torch.zeros_like(x[:, :, 0]), torch.zeros_like(x[:, :, 0])
+    for t in range(x.shape[2]):
+        weighted = weighted + x[:, :, t] * score[:, :, t]
+        total = total + score[:, :, t]
+    return torch.stack([weighted / total] * x.shape[2], dim=2)
+
+
+FORMS = {ShortTerm: short_term, LongTerm: long_term}
+CONFIGS = [
+    CSTLConfig(),
+    CSTLConfig(groups=4),
+    CSTLConfig(term="long"),
+    CSTLConfig(term="long", groups=2, reduction=4),
+]
+
+
+def _parts_run(net: nn.Module, x: Tensor) -> Tensor:
+    """On (N, T, C, parts): the parts' channels side by side at a single pixel."""
+    n, t, c, parts = x.shape
+    y = net(x.permute(0, 3, 2, 1).reshape(n, parts * c, t, 1, 1))
+    return y.view(n, parts, c, t).permute(0, 3, 2, 1)
+
+
+def _case(config: CSTLConfig, ours: str, meta: dict[str, Any]) -> Case:
+    c = meta["config"]
+    parts = config.model_copy(update={"groups": c["part_num"]})
+    net = parts.build(site(c["in_planes"] * c["part_num"], size=1), meta["input_shape"][1])
+
+    def rename(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        # The recorded module holds both scales.
+        return convert_module({name: value for name, value in state.items() if name.startswith(ours)}, parts)
+
+    return Case(net, rename, _parts_run)
+
+
+GOLDEN = {
+    "CSTL short-term (MSTE.get_short_term)": lambda meta: _case(CSTLConfig(), "short_term.", meta),
+    "CSTL long-term (MSTE.get_long_term)": lambda meta: _case(CSTLConfig(term="long"), "score.", meta),
+}

@@ -1,0 +1,83 @@
+"""TAM in the plainest writing of its formula: the oracle for values and gradients, and what is counted."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from golden import Case
+from support import model, site
+from torch import Tensor, nn
+
+from vattn.backbones.resnet import Block
+from vattn.convert import convert_model, convert_module, rename
+from vattn.insert import Folded, fold, unfold
+from vattn.model import build_model
+from vattn.modules.tam import TAM, TAMConfig
+
+
+def convolve_over_time(x: Tensor, taps: Tensor) -> Tensor:
+    """y_t = sum_k taps_k x_{t + k - K // 2}, zero padded: one kernel a clip and channel, as the authors write it."""
+    n, c, t, h, w = x.shape
+    k = taps.shape[-1]
+    rows = x.reshape(1, n * c, t, h * w)
+    y = F.conv2d(rows, taps.reshape(n * c, 1, k, 1), padding=(k // 2, 0), groups=n * c)
+    return y.view(n, c, t, h, w)
+
+
+def tam(module: TAM, x: Tensor) -> Tensor:
+    n, c, t, h, w = x.shape
+    mean = x.sum(dim=(-2, -1)) / (h * w)
+    gate = torch.ones(n, c, t, dtype=x.dtype, device=x.device)
+    if module.gate is not None:
+        gate = module.gate(mean).expand(n, c, t)
+    if module.kernel is None:
+        return x * gate.view(n, c, t, 1, 1)
+    taps = module.kernel(mean.reshape(n * c, t))
+    if module.gate_last:
+        return gate.view(n, c, t, 1, 1) * convolve_over_time(x, taps)
+    return convolve_over_time(x * gate.view(n, c, t, 1, 1), taps)
+
+
+FORMS = {TAM: tam}
+CONFIGS = [
+    TAMConfig(),
+    TAMConfig(alpha=1, beta=8, kernel_size=5, local_kernel_size=1),
+    TAMConfig(batch_norm=False, order="global_first"),
+    TAMConfig(branches="global", kernel_size=5),
+    TAMConfig(branches="local", alpha=3, kernel_size=7, local_kernel_size=5, order="global_first"),
+    TAMConfig(branches="global_se", local_kernel_size=5, order="global_first"),
+]
+
+
+def _config(meta: dict[str, Any]) -> TAMConfig:
+    c = meta["config"]
+    assert c.get("padding", c["kernel_size"] // 2) == c["kernel_size"] // 2
+    return TAMConfig(alpha=c.get("alpha", 2), beta=c.get("beta", 4), kernel_size=c["kernel_size"])
+
+
+def _alone(meta: dict[str, Any]) -> Case:
+    c, config = meta["config"], _config(meta)
+    net = config.build(site(c["in_channels"]), c["n_segment"])
+    frames = c["n_segment"]
+    return Case(net, lambda state: convert_module(state, config), lambda net, x: fold(net(unfold(x, frames))))
+
+
+def _block(meta: dict[str, Any]) -> Case:
+    c, config = meta["config"], _config(meta)
+    net = Block(c["inplanes"], c["planes"], 4 * c["planes"], c["stride"], bottleneck=True)
+    net.at["b"] = nn.Sequential(Folded(config.build(site(c["planes"]), c["n_segment"]), c["n_segment"]))
+    return Case(net, lambda state: rename(state, (*config.authors_network, *config.authors_names)))
+
+
+def _network(meta: dict[str, Any]) -> Case:
+    c = meta["config"]
+    config = model({"kind": "tam"}, depth=50, width=1.0, frames=c["n_segment"], size=c["pixels"])
+    net = build_model(config, c["num_classes"])
+    return Case(net, lambda state: convert_model(state, config), lambda net, x: net.fc(net.backbone(x)), "backbone.")
+
+
+GOLDEN = {
+    "TAM": _alone,
+    "TA-Block style b (ResNet bottleneck + TAM after conv1-bn1-relu)": _block,
+    "TANet-50 full 2D backbone, per-frame logits before consensus": _network,
+}

@@ -1,0 +1,46 @@
+"""What tests of networks share."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from vattn.config import ModelConfig
+from vattn.modules import Layer, ModuleConfig, Position, Site
+
+
+class Always(nn.Module):
+    """A layer that returns ``value``: it isolates the arithmetic behind it from the weights."""
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.value
+
+
+def site(
+    channels: int = 16,
+    size: int = 6,
+    width: int = 0,
+    stage: int = 3,
+    block: int = 0,
+    position: Position = "b",
+    **layer: int,
+) -> Site:
+    """A site of ``size`` x ``size`` pixels, or ``size`` x ``width``; for a layer, one that costs nothing."""
+    features = (stage, block, position, channels, size, width or size)
+    if position not in ("conv1", "conv2"):
+        return Site(*features)
+    return Layer(*features, **{"outputs": channels, "stride": 1, "macs": 0, "params": 0, "activations": 0} | layer)
+
+
+def place_of(module: ModuleConfig) -> Position:
+    """A position where ``module`` can stand: b where it may."""
+    return "b" if "b" in module.places else module.places[0]
+
+
+def model(*attention: dict[str, Any], depth: int = 10, width: float = 0.25, **changes: Any) -> ModelConfig:
+    """A small network with these mechanisms."""
+    backbone = {"kind": "resnet", "depth": depth, "width": width}
+    return ModelConfig.parse({"frames": 4, "size": 32, "backbone": backbone, "attention": list(attention)} | changes)

@@ -1,0 +1,157 @@
+"""Cost in closed form is what is counted, and is what the papers print."""
+
+import time
+from typing import Any
+
+import pytest
+from counting import clips, count_elements, model_activations, model_macs, on_meta, use_reference_forms
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import model
+
+from vattn.config import ModelConfig
+from vattn.cost import cost, render
+
+TAM, TSM = {"kind": "tam"}, {"kind": "tsm"}
+
+
+@st.composite
+def networks(draw: st.DrawFn, most: int = 3) -> ModelConfig:
+    depth = draw(st.sampled_from([10, 18, 34, 50]))
+    positions = st.sampled_from(["block", "a", "b", "d"] + ["c"] * (depth == 50))
+    place = {
+        "position": positions,
+        "stages": st.lists(st.sampled_from([2, 3, 4, 5]), unique=True),
+        "every": st.integers(1, 4),
+    }
+    tam = {
+        "alpha": st.integers(1, 3),
+        "beta": st.integers(1, 8),
+        "kernel_size": st.sampled_from([1, 3, 5]),
+        "branches": st.sampled_from(["full", "global", "local", "global_se"]),
+    }
+    tams = st.fixed_dictionaries({"kind": st.just("tam")}, optional=place | tam)
+    tsms = st.fixed_dictionaries({"kind": st.just("tsm")}, optional=place | {"div": st.integers(2, 8)})
+    return model(
+        *draw(st.lists(tams | tsms, max_size=most)),
+        depth=depth,
+        width=draw(st.sampled_from([0.125, 0.25, 0.4, 1.0])),
+        frames=draw(st.integers(1, 9)),
+        size=draw(st.integers(8, 100)),
+    )
+
+
+@given(network=networks(), classes=st.integers(1, 500))
+@settings(max_examples=12)
+def test_macs_and_parameters_are_those_counted(network: ModelConfig, classes: int) -> None:
+    total = cost(network, classes)
+
+    assert total.macs == model_macs(network, classes)
+    assert total.params == sum(p.numel() for p in on_meta(network, classes).parameters())
+
+
+@given(network=networks(most=0), classes=st.integers(1, 500))
+@settings(max_examples=12)
+def test_activations_of_a_backbone_are_those_autograd_keeps(network: ModelConfig, classes: int) -> None:
+    assert cost(network, classes).activations == model_activations(network, classes)
+
+
+@given(network=networks())
+@settings(max_examples=12)
+def test_activations_are_never_less_than_what_autograd_keeps(network: ModelConfig) -> None:
+    assert cost(network, 7).activations >= model_activations(network, 7)
+
+
+def test_rows_add_up_to_the_whole() -> None:
+    total = cost(model(TAM, TSM), 7)
+
+    assert total.macs == sum(row.macs for row in total.rows)
+    assert total.params == sum(row.params for row in total.rows)
+    assert total.activations == sum(row.activations for row in total.rows)
+    assert [(row.stage, row.what) for row in total.rows if row.stage < 3] == [
+        (1, "resnet"), (2, "resnet"), (2, "tam"), (2, "tsm"), (0, "head"),
+    ]  # fmt: skip
+
+
+def test_a_head_costs_one_linear_layer_a_frame() -> None:
+    head = cost(model(width=1.0, frames=8, size=32), 10).rows[-1]
+
+    # 512 features; 8 frames. Dropout keeps which values it dropped, unless it drops none.
+    assert (head.what, head.macs, head.params, head.activations) == ("head", 8 * 512 * 10, 513 * 10, 2 * 8 * 512)
+    assert cost(model(head={"dropout": 0.0}, width=1.0, frames=8), 10).rows[-1].activations == 8 * 512
+
+
+@pytest.mark.parametrize(
+    ("depth", "attention", "size", "frames", "classes", "gmacs", "params_m"),
+    [
+        (18, [], 224, 8, 174, 14.509, 11.266),
+        (18, [TSM], 224, 8, 174, 14.509, 11.266),
+        (50, [], 256, 8, 400, 42.713, 24.328),
+        (50, [TAM], 256, 8, 400, 42.784, 25.590),
+        (50, [TAM], 224, 8, 400, 32.760, 25.590),
+        (50, [TAM], 256, 16, 400, 85.568, 25.598),
+    ],
+)
+def test_plain_cost_is_that_of_the_published_networks(
+    depth: int, attention: list[Any], size: int, frames: int, classes: int, gmacs: float, params_m: float
+) -> None:
+    total = cost(model(*attention, depth=depth, width=1.0, size=size, frames=frames), classes)
+
+    # The last printed digit: 42.78345 stands as 42.784.
+    assert total.gflops == pytest.approx(gmacs, abs=0.0006)
+    assert total.params_m == pytest.approx(params_m, abs=0.0005)
+
+
+@pytest.mark.parametrize(
+    ("depth", "attention", "size", "frames", "classes", "printed"),
+    [
+        (18, [], 224, 8, 174, 14.57),
+        (50, [], 256, 8, 400, 43.055),
+        (50, [TAM], 256, 8, 400, 43.066),
+        (50, [TAM], 224, 8, 400, 32.977),
+        (50, [TAM], 256, 16, 400, 86.133),
+    ],
+)
+def test_cost_in_the_convention_of_paper_002_is_what_papers_print(
+    depth: int, attention: list[Any], size: int, frames: int, classes: int, printed: float
+) -> None:
+    network = model(*attention, depth=depth, width=1.0, size=size, frames=frames)
+    net = on_meta(network, classes)
+    use_reference_forms(net)
+
+    counted = count_elements(net, clips(network)).paper_002()
+
+    # TANet's rows are without the dynamic aggregation: K = 3 products a value.
+    sites = [site for module in network.attention for site in module.at(network.backbone.sites(size))]
+    aggregation = sum(3 * frames * site.channels * site.height * site.width for site in sites)
+    assert (counted - aggregation) / 1e9 == pytest.approx(printed, rel=0.002)
+
+
+def test_tsm_costs_what_its_paper_prints() -> None:
+    network = model(TSM, depth=50, width=1.0, size=224, frames=8)
+
+    assert count_elements(on_meta(network, 101), clips(network)).stated() / 1e9 == pytest.approx(32.88, rel=0.002)
+
+
+def test_twenty_thousand_networks_are_weighed_in_a_second() -> None:
+    attention = [
+        {"kind": "tam", "alpha": alpha, "beta": beta, "kernel_size": k, "position": position}
+        for alpha in (1, 2, 3, 4) for beta in range(1, 9) for k in (1, 3, 5, 7) for position in "ab"
+    ]  # fmt: skip
+    spaces = [model(module, depth=50, width=1.0, size=224, frames=8) for module in attention]
+    cost(spaces[0], 400)
+
+    start = time.process_time()
+    for network in spaces:
+        cost(network, 400)
+    seconds = time.process_time() - start
+
+    # Room for slow and busy machines, and for the assertions that tests put on every call.
+    assert len(spaces) / seconds > 20_000 / 10
+
+
+def test_the_table_names_every_stage() -> None:
+    lines = render(cost(model(TAM), 7)).splitlines()
+
+    assert [line.split()[:2] for line in lines[1:4]] == [["stem", "resnet"], ["res2", "resnet"], ["res2", "tam"]]
+    assert lines[-2].startswith("all")

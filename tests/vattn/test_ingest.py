@@ -1,0 +1,247 @@
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from vattn.data import DataConfig, open_clips, workers
+from vattn.data._base import StoreConfig
+from vattn.data.cache import read_failures
+from vattn.data.ingest import ingest, read_video
+from vattn.data.motion import encode
+
+REAL = Path(__file__).parents[3] / "shared" / "clips"
+needs_footage = pytest.mark.skipif(not REAL.is_dir(), reason="real footage is not part of the project")
+
+STORE = StoreConfig(size=32)
+
+
+def footage(frames: int = 5, seed: int = 0, height: int = 32, width: int = 48) -> np.ndarray:
+    """Blocks of random colours, which survive lossy coding."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (frames, height // 16, width // 16, 3), np.uint8)
+    return blocks.repeat(16, axis=1).repeat(16, axis=2)
+
+
+def decode(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def manifest(*paths: str) -> pa.Table:
+    labels = pa.array(range(len(paths)), pa.int32())
+    return pa.table({"path": pa.array(paths, pa.string()), "label": labels, "split": ["train"] * len(paths)})
+
+
+def cut_off(path: Path) -> None:
+    """Write a file whose index comes first and announces 20 frames, of which only some are there."""
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=12, options={"g": "1"})
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        for pixels in footage(20):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 3 // 5])
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for number in range(3):
+        encode(folder / f"good{number}.mp4", footage(frames=4 + number, seed=number))
+    return folder
+
+
+def test_what_is_cached_is_a_sequential_decode(root: Path, tmp_path: Path) -> None:
+    names = ["good2.mp4", "good0.mp4", "good1.mp4"]
+
+    clips = open_clips(ingest(manifest(*names), root, tmp_path / "cache", STORE, jobs=2), "train")
+
+    assert clips.paths == names
+    assert clips.labels.tolist() == [0, 1, 2]
+    assert clips.shapes.tolist() == [[6, 32, 48], [4, 32, 48], [5, 32, 48]]
+    for number, name in enumerate(names):
+        np.testing.assert_allclose(clips.clip(number), decode(root / name), atol=2)
+        source = footage(frames=len(clips.clip(number)), seed=int(name[4]))
+        # Chroma is stored at half the resolution, so the blocks are compared by their means.
+        error = clips.clip(number).astype(float) - source
+        assert np.abs(error.reshape(len(source), 2, 16, 3, 16, 3).mean(axis=(2, 4))).max() < 12
+
+
+def test_files_that_cannot_be_read_are_listed_with_the_reason_and_the_rest_is_there(root: Path, tmp_path: Path) -> None:
+    (root / "garbage.mp4").write_bytes(np.random.default_rng(0).bytes(4000))
+    (root / "empty.mp4").write_bytes(b"")
+    whole = (root / "good0.mp4").read_bytes()
+    (root / "truncated.mp4").write_bytes(whole[: len(whole) // 2])
+    cut_off(root / "cut-off.mp4")
+    with av.open(str(root / "sound.wav"), "w") as container:
+        container.add_stream("pcm_s16le", rate=8000)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1600), np.int16), layout="mono")
+        silence.rate = 8000
+        container.mux(container.streams.audio[0].encode(silence))
+    names = ["good0.mp4", "garbage.mp4", "empty.mp4", "good1.mp4", "truncated.mp4", "cut-off.mp4", "sound.wav"]
+    names += ["missing.mp4", "good2.mp4"]
+
+    cache = ingest(manifest(*names), root, tmp_path / "cache", STORE, jobs=1)
+
+    reasons = {failure["path"]: failure["reason"] for failure in read_failures(cache)}
+    assert list(reasons) == [name for name in names if "good" not in name]
+    assert reasons["missing.mp4"] == "No such file or directory"
+    assert reasons["sound.wav"] == "has no video stream"
+    assert reasons["cut-off.mp4"].startswith("is cut off: has ")
+    assert reasons["cut-off.mp4"].endswith(" of 20 frames")
+    for name in ("garbage.mp4", "empty.mp4", "truncated.mp4"):
+        assert "Invalid data" in reasons[name]
+    clips = open_clips(cache, "train")
+    assert clips.paths == ["good0.mp4", "good1.mp4", "good2.mp4"]
+    assert clips.labels.tolist() == [0, 3, 8]
+
+
+def test_a_cache_is_made_once_and_again_when_anything_changes(root: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    def cache(*names: str, store: StoreConfig = STORE) -> Path:
+        told.clear()
+        return ingest(
+            manifest(*names), root, tmp_path / "cache", store, jobs=1, progress=lambda *step: told.append(step)
+        )
+
+    first = cache("good0.mp4", "good1.mp4")
+    assert told == [("ingest", 1, 2), ("ingest", 2, 2)]
+    assert cache("good0.mp4", "good1.mp4") == first
+    assert told == []
+    others = [cache("good1.mp4", "good0.mp4"), cache("good0.mp4", "good1.mp4", store=StoreConfig(size=16))]
+    encode(root / "good1.mp4", footage(frames=9))
+    others.append(cache("good0.mp4", "good1.mp4"))
+    assert len({first, *others}) == 4
+    assert open_clips(others[-1], "train").shapes[1].tolist() == [9, 32, 48]
+    assert open_clips(others[1], "train").shapes[0].tolist() == [4, 16, 24]
+
+
+def test_what_a_killed_process_left_is_not_taken_for_a_cache(root: Path, tmp_path: Path) -> None:
+    names = manifest("good0.mp4", "good1.mp4")
+    cache = ingest(names, root, tmp_path / "cache", STORE, jobs=1)
+    content = {path.name: path.read_bytes() for path in cache.iterdir()}
+    part = cache.rename(cache.with_suffix(".part"))
+    (part / "index.arrow").unlink()
+    (part / "train-00007.arrow").write_bytes(b"half")
+
+    again = ingest(names, root, tmp_path / "cache", STORE, jobs=1)
+
+    assert again == cache
+    assert {path.name: path.read_bytes() for path in again.iterdir()} == content
+    assert not part.exists()
+
+
+def test_a_process_killed_in_the_middle_leaves_no_cache(root: Path, tmp_path: Path) -> None:
+    for number in range(3, 60):
+        shutil.copy(root / "good0.mp4", root / f"good{number}.mp4")
+    names = manifest(*(f"good{number}.mp4" for number in range(60)))
+    script = tmp_path / "job.py"
+    script.write_text(
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "import pyarrow as pa\n"
+        "from vattn.data._base import StoreConfig\n"
+        "from vattn.data.ingest import ingest\n"
+        "def kill(stage, done, total):\n"
+        "    if done == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "if __name__ == '__main__':\n"
+        "    names = [f'good{number}.mp4' for number in range(60)]\n"
+        "    labels = pa.array(range(60), pa.int32())\n"
+        "    table = pa.table({'path': names, 'label': labels, 'split': ['train'] * 60})\n"
+        "    ingest(table, Path(sys.argv[1]), Path(sys.argv[2]), StoreConfig(size=32), jobs=1, progress=kill)\n"
+    )
+
+    process = subprocess.run([sys.executable, script, root, tmp_path / "cache"], capture_output=True, check=False)
+
+    assert process.returncode == -9, process.stderr.decode()
+    assert not list((tmp_path / "cache").glob("*/index.arrow"))
+    clips = open_clips(ingest(names, root, tmp_path / "cache", STORE, jobs=1), "train")
+    assert len(clips) == 60
+
+
+def test_a_folder_of_which_nothing_can_be_read_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"none of its 2 files could be read; the first, a\.mp4: No such file"):
+        ingest(manifest("a.mp4", "b.mp4"), tmp_path, tmp_path / "cache", STORE, jobs=1)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_a_missing_data_folder_and_a_file_in_its_place_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"data\.root: .*nowhere does not exist"):
+        DataConfig(kind="folders").supply(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"data\.root: .*file is a file"):
+        DataConfig(kind="folders").supply(tmp_path / "file")
+    with pytest.raises(ValueError, match=r"must be a folder, but .*file is a file"):
+        ingest(manifest("a.mp4"), tmp_path, tmp_path / "file", STORE, jobs=1)
+
+
+@needs_footage
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        # Frames as their README counts them; 340 x 256 -> 42.5 x 32, 320 x 240 -> 42.67 x 32, 426 x 240 -> 56.8 x 32.
+        ("demo.mp4", (280, 32, 42, 3)),
+        ("part_0.mp4", (32, 32, 42, 3)),
+        ("demo_spatiotemporal_det.mp4", (57, 32, 42, 3)),
+        ("test.avi", (164, 32, 43, 3)),
+        ("test_video_structuralize.mp4", (300, 32, 57, 3)),
+        ("flipping_a_pancake.mkv", (310, 32, 57, 3)),
+    ],
+)
+def test_real_footage_is_decoded_whole_with_the_shorter_side_scaled(name: str, shape: tuple[int, ...]) -> None:
+    clip = read_video(REAL / name, 32)
+
+    assert clip.shape == shape
+    # Scaled by averaging: each picture keeps its mean colour.
+    reference = decode(REAL / name).mean(axis=(1, 2))
+    np.testing.assert_allclose(clip.mean(axis=(1, 2)), reference, atol=3)
+
+
+@needs_footage
+@pytest.mark.parametrize(("name", "size"), [("part_0.mp4", 256), ("test.avi", 240)])
+def test_real_footage_at_its_own_size_is_a_sequential_decode(name: str, size: int) -> None:
+    np.testing.assert_allclose(read_video(REAL / name, size), decode(REAL / name), atol=2)
+
+
+@needs_footage
+def test_a_corrupt_file_among_real_footage_is_a_named_failure(tmp_path: Path) -> None:
+    cache = ingest(manifest("corrupted.mp4", "part_0.mp4"), REAL, tmp_path / "cache", STORE, jobs=1)
+
+    assert read_failures(cache) == [{"path": "corrupted.mp4", "reason": "Invalid data found when processing input"}]
+    assert open_clips(cache, "train").paths == ["part_0.mp4"]
+
+
+def test_workers_report_what_raises_and_go_on() -> None:
+    outcomes = dict(workers.run(math.sqrt, [4.0, -1.0, 9.0], processes=1))
+
+    assert outcomes[4.0] == 2
+    assert outcomes[9.0] == 3
+    assert isinstance(outcomes[-1.0], workers.Failure)
+
+
+def test_a_job_that_hangs_or_kills_its_process_does_not_stop_the_others() -> None:
+    began = time.monotonic()
+    slept = dict(workers.run(time.sleep, [0.0, 600.0, 0.01, 0.02], processes=2, time_limit=2.0))
+    assert slept == {0.0: None, 600.0: workers.Failure("took longer than 2 seconds"), 0.01: None, 0.02: None}
+    assert time.monotonic() - began < 60
+
+    died = dict(workers.run(os._exit, [3, 4], processes=1))
+    assert died == {status: workers.Failure(f"its process died, exit status {status}") for status in (3, 4)}
+
+
+def test_the_data_package_starts_without_what_only_decoding_or_training_needs() -> None:
+    code = (
+        "import sys, vattn.data, vattn.data.ingest; print([m for m in ('torch', 'av', 'decord') if m in sys.modules])"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

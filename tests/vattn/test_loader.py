@@ -1,0 +1,230 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from support import model
+
+from vattn.config import DataConfig, ModelConfig, TrainConfig
+from vattn.data import eval_batches, open_clips, train_batches
+from vattn.data.cache import CacheWriter, Clips
+from vattn.data.motion import MotionDataConfig
+
+FRAMES, HEIGHT, WIDTH = 12, 40, 44
+
+
+def video(number: int, frames: int = FRAMES) -> np.ndarray:
+    """A clip that tells where each pixel comes from: its red is 16 * number + frame, green the row, blue the column."""
+    t, y, x = np.meshgrid(np.arange(frames) + 16 * number, np.arange(HEIGHT), np.arange(WIDTH), indexing="ij")
+    return np.stack([t, y, x], axis=-1).astype(np.uint8)
+
+
+def cache(folder: Path, clips: int, **options: int) -> Path:
+    folder.mkdir()
+    writer = CacheWriter(folder, **options)
+    for number in reversed(range(clips)):
+        writer.add(number, f"{number}.mp4", number % 5, "train", video(number))
+    writer.finish([])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
+    return open_clips(cache(tmp_path_factory.mktemp("caches") / "ten", 10), "train")
+
+
+def data(**augment: object) -> DataConfig:
+    return MotionDataConfig.parse({"augment": augment})
+
+
+def train(**changes: int) -> TrainConfig:
+    return TrainConfig.parse({"epochs": 2, "batch": 4, "lr": 0.1, "seed": 0} | changes)
+
+
+def numbers(images: torch.Tensor) -> list[int]:
+    """Which clips a batch is of."""
+    return (images[:, 0, 0, 0, 0] // 16).tolist()
+
+
+def test_clips_are_read_back_in_the_manifests_order_without_a_copy(clips: Clips) -> None:
+    assert len(clips) == 10
+    assert clips.paths == [f"{number}.mp4" for number in range(10)]
+    assert clips.labels.tolist() == [0, 1, 2, 3, 4] * 2
+    for number in range(10):
+        np.testing.assert_array_equal(clips.clip(number), video(number))
+    assert not clips.clip(3).flags.owndata
+    assert not clips.clip(3).flags.writeable
+
+
+def test_a_full_shard_is_followed_by_another(tmp_path: Path) -> None:
+    clip_bytes = FRAMES * HEIGHT * WIDTH * 3
+
+    folder = cache(tmp_path / "shards", 5, shard_bytes=2 * clip_bytes)
+
+    assert sorted(path.name for path in folder.glob("*-*.arrow")) == [f"train-0000{i}.arrow" for i in range(3)]
+    clips = open_clips(folder, "train")
+    assert [int(clips.clip(i)[0, 0, 0, 0]) // 16 for i in range(5)] == [0, 1, 2, 3, 4]
+
+
+def test_what_is_no_cache_or_has_no_such_split_is_named(tmp_path: Path, clips: Clips) -> None:
+    with pytest.raises(ValueError, match="is not a clip cache"):
+        open_clips(tmp_path, "train")
+    with pytest.raises(ValueError, match="has no clips of the 'val' split"):
+        open_clips(clips.cache, "val")
+
+
+def test_a_training_clip_is_one_square_of_one_frame_of_each_segment(clips: Clips) -> None:
+    config, corners = model(size=32, frames=4), set()
+    for epoch in range(20):
+        for images, labels in train_batches(clips, data(), config, train(), epoch):
+            assert images.dtype == torch.uint8
+            assert labels.dtype == torch.int64
+            assert images.shape == (len(labels), 3, 4, 32, 32)
+            for clip, label in zip(images, labels, strict=True):
+                frame, row, column = clip.int()
+                top, left = int(row.min()), int(column.min())
+                corners.add((top, left))
+                assert label == (frame[0, 0, 0] // 16) % 5
+                assert ((frame[:, 0, 0] % 16) // 3).tolist() == [0, 1, 2, 3]
+                assert (frame == frame[:, :1, :1]).all()
+                assert (row == torch.arange(top, top + 32)[:, None]).all()
+                assert (column == torch.arange(left, left + 32)).all()
+
+    # 0 ... 8 rows and 0 ... 12 columns of space, and both ends of each are reached in 200 draws.
+    assert {top for top, _ in corners} == set(range(9))
+    assert {left for _, left in corners} == set(range(13))
+
+
+def test_crops_are_central_and_clips_mirrored_where_the_data_config_says_so(clips: Clips) -> None:
+    config, mirrored = model(size=32, frames=4), []
+    for images, _ in train_batches(clips, data(crop="center", flip=True), config, train(batch=10), 0):
+        for clip in images.int():
+            # (40 - 32) / 2 = 4 and (44 - 32) / 2 = 6; a mirrored row counts down from 37 to 6.
+            assert (clip[1] == torch.arange(4, 36)[:, None]).all()
+            mirrored.append(bool(clip[2, 0, 0, 0] == 37))
+            columns = torch.arange(6, 38)
+            assert (clip[2] == (columns.flip(0) if mirrored[-1] else columns)).all()
+
+    assert 0 < sum(mirrored) < 10
+
+
+def test_folding_frames_into_the_batch_is_a_free_view_under_channels_last(clips: Clips) -> None:
+    images, _ = next(iter(train_batches(clips, data(), model(size=32, frames=4), train(), 0)))
+
+    folded = images.transpose(1, 2).flatten(0, 1)
+
+    assert folded.data_ptr() == images.data_ptr()
+    assert folded.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("batch", "world", "steps"),
+    [
+        (4, 1, [4, 4, 2]),
+        (3, 1, [3, 3, 3]),  # the tenth would be alone
+        (10, 1, [10]),
+        (16, 1, [10]),
+        (1, 1, [1] * 10),  # as asked
+        (4, 2, [2, 2]),  # the last two would be alone
+        (6, 2, [3, 2]),
+        (2, 2, [1] * 5),
+    ],
+)
+def test_what_is_left_makes_a_smaller_step_unless_a_clip_would_be_alone(
+    clips: Clips, batch: int, world: int, steps: list[int]
+) -> None:
+    for rank in range(world):
+        batches = train_batches(clips, data(), model(), train(batch=batch), 0, rank, world)
+
+        assert [len(labels) for _, labels in batches] == steps
+        assert len(batches) == len(steps)
+
+
+@given(batch=st.integers(1, 12), world=st.integers(1, 3), epoch=st.integers(0, 99), seed=st.integers(0, 99))
+def test_workers_share_an_epoch_in_equal_steps_and_no_clip_comes_twice(
+    clips: Clips, batch: int, world: int, epoch: int, seed: int
+) -> None:
+    config = train(batch=batch * world, seed=seed)
+    parts = [
+        [numbers(images) for images, _ in train_batches(clips, data(), model(), config, epoch, rank, world)]
+        for rank in range(world)
+    ] if 10 // world >= 2 else []  # fmt: skip
+
+    seen = [number for part in parts for step in part for number in step]
+    assert len(seen) == len(set(seen)) > 10 - 2 * world
+    assert len({len(part) for part in parts}) == 1
+
+
+def test_an_epoch_is_a_function_of_seed_and_number_with_any_number_of_workers(clips: Clips) -> None:
+    def epoch(number: int = 0, world: int = 1, **changes: int) -> dict[int, bytes]:
+        shares = [train_batches(clips, data(), model(), train(**changes), number, rank, world) for rank in range(world)]
+        pairs = [(images, labels) for share in shares for images, labels in share]
+        return {
+            n: clip.numpy().tobytes() for images, _ in pairs for n, clip in zip(numbers(images), images, strict=True)
+        }
+
+    assert epoch() == epoch()
+    assert epoch(world=2).items() <= epoch().items()
+    assert list(epoch()) != list(epoch(1))
+    assert all(epoch()[number] != epoch(1)[number] for number in range(10))
+    assert list(epoch()) != list(epoch(seed=1))
+
+
+def test_training_without_enough_clips_is_refused(clips: Clips) -> None:
+    with pytest.raises(ValueError, match=r"train\.batch: each step needs 1 or more clips for each of 4 workers"):
+        train_batches(clips, data(), model(), train(batch=2), 0, 0, 4)
+    with pytest.raises(ValueError, match="10 clips to train on"):
+        train_batches(clips, data(), model(), train(batch=24), 0, 0, 12)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 12])
+def test_workers_together_evaluate_each_clip_once(clips: Clips, world: int) -> None:
+    seen = [
+        number
+        for rank in range(world)
+        for images, _ in eval_batches(clips, data(), model(), 4, rank, world)
+        for number in numbers(images)
+    ]
+
+    assert sorted(seen) == list(range(10))
+
+
+def test_evaluation_takes_the_centre_of_space_and_of_every_segment(clips: Clips) -> None:
+    images, labels = next(iter(eval_batches(clips, data(crop="random", flip=True), model(size=32, frames=4), 4)))
+
+    # 12 frames: segments of 3 with the middles 1, 4, 7, 10.
+    assert (images[:, 0, :, 0, 0] % 16).tolist() == [[1, 4, 7, 10]] * 4
+    assert (images[:, 1, 0, :, 0] == torch.arange(4, 36)).all()
+    assert (images[:, 2, 0, 0] == torch.arange(6, 38)).all()
+    assert labels.tolist() == [0, 1, 2, 3]
+
+
+def test_the_odd_middle_frame_is_early_and_late_in_turn(clips: Clips) -> None:
+    images, _ = next(iter(eval_batches(clips, data(), model(frames=1), 4)))
+
+    assert (images[:, 0, 0, 0, 0] % 16).tolist() == [5, 6, 5, 6]
+
+
+@given(frames=st.integers(1, 20).filter(lambda t: t % 2 == 0))
+def test_a_reversed_clip_is_evaluated_as_the_reverse_of_the_clip(
+    frames: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("cache")
+    writer = CacheWriter(folder)
+    for number, clip in enumerate((video(0), video(0)[::-1])):
+        writer.add(number, f"{number}.mp4", number, "val", clip)
+    writer.finish([])
+
+    images, _ = next(iter(eval_batches(open_clips(folder, "val"), data(), model(frames=frames), 2)))
+
+    torch.testing.assert_close(images[1], images[0].flip(1), rtol=0, atol=0)
+
+
+def test_a_crop_larger_than_the_stored_frames_is_refused(clips: Clips) -> None:
+    large: ModelConfig = model(size=48)
+    with pytest.raises(ValueError, match=r"model\.size: .*40 pixels.*raise data\.store\.size \(got 48 and 80\)"):
+        train_batches(clips, data(), large, train(), 0)
+    with pytest.raises(ValueError, match=r"model\.size"):
+        eval_batches(clips, data(), large, 4)

@@ -1,0 +1,81 @@
+"""TAM, against arithmetic by hand."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from support import Always, model, site
+
+from vattn.modules.tam import TAMConfig, mixing_matrix
+
+
+def ramp(channels: int = 4) -> torch.Tensor:
+    return torch.arange(1.0, 5.0).view(1, 1, 4, 1, 1).expand(1, channels, 4, 2, 2)
+
+
+def test_ramp_is_gated_then_smoothed() -> None:
+    # x_t = 1, 2, 3, 4; gate 1/2 -> 0.5, 1, 1.5, 2; taps (1, 2, 1) / 4, zero padded at both ends.
+    tam = TAMConfig(kernel_size=3).build(site(channels=4, size=2), frames=4).eval()
+    tam.gate = Always(torch.full((1, 4, 4), 0.5))
+    tam.kernel = Always(torch.tensor([[0.25, 0.5, 0.25]]).expand(4, 3))
+
+    y = tam(ramp())
+
+    expected = torch.tensor([0.5, 1.0, 1.5, 1.375]).view(1, 1, 4, 1, 1)
+    torch.testing.assert_close(y, expected.expand(1, 4, 4, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        # Taps (1, 0, 0) take the frame before. Gated first: 0, 1/2 x_1, x_2, x_3; after: 0, x_1, x_2, x_3.
+        ("local_first", [0.0, 0.5, 2.0, 3.0]),
+        ("global_first", [0.0, 1.0, 2.0, 3.0]),
+    ],
+)
+def test_the_order_says_which_frame_is_gated(order: str, expected: list[float]) -> None:
+    tam = TAMConfig.parse({"order": order}).build(site(channels=4, size=2), frames=4).eval()
+    tam.gate = Always(torch.tensor([0.5, 1.0, 1.0, 1.0]).expand(1, 4, 4))
+    tam.kernel = Always(torch.tensor([[1.0, 0.0, 0.0]]).expand(4, 3))
+
+    y = tam(ramp())
+
+    torch.testing.assert_close(y, torch.tensor(expected).view(1, 1, 4, 1, 1).expand(1, 4, 4, 2, 2))
+
+
+def test_the_kernel_is_a_cross_correlation_with_zeros_outside() -> None:
+    matrix = mixing_matrix(torch.tensor([[[1.0, 2.0, 3.0, 4.0, 5.0]]]), frames=3)
+
+    # Row t gives frame t: tap 2 is on the diagonal, later frames have later taps.
+    assert matrix.tolist() == [[[[3, 4, 5], [2, 3, 4], [1, 2, 3]]]]
+
+
+@given(k=st.sampled_from([1, 3, 5, 7]), t=st.integers(2, 16))
+def test_any_odd_kernel_keeps_the_shape(k: int, t: int) -> None:
+    tam = TAMConfig(kernel_size=k).build(site(channels=8, size=5), frames=t).eval()
+
+    assert tam(torch.randn(2, 8, t, 5, 5)).shape == (2, 8, t, 5, 5)
+
+
+def test_the_paper_s_sizes_have_the_paper_s_parameters() -> None:
+    # C 64, T 8, alpha 2, beta 4, K 3. G: Linear 8 x 16, norm 2 x 16, Linear 16 x 3. L: convolution 64 x 16 x 3,
+    # norm 2 x 16, convolution 16 x 64.
+    tam = TAMConfig().build(site(channels=64), frames=8)
+
+    assert sum(p.numel() for p in tam.parameters()) == 128 + 32 + 48 + 3072 + 32 + 1024
+    # The linear layers once a channel; the convolutions once a frame; K products for each of the 6 x 6 pixels.
+    assert TAMConfig().macs(site(channels=64, size=6), 8) == 64 * (128 + 48) + 8 * (3072 + 1024) + 3 * 64 * 8 * 36
+
+
+@pytest.mark.parametrize("option", ["kernel_size", "local_kernel_size"])
+def test_an_even_kernel_is_refused_with_the_next_odd_one(option: str) -> None:
+    with pytest.raises(ValueError, match="try 5"):
+        TAMConfig.parse({option: 4})
+
+
+def test_a_beta_that_leaves_no_channel_is_refused_where_the_model_is_put_together() -> None:
+    # Width 0.25: stage 2 has 16 channels.
+    with pytest.raises(ValueError, match=r"attention\[0\].beta: must not exceed.*stage 2 has 16.*got 17"):
+        model({"kind": "tam", "beta": 17})
+    model({"kind": "tam", "beta": 17, "stages": [3, 4, 5]})
+    model({"kind": "tam", "beta": 17, "branches": "global"})

@@ -1,0 +1,148 @@
+"""Training: the same numbers each time, cut off or not, and the bound that time reversal sets."""
+
+import itertools
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from vattn.config import TrainConfig, TrialConfig
+from vattn.data import open_clips, prepare
+from vattn.model import build_model
+from vattn.train import Epoch, Evaluation, evaluate, fit, learning_rate
+
+
+def trial(attention: list[object], epochs: int = 3, **data: int) -> TrialConfig:
+    sizes = {"train_clips": 4, "val_clips": 2, "test_clips": 1, "frames": 8, "size": 32} | data
+    return TrialConfig.parse({
+        "data": {"kind": "motion", "store": {"size": sizes["size"]}, **sizes},
+        "model": {
+            "frames": 4, "size": 32, "backbone": {"kind": "resnet", "depth": 10, "width": 0.125},
+            "attention": attention, "head": {"dropout": 0.3},
+        },
+        "train": {"epochs": epochs, "batch": 16, "lr": 0.05},
+    })  # fmt: skip
+
+
+TSM = [{"kind": "tsm"}]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(trial([]).data, tmp_path_factory.mktemp("motion"))
+
+
+def numbers(epochs: list[Epoch]) -> list[tuple[int, dict[str, float]]]:
+    return [(epoch.number, epoch.metrics) for epoch in epochs]
+
+
+def test_a_run_cut_off_after_any_epoch_ends_in_the_same_weights(cache: Path, tmp_path: Path) -> None:
+    whole = list(fit(trial(TSM), cache, tmp_path / "whole"))
+    list(itertools.islice(fit(trial(TSM), cache, tmp_path / "cut"), 1))
+    list(itertools.islice(fit(trial(TSM), cache, tmp_path / "cut"), 2))
+
+    resumed = list(fit(trial(TSM), cache, tmp_path / "cut"))
+
+    assert numbers(resumed) == numbers(whole)
+    one, other = (torch.load(tmp_path / run / "model.pt", weights_only=True) for run in ("whole", "cut"))
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_another_seed_gives_another_run(cache: Path, tmp_path: Path) -> None:
+    config = trial(TSM, epochs=1)
+    other = config.model_copy(update={"train": config.train.model_copy(update={"seed": 1})})
+
+    assert numbers(list(fit(config, cache, tmp_path / "a"))) != numbers(list(fit(other, cache, tmp_path / "b")))
+
+
+def test_a_folder_of_another_config_is_refused(cache: Path, tmp_path: Path) -> None:
+    list(fit(trial(TSM, epochs=1), cache, tmp_path))
+
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: was written by another config"):
+        next(fit(trial([], epochs=1), cache, tmp_path))
+
+
+def test_the_saved_weights_are_those_that_were_evaluated(cache: Path, tmp_path: Path) -> None:
+    config = trial(TSM, epochs=2)
+    *_, last = fit(config, cache, tmp_path)
+    net = build_model(config.model, 16)
+    net.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
+
+    found = evaluate(net, open_clips(cache, "val"), config, torch.device("cpu"))
+
+    assert found.metrics == {name: last.metrics[name] for name in found.metrics}
+
+
+def test_a_loss_without_bounds_is_an_error_that_says_what_to_change(cache: Path, tmp_path: Path) -> None:
+    config = trial([], epochs=2)
+    wild = config.model_copy(update={"train": config.train.model_copy(update={"lr": 1e30})})
+
+    with pytest.raises(FloatingPointError, match=r"lower train\.lr"):
+        list(fit(wild, cache, tmp_path))
+
+
+def test_metrics_are_fractions_of_the_confusion() -> None:
+    # 10 clips of class 0, of which 9 are right; 2 of class 1, of which 1 is; none of class 2.
+    confusion = torch.tensor([[9.0, 1, 0], [0, 1, 1], [0, 0, 0]], dtype=torch.float64)
+
+    metrics = Evaluation(confusion, top5=12.0, loss=6.0).metrics
+
+    assert metrics == pytest.approx({"top1": 10 / 12, "top5": 1.0, "mean_class": (0.9 + 0.5) / 2, "loss": 0.5})
+
+
+def test_the_rate_falls_along_half_a_cosine() -> None:
+    train = TrainConfig(epochs=4, batch=1, lr=0.2)
+
+    assert [learning_rate(train, epoch) for epoch in (0.0, 1.0, 2.0, 4.0)] == pytest.approx(
+        [0.2, 0.1 * (1 + math.sqrt(0.5)), 0.1, 0.0]
+    )
+    assert learning_rate(train.model_copy(update={"schedule": "constant"}), 3.5) == 0.2
+
+
+def _worker(rank: int, config: TrialConfig, cache: Path, folder: Path, meeting: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=2)
+    epochs = list(fit(config, cache, folder))
+    torch.save(numbers(epochs), folder / f"rank{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_workers_see_each_clip_once_and_agree(cache: Path, tmp_path: Path) -> None:
+    config = trial(TSM, epochs=2)
+
+    mp.spawn(_worker, (config, cache, tmp_path, tmp_path / "meeting"), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
+
+    one, two = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
+    for (_, mine), (_, others) in zip(one, two, strict=True):
+        # The evaluation is shared and summed; the training loss is each worker's own.
+        assert {k: v for k, v in mine.items() if k != "train_loss"} == {
+            k: v for k, v in others.items() if k != "train_loss"
+        }
+    # One process that evaluates all clips with the saved weights finds the same.
+    net = build_model(config.model, 16)
+    net.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
+    alone = evaluate(net, open_clips(cache, "val"), config, torch.device("cpu")).metrics
+    assert {name: one[-1][1][name] for name in alone} == pytest.approx(alone)
+
+
+def within_pairs(confusion: torch.Tensor) -> tuple[float, float]:
+    """Share of right answers among the clips that were given a class of their own pair, and how many those are."""
+    blocks = confusion.view(8, 2, 8, 2).diagonal(dim1=0, dim2=2)  # (2, 2, pairs)
+    right = blocks.diagonal(dim1=0, dim2=1).sum()
+    return float(right / blocks.sum()), float(blocks.sum())
+
+
+def test_a_model_blind_to_order_cannot_tell_a_clip_from_its_reverse(tmp_path: Path) -> None:
+    config = trial([], epochs=3, train_clips=12, val_clips=30)
+    cache = prepare(config.data, tmp_path)
+    list(fit(config, cache, tmp_path / "fit"))
+    net = build_model(config.model, 16)
+    net.load_state_dict(torch.load(tmp_path / "fit" / "model.pt", weights_only=True))
+
+    share, clips = within_pairs(evaluate(net, open_clips(cache, "val"), config, torch.device("cpu")).confusion)
+
+    assert clips >= 60
+    assert share <= 0.5 + 2 * math.sqrt(0.25 / clips)

@@ -1,0 +1,1 @@
+"""One video model and how to train it. Plain torch: no Ray, Optuna or MLflow."""

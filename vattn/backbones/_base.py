@@ -1,0 +1,176 @@
+"""What every backbone is: the sites it declares, its weights, and what it costs."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vattn.base import Kinded
+from vattn.modules._base import Layer, Position, Site
+
+
+class Part(NamedTuple):
+    """What one stage costs; stage 1 is the stem."""
+
+    stage: int
+    macs: int
+    params: int
+    activations: int
+
+
+class Backbone(nn.Module):
+    """A network from images (N*T, 3, H, W) to features (N*T, ``channels``), with places for mechanisms.
+
+    One of 3D convolutions (``BackboneConfig.folds`` is False) takes clips (N, 3, T, H, W) and gives (N, ``channels``).
+    """
+
+    channels: int
+
+    def forward(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def layer(self, site: Layer) -> nn.Module:
+        """Return the convolution that holds the place at ``site``."""
+        raise NotImplementedError
+
+    def insert(self, site: Site, module: nn.Module) -> None:
+        """Put ``module`` at ``site``, behind what already stands there, or in the place of the layer there."""
+        raise NotImplementedError
+
+
+class BackboneConfig(Kinded):
+    """One backbone. ``weights``: none, default (torchvision's), or a file with torchvision's state-dict names."""
+
+    kind: str
+    weights: Literal["none", "default"] | str = "none"
+
+    #: It runs on single images, with the frames folded into the batch.
+    folds: ClassVar[bool] = True
+    #: Successive frames that it takes for each one of a clip's T; what it gives is for the T.
+    frames_per_segment: ClassVar[int] = 1
+    #: As of mechanisms: regular expressions from the names in the authors' network to ours.
+    authors_network: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    def stages(self) -> Sequence[int]:
+        """Numbers of the stages, such as 2, 3, 4, 5; a stage that has no block leaves its mechanisms without a site."""
+        raise NotImplementedError
+
+    def positions(self) -> Sequence[Position]:
+        """Positions that each block offers."""
+        raise NotImplementedError
+
+    def sites(self, size: int) -> tuple[Site, ...]:
+        """All sites for images of ``size`` x ``size`` pixels, in the order in which data meets them."""
+        raise NotImplementedError
+
+    def check(self, size: int, frames: int) -> None:
+        """Raise ValueError ("option: rule; way out (got value)") where it cannot take such clips."""
+
+    def frames_at(self, stage: int, frames: int) -> int:
+        """Length of the features at a stage for clips of ``frames``; a network with temporal strides shortens them."""
+        return frames
+
+    def channels(self) -> int:
+        """Length of the feature vector."""
+        raise NotImplementedError
+
+    def parts(self, size: int, frames: int) -> tuple[Part, ...]:
+        """Cost of one clip, stage by stage, without mechanisms and classifier.
+
+        ``activations`` are the values that autograd keeps in training, once each: inputs of convolutions, norms and
+        pools, and outputs of ReLUs. What does not grow with the batch (weights, statistics) is not among them.
+        """
+        raise NotImplementedError
+
+    def build(self) -> Backbone:
+        """Return the network with its weights; raises ValueError where they cannot be had."""
+        raise NotImplementedError
+
+
+class Conv(NamedTuple):
+    """A convolution with a norm behind it, on square features."""
+
+    inputs: int  # those that one output sees: of its group
+    outputs: int
+    taps: int  # height x width of the kernel
+    side: int  # of what it gives, pixels
+
+
+def part_of(stage: int, convs: Iterable[Conv], kept: int = 0) -> Part:
+    """Return the cost for one image of a stage of convolutions without bias, each with its norm.
+
+    Each norm keeps its input; what the norm or the activation function behind it gives is kept too, by that function
+    or by the next convolution. ``kept`` is what else the stage keeps.
+    """
+    convs = tuple(convs)
+    return Part(
+        stage,
+        macs=sum(c.inputs * c.outputs * c.taps * c.side**2 for c in convs),
+        params=sum(c.inputs * c.outputs * c.taps + 2 * c.outputs for c in convs),
+        activations=kept + sum(2 * c.outputs * c.side**2 for c in convs),
+    )
+
+
+def conv_out(size: int, kernel: int, stride: int) -> int:
+    """Return the side of what a convolution or pool gives that pads by ``kernel // 2``, in pixels."""
+    return (size + 2 * (kernel // 2) - kernel) // stride + 1
+
+
+def load_weights(net: nn.Module, weights: str, published: str, classifier: str | tuple[str, ...]) -> None:
+    """Load ``weights`` into ``net``: none, default (torchvision's for its model ``published``), or a file.
+
+    Entries whose names start with ``classifier`` are left out. Raises ValueError where the weights cannot be had or
+    do not fit.
+    """
+    if weights == "none":
+        return
+    state = _published_state(published) if weights == "default" else _state_in(Path(weights))
+    state = {name: value for name, value in state.items() if not name.startswith(classifier)}
+    own = net.state_dict()
+    # Weights from before batch norm counted its batches fit too.
+    missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked")]
+    faults = {
+        "lacks": missing,
+        "does not know": [n for n in state if n not in own],
+        "has other shapes for": [n for n in state if n in own and state[n].shape != own[n].shape],
+    }
+    if any(faults.values()):
+        found = "; ".join(f"{fault} {_some(names)}" for fault, names in faults.items() if names)
+        found = found.replace("does not know", "has, unknown here,")
+        raise ValueError(f"weights: {weights} does not fit this backbone: it {found}")
+    net.load_state_dict(state, strict=False)
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def _state_in(path: Path) -> dict[str, Tensor]:
+    """Return the state dict that a file holds, itself or under "state_dict"."""
+    if not path.is_file():
+        raise ValueError(f"weights: there is no file {path}; write none, default, or the path of a state dict")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load documents no narrower class for files that are no weights
+        raise ValueError(f"weights: {path} is not a state dict saved by torch ({error})") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(f"weights: {path} holds no state dict (names and tensors); found {type(state).__name__}")
+    return state
+
+
+def _published_state(published: str) -> dict[str, Tensor]:
+    from torchvision.models import get_model_weights  # takes a second to import, and only default weights need it
+
+    default = get_model_weights(published)["DEFAULT"]
+    try:
+        return dict(default.get_state_dict(progress=False, check_hash=True))
+    except OSError as error:
+        file = Path(torch.hub.get_dir()) / "checkpoints" / default.url.rpartition("/")[2]
+        raise ValueError(
+            f"weights: default needs {default.url}, which cannot be fetched here ({error}); fetch it elsewhere and put "
+            f"it at {file}, or write none"
+        ) from error

@@ -1,0 +1,366 @@
+"""InceptionV3 (Szegedy et al., CVPR 2016, arXiv:1512.00567), as torchvision builds and names it."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vattn.backbones._base import Backbone, BackboneConfig, Conv, Part, load_weights, part_of
+from vattn.modules._base import Position, Site
+
+_POSITIONS: tuple[Position, ...] = ("block", "a", "b", "c", "d")
+_SMALLEST = 75
+
+
+class InceptionV3Config(BackboneConfig, kind="inception_v3"):
+    """Stage k works at about 1 / 2^k of the image's side, as in a ResNet; torchvision calls it Mixed_(k + 2).
+
+    Stages 3, 4 and 5 have 3, 5 and 3 blocks, stage 2 has none. The branch of the most convolutions (3x3dbl, 7x7dbl,
+    7x7x3) plays the residual path's part: position a is before its first convolution, b behind it, c behind the second,
+    d at its end, before the channels are put together; block is before the branches part. The auxiliary classifier is
+    left out. Images have at least 75 pixels a side.
+
+    With ``weights: default``, as in torchvision, images that come normalised by ImageNet's mean and deviation are
+    brought to the range [-1, 1] that these weights were trained with; a file's weights take images as they come.
+    """
+
+    kind: Literal["inception_v3"] = "inception_v3"
+
+    def stages(self) -> tuple[int, ...]:
+        """Those of a ResNet; 2 has no block."""
+        return (2, 3, 4, 5)
+
+    def positions(self) -> tuple[Position, ...]:
+        """All."""
+        return _POSITIONS
+
+    def check(self, size: int, frames: int) -> None:
+        """Refuse images that the reductions leave nothing of."""
+        if size < _SMALLEST:
+            raise ValueError(
+                f"size: inception_v3 takes images of {_SMALLEST} pixels a side or more; enlarge them, or take another "
+                f"backbone (got {size})"
+            )
+
+    def sites(self, size: int) -> tuple[Site, ...]:
+        """Block by block."""
+        return _sites(size)
+
+    def channels(self) -> int:
+        """Length of the feature vector."""
+        return 2048
+
+    def parts(self, size: int, frames: int) -> tuple[Part, ...]:
+        """Stem and three stages."""
+        return tuple(
+            Part(p.stage, p.macs * frames, p.params, p.activations * frames) for p in _parts_of_one_image(size)
+        )
+
+    def build(self) -> "InceptionV3":
+        """Return the network."""
+        net = InceptionV3(to_symmetric=self.weights == "default")
+        load_weights(net, self.weights, "inception_v3", classifier=("fc.", "AuxLogits."))
+        return net
+
+
+class _Layer(NamedTuple):
+    """A convolution, its norm and ReLU. One of stride 2 does not pad, nor does ``valid``."""
+
+    name: str
+    outputs: int
+    kernel: tuple[int, int] = (1, 1)
+    stride: int = 1
+    valid: bool = False
+
+    @property
+    def pads(self) -> bool:
+        return self.stride == 1 and not self.valid
+
+    def side(self, side: int) -> int:
+        """Return the side of what it gives."""
+        return side if self.pads else (side - self.kernel[0]) // self.stride + 1
+
+
+class _Branch(NamedTuple):
+    """Layers one behind the other; at its end two side by side, if there is a fork; a pool before them, if any."""
+
+    layers: tuple[_Layer, ...] = ()
+    fork: tuple[_Layer, ...] = ()
+    pool: Literal["none", "average", "max"] = "none"
+
+
+class _Shape(NamedTuple):
+    """One block: its name in torchvision, channels in and out, sides in and out in pixels, its branches in order."""
+
+    stage: int
+    block: int
+    name: str
+    inputs: int
+    outputs: int
+    side_in: int
+    side_out: int
+    branches: tuple[_Branch, ...]
+
+
+_STEM = (
+    _Layer("Conv2d_1a_3x3", 32, (3, 3), stride=2),
+    _Layer("Conv2d_2a_3x3", 32, (3, 3), valid=True),
+    _Layer("Conv2d_2b_3x3", 64, (3, 3)),
+    _Layer("Conv2d_3b_1x1", 80),
+    _Layer("Conv2d_4a_3x3", 192, (3, 3), valid=True),
+)
+_POOLED = ("Conv2d_2b_3x3", "Conv2d_4a_3x3")
+_TALL, _WIDE = (7, 1), (1, 7)
+
+
+def _in_sequence(name: str, *layers: tuple[int, tuple[int, int]], reduce: bool = False) -> tuple[_Layer, ...]:
+    """Return layers called name_1, name_2 and so on; ``reduce``: the last has stride 2."""
+    return tuple(
+        _Layer(f"{name}_{i}", outputs, kernel, stride=2 if reduce and i == len(layers) else 1)
+        for i, (outputs, kernel) in enumerate(layers, start=1)
+    )
+
+
+def _at_35(pooled: int) -> tuple[_Branch, ...]:
+    return (
+        _Branch((_Layer("branch1x1", 64),)),
+        _Branch(_in_sequence("branch5x5", (48, (1, 1)), (64, (5, 5)))),
+        _Branch(_in_sequence("branch3x3dbl", (64, (1, 1)), (96, (3, 3)), (96, (3, 3)))),
+        _Branch((_Layer("branch_pool", pooled),), pool="average"),
+    )
+
+
+def _at_17(inner: int) -> tuple[_Branch, ...]:
+    twice = _in_sequence(
+        "branch7x7dbl", (inner, (1, 1)), (inner, _TALL), (inner, _WIDE), (inner, _TALL), (192, _WIDE)
+    )  # fmt: skip
+    return (
+        _Branch((_Layer("branch1x1", 192),)),
+        _Branch(_in_sequence("branch7x7", (inner, (1, 1)), (inner, _WIDE), (192, _TALL))),
+        _Branch(twice),
+        _Branch((_Layer("branch_pool", 192),), pool="average"),
+    )
+
+
+def _fork(name: str) -> tuple[_Layer, ...]:
+    return (_Layer(f"{name}a", 384, (1, 3)), _Layer(f"{name}b", 384, (3, 1)))
+
+
+_TO_17 = (
+    _Branch((_Layer("branch3x3", 384, (3, 3), stride=2),)),
+    _Branch(_in_sequence("branch3x3dbl", (64, (1, 1)), (96, (3, 3)), (96, (3, 3)), reduce=True)),
+    _Branch(pool="max"),
+)
+_TO_8 = (
+    _Branch(_in_sequence("branch3x3", (192, (1, 1)), (320, (3, 3)), reduce=True)),
+    _Branch(_in_sequence("branch7x7x3", (192, (1, 1)), (192, _WIDE), (192, _TALL), (192, (3, 3)), reduce=True)),
+    _Branch(pool="max"),
+)
+_AT_8 = (
+    _Branch((_Layer("branch1x1", 320),)),
+    _Branch(_in_sequence("branch3x3", (384, (1, 1))), _fork("branch3x3_2")),
+    _Branch(_in_sequence("branch3x3dbl", (448, (1, 1)), (384, (3, 3))), _fork("branch3x3dbl_3")),
+    _Branch((_Layer("branch_pool", 192),), pool="average"),
+)
+#: Blocks and their branches (the paper's Figures 5, 6 and 7, and 10 for the reductions), named for 299 pixels.
+_BLOCKS = {
+    3: {"5b": _at_35(32), "5c": _at_35(64), "5d": _at_35(64)},
+    4: {"6a": _TO_17, "6b": _at_17(128), "6c": _at_17(160), "6d": _at_17(160), "6e": _at_17(192)},
+    5: {"7a": _TO_8, "7b": _AT_8, "7c": _AT_8},
+}
+
+
+def _deepest(branches: tuple[_Branch, ...]) -> int:
+    """Return the place of the branch whose sites are a to d: in every block the last but one."""
+    return len(branches) - 2
+
+
+def _pooled(side: int) -> int:
+    return (side - 3) // 2 + 1
+
+
+def _stem_sides(size: int) -> Iterator[tuple[_Layer, int]]:
+    """Yield each layer of the stem with the side of what it gives."""
+    for layer in _STEM:
+        size = layer.side(size)
+        yield layer, size
+        if layer.name in _POOLED:
+            size = _pooled(size)
+
+
+def _shapes(size: int) -> Iterator[_Shape]:
+    *_, (last, unpooled) = _stem_sides(size)
+    inputs, side = last.outputs, _pooled(unpooled)
+    for stage, blocks in _BLOCKS.items():
+        for i, (name, branches) in enumerate(blocks.items()):
+            reduces = any(branch.pool == "max" for branch in branches)
+            outputs = sum(_outputs(branch, inputs) for branch in branches)
+            side_out = _pooled(side) if reduces else side
+            yield _Shape(stage, i, f"Mixed_{name}", inputs, outputs, side, side_out, branches)
+            inputs, side = outputs, side_out
+
+
+def _outputs(branch: _Branch, inputs: int) -> int:
+    """Return the channels that a branch gives."""
+    if branch.fork:
+        return sum(layer.outputs for layer in branch.fork)
+    return branch.layers[-1].outputs if branch.layers else inputs
+
+
+@cache
+def _sites(size: int) -> tuple[Site, ...]:
+    sites = []
+    for s in _shapes(size):
+        branch = s.branches[_deepest(s.branches)]
+        first, second = branch.layers[:2]
+        features = {
+            "block": (s.inputs, s.side_in),
+            "a": (s.inputs, s.side_in),
+            "b": (first.outputs, s.side_in),
+            "c": (second.outputs, s.side_in),
+            "d": (_outputs(branch, s.inputs), s.side_out),
+        }
+        for position in _POSITIONS:
+            channels, side = features[position]
+            sites.append(Site(s.stage, s.block, position, channels, side, side))
+    return tuple(sites)
+
+
+@cache
+def _parts_of_one_image(size: int) -> tuple[Part, ...]:
+    convs, inputs, kept = [], 3, 3 * size**2
+    for layer, side in _stem_sides(size):
+        convs.append(Conv(inputs, layer.outputs, layer.kernel[0] * layer.kernel[1], side))
+        inputs = layer.outputs
+        if layer.name in _POOLED:
+            # What the pool gives, and where it found it.
+            kept += 2 * layer.outputs * _pooled(side) ** 2
+    parts = [part_of(1, convs, kept)]
+    for stage in _BLOCKS:
+        convs, kept = [], 0
+        for s in (s for s in _shapes(size) if s.stage == stage):
+            for branch in s.branches:
+                inputs, side = s.inputs, s.side_in
+                for layer in branch.layers:
+                    side = layer.side(side)
+                    convs.append(Conv(inputs, layer.outputs, layer.kernel[0] * layer.kernel[1], side))
+                    inputs = layer.outputs
+                convs += [Conv(inputs, fork.outputs, 3, side) for fork in branch.fork]
+                # Of the average what the convolution behind it takes, of the maximum where it was found.
+                kept += s.inputs * {"none": 0, "average": s.side_in, "max": s.side_out}[branch.pool] ** 2
+            # The branches put together, which the next block takes; the pool over all pixels needs nothing of it.
+            kept += s.outputs * s.side_out**2 if s.name != "Mixed_7c" else 0
+        parts.append(part_of(stage, convs, kept))
+    return tuple(parts)
+
+
+class _Conv(nn.Module):
+    """Convolution, norm, ReLU."""
+
+    def __init__(self, inputs: int, layer: _Layer) -> None:
+        super().__init__()
+        height, width = layer.kernel
+        padding = (height // 2, width // 2) if layer.pads else 0
+        self.conv = nn.Conv2d(inputs, layer.outputs, layer.kernel, layer.stride, padding, bias=False)
+        self.bn = nn.BatchNorm2d(layer.outputs, eps=0.001)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.bn(self.conv(x)), inplace=True)
+
+
+class Block(nn.Module):
+    """Branches side by side, whose channels are put together, and its sites.
+
+    Shape: (N, inputs, H, W) -> (N, outputs, I, J).
+    """
+
+    def __init__(self, inputs: int, branches: tuple[_Branch, ...]) -> None:
+        super().__init__()
+        self._branches = branches
+        self._deepest = _deepest(branches)
+        for branch in branches:
+            channels = inputs
+            for layer in branch.layers:
+                self.add_module(layer.name, _Conv(channels, layer))
+                channels = layer.outputs
+            for layer in branch.fork:
+                self.add_module(layer.name, _Conv(channels, layer))
+        # Empty ones pass their input through and have no entry in the state dict.
+        self.at = nn.ModuleDict({position: nn.Sequential() for position in _POSITIONS})
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
+        x = self.at["block"](x)
+        outputs = []
+        for i, branch in enumerate(self._branches):
+            outputs.append(self._run_with_sites(branch, x) if i == self._deepest else self._run(branch, x))
+        return torch.cat(outputs, dim=1)
+
+    def _run(self, branch: _Branch, x: Tensor) -> Tensor:
+        if branch.pool == "max":
+            return functional.max_pool2d(x, 3, stride=2)
+        if branch.pool == "average":
+            x = functional.avg_pool2d(x, 3, stride=1, padding=1)
+        for layer in branch.layers:
+            x = self.get_submodule(layer.name)(x)
+        if branch.fork:
+            return torch.cat([self.get_submodule(layer.name)(x) for layer in branch.fork], dim=1)
+        return x
+
+    def _run_with_sites(self, branch: _Branch, x: Tensor) -> Tensor:
+        first, second, *others = branch.layers
+        x = self.at["b"](self.get_submodule(first.name)(self.at["a"](x)))
+        x = self.at["c"](self.get_submodule(second.name)(x))
+        return self.at["d"](self._run(branch._replace(layers=tuple(others)), x))
+
+
+class InceptionV3(Backbone):
+    """Stem, eleven blocks, average over pixels.
+
+    Shape: (N, 3, H, W) -> (N, 2048).
+    """
+
+    def __init__(self, to_symmetric: bool) -> None:
+        super().__init__()
+        self.channels = 2048
+        self._to_symmetric = to_symmetric
+        inputs = 3
+        for layer in _STEM:
+            self.add_module(layer.name, _Conv(inputs, layer))
+            inputs = layer.outputs
+        for s in _shapes(size=299):
+            self.add_module(s.name, Block(s.inputs, s.branches))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.trunc_normal_(module.weight, std=0.1, a=-2, b=2)
+
+    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
+        x = from_imagenet_to_symmetric(images) if self._to_symmetric else images
+        for layer in _STEM:
+            x = self.get_submodule(layer.name)(x)
+            if layer.name in _POOLED:
+                x = functional.max_pool2d(x, 3, stride=2)
+        for blocks in _BLOCKS.values():
+            for name in blocks:
+                x = self.get_submodule(f"Mixed_{name}")(x)
+        return self.avgpool(x).flatten(1)
+
+    def insert(self, site: Site, module: nn.Module) -> None:
+        """Put ``module`` at ``site``, behind what already stands there."""
+        name = list(_BLOCKS[site.stage])[site.block]
+        block = self.get_submodule(f"Mixed_{name}")
+        assert isinstance(block, Block)
+        sequence = block.at[site.position]
+        assert isinstance(sequence, nn.Sequential)
+        sequence.append(module)
+
+
+def from_imagenet_to_symmetric(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+    """Return images normalised by ImageNet's mean and deviation as values in [-1, 1]."""
+    mean = images.new_tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    deviation = images.new_tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    return (images * deviation + mean - 0.5) / 0.5

@@ -1,0 +1,217 @@
+"""MobileNetV2 (Sandler et al., CVPR 2018, arXiv:1801.04381), as torchvision builds and names it."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vattn.backbones._base import Backbone, BackboneConfig, Conv, Part, conv_out, load_weights, part_of
+from vattn.modules._base import Position, Site
+
+#: Expansion, channels, blocks and first stride of each group of blocks (the paper's Table 2).
+_GROUPS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+_POSITIONS: tuple[Position, ...] = ("block", "a", "b", "c", "d")
+
+
+class MobileNetV2Config(BackboneConfig, kind="mobilenet_v2"):
+    """Stage k is all that works at 1 / 2^k of the image's side, as in a ResNet.
+
+    Sites are in the blocks that expand and have a shortcut, which are numbered through each stage: at width 1 there
+    are 1, 2, 5 and 2 of them. Position a is before the expanding convolution, b behind it, c behind the depthwise one,
+    d behind the last norm, before the sum; block is before the shortcut leaves.
+    """
+
+    kind: Literal["mobilenet_v2"] = "mobilenet_v2"
+    width: float = Field(1.0, gt=0, le=8, description="times the channels of every layer, rounded to multiples of 8")
+
+    @model_validator(mode="after")
+    def _weights_exist(self) -> "MobileNetV2Config":
+        if self.weights == "default" and self.width != 1:
+            raise ValueError(
+                "weights: default has width 1; write none, or the path of your own file "
+                f"(got width {self.width:g})"
+            )  # fmt: skip
+        return self
+
+    def stages(self) -> tuple[int, ...]:
+        """Those of a ResNet."""
+        return (2, 3, 4, 5)
+
+    def positions(self) -> tuple[Position, ...]:
+        """All."""
+        return _POSITIONS
+
+    def sites(self, size: int) -> tuple[Site, ...]:
+        """Block by block."""
+        return _sites(self, size)
+
+    def channels(self) -> int:
+        """Length of the feature vector: 1280, more for widths above 1."""
+        return _rounded(1280 * max(1.0, self.width))
+
+    def parts(self, size: int, frames: int) -> tuple[Part, ...]:
+        """Stage 1 holds the stem and the block without expansion, stage 5 the last convolution too."""
+        return tuple(
+            Part(p.stage, p.macs * frames, p.params, p.activations * frames) for p in _parts_of_one_image(self, size)
+        )
+
+    def build(self) -> "MobileNetV2":
+        """Return the network."""
+        net = MobileNetV2(self)
+        load_weights(net, self.weights, "mobilenet_v2", classifier="classifier.")
+        return net
+
+
+class _Shape(NamedTuple):
+    """One block: channels in, between and out; sides in and out in pixels; its number, if it has sites."""
+
+    stage: int
+    block: int | None
+    inputs: int
+    hidden: int
+    outputs: int
+    stride: int
+    side_in: int
+    side_out: int
+
+
+def _rounded(channels: float) -> int:
+    """Return the nearest multiple of 8, or the next if that is less than 90 %."""
+    nearest = max(8, int(channels + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * channels else nearest
+
+
+def _shapes(config: MobileNetV2Config, size: int) -> Iterator[_Shape]:
+    inputs, side, stage, numbered = _rounded(32 * config.width), conv_out(size, 3, 2), 1, 0
+    for expansion, channels, blocks, first_stride in _GROUPS:
+        outputs = _rounded(channels * config.width)
+        for stride in [first_stride] + [1] * (blocks - 1):
+            if stride == 2:
+                stage, numbered = stage + 1, 0
+            block = numbered if expansion > 1 and stride == 1 and inputs == outputs else None
+            numbered += block is not None
+            side_out = conv_out(side, 3, stride)
+            yield _Shape(stage, block, inputs, inputs * expansion, outputs, stride, side, side_out)
+            inputs, side = outputs, side_out
+
+
+@cache
+def _sites(config: MobileNetV2Config, size: int) -> tuple[Site, ...]:
+    sites = []
+    for s in _shapes(config, size):
+        if s.block is not None:
+            channels = {"block": s.inputs, "a": s.inputs, "b": s.hidden, "c": s.hidden, "d": s.outputs}
+            sites += [Site(s.stage, s.block, p, channels[p], s.side_in, s.side_in) for p in _POSITIONS]
+    return tuple(sites)
+
+
+@cache
+def _parts_of_one_image(config: MobileNetV2Config, size: int) -> tuple[Part, ...]:
+    shapes = tuple(_shapes(config, size))
+    first, last = shapes[0], shapes[-1]
+    convs: dict[int, list[Conv]] = {stage: [] for stage in (1, *config.stages())}
+    convs[1].append(Conv(3, first.inputs, 9, first.side_in))
+    for s in shapes:
+        if s.hidden > s.inputs:
+            convs[s.stage].append(Conv(s.inputs, s.hidden, 1, s.side_in))
+        convs[s.stage] += [Conv(1, s.hidden, 9, s.side_out), Conv(s.hidden, s.outputs, 1, s.side_out)]
+    convs[last.stage].append(Conv(last.outputs, config.channels(), 1, last.side_out))
+    return tuple(part_of(stage, its, kept=3 * size**2 if stage == 1 else 0) for stage, its in convs.items())
+
+
+class _ReLU6(torch.autograd.Function):
+    """Keeps what it gives, as ReLU does, which the next convolution keeps anyway; torch's own keeps its input too."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return functional.relu6(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        # It asks only where the values lie at or beyond the bounds: for that, the output is as good as the input.
+        return torch.ops.aten.hardtanh_backward(grads[0], *ctx.saved_tensors, 0.0, 6.0)
+
+
+class ReLU6(nn.Module):
+    """min(max(x, 0), 6)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _ReLU6.apply(x)
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs),
+        ReLU6(),
+    )
+
+
+class Block(nn.Module):
+    """An inverted residual block (1x1, depthwise 3x3, 1x1 without activation function), and its sites.
+
+    Shape: (N, inputs, H, W) -> (N, outputs, H / stride, W / stride).
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.expands = hidden > inputs
+        self.shortcut = stride == 1 and inputs == outputs
+        self.conv = nn.Sequential(
+            *([_conv(inputs, hidden, 1)] if self.expands else []),
+            _conv(hidden, hidden, 3, stride, groups=hidden),
+            nn.Conv2d(hidden, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        # Empty ones pass their input through and have no entry in the state dict.
+        self.at = nn.ModuleDict({position: nn.Sequential() for position in _POSITIONS})
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
+        if not self.shortcut:
+            return self.conv(x)
+        if not self.expands:
+            return x + self.conv(x)
+        x = self.at["block"](x)
+        expand, depthwise, project, norm = self.conv
+        y = self.at["b"](expand(self.at["a"](x)))
+        y = self.at["c"](depthwise(y))
+        return x + self.at["d"](norm(project(y)))
+
+
+class MobileNetV2(Backbone):
+    """Stem, 17 blocks, 1x1 convolution, average over pixels.
+
+    Shape: (N, 3, H, W) -> (N, channels).
+    """
+
+    def __init__(self, config: MobileNetV2Config) -> None:
+        super().__init__()
+        self.channels = config.channels()
+        shapes = tuple(_shapes(config, size=224))
+        blocks = [Block(s.inputs, s.hidden, s.outputs, s.stride) for s in shapes]
+        self.features = nn.Sequential(
+            _conv(3, shapes[0].inputs, 3, stride=2), *blocks, _conv(shapes[-1].outputs, self.channels, 1)
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self._block_at = {(s.stage, s.block): block for s, block in zip(shapes, blocks, strict=True)}
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+
+    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
+        return self.avgpool(self.features(images)).flatten(1)
+
+    def insert(self, site: Site, module: nn.Module) -> None:
+        """Put ``module`` at ``site``, behind what already stands there."""
+        sequence = self._block_at[site.stage, site.block].at[site.position]
+        assert isinstance(sequence, nn.Sequential)
+        sequence.append(module)

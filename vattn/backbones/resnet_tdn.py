@@ -1,0 +1,130 @@
+"""TDN's network (Wang et al., CVPR 2021, arXiv:2012.10071): a ResNet that also sees the frames around each frame.
+
+Its other half, the long-term difference, is the mechanism ``tdn``.
+"""
+
+from collections import Counter
+from copy import deepcopy
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from vattn.backbones._base import Part, conv_out
+from vattn.backbones.resnet import ResNet, ResNetConfig, block_shapes
+from vattn.modules._base import Layer, Site
+
+
+class TDNResNetConfig(ResNetConfig, kind="resnet_tdn"):
+    """A ResNet with the short-term difference; ``weights`` are those of the ResNet, and start both of its paths."""
+
+    kind: Literal["resnet_tdn"] = "resnet_tdn"
+    keep: float = Field(
+        0.5, gt=0, lt=1, description="alpha: share of what is seen in one frame; the authors' is 0.5 for T = 8, else 0.75"
+    )
+
+    frames_per_segment: ClassVar[int] = 5
+    authors_network: ClassVar[tuple[tuple[str, str], ...]] = (
+        (r"^(layer\d)_bak\.", r"\1."), (r"^resnext_layer1\.", "short_layer1."), (r"^conv1_5\.", "short_stem."),
+    )  # fmt: skip
+
+    def sites(self, size: int) -> tuple[Site, ...]:
+        """Those of the ResNet, whose layers have biases here."""
+        return tuple(
+            replace(site, params=site.params + site.outputs) if isinstance(site, Layer) else site
+            for site in super().sites(size)
+        )
+
+    def parts(self, size: int, frames: int) -> tuple[Part, ...]:
+        """Stem and res2 have two paths each: that of the differences sees half the height and width."""
+        base, wide = self.base(2), conv_out(conv_out(size, 7, 2), 3, 2)
+        side = conv_out(size // 2, 7, 2)
+        weights = 7 * 7 * 12 * base
+        short_stem = Part(
+            1,
+            weights * side**2 * frames,
+            weights + 2 * base,
+            # Four frames more; what the convolution, its norm and the pool take; what the pool gives, and where it was.
+            (12 * size**2 + 12 * (size // 2) ** 2 + 2 * base * (side**2 + conv_out(side, 3, 2) ** 2)) * frames,
+        )
+        short_res2 = super().parts(size // 2, frames)[1]
+        # What both paths make together.
+        short_res2 = short_res2._replace(activations=short_res2.activations + self.outputs(2) * wide**2 * frames)
+        biases = Counter({1: base})
+        for s in block_shapes(self, size):
+            outputs = [s.planes] * self.bottleneck + [s.planes, s.outputs] + [s.outputs] * s.projects
+            biases[s.stage] += sum(outputs) * (2 if s.stage == 2 else 1)
+        added = {1: short_stem, 2: short_res2}
+        nothing = Part(0, 0, 0, 0)
+        return tuple(
+            Part(part.stage, part.macs + more.macs, part.params + more.params + biases[part.stage],
+                 part.activations + more.activations)
+            for part in super().parts(size, frames) for more in [added.get(part.stage, nothing)]
+        )  # fmt: skip
+
+    def build(self) -> "TDNResNet":
+        """Return the network."""
+        net = TDNResNet(self)
+        if self.weights != "none":
+            net.load_state_dict(super().build().state_dict(), strict=False)
+        net.start_short_path()
+        return net
+
+
+class TDNResNet(ResNet):
+    r"""Mix what is seen in the middle one of 5 frames with what changes among them, behind the stem and behind res2.
+
+    .. math::
+        D &= \mathrm{pool}([F_2 - F_1, F_3 - F_2, F_4 - F_3, F_5 - F_4]), \quad S = \mathrm{stem}_D(D) \\
+        X &= \alpha \, \mathrm{stem}(F_3) + (1 - \alpha) \, \mathrm{up}(S) \\
+        Y &= \alpha \, \mathrm{res2}(X) + (1 - \alpha) \, \mathrm{up}(\mathrm{res2}_D(S))
+
+    A stem is a 7x7 convolution, batch norm, ReLU and maximum; up repeats pixels. The rest is a ResNet. As in the authors'
+    code, the ResNet's convolutions have biases, and the paths start from the same weights: the stem of differences from
+    the mean over colours.
+
+    Shape: (N * 5, 3, H, W) -> (N, channels), 5 successive frames one behind the other.
+    """
+
+    def __init__(self, config: TDNResNetConfig) -> None:
+        super().__init__(config)
+        add_biases(self)
+        stem = config.base(2)
+        self.short_pool = nn.AvgPool2d(2)
+        self.short_stem = nn.Sequential(
+            nn.Conv2d(12, stem, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, stride=2, padding=1),
+        )  # fmt: skip
+        self.short_layer1 = deepcopy(self.layer1)
+        self.keep = config.keep
+
+    def start_short_path(self) -> None:
+        """Give the path of the differences the weights of the other one."""
+        conv = self.short_stem[0]
+        assert isinstance(conv, nn.Conv2d)
+        with torch.no_grad():
+            conv.weight.copy_(self.conv1.weight.mean(1, keepdim=True).expand_as(conv.weight))
+        self.short_layer1.load_state_dict(self.layer1.state_dict())
+
+    def res2(self, images: Float[Tensor, "n5 3 h w"]) -> Float[Tensor, "n d i j"]:
+        """Return what both paths' stems and first stages give together."""
+        # Means of differences are differences of means, of a quarter of the pixels.
+        small = self.short_pool(images).unflatten(0, (-1, 5))
+        short = self.short_stem((small[:, 1:] - small[:, :-1]).flatten(1, 2))
+        middle = images.unflatten(0, (-1, 5))[:, 2]
+        x = self._mixed(self.maxpool(self.relu(self.bn1(self.conv1(middle)))), short)
+        return self._mixed(self.layer1(x), self.short_layer1(short))
+
+    def _mixed(self, x: Float[Tensor, "n c h w"], short: Float[Tensor, "n c i j"]) -> Float[Tensor, "n c h w"]:
+        return self.keep * x + (1 - self.keep) * F.interpolate(short, x.shape[-2:])
+
+
+def add_biases(net: nn.Module) -> None:
+    """Give each 2D convolution in ``net`` a bias of 0."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.bias = nn.Parameter(module.weight.new_zeros(module.out_channels))

@@ -1,0 +1,40 @@
+"""ResNeXt (Xie et al., CVPR 2017, arXiv:1611.05431): a ResNet whose 3x3 convolutions work in groups."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from vattn.backbones.resnet import ResNetConfig
+
+
+class ResNeXtConfig(ResNetConfig, kind="resnext"):
+    """The defaults are ResNeXt-50 32x4d; blocks, stages and positions are those of a ResNet of bottlenecks."""
+
+    kind: Literal["resnext"] = "resnext"
+    depth: Literal[50, 101] = 50
+    cardinality: int = Field(32, ge=1, le=256, description="groups of a 3x3 convolution")
+    width_per_group: int = Field(4, ge=1, le=256, description="channels of a group in stage 2, doubled in each next")
+
+    @property
+    def groups(self) -> int:
+        """Groups of a bottleneck's 3x3 convolution."""
+        return self.cardinality
+
+    def planes(self, stage: int) -> int:
+        """Channels of a stage's 3x3 convolutions: ``width`` scales those of a group and keeps the groups."""
+        return self.cardinality * max(1, round(self.width_per_group * self.width * 2 ** (stage - 2)))
+
+    @property
+    def published(self) -> str:
+        """The name that torchvision publishes weights under."""
+        return f"resnext{self.depth}_{self.cardinality}x{self.width_per_group}d"
+
+    @model_validator(mode="after")
+    def _weights_exist(self) -> Self:
+        known = ("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d")
+        if self.weights == "default" and (self.published not in known or self.width != 1):
+            raise ValueError(
+                f"weights: default has {', '.join(known)} at width 1; write none, or the path of your own file "
+                f"(got {self.published}, width {self.width:g})"
+            )
+        return self

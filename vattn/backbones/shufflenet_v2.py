@@ -1,0 +1,224 @@
+"""ShuffleNetV2 (Ma et al., ECCV 2018, arXiv:1807.11164), as torchvision builds and names it."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from vattn.backbones._base import Backbone, BackboneConfig, Conv, Part, conv_out, load_weights, part_of
+from vattn.modules._base import Position, Site
+
+#: Channels of the stages and of the last convolution at each width (the paper's Table 5); the stem has 24.
+_CHANNELS = {
+    0.5: (48, 96, 192, 1024),
+    1.0: (116, 232, 464, 1024),
+    1.5: (176, 352, 704, 1024),
+    2.0: (244, 488, 976, 2048),
+}
+_STEM = 24
+_BLOCKS = {3: 4, 4: 8, 5: 4}
+_POSITIONS: tuple[Position, ...] = ("block", "a", "b", "c", "d")
+
+
+class ShuffleNetV2Config(BackboneConfig, kind="shufflenet_v2"):
+    """Stage k works at 1 / 2^k of the image's side, as in a ResNet; torchvision calls it stage k - 1.
+
+    Stages 3, 4 and 5 have 4, 8 and 4 blocks, stage 2 has none. The branch of three convolutions plays the residual
+    path's part: position a is before its first convolution, b behind it, c behind the depthwise one, d at its end,
+    before the channels are put together; block is before the two branches part.
+    """
+
+    kind: Literal["shufflenet_v2"] = "shufflenet_v2"
+    width: float = Field(1.0, description="times the channels: 0.5, 1, 1.5 or 2")
+
+    @field_validator("width")
+    @classmethod
+    def _published(cls, width: float) -> float:
+        if width not in _CHANNELS:
+            raise ValueError("the paper gives channels for 0.5, 1, 1.5 and 2; take one of them")
+        return width
+
+    def stages(self) -> tuple[int, ...]:
+        """Those of a ResNet; 2 has no block."""
+        return (2, 3, 4, 5)
+
+    def positions(self) -> tuple[Position, ...]:
+        """All."""
+        return _POSITIONS
+
+    def sites(self, size: int) -> tuple[Site, ...]:
+        """Block by block."""
+        return _sites(self, size)
+
+    def channels(self) -> int:
+        """Length of the feature vector."""
+        return _CHANNELS[self.width][-1]
+
+    def parts(self, size: int, frames: int) -> tuple[Part, ...]:
+        """Stem and three stages, the last convolution with stage 5."""
+        return tuple(
+            Part(p.stage, p.macs * frames, p.params, p.activations * frames) for p in _parts_of_one_image(self, size)
+        )
+
+    def build(self) -> "ShuffleNetV2":
+        """Return the network."""
+        net = ShuffleNetV2(self)
+        published = f"shufflenet_v2_x{self.width:.1f}".replace(".", "_")
+        load_weights(net, self.weights, published, classifier="fc.")
+        return net
+
+
+class _Shape(NamedTuple):
+    """One block: channels and sides in and out, in pixels."""
+
+    stage: int
+    block: int
+    inputs: int
+    outputs: int
+    stride: int
+    side_in: int
+    side_out: int
+
+    @property
+    def taken(self) -> int:
+        """Channels that the branch of three convolutions takes: half of them, or all where the block has a stride."""
+        return self.inputs if self.stride > 1 else self.half
+
+    @property
+    def half(self) -> int:
+        """Channels that each branch gives."""
+        return self.outputs // 2
+
+
+def _shapes(config: ShuffleNetV2Config, size: int) -> Iterator[_Shape]:
+    inputs, side = _STEM, conv_out(conv_out(size, 3, 2), 3, 2)
+    for (stage, blocks), outputs in zip(_BLOCKS.items(), _CHANNELS[config.width], strict=False):
+        for block in range(blocks):
+            stride = 2 if block == 0 else 1
+            side_out = conv_out(side, 3, stride)
+            yield _Shape(stage, block, inputs, outputs, stride, side, side_out)
+            inputs, side = outputs, side_out
+
+
+@cache
+def _sites(config: ShuffleNetV2Config, size: int) -> tuple[Site, ...]:
+    sites = []
+    for s in _shapes(config, size):
+        features = {
+            "block": (s.inputs, s.side_in),
+            "a": (s.taken, s.side_in),
+            "b": (s.half, s.side_in),
+            "c": (s.half, s.side_out),
+            "d": (s.half, s.side_out),
+        }
+        for position in _POSITIONS:
+            channels, side = features[position]
+            sites.append(Site(s.stage, s.block, position, channels, side, side))
+    return tuple(sites)
+
+
+@cache
+def _parts_of_one_image(config: ShuffleNetV2Config, size: int) -> tuple[Part, ...]:
+    side = conv_out(size, 3, 2)
+    # The image; what the pool gives, and where it found it.
+    stem_kept = 3 * size**2 + 2 * _STEM * conv_out(side, 3, 2) ** 2
+    parts = [part_of(1, [Conv(3, _STEM, 9, side)], stem_kept)]
+    shapes = tuple(_shapes(config, size))
+    for stage in _BLOCKS:
+        convs, kept = [], 0
+        for s in (s for s in shapes if s.stage == stage):
+            convs += [Conv(s.taken, s.half, 1, s.side_in), Conv(1, s.half, 9, s.side_out)]
+            convs += [Conv(s.half, s.half, 1, s.side_out)]
+            if s.stride > 1:
+                convs += [Conv(1, s.inputs, 9, s.side_out), Conv(s.inputs, s.half, 1, s.side_out)]
+            # The shuffled channels, which the next convolution takes.
+            kept += s.outputs * s.side_out**2
+            if s is shapes[-1]:
+                convs.append(Conv(s.outputs, config.channels(), 1, s.side_out))
+        parts.append(part_of(stage, convs, kept))
+    return tuple(parts)
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 1, stride: int = 1) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    """A 1x1 convolution, or a larger depthwise one, and its norm."""
+    groups = inputs if kernel > 1 else 1
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+    return conv, nn.BatchNorm2d(outputs)
+
+
+class Block(nn.Module):
+    """A unit of two branches, its sites, and the shuffle behind it.
+
+    With stride 1, the first half of the channels passes and the second goes through three convolutions; with stride 2,
+    each branch takes all channels.
+
+    Shape: (N, inputs, H, W) -> (N, outputs, H / stride, W / stride).
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        half = outputs // 2
+        self.branch1 = nn.Sequential()
+        if stride > 1:
+            self.branch1.extend(
+                [*_conv(inputs, inputs, 3, stride), *_conv(inputs, half), nn.ReLU(inplace=True)]
+            )  # fmt: skip
+        self.branch2 = nn.Sequential(
+            *_conv(inputs if stride > 1 else half, half), nn.ReLU(inplace=True),
+            *_conv(half, half, 3, stride), *_conv(half, half), nn.ReLU(inplace=True),
+        )  # fmt: skip
+        self.splits = stride == 1
+        # Empty ones pass their input through and have no entry in the state dict.
+        self.at = nn.ModuleDict({position: nn.Sequential() for position in _POSITIONS})
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
+        x = self.at["block"](x)
+        passing, y = x.chunk(2, dim=1) if self.splits else (self.branch1(x), x)
+        conv1, norm1, relu1, conv2, norm2, conv3, norm3, relu3 = self.branch2
+        y = self.at["b"](relu1(norm1(conv1(self.at["a"](y)))))
+        y = self.at["c"](norm2(conv2(y)))
+        y = self.at["d"](relu3(norm3(conv3(y))))
+        return shuffled(passing, y)
+
+
+def shuffled(first: Float[Tensor, "n c h w"], second: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
+    """Return the channels of both by turns, in one copy, under ``channels_last``."""
+    pairs = torch.stack((first.permute(0, 2, 3, 1), second.permute(0, 2, 3, 1)), dim=-1)
+    return pairs.flatten(-2).permute(0, 3, 1, 2)
+
+
+class ShuffleNetV2(Backbone):
+    """Stem, three stages, 1x1 convolution, average over pixels.
+
+    Shape: (N, 3, H, W) -> (N, channels).
+    """
+
+    def __init__(self, config: ShuffleNetV2Config) -> None:
+        super().__init__()
+        self.channels = config.channels()
+        self.conv1 = nn.Sequential(
+            nn.Conv2d(3, _STEM, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(_STEM), nn.ReLU(inplace=True)
+        )  # fmt: skip
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        layers: dict[int, list[Block]] = {stage: [] for stage in _BLOCKS}
+        for s in _shapes(config, size=224):
+            layers[s.stage].append(Block(s.inputs, s.outputs, s.stride))
+        self.stage2, self.stage3, self.stage4 = (nn.Sequential(*blocks) for blocks in layers.values())
+        self.conv5 = nn.Sequential(*_conv(_CHANNELS[config.width][2], self.channels), nn.ReLU(inplace=True))
+
+    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
+        x = self.maxpool(self.conv1(images))
+        x = self.conv5(self.stage4(self.stage3(self.stage2(x))))
+        return x.mean(dim=(-2, -1))
+
+    def insert(self, site: Site, module: nn.Module) -> None:
+        """Put ``module`` at ``site``, behind what already stands there."""
+        block = self.get_submodule(f"stage{site.stage - 1}.{site.block}")
+        assert isinstance(block, Block)
+        sequence = block.at[site.position]
+        assert isinstance(sequence, nn.Sequential)
+        sequence.append(module)

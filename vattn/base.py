@@ -1,0 +1,59 @@
+"""The base of every recipe: frozen, complete, strict, and read from JSON-like trees."""
+
+import hashlib
+import json
+from typing import Any, ClassVar, Self, dataclass_transform
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class _Frozen(type(BaseModel)):
+    """Tells type checkers what the configuration below does; any `Field(...)` counts as a default for them."""
+
+
+class Config(BaseModel, metaclass=_Frozen):
+    """A frozen recipe. Unknown keys and implicit conversions ("3" for 3) are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def parse(cls, tree: Any) -> Self:
+        """Build from plain mappings, lists and scalars, as YAML gives them; raises pydantic's ValidationError."""
+        # Strict mode wants a tuple where YAML has a list; in JSON mode a list is what it expects.
+        return cls.model_validate_json(json.dumps(tree))
+
+    def tree(self) -> dict[str, Any]:
+        """Return plain mappings, lists and scalars, with every default filled in; `parse` reads it back."""
+        return self.model_dump(mode="json")
+
+
+class Kinded(Config):
+    """A recipe that is chosen by its ``kind``; each subclass names itself: ``class TAMConfig(ModuleConfig, kind="tam")``."""
+
+    kinds: ClassVar[dict[str, type["Kinded"]]]
+
+    def __init_subclass__(cls, kind: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if Kinded in cls.__bases__:
+            cls.kinds = {}
+        if kind is not None:
+            assert kind not in cls.kinds, f"two recipes are of kind {kind!r}"
+            cls.kinds[kind] = cls
+
+
+def planned(*values: str) -> BeforeValidator:
+    """Refuse values of SPEC that are not built yet, by name. Without values: refuse everything but "none"."""
+
+    def refuse(value: Any) -> Any:
+        if (values and value in values) or (not values and value != "none"):
+            raise ValueError("not available yet" + ("" if values else "; leave it out, or write none"))
+        return value
+
+    return BeforeValidator(refuse)
+
+
+def identity(tree: Any) -> str:
+    """Return the identity of a canonical tree: 16 hexadecimal digits of its SHA-256."""
+    text = json.dumps(tree, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

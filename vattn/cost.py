@@ -1,0 +1,115 @@
+"""What a network costs, in closed form from its recipe: nothing is built, so thousands can be weighed a second."""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from vattn.backbones import BackboneConfig
+from vattn.config import ModelConfig
+from vattn.modules import Layer, ModuleConfig, Position, Site, choose
+
+
+class Row(NamedTuple):
+    """What one thing in one stage costs for one clip; stage 0 is the head, 1 the stem."""
+
+    stage: int
+    what: str
+    macs: int
+    params: int
+    activations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The cost of one clip, one view: of the whole, and row by row.
+
+    ``macs`` are multiply-accumulates of convolutions, linear layers and attention products; biases, norms,
+    activation functions and pools are not counted. ``activations`` are the values that autograd keeps for the backward
+    pass: see `BackboneConfig.parts` and `ModuleConfig.activations`. They are exact with one mechanism a site; behind
+    another one, a mechanism counts as if autograd kept what it gives.
+    """
+
+    macs: int
+    params: int
+    activations: int
+    rows: tuple[Row, ...]
+
+    @property
+    def gflops(self) -> float:
+        """1e9 multiply-accumulates."""
+        return self.macs / 1e9
+
+    @property
+    def params_m(self) -> float:
+        """1e6 parameters."""
+        return self.params / 1e6
+
+    @property
+    def activation_mb(self) -> float:
+        """1e6 bytes in float32 for one clip in training."""
+        return self.activations * 4 / 1e6
+
+
+def cost(model: ModelConfig, classes: int) -> Cost:
+    """Return what ``model`` costs with a head for ``classes`` labels."""
+    backbone, frames = model.backbone, model.frames
+    rows = list(_backbone_rows(backbone, model.size, frames))
+    for module in model.attention:
+        rows += _module_rows(module, backbone, model.size, frames)
+    features = backbone.channels()
+    scored = frames if backbone.folds else 1
+    # Kept: what the classifier takes, and which of it was dropped.
+    kept = features * scored * (2 if model.head.dropout else 1)
+    rows.append(Row(0, "head", scored * features * classes, (features + 1) * classes, kept))
+    _, _, macs, params, activations = zip(*rows, strict=True)
+    return Cost(sum(macs), sum(params), sum(activations), tuple(rows))
+
+
+def render(total: Cost) -> str:
+    """Return a table of the cost by stage."""
+    names = {0: "head", 1: "stem"}
+    lines = [f"{'stage':6} {'what':14} {'GFLOPs':>9} {'params (M)':>11} {'memory (MB)':>12}"]
+    for row in sorted(total.rows, key=lambda row: row.stage or 99):
+        lines.append(_line(names.get(row.stage, f"res{row.stage}"), row.what, row.macs, row.params, row.activations))
+    lines.append(_line("all", "", total.macs, total.params, total.activations))
+    lines.append("GFLOPs: 1e9 multiply-accumulates of one clip, one view. Memory: of one clip in training, float32.")
+    return "\n".join(lines)
+
+
+def _line(stage: str, what: str, macs: int, params: int, activations: int) -> str:
+    return f"{stage:6} {what:14} {macs / 1e9:9.4f} {params / 1e6:11.4f} {activations * 4 / 1e6:12.2f}"
+
+
+@lru_cache(maxsize=4096)
+def _backbone_rows(backbone: BackboneConfig, size: int, frames: int) -> tuple[Row, ...]:
+    return tuple(Row(p.stage, backbone.kind, *p[1:]) for p in backbone.parts(size, frames))
+
+
+@lru_cache(maxsize=65536)
+def _module_rows(module: ModuleConfig, backbone: BackboneConfig, size: int, frames: int) -> tuple[Row, ...]:
+    totals: dict[int, list[int]] = {}
+    for site, count in _shapes(backbone, size, module.stages, module.position, module.every):
+        t = backbone.frames_at(site.stage, frames)
+        total = totals.setdefault(site.stage, [0, 0, 0])
+        for i, added in enumerate(_added(module, site, t)):
+            total[i] += count * added
+    return tuple(Row(stage, module.kind, *total) for stage, total in totals.items())
+
+
+def _added(module: ModuleConfig, site: Site, frames: int) -> tuple[int, int, int]:
+    """Return the cost of one mechanism, less that of the layer whose place it takes, if any."""
+    macs, params, activations = (f(site, frames) for f in (module.macs, module.params, module.activations))
+    if isinstance(site, Layer):
+        return macs - site.macs * frames, params - site.params, activations - site.activations * frames
+    return macs, params, activations
+
+
+@lru_cache(maxsize=65536)
+def _shapes(
+    backbone: BackboneConfig, size: int, stages: tuple[int, ...], position: Position, every: int
+) -> tuple[tuple[Site, int], ...]:
+    """Return the first of the chosen sites of each shape in each stage, and how many there are: they cost the same."""
+    chosen = choose(backbone.sites(size), stages, position, every)
+    shapes = [(s.stage, s.block > 0, s.channels, s.height, s.width) for s in chosen]
+    return tuple((chosen[shapes.index(shape)], count) for shape, count in Counter(shapes).items())

@@ -1,0 +1,36 @@
+"""From files to batches. Each data-set layout is one file, registered by this import."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vattn.data import motion  # noqa: F401
+from vattn.data._base import DataConfig, Progress
+from vattn.data.cache import open_clips
+
+if TYPE_CHECKING:
+    from vattn.data.loader import eval_batches, train_batches
+
+
+def prepare(data: DataConfig, output: Path, progress: Progress | None = None) -> Path:
+    """Make sure that ``data`` is there, decoded; return the folder to give to `open_clips`.
+
+    ``data.root`` and ``data.cache`` that are auto lie below ``output``. Raises ValueError where files are missing.
+    """
+    from vattn.data.ingest import ingest
+
+    root = output / "data" / data.kind if data.root == "auto" else Path(data.root).expanduser()
+    cache = output / "cache" if data.cache == "auto" else Path(data.cache).expanduser()
+    data.supply(root, progress)
+    return ingest(data.manifest(root), root, cache, data.store, progress=progress)
+
+
+def __getattr__(name: str) -> Any:
+    # Only batches need torch: what decodes video starts without its seconds of import.
+    if name in ("eval_batches", "train_batches"):
+        from vattn.data import loader
+
+        return getattr(loader, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = ["DataConfig", "Progress", "eval_batches", "open_clips", "prepare", "train_batches"]

@@ -1,0 +1,29 @@
+"""Folders and files that are either whole or not there."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+#: The file that `locked` leaves in a folder.
+LOCK = ".lock"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make ``folder`` and hold it: other processes wait. Raises ValueError where a file is in the way."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(f"{folder}: must be a folder, but {error.filename} is a file; name another") from error
+    with (folder / LOCK).open("w") as lock:
+        # Released when the process ends, however it ends.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that appears when it is complete."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,12 @@
+"""Mechanisms, one file each; importing this package registers all of them."""
+
+import importlib
+import pkgutil
+
+from vattn.modules._base import Layer, ModuleConfig, Position, Site, choose
+
+for _file in pkgutil.iter_modules(__path__):
+    if not _file.name.startswith("_"):
+        importlib.import_module(f"{__name__}.{_file.name}")
+
+__all__ = ["Layer", "ModuleConfig", "Position", "Site", "choose"]

@@ -1,0 +1,161 @@
+"""TDN: temporal difference networks (Wang et al., CVPR 2021, arXiv:2012.10071); its short-term part is a backbone."""
+
+from collections import OrderedDict
+from typing import Literal, Self
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from vattn.modules._base import ModuleConfig, Site
+from vattn.modules._fold import fold, unfold
+from vattn.modules._temporal import LearnableShift
+
+
+class TDNConfig(ModuleConfig, kind="tdn"):
+    """The long-term difference and the shift behind it; the authors' network has both in res3 to res5."""
+
+    kind: Literal["tdn"] = "tdn"
+    stages: tuple[int, ...] = Field((3, 4, 5), description="residual stages; the authors leave res2 plain")
+    reduction: int = Field(16, ge=1, description="r: differences are taken of C // r channels")
+    shift: bool = Field(True, description="a learnable shift follows; without it, the difference stands alone")
+    div: int = Field(8, ge=2, description="the shift starts with C // div channels going each way")
+
+    authors_names = (
+        (r"(^|\.)conv1\.", r"\1reduce.0."), (r"(^|\.)bn1\.", r"\1reduce.1."), (r"(^|\.)conv2\.", r"\1smooth."),
+        (r"(^|\.)conv3_smallscale2\.", r"\1coarse."), (r"(^|\.)bn3_smallscale2\.", r"\1coarse_norm."),
+        (r"(^|\.)conv3_smallscale4\.", r"\1fine."), (r"(^|\.)bn3_smallscale4\.", r"\1fine_norm."),
+        (r"(^|\.)conv3\.", r"\1expand."), (r"(^|\.)bn3\.", r"\1expand_norm."),
+    )  # fmt: skip
+    authors_network = (
+        (r"(layer\d\.\d+)\.mse\.", r"\1.at.b.0.module.difference."),
+        (r"(layer\d\.\d+)\.shift\.conv\.", r"\1.at.b.0.module.shift."),
+    )
+
+    @property
+    def reversal_equivariant(self) -> bool:
+        """Both directions share their weights, so only the shift knows which way time runs."""
+        return not self.shift
+
+    def canonical(self) -> Self:
+        """Without a shift, how it starts has no effect; nor has it where it starts as the identity."""
+        return self if self.shift and self.init == "default" else self.model_copy(update={"div": 8})
+
+    def check(self, site: Site, frames: int) -> None:
+        """Refuse what leaves no channel to difference or to shift, and features that cannot be halved."""
+        place = f"stage {site.stage} has {site.channels} at position {site.position}"
+        if site.channels < self.reduction:
+            raise ValueError(
+                f"reduction: must not exceed the channels, of which {place}; lower reduction, or leave the stage out "
+                f"(got {self.reduction})"
+            )
+        if self.shift and site.channels < self.div:
+            raise ValueError(
+                f"div: must not exceed the channels, of which {place}, or nothing is shifted; lower div, or leave the "
+                f"stage out (got {self.div})"
+            )
+        if min(site.height, site.width) < 2:
+            raise ValueError(
+                f"stages: the difference is also taken at half the size, which needs 2 x 2 pixels; leave stage "
+                f"{site.stage} out, or enlarge the crop (got {site.height} x {site.width} pixels)"
+            )
+
+    def build(self, site: Site, frames: int) -> nn.Module:
+        """Return the difference for the features at ``site``, with or without the shift."""
+        difference = LongTermDifference(site.channels, self.reduction)
+        if self.init == "identity":
+            nn.init.zeros_(difference.expand_norm.weight)
+        if not self.shift:
+            return difference
+        shift = LearnableShift(site.channels, self.div)
+        if self.init == "identity":
+            shift.stand_still()
+        return nn.Sequential(OrderedDict(difference=difference, shift=shift))
+
+    def macs(self, site: Site, frames: int) -> int:
+        """Multiply-accumulates of one clip by the formula, whatever the implementation."""
+        c, r, pixels = site.channels, site.channels // self.reduction, site.height * site.width
+        halved = (site.height // 2) * (site.width // 2)
+        each_way = 9 * r * r * (pixels + halved) + r * c * pixels
+        return frames * (c * r * pixels + 9 * r * pixels + 2 * each_way + 3 * c * pixels * self.shift)
+
+    def params(self, site: Site, frames: int) -> int:
+        """Learnable parameters."""
+        c, r = site.channels, site.channels // self.reduction
+        return c * r + 2 * r + 9 * r + 2 * (9 * r * r + 2 * r) + r * c + 2 * c + 3 * c * self.shift
+
+    def activations(self, site: Site, frames: int) -> int:
+        """What stands between the layers, of both directions from the differences on; their mean gate; the outputs."""
+        c, r, pixels = site.channels, site.channels // self.reduction, site.height * site.width
+        halved = (site.height // 2) * (site.width // 2)
+        return frames * (r * (8 * pixels + 4 * halved) + (6 + self.shift) * c * pixels)
+
+
+class LongTermDifference(nn.Module):
+    r"""L-TDM: gate each channel and pixel by how features change to the next and from the previous frame.
+
+    .. math::
+        D^\pm_t &= W_s \ast b_{t \pm 1} - b_t, \quad b = \mathrm{BN}(W_r X) \\
+        S(D) &= (D + \mathrm{up}(\mathrm{BN}(W_c \ast \mathrm{pool}(D))) + \mathrm{BN}(W_f \ast D)) / 3 \\
+        Y &= X + X \odot (\sigma(\mathrm{BN}(W_e S(D^+))) + \sigma(\mathrm{BN}(W_e S(D^-))) - 1) / 2
+
+    The last :math:`D^+` and the first :math:`D^-` are 0. W_s is depthwise 3x3, W_c and W_f are 3x3, W_r and W_e are 1x1.
+    Both directions share all weights; in training each is normalised by its own statistics, as in the authors' code.
+    ``authors_code`` repeats a defect of the published code: the backward :math:`W_f` branch takes the forward one's
+    result for its input.
+
+    Shape: (N, C, T, H, W) -> (N, C, T, H, W), with H and W at least 2.
+    """
+
+    def __init__(self, channels: int, reduction: int, authors_code: bool = False) -> None:
+        super().__init__()
+        reduced = channels // reduction
+        self.reduce = nn.Sequential(nn.Conv2d(channels, reduced, 1, bias=False), nn.BatchNorm2d(reduced))
+        self.smooth = nn.Conv2d(reduced, reduced, 3, padding=1, groups=reduced, bias=False)
+        self.pool = nn.AvgPool2d(2)
+        self.coarse = nn.Conv2d(reduced, reduced, 3, padding=1, bias=False)
+        self.coarse_norm = nn.BatchNorm2d(reduced)
+        self.fine = nn.Conv2d(reduced, reduced, 3, padding=1, bias=False)
+        self.fine_norm = nn.BatchNorm2d(reduced)
+        self.expand = nn.Conv2d(reduced, channels, 1, bias=False)
+        self.expand_norm = nn.BatchNorm2d(channels)
+        self.authors_code = authors_code
+
+    def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
+        return torch.addcmul(x / 2, x, self._gates(x), value=0.5)
+
+    def gate(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
+        """Return what X is multiplied by before it is added to itself: in (-0.5, 0.5), 0 where nothing changes."""
+        return self._gates(x) / 2 - 0.5
+
+    def _gates(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
+        """Return the sum of the sigmoids of both directions."""
+        forth, back = self.expand(self._scales(self._differences(x))).chunk(2)
+        gates = self.expand_norm(forth).sigmoid() + self.expand_norm(back).sigmoid()
+        return unfold(gates, x.shape[2])
+
+    def _differences(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "both r h w"]:
+        """Return the differences to the next frames as images, and behind them those to the previous ones."""
+        images = self.reduce(fold(x))
+        now, smooth = (y.unflatten(0, x.shape[0:3:2]) for y in (images, self.smooth(images)))
+        none = torch.zeros_like(now[:, :1])
+        forth = torch.cat([smooth[:, 1:] - now[:, :-1], none], dim=1)
+        back = torch.cat([none, smooth[:, :-1] - now[:, 1:]], dim=1)
+        return torch.cat([forth, back]).flatten(0, 1)
+
+    def _scales(self, difference: Float[Tensor, "both r h w"]) -> Float[Tensor, "both r h w"]:
+        """Return the mean of the differences as they are, smoothed at half the size, and smoothed."""
+        coarse = _each_way(self.coarse_norm, self.coarse(self.pool(difference)))
+        if self.authors_code:
+            forth = self.fine_norm(self.fine(difference.chunk(2)[0]))
+            fine = torch.cat([forth, self.fine_norm(self.fine(forth))])
+        else:
+            fine = _each_way(self.fine_norm, self.fine(difference))
+        return (difference + F.interpolate(coarse, difference.shape[-2:]) + fine) / 3
+
+
+def _each_way(norm: nn.Module, both: Float[Tensor, "both r h w"]) -> Float[Tensor, "both r h w"]:
+    """Normalise either half of the batch by its own statistics, the first half first."""
+    return torch.cat([norm(way) for way in both.chunk(2)])

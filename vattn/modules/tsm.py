@@ -1,0 +1,96 @@
+"""TSM: temporal shift module (Lin et al., ICCV 2019, arXiv:1811.08383)."""
+
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from vattn.modules._base import ModuleConfig, Position, Site
+
+
+class TSMConfig(ModuleConfig, kind="tsm"):
+    """What is shifted; ``position`` a is the authors' residual shift, block their in-place shift."""
+
+    kind: Literal["tsm"] = "tsm"
+    position: Position = "a"
+    div: int = Field(8, ge=2, description="a C // div-th of the channels goes each way")
+    online: bool = Field(False, description="only from the previous frame, so that frames can come one by one")
+
+    no_identity = "a shift moves channels from its first step, so no start leaves the network unchanged"
+    authors_network = ((r"\.conv1\.net\.", ".conv1."),)
+
+    def check(self, site: Site, frames: int) -> None:
+        """Refuse a ``div`` that leaves nothing to shift."""
+        if site.channels < self.div:
+            raise ValueError(
+                f"div: must not exceed the channels, of which stage {site.stage} has {site.channels} at position "
+                f"{site.position}, or nothing is shifted; lower div, or leave the stage out (got {self.div})"
+            )
+
+    def build(self, site: Site, frames: int) -> "TSM":
+        """Return the shift for the features at ``site``."""
+        return TSM(site.channels // self.div, self.online)
+
+    def macs(self, site: Site, frames: int) -> int:
+        """None: a shift moves, and multiplies nothing."""
+        return 0
+
+    def params(self, site: Site, frames: int) -> int:
+        """None."""
+        return 0
+
+    def activations(self, site: Site, frames: int) -> int:
+        """Its output."""
+        return site.channels * frames * site.height * site.width
+
+
+class TSM(nn.Module):
+    r"""Give a part of the channels to the neighbouring frames, and fill with zeros at the ends.
+
+    .. math:: Y_t = [X_{t+1}^{0..f}, X_{t-1}^{f..2f}, X_t^{2f..C}], \quad f = C // div
+
+    Online, the first f channels come from the previous frame and the rest stays: :math:`[X_{t-1}^{0..f}, X_t^{f..C}]`.
+
+    Shape: (N, C, T, H, W) -> (N, C, T, H, W).
+    """
+
+    def __init__(self, fold: int, online: bool) -> None:
+        super().__init__()
+        self.fold = fold
+        self.online = online
+
+    def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
+        return _Shift.apply(x, 0 if self.online else self.fold, self.fold, 1)
+
+
+class _Shift(torch.autograd.Function):
+    """The first ``later`` channels of frame t come from frame t + ``step``, the ``earlier`` next from t - ``step``.
+
+    One read and one write of x each way: the gradient of a shift is the shift back. Autograd's own, through slices,
+    would fill and add whole tensors of zeros.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, later: int, earlier: int, step: int) -> Tensor:
+        y = torch.empty_like(x)
+        both = later + earlier
+        for channels, offset in (slice(0, later), step), (slice(later, both), -step):
+            source, target = x[:, channels], y[:, channels]
+            if offset > 0:
+                target[:, :, :-1], target[:, :, -1:] = source[:, :, 1:], 0
+            else:
+                target[:, :, 1:], target[:, :, :1] = source[:, :, :-1], 0
+        y[:, both:] = x[:, both:]
+        return y
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int, int, int], output: Tensor) -> None:
+        _, ctx.later, ctx.earlier, ctx.step = inputs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        return _Shift.apply(grads[0], ctx.later, ctx.earlier, -ctx.step), None, None, None

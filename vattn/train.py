@@ -1,0 +1,234 @@
+"""Training and evaluation of one model: plain loops over batches, on one device or as one of several workers.
+
+Each epoch is a function of (weights, optimizer state, seed, epoch, rank) alone, so a run that was cut off and resumed
+ends in the same weights as one that was not.
+"""
+
+import math
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+
+from vattn.canonical import trial_id
+from vattn.config import TrainConfig, TrialConfig
+from vattn.data import eval_batches, open_clips, train_batches
+from vattn.data.cache import Clips
+from vattn.model import build_model
+
+# ImageNet's statistics, as torchvision's weights expect; in units of a uint8 value.
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One finished epoch: its number from 1, its validation metrics and training loss, its wall-clock seconds."""
+
+    number: int
+    metrics: dict[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model does with a set of clips.
+
+    ``confusion[i, j]`` counts the clips of class i that were given class j; ``top5`` counts the clips whose class is
+    among the five best scores; ``loss`` is the cross-entropy summed over clips.
+    """
+
+    confusion: Tensor
+    top5: float
+    loss: float
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Fractions: top1, top5, mean_class (the mean of the classes' own accuracies); and the mean loss."""
+        clips, each = float(self.confusion.sum()), self.confusion.sum(1)
+        right = self.confusion.diagonal()
+        return {
+            "top1": float(right.sum()) / clips,
+            "top5": self.top5 / clips,
+            "mean_class": float((right[each > 0] / each[each > 0]).mean()),
+            "loss": self.loss / clips,
+        }
+
+
+def default_device() -> torch.device:
+    """Return this process's GPU where there is one (Ray shows a worker its own as device 0), else the CPU."""
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | None = None) -> Iterator[Epoch]:
+    """Train, and yield each epoch once its checkpoint is on the disk; those of an earlier attempt come first.
+
+    In a `torch.distributed` process group the batch is shared among its workers, and rank 0 alone writes. ``folder``
+    gets ``checkpoint.pt`` (all that a resume needs) after each epoch and ``model.pt`` (a plain state dict) after the
+    last. Raises FloatingPointError as soon as the loss is not finite, and ValueError where ``folder`` belongs to
+    another config.
+    """
+    device = device or default_device()
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    if config.train.batch % world:
+        raise ValueError(f"train.batch: must be divisible by the {world} workers (got {config.train.batch})")
+    began = time.perf_counter()
+    train_clips, val_clips = open_clips(cache, "train"), open_clips(cache, "val")
+    torch.manual_seed(config.train.seed)
+    net = build_model(config.model, config.data.num_classes()).to(device)
+    _lay_out(net)
+    optimizer = _optimizer(net, config.train)
+    checkpoint = folder / "checkpoint.pt"
+    done = _load(checkpoint, config, net, optimizer, device)
+    yield from done
+    model = DistributedDataParallel(net) if world > 1 else net
+
+    for number in range(len(done) + 1, config.train.epochs + 1):
+        # A string's own checksum: Python's hash of a tuple of ints would do, but says nothing of its stability.
+        torch.manual_seed(zlib.crc32(f"{config.train.seed} {number} {rank}".encode()))
+        loss = _train_epoch(model, optimizer, train_clips, config, number, rank, world, device)
+        _share_buffers(net)
+        evaluation = evaluate(net, val_clips, config, device, rank, world)
+        epoch = Epoch(number, evaluation.metrics | {"train_loss": loss}, time.perf_counter() - began)
+        done.append(epoch)
+        if rank == 0:
+            _save(checkpoint, config, net, optimizer, done)
+            if number == config.train.epochs:
+                _write(net.state_dict(), folder / "model.pt")
+        if world > 1:
+            dist.barrier()  # the others must not report an epoch whose checkpoint is not written yet
+        yield epoch
+        began = time.perf_counter()
+
+
+def evaluate(
+    net: nn.Module, clips: Clips, config: TrialConfig, device: torch.device, rank: int = 0, world: int = 1
+) -> Evaluation:
+    """Score each of ``clips`` once, shared among the workers; every worker gets the whole result."""
+    classes = config.data.num_classes()
+    confusion = torch.zeros(classes, classes, dtype=torch.float64, device=device)
+    sums = torch.zeros(2, dtype=torch.float64, device=device)
+    net.eval()
+    with torch.inference_mode():
+        for images, labels in eval_batches(clips, config.data, config.model, config.train.batch, rank, world):
+            target = labels.to(device)
+            with _autocast(config.train, device):
+                scores = net(_normalise(images, device)).float()
+            rows = target * classes + scores.argmax(1)
+            confusion += torch.bincount(rows, minlength=classes**2).view(classes, classes)
+            best = scores.topk(min(5, classes)).indices
+            sums += torch.stack(
+                [(best == target[:, None]).any(1).sum(), cross_entropy(scores, target, reduction="sum")]
+            )
+    if world > 1:
+        dist.all_reduce(confusion)
+        dist.all_reduce(sums)
+    top5, loss = sums.tolist()
+    return Evaluation(confusion.cpu(), top5, loss)
+
+
+def _train_epoch(
+    model: nn.Module, optimizer: torch.optim.Optimizer, clips: Clips, config: TrialConfig,
+    number: int, rank: int, world: int, device: torch.device,
+) -> float:  # fmt: skip
+    """Take one pass over the training clips; return the mean loss of this worker's clips."""
+    model.train()
+    total, seen = torch.zeros((), device=device), 0
+    batches = train_batches(clips, config.data, config.model, config.train, number, rank, world)
+    for step, (images, labels) in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config.train, number - 1 + step / len(batches))
+        with _autocast(config.train, device):
+            loss = cross_entropy(model(_normalise(images, device)), labels.to(device))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        total += loss.detach() * len(labels)
+        seen += len(labels)
+    # One look at the sum an epoch: a look at each loss would wait for the GPU at each step.
+    mean = float(total) / seen
+    if not math.isfinite(mean):
+        raise FloatingPointError(
+            f"the training loss is {mean} in epoch {number}; try a lower train.lr (got {config.train.lr})"
+        )
+    return mean
+
+
+def learning_rate(train: TrainConfig, epoch: float) -> float:
+    """Rate at ``epoch`` (a fraction within the epoch included, from 0): constant, or half a cosine down to 0."""
+    if train.schedule == "constant":
+        return train.lr
+    return train.lr * (1 + math.cos(math.pi * epoch / train.epochs)) / 2
+
+
+def _optimizer(net: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
+    if train.optimizer == "adamw":
+        return torch.optim.AdamW(net.parameters(), lr=train.lr, weight_decay=train.weight_decay)
+    return torch.optim.SGD(net.parameters(), lr=train.lr, momentum=0.9, weight_decay=train.weight_decay)
+
+
+def _autocast(train: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=train.amp == "bf16")
+
+
+def _normalise(images: Tensor, device: torch.device) -> Tensor:
+    """uint8 (N, 3, T, H, W) from the cache -> float on ``device``, by ImageNet's mean and deviation."""
+    mean = torch.tensor(MEAN, device=device).view(3, 1, 1, 1)
+    std = torch.tensor(STD, device=device).view(3, 1, 1, 1)
+    return (images.to(device, non_blocking=True).float() - mean) / std
+
+
+def _lay_out(net: nn.Module) -> None:
+    """Lay weights out for features whose channels lie together, as those of our clips do."""
+    # Not net.to(memory_format=...), which refuses a network with both 2D and 3D convolutions.
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for parameter in net.parameters():
+        if parameter.dim() in formats:
+            parameter.data = parameter.data.contiguous(memory_format=formats[parameter.dim()])
+
+
+def _share_buffers(net: nn.Module) -> None:
+    """Give all workers rank 0's running statistics, so that each evaluates the same model."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        for buffer in net.buffers():
+            dist.broadcast(buffer, 0)
+
+
+def _save(path: Path, config: TrialConfig, net: nn.Module, optimizer: torch.optim.Optimizer, done: list[Epoch]) -> None:
+    state = {
+        "identity": trial_id(config),
+        "model": net.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "epochs": [asdict(epoch) for epoch in done],
+    }
+    _write(state, path)
+
+
+def _write(state: dict[str, Any], path: Path) -> None:
+    """Write so that ``path`` holds the old content or the new one, whenever the process is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(path)
+
+
+def _load(
+    path: Path, config: TrialConfig, net: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+) -> list[Epoch]:
+    if not path.exists():
+        return []
+    state = torch.load(path, map_location=device, weights_only=True)
+    if state["identity"] != trial_id(config):
+        raise ValueError(f"{path}: was written by another config; train into another folder, or remove it")
+    net.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return [Epoch(**row) for row in state["epochs"]]

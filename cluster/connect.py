@@ -21,14 +21,16 @@ def connected(address: str | None = None) -> Iterator[dict[str, float]]:
     """
     if address is None:
         address = "auto" if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or os.environ.get("RAY_ADDRESS") else "local"
-    own = {"include_dashboard": False} if address == "local" else {}
+    own = address == "local"
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+        ray.init(
+            address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False if own else None
+        )
     except ConnectionError as error:
         raise ValueError(
             f"--address {address}: no Ray cluster answers there ({error}); start one with: ray start --head"
         ) from None
     try:
-        yield ray.cluster_resources()
+        yield {kind: float(amount) for kind, amount in ray.cluster_resources().items()}
     finally:
         ray.shutdown()

@@ -9,15 +9,13 @@ import ray
 import ray.train
 import ray.util
 import torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train import UserCallback
+from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
 from vattn.base import Config
 from vattn.config import TrialConfig
 from vattn.train import fit
-
 
 #: file in a training's folder that names what its workers hold
 GROUP = "placement_group"

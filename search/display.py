@@ -134,22 +134,24 @@ def _table(title: str, trials: list[Trial], objectives: Objectives, progress: bo
 def seconds_left(history: History, elapsed: float) -> float | None:
     """Return how long a search of ``elapsed`` seconds still needs for its budget; None while nothing tells.
 
-    For a number of trials: the epochs of those to come, each as long as those ended so far (early stops included), at
-    the pace so far. Where a time limit comes sooner, that.
+    For a number of trials: the epochs of those to come, each trial as long as those that ended so far (early stops
+    included), each epoch as long as those so far, as many side by side as now. Where a time limit comes sooner, that.
     """
     budget = _budget(history)
     bounds = []
     if hours := budget.get("hours"):
         bounds.append(max(0.0, 3600 * hours - elapsed))
-    done = sum(trial.epoch for trial in history.trials.values())
-    if (trials := budget.get("trials")) and done and elapsed > 0:
+    reports = [report for trial in history.trials.values() for report in trial.reports]
+    if (trials := budget.get("trials")) and reports:
         ended = history.in_state("finished", "stopped", "failed")
         sample = ended or list(history.trials.values())
         each = sum(trial.epoch if ended else _epochs(trial) for trial in sample) / len(sample)
-        open_ = history.in_state("running", "proposed")
-        to_start = max(0, trials - len(history.trials))
-        epochs = to_start * each + sum(max(each - trial.epoch, 0.0) for trial in open_)
-        bounds.append(epochs * elapsed / done)
+        epochs = max(0, trials - len(history.trials)) * each
+        for trial in history.in_state("running", "proposed"):
+            # One that is past the length of most goes on to its end.
+            epochs += (each if trial.epoch < each else _epochs(trial)) - trial.epoch
+        seconds = sum(report["seconds"] for report in reports) / len(reports)
+        bounds.append(epochs * seconds / max(1, len(history.in_state("running"))))
     return min(bounds, default=None)
 
 

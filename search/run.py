@@ -25,8 +25,11 @@ def run(path: Path, sets: list[str], resume: bool, address: str | None, for_mach
     spec = load(path, sets)
     check(spec)
     output = spec.output_dir()
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"{path}: output: must be a folder, to hold the results; name another (got the file {output})")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = (error.strerror or str(error)).lower()
+        raise ValueError(f"{path}: output: must be a folder ({what}); name another (got {output})") from None
     screen = sys.stderr if for_machines else sys.stdout
     with closing(Ledger(output / NAME)) as ledger:
         began = bool(ledger.history.search)

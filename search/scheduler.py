@@ -14,7 +14,7 @@ class Halving:
     At each rung, the epochs ``min_epochs * reduction ** k``, trials are ranked by layers of non-dominated points: the
     front, the front of the rest, and so on. A trial goes on if its layer is among the first that together hold
     1 / reduction of the trials seen at this rung; so one that nobody beats at its own cost is never stopped, and no
-    metric is made up of two.
+    metric is made up of two. Of fewer than ``reduction`` trials, none is yet known to be in the worse part.
     """
 
     min_epochs: int
@@ -31,6 +31,8 @@ class Halving:
             for trial in history.trials.values()
             if trial.epoch >= epoch
         }
+        if len(at_rung) < self.reduction:
+            return None
         keep = ceil(len(at_rung) / self.reduction)
         kept: list[int] = []
         rest = dict(at_rung)

@@ -234,7 +234,7 @@ def parse(tree: Tree, path: Path) -> Spec:
         found += _trial_faults(tree["trial"])
     if found or spec is None:
         raise _spec_error(path, found)
-    spec._file = path
+    spec._file = path  # pyright: ignore[reportAttributeAccessIssue]  # private, and so not frozen
     return spec
 
 

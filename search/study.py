@@ -88,7 +88,13 @@ class Proposer:
                 self._study.tell(trial, state=TrialState.FAIL)
 
     def propose(self, record: Callable[..., Event]) -> int | None:
-        """Record a new trial (and what was rejected on the way to it) and return its number; None: nothing is left."""
+        """Record a new trial (and what was rejected on the way to it) and return its number; None: nothing is left.
+
+        The very first is the space's plainest config, so that a search has a baseline to compare with.
+        """
+        first = not self._ledger.history.trials and not self._ledger.history.rejected
+        if first and (number := self._judge(*self._plain(), record)) is not None:
+            return number
         for _ in range(PATIENCE):
             self._asked = self._study.ask()
             number = self._judge(*self._resolve(self._asked), record)
@@ -98,6 +104,17 @@ class Proposer:
             self._asked = self._replay(params)
             return self._judge(params, tree, record)
         return None
+
+    def _plain(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        params: dict[str, Any] = {}
+
+        def choose(name: str, domain: Domain) -> Any:
+            params[name] = domain.plain()
+            return params[name]
+
+        tree = self._spec.space.resolve(choose)
+        self._asked = self._replay(params)
+        return params, tree
 
     def _judge(self, params: dict[str, Any], tree: dict[str, Any], record: Callable[..., Event]) -> int | None:
         config = self._spec.trial_config(tree)

@@ -39,8 +39,8 @@ def train_file(
             metrics = result["metrics"]
             log(result)
             print(
-                f"epoch {result['epoch']}/{config.train.epochs}  top-1 {metrics['top1']:.2%}  loss {metrics['loss']:.4f}  "
-                f"training loss {metrics['train_loss']:.4f}  {result['seconds']:.1f} s",
+                f"epoch {result['epoch']}/{config.train.epochs}  top-1 {metrics['top1']:.2%}"
+                f"  loss {metrics['loss']:.4f}  training loss {metrics['train_loss']:.4f}  {result['seconds']:.1f} s",
                 flush=True,
             )
     (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")

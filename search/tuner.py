@@ -164,6 +164,7 @@ def _trainable(resources: Resources) -> Any:
         return tune.with_resources(InlineTrial, PlacementGroupFactory([bundle]))
 
     def distributed_trial(task: dict[str, Any]) -> None:
+        from ray.train import TrainingFailedError
         from ray.tune.integration.ray_train import TuneReportCallback
 
         try:
@@ -171,7 +172,7 @@ def _trainable(resources: Resources) -> Any:
                 TrialConfig.parse(json.loads(task["config"])), Path(task["cache"]), Path(task["folder"]), resources,
                 [TuneReportCallback()],
             ).fit()  # fmt: skip
-        except ray.train.TrainingFailedError:
+        except TrainingFailedError:
             tune.report({"error": traceback.format_exc()})
 
     return tune.with_resources(distributed_trial, PlacementGroupFactory([{"memory": DRIVER_MEMORY}]))

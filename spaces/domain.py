@@ -30,6 +30,10 @@ class Domain:
         """Every value of a short domain; of a long one both ends and their neighbours."""
         raise NotImplementedError
 
+    def plain(self) -> Any:
+        """The value for a baseline: the first option, the middle of a range of numbers, the largest subset."""
+        raise NotImplementedError
+
     def sample(self, rng: random.Random) -> Any:
         """One value: uniform, on a log scale where the domain says so."""
         raise NotImplementedError
@@ -55,6 +59,10 @@ class Choice(Domain):
         return iter(range(len(self.labels)))
 
     probes = values
+
+    @override
+    def plain(self) -> int:
+        return 0
 
     @override
     def sample(self, rng: random.Random) -> int:
@@ -90,6 +98,10 @@ class Int(Domain):
         if self.count <= PROBES:
             return self.values()
         return iter((self.lo, self.lo + self.step, self.hi - self.step, self.hi))
+
+    @override
+    def plain(self) -> int:
+        return round(math.sqrt(self.lo * self.hi)) if self.log else self.lo + self.step * (self.count // 2)
 
     @override
     def sample(self, rng: random.Random) -> int:
@@ -137,6 +149,13 @@ class Float(Domain):
         if self.count <= PROBES:
             return self.values()
         return map(self._nth, (0, 1, self.count - 2, self.count - 1))
+
+    @override
+    def plain(self) -> float:
+        if self.count is not None:
+            return self._nth(self.count // 2)
+        middle = math.sqrt(self.lo) * math.sqrt(self.hi) if self.log else self.lo / 2 + self.hi / 2
+        return min(max(middle, self.lo), self.hi)
 
     @override
     def sample(self, rng: random.Random) -> float:
@@ -188,6 +207,10 @@ class Subset(Domain):
         for first in range(total):
             yield tuple(sorted((first + k) % total for k in range(size)))
         yield tuple(range(self.max))
+
+    @override
+    def plain(self) -> tuple[int, ...]:
+        return tuple(range(self.max))
 
     @override
     def sample(self, rng: random.Random) -> tuple[int, ...]:

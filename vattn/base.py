@@ -29,7 +29,7 @@ class Config(BaseModel, metaclass=_Frozen):
 
 
 class Kinded(Config):
-    """A recipe that is chosen by its ``kind``; each subclass names itself: ``class TAMConfig(ModuleConfig, kind="tam")``."""
+    """A recipe chosen by its ``kind``, which each subclass names: ``class TAMConfig(ModuleConfig, kind="tam")``."""
 
     kinds: ClassVar[dict[str, type["Kinded"]]]
 

@@ -1,17 +1,37 @@
-"""From the names in the authors' checkpoints to ours; each mechanism's file holds its own map."""
+"""From the authors' checkpoints to our networks; the file of each mechanism and backbone holds its own map of names."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from vattn.config import ModelConfig
 from vattn.modules import ModuleConfig
+from vattn.weights import Fit, State, read_state
 
-State = Mapping[str, Tensor]
 #: What published checkpoints put around a network's names, and what they call the classifier.
-_WRAPPING = ((r"^module\.", ""), (r"^base_model\.", ""), (r"^new_fc\.", "fc."))
+_WRAPPING = ((r"^(module\.)?(base_model\.)?", ""), (r"^(new_fc|classifier)\.", "fc."))
 _INTO_BACKBONE = ((r"^(?!fc\.)", "backbone."),)
+
+
+def load_published(net: nn.Module, model: ModelConfig, file: Path, head: bool = True, strict: bool = True) -> Fit:
+    """Load what the authors published, or their code saved, into ``net``, which is ``build_model(model, ...)``.
+
+    ``model`` must describe the authors' network (`convert_model`). Without ``head`` the classifier is left as it is,
+    for other classes than the authors'. Return what does not fit, and is left as it is; raises ValueError for it where
+    ``strict``, and for a file that is no state dict or could run code.
+    """
+    own = net.state_dict()
+    state = convert_model(read_state(file), model)
+    if not head:
+        own, state = ({name: v for name, v in names.items() if not name.startswith("fc.")} for names in (own, state))
+    fit = Fit.of(state, own)
+    if strict and not fit:
+        raise ValueError(f"{file} does not fit this model: {fit}")
+    left = {*fit.unknown, *fit.reshaped}
+    net.load_state_dict({name: value for name, value in state.items() if name not in left}, strict=False)
+    return fit
 
 
 def convert_module(state: State, module: ModuleConfig) -> dict[str, Tensor]:
@@ -23,6 +43,8 @@ def convert_model(state: State, model: ModelConfig) -> dict[str, Tensor]:
     """Return the authors' state dict of a whole network under the names that ``build_model(model, ...)`` gives.
 
     The network is the one that the authors build around their mechanism, which ``model`` must describe.
+    TEA's is a backbone ``resnext`` of cardinality 4 and width_per_group 26 with ``tea`` and ``mta``, TDN's a
+    ``resnet_tdn`` with ``tdn`` in stages 3 to 5; the others are a ``resnet`` or ``mobilenet_v2`` with their mechanism.
     """
     modules = {module.kind: module for module in model.attention}.values()
     network = [*_WRAPPING, *model.backbone.authors_network]
@@ -37,10 +59,18 @@ def convert_model(state: State, model: ModelConfig) -> dict[str, Tensor]:
 
 
 def rename(state: State, rules: Iterable[tuple[str, str]]) -> dict[str, Tensor]:
-    """Return ``state`` with each rule (regular expression, replacement) applied in turn to every name."""
+    """Return ``state`` with each rule (regular expression, replacement) applied in turn to every name.
+
+    Entries that lose their whole name are left out. Raises ValueError where two names become one.
+    """
     rules = list(rules)
-    renamed = {_renamed(name, rules): value for name, value in state.items()}
-    assert len(renamed) == len(state), "two names became one"
+    renamed, origin = {}, {}
+    for name, value in state.items():
+        new = _renamed(name, rules)
+        if new in renamed:
+            raise ValueError(f"{name} and {origin[new]} both stand for {new}; these are the names of another network")
+        if new:
+            renamed[new], origin[new] = value, name
     return renamed
 
 

@@ -101,9 +101,21 @@ def test_a_terminal_shows_the_front_and_what_runs(events: Events, monkeypatch: p
 
 
 def test_time_left_follows_the_pace_and_the_length_of_ended_trials(events: Events) -> None:
-    # After 60 s: 6 epochs; ended are 4 trials with 2 + 2 + 1 + 0 = 5 epochs, 1.25 each. Of 6 trials one is still to be
-    # proposed, 1.25 epochs, and the one running needs 0.25: 1.5 epochs at 10 s.
-    assert seconds_left(folded(events), 60.0) == pytest.approx(15.0)
+    # Ended are 4 trials with 2 + 2 + 1 + 0 = 5 epochs, 1.25 each. Of 6 trials one is still to be proposed, 1.25 epochs,
+    # and the one running needs 0.25: 1.5 epochs of 3 s, one after the other, as one trial is running.
+    assert seconds_left(folded(events), 60.0) == pytest.approx(4.5)
+
+
+def test_a_trial_longer_than_most_still_needs_its_own_epochs(events: Events) -> None:
+    # Until trial 1 ends, one trial of 2 epochs and one of 1 have ended, 1.5 each; 3 are to be proposed. Trial 1 has had
+    # 1 epoch, so it needs half a one more: 5 in all, of 3 s. After another epoch, 2 of its 3, it would need that one.
+    longer = [
+        event | ({"config": {"train": {"epochs": 3}}} if event["event"] == "proposed" else {}) for event in events
+    ]
+    assert seconds_left(folded(longer[:14]), 60.0) == pytest.approx(3 * (3 * 1.5 + 0.5))
+    second = events[17]
+    assert second["trial"] == 1
+    assert seconds_left(folded([*longer[:14], second]), 60.0) == pytest.approx(3 * (3 * 1.5 + 1))
 
 
 def test_time_left_is_at_most_the_budget(events: Events) -> None:

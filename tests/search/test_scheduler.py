@@ -49,16 +49,17 @@ def test_layers_are_kept_until_they_hold_enough() -> None:
 def test_between_rungs_nobody_stops() -> None:
     # Rungs are epochs 2, 6, 18; what was reported later does not count at an earlier one.
     for epochs, is_rung in ((1, False), (2, True), (3, False), (6, True), (12, False), (18, True)):
-        found = search((1.0, [0.9] * 20), (1.0, [0.1] * epochs))
-        assert (HALVING.verdict(found, 1) is not None) == is_rung, epochs
+        found = search((1.0, [0.9] * 20), (1.0, [0.8] * 20), (1.0, [0.1] * epochs))
+        assert (HALVING.verdict(found, 2) is not None) == is_rung, epochs
 
 
 def test_a_rung_compares_with_what_others_had_there() -> None:
-    # Trial 0 is far ahead now, but was behind after two epochs.
-    found = search((1.0, [0.1, 0.1, 0.9]), (1.0, [0.3, 0.3]))
+    # Trials 0 and 1 are far ahead now, but were behind after two epochs.
+    found = search((1.0, [0.1, 0.1, 0.9]), (1.0, [0.1, 0.2, 0.9]), (1.0, [0.3, 0.3]))
 
-    assert HALVING.verdict(found, 1) is None
+    assert HALVING.verdict(found, 2) is None
 
 
-def test_the_first_at_a_rung_goes_on() -> None:
-    assert HALVING.verdict(search((1.0, [0.0, 0.0])), 0) is None
+def test_too_few_trials_tell_nothing() -> None:
+    # A third of two is less than one.
+    assert HALVING.verdict(search((1.0, [0.9, 0.9]), (1.0, [0.0, 0.0])), 1) is None

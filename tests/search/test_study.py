@@ -65,6 +65,7 @@ def test_a_replayed_ledger_gives_the_same_study(tmp_path: Path, kind: str) -> No
     with searching(sampled, tmp_path) as (_, proposer, record):
         for i in range(14):
             number = proposer.propose(record)
+            assert number is not None
             assert number == i
             if i % 4 == 1:
                 record("report", trial=number, epoch=1, metrics={"top1": 0.1}, seconds=1.0)

@@ -197,6 +197,14 @@ def test_a_log_range_gives_each_decade_the_same_chance() -> None:
     assert low == pytest.approx(1_000, abs=4 * (3_000 * 2 / 9) ** 0.5)  # four standard errors of a third
 
 
+def test_the_plain_value_is_the_first_option_the_middle_of_numbers_and_the_largest_subset() -> None:
+    assert Choice(("none", "tsm", "tam")).plain() == 0
+    assert (Int(1, 9).plain(), Int(2, 6, step=2).plain(), Int(1, 100, log=True).plain()) == (5, 4, 10)
+    assert (Float(0.0, 1.0).plain(), Float(0.1, 0.3, step=0.1).plain()) == (0.5, 0.2)
+    assert Float(0.01, 1.0, log=True).plain() == pytest.approx(0.1)
+    assert Subset(("2", "3", "4", "5"), min=1, max=3).plain() == (0, 1, 2)
+
+
 def test_a_value_that_is_not_in_its_domain_is_refused_by_name() -> None:
     space = Space(MODEL)
 

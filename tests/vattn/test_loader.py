@@ -201,6 +201,14 @@ def test_evaluation_takes_the_centre_of_space_and_of_every_segment(clips: Clips)
     assert labels.tolist() == [0, 1, 2, 3]
 
 
+def test_a_backbone_that_takes_five_frames_gets_each_middle_with_its_neighbours(clips: Clips) -> None:
+    backbone = {"kind": "resnet_tdn", "depth": 10, "width": 0.25}
+    images, _ = next(iter(eval_batches(clips, data(), model(size=32, frames=2, backbone=backbone), 1)))
+
+    # 12 frames: segments of 6, whose middles are 3 (early half) and 8.
+    assert (images[0, 0, :, 0, 0] % 16).tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+
+
 def test_the_odd_middle_frame_is_early_and_late_in_turn(clips: Clips) -> None:
     images, _ = next(iter(eval_batches(clips, data(), model(frames=1), 4)))
 

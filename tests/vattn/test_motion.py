@@ -191,13 +191,14 @@ def test_only_a_model_that_sees_order_tells_a_motion_from_its_reverse(tmp_path: 
         """Confusion matrix of a small network on the validation clips, 30 a class."""
         backbone = {"kind": "resnet", "depth": 10, "width": 0.5}
         model = {"frames": 8, "size": 48, "backbone": backbone, "attention": list(attention)}
-        train = {"epochs": 9, "batch": 32, "lr": 0.1}
+        train = {"epochs": 15, "batch": 32, "lr": 0.1}
         config = TrialConfig.parse({"data": {"kind": "motion"}, "model": model, "train": train})
         cache, folder = prepare(config.data, tmp_path), tmp_path / f"trial-{len(attention)}"
-        assert len(list(fit(config, cache, folder))) == 9
+        assert len(list(fit(config, cache, folder))) == 15
         net = build_model(config.model, 16)
         net.load_state_dict(torch.load(folder / "model.pt", map_location="cpu"))
-        return evaluate(net, open_clips(cache, "val"), config, torch.device("cpu")).confusion.numpy()
+        clips = open_clips(cache, "val")
+        return evaluate(net, clips, config, torch.device("cpu")).confusion.numpy()
 
     blind, shifted = trained(), trained({"kind": "tsm"})
 
@@ -207,5 +208,7 @@ def test_only_a_model_that_sees_order_tells_a_motion_from_its_reverse(tmp_path: 
     assert blind.trace() / clips <= 0.5 + 2 * 0.5 / clips**0.5
     assert shifted.trace() / (shifted * pairs).sum() > 0.9
     assert shifted.trace() - blind.trace() > 0.4 * blind.sum()
+    # Of the 60 clips that turn, most are found, and told from those that turn the other way.
     turns = shifted[6:8, 6:8]
-    assert turns.trace() > 0.8 * turns.sum() > 0.5 * 0.8 * 60
+    assert turns.sum() > 40
+    assert turns.trace() > 0.8 * turns.sum()

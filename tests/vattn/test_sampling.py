@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vattn.data.sampling import centre_indices, random_indices
+from vattn.data.sampling import centre_indices, random_indices, surrounding
 
 
 class Draws(np.random.Generator):
@@ -86,3 +86,8 @@ def test_training_comes_to_see_every_frame_equally_often() -> None:
 
     # Each of the 10 frames has 4 / 10 of a segment: 2000 of 20000 draws, with a standard deviation below 45.
     assert np.abs(seen - 2000).max() < 5 * 45
+
+
+def test_neighbours_stand_around_each_frame_and_repeat_at_the_ends() -> None:
+    assert surrounding(np.array([1, 6]), 5, 8).tolist() == [0, 0, 1, 2, 3, 4, 5, 6, 7, 7]
+    assert surrounding(np.array([1, 6]), 1, 8).tolist() == [1, 6]

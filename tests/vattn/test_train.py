@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,13 @@ from vattn.model import build_model
 from vattn.train import Epoch, Evaluation, evaluate, fit, learning_rate
 
 
-def trial(attention: list[object], epochs: int = 3, **data: int) -> TrialConfig:
+def trial(attention: Sequence[object], epochs: int = 3, **data: int) -> TrialConfig:
     sizes = {"train_clips": 4, "val_clips": 2, "test_clips": 1, "frames": 8, "size": 32} | data
     return TrialConfig.parse({
         "data": {"kind": "motion", "store": {"size": sizes["size"]}, **sizes},
         "model": {
             "frames": 4, "size": 32, "backbone": {"kind": "resnet", "depth": 10, "width": 0.125},
-            "attention": attention, "head": {"dropout": 0.3},
+            "attention": list(attention), "head": {"dropout": 0.3},
         },
         "train": {"epochs": epochs, "batch": 16, "lr": 0.05},
     })  # fmt: skip

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vattn.base import Kinded
 from vattn.modules._base import Layer, Position, Site
+from vattn.weights import Fit, read_state
 
 
 class Part(NamedTuple):
@@ -126,40 +127,19 @@ def load_weights(net: nn.Module, weights: str, published: str, classifier: str |
     """
     if weights == "none":
         return
-    state = _published_state(published) if weights == "default" else _state_in(Path(weights))
+    state = _published_state(published) if weights == "default" else _state_in(weights)
     state = {name: value for name, value in state.items() if not name.startswith(classifier)}
-    own = net.state_dict()
-    # Weights from before batch norm counted its batches fit too.
-    missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked")]
-    faults = {
-        "lacks": missing,
-        "does not know": [n for n in state if n not in own],
-        "has other shapes for": [n for n in state if n in own and state[n].shape != own[n].shape],
-    }
-    if any(faults.values()):
-        found = "; ".join(f"{fault} {_some(names)}" for fault, names in faults.items() if names)
-        found = found.replace("does not know", "has, unknown here,")
-        raise ValueError(f"weights: {weights} does not fit this backbone: it {found}")
+    fit = Fit.of(state, net.state_dict())
+    if not fit:
+        raise ValueError(f"weights: {weights} does not fit this backbone: {fit}")
     net.load_state_dict(state, strict=False)
 
 
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-
-
-def _state_in(path: Path) -> dict[str, Tensor]:
-    """Return the state dict that a file holds, itself or under "state_dict"."""
-    if not path.is_file():
-        raise ValueError(f"weights: there is no file {path}; write none, default, or the path of a state dict")
+def _state_in(file: str) -> dict[str, Tensor]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load documents no narrower class for files that are no weights
-        raise ValueError(f"weights: {path} is not a state dict saved by torch ({error})") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"weights: {path} holds no state dict (names and tensors); found {type(state).__name__}")
-    return state
+        return read_state(Path(file))
+    except ValueError as error:
+        raise ValueError(f"weights: {error}; write none, default, or the path of a state dict") from error
 
 
 def _published_state(published: str) -> dict[str, Tensor]:

@@ -16,6 +16,8 @@ from vattn.modules._base import Position, Site
 #: Expansion, channels, blocks and first stride of each group of blocks (the paper's Table 2).
 _GROUPS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 _POSITIONS: tuple[Position, ...] = ("block", "a", "b", "c", "d")
+#: The last part of a name in a state dict.
+_LAST = r"(\w+)$"
 
 
 class MobileNetV2Config(BackboneConfig, kind="mobilenet_v2"):
@@ -28,6 +30,21 @@ class MobileNetV2Config(BackboneConfig, kind="mobilenet_v2"):
 
     kind: Literal["mobilenet_v2"] = "mobilenet_v2"
     width: float = Field(1.0, gt=0, le=8, description="times the channels of every layer, rounded to multiples of 8")
+
+    # Of the network that the authors of TSM, M2A and ACTION-Net build around their mechanisms: each block is one flat
+    # sequence there, whose first convolution they wrap.
+    authors_network = (
+        (r"(features\.\d+\.conv)\.0\.(net|1)\.weight$", r"\1.0.weight"),
+        (r"(features\.\d+)\.conv\.0\.(0\.(?!weight$)|(?=action_))", r"\1.at.a.0.module."),
+        (rf"(features\.\d+\.conv)\.0\.{_LAST}", r"\1.0.0.\2"),
+        (rf"(features\.\d+\.conv)\.1\.{_LAST}", r"\1.0.1.\2"),
+        (rf"(features\.1\.conv)\.3\.{_LAST}", r"\1.1.\2"),
+        (rf"(features\.1\.conv)\.4\.{_LAST}", r"\1.2.\2"),
+        (rf"(features\.(?!1\.)\d+\.conv)\.3\.{_LAST}", r"\1.1.0.\2"),
+        (rf"(features\.(?!1\.)\d+\.conv)\.4\.{_LAST}", r"\1.1.1.\2"),
+        (rf"(features\.\d+\.conv)\.6\.{_LAST}", r"\1.2.\2"),
+        (rf"(features\.\d+\.conv)\.7\.{_LAST}", r"\1.3.\2"),
+    )
 
     @model_validator(mode="after")
     def _weights_exist(self) -> "MobileNetV2Config":

@@ -105,6 +105,7 @@ class _Shape(NamedTuple):
 
 
 def block_shapes(config: ResNetConfig, size: int) -> Iterator[_Shape]:
+    """Return the blocks for images of ``size`` x ``size`` pixels, in the order in which data meets them."""
     inputs, side = config.base(2), conv_out(conv_out(size, 7, 2), 3, 2)
     for stage, blocks in zip(config.stages(), _BLOCKS[config.depth], strict=True):
         planes, outputs = config.planes(stage), config.outputs(stage)
@@ -200,6 +201,7 @@ class Block(nn.Module):
         self, inputs: int, planes: int, outputs: int, stride: int, *, bottleneck: bool, groups: int = 1
     ) -> None:
         super().__init__()
+        self.conv1: nn.Module
         if bottleneck:
             self.conv1 = nn.Conv2d(inputs, planes, 1, bias=False)
             self.bn1 = nn.BatchNorm2d(planes)
@@ -266,11 +268,11 @@ class ResNet(Backbone):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
+    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "m c"]:
         x = self.layer4(self.layer3(self.layer2(self.res2(images))))
         return self.avgpool(x).flatten(1)
 
-    def res2(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d i j"]:
+    def res2(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "m d i j"]:
         """Return what the stem and the first stage give."""
         return self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
 

@@ -22,13 +22,18 @@ from vattn.modules._base import Layer, Site
 class TDNResNetConfig(ResNetConfig, kind="resnet_tdn"):
     """A ResNet with the short-term difference; ``weights`` are those of the ResNet, and start both of its paths."""
 
-    kind: Literal["resnet_tdn"] = "resnet_tdn"
+    kind: Literal["resnet_tdn"] = "resnet_tdn"  # pyright: ignore[reportIncompatibleVariableOverride]
     keep: float = Field(
-        0.5, gt=0, lt=1, description="alpha: share of what is seen in one frame; the authors' is 0.5 for T = 8, else 0.75"
+        0.5,
+        gt=0,
+        lt=1,
+        description="alpha: share of what is seen in one frame; the authors' is 0.5 for T = 8, else 0.75",
     )
 
     frames_per_segment: ClassVar[int] = 5
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = (
+        # Kept in their checkpoints, and used nowhere.
+        (r"^conv1_temp1?\..*", ""),
         (r"^(layer\d)_bak\.", r"\1."), (r"^resnext_layer1\.", "short_layer1."), (r"^conv1_5\.", "short_stem."),
     )  # fmt: skip
 
@@ -83,9 +88,9 @@ class TDNResNet(ResNet):
         X &= \alpha \, \mathrm{stem}(F_3) + (1 - \alpha) \, \mathrm{up}(S) \\
         Y &= \alpha \, \mathrm{res2}(X) + (1 - \alpha) \, \mathrm{up}(\mathrm{res2}_D(S))
 
-    A stem is a 7x7 convolution, batch norm, ReLU and maximum; up repeats pixels. The rest is a ResNet. As in the authors'
-    code, the ResNet's convolutions have biases, and the paths start from the same weights: the stem of differences from
-    the mean over colours.
+    A stem is a 7x7 convolution, batch norm, ReLU and maximum; up repeats pixels. The rest is a ResNet. As in the
+    authors' code, the ResNet's convolutions have biases, and the paths start from the same weights: the stem of
+    differences from the mean over colours.
 
     Shape: (N * 5, 3, H, W) -> (N, channels), 5 successive frames one behind the other.
     """
@@ -110,7 +115,7 @@ class TDNResNet(ResNet):
             conv.weight.copy_(self.conv1.weight.mean(1, keepdim=True).expand_as(conv.weight))
         self.short_layer1.load_state_dict(self.layer1.state_dict())
 
-    def res2(self, images: Float[Tensor, "n5 3 h w"]) -> Float[Tensor, "n d i j"]:
+    def res2(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "m d i j"]:
         """Return what both paths' stems and first stages give together."""
         # Means of differences are differences of means, of a quarter of the pixels.
         small = self.short_pool(images).unflatten(0, (-1, 5))

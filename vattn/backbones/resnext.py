@@ -10,7 +10,7 @@ from vattn.backbones.resnet import ResNetConfig
 class ResNeXtConfig(ResNetConfig, kind="resnext"):
     """The defaults are ResNeXt-50 32x4d; blocks, stages and positions are those of a ResNet of bottlenecks."""
 
-    kind: Literal["resnext"] = "resnext"
+    kind: Literal["resnext"] = "resnext"  # pyright: ignore[reportIncompatibleVariableOverride]
     depth: Literal[50, 101] = 50
     cardinality: int = Field(32, ge=1, le=256, description="groups of a 3x3 convolution")
     width_per_group: int = Field(4, ge=1, le=256, description="channels of a group in stage 2, doubled in each next")

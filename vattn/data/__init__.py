@@ -16,10 +16,13 @@ def prepare(data: DataConfig, output: Path, progress: Progress | None = None) ->
 
     ``data.root`` and ``data.cache`` that are auto lie below ``output``. Raises ValueError where files are missing.
     """
+    from vattn.data.files import locked
     from vattn.data.ingest import ingest
 
     root = output / "data" / data.kind if data.root == "auto" else Path(data.root).expanduser()
     cache = output / "cache" if data.cache == "auto" else Path(data.cache).expanduser()
+    with locked(cache):
+        pass  # a cache that cannot be is told before minutes of generating
     data.supply(root, progress)
     return ingest(data.manifest(root), root, cache, data.store, progress=progress)
 

@@ -26,7 +26,8 @@ class SamplingConfig(Config):
 
     kind: Annotated[Literal["segments"], planned("dense", "uniform", "window")] = "segments"
     frames_per_segment: Annotated[
-        Literal["auto", 1, 5], Field(description="the chosen frame and its neighbours; auto: as the backbone takes them")
+        Literal["auto", 1, 5],
+        Field(description="the chosen frame and its neighbours; auto: as the backbone takes them"),
     ] = "auto"
 
 

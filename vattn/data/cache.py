@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Int64, UInt8
 
 INDEX = "index.arrow"
@@ -79,7 +78,7 @@ def open_clips(cache: Path, split: str) -> Clips:
     if not is_cache(cache):
         raise ValueError(f"{cache}: is not a clip cache, which has a file {INDEX}")
     index = pa.ipc.open_file(pa.memory_map(str(cache / INDEX))).read_all()
-    index = index.filter(pc.field("split") == split)
+    index = index.filter(pa.array(index["split"].to_numpy() == split))
     if not len(index):
         raise ValueError(f"{cache}: has no clips of the {split!r} split; {FAILURES} there lists what could not be read")
     return Clips(cache, split, index)

@@ -15,9 +15,9 @@ def random_indices(num_frames: int, frames: int, rng: np.random.Generator) -> In
 
 
 def surrounding(indices: Int64[np.ndarray, " t"], per_segment: int, num_frames: int) -> Int64[np.ndarray, " n"]:
-    """Return each frame in the middle of ``per_segment`` (odd) successive ones; the first and last frame stand for more.
+    """Return each frame in the middle of ``per_segment`` (odd) successive ones; at the ends frames are repeated.
 
-    TDN shifts the middle instead where a segment's five frames would reach beyond the video.
+    TDN's code moves the middle instead where a segment's five frames would reach beyond the video.
     """
     around = indices[:, None] + np.arange(per_segment) - per_segment // 2
     return around.clip(0, num_frames - 1).ravel()

@@ -1,13 +1,13 @@
 """Run one function over many jobs, in processes that may crash or hang without taking the rest along."""
 
-import multiprocessing
 import os
-import signal
+import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, Generic, TypeVar
 
 Job = TypeVar("Job")
@@ -31,7 +31,7 @@ def run(
 ) -> Iterator[tuple[Job, Result | Failure]]:
     """Yield each job with ``work(job)``, or with why it failed, in the order in which they end.
 
-    A job fails when ``work`` raises, when its process dies, or after ``time_limit`` seconds. Processes are spawned, not
+    A job fails when ``work`` raises, when its process dies, or after ``time_limit`` seconds. Processes are new, not
     forked: a video reader that was opened before a fork hangs the child. Raises RuntimeError where they cannot start.
     """
     waiting = deque(jobs)
@@ -65,11 +65,13 @@ class _Worker(Generic[Job, Result]):
     outcome: Result | Failure
 
     def __init__(self, work: Callable[[Job], Result]) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(work, theirs), daemon=True)
-        self.process.start()
+        # Not multiprocessing's own processes: those run the caller's script again, which must be written for it.
+        self.pipe, theirs = Pipe()
+        code = f"import sys; sys.path[:] = {sys.path!r}; from vattn.data.workers import serve; serve({theirs.fileno()})"
+        # A process group of its own: Ctrl-C is the parent's to handle, and the parent ends us.
+        self.process = subprocess.Popen([sys.executable, "-c", code], pass_fds=[theirs.fileno()], process_group=0)
         theirs.close()
+        self.pipe.send(work)
         self.ready = self.lost = False
 
     def give(self, job: Job) -> None:
@@ -77,11 +79,7 @@ class _Worker(Generic[Job, Result]):
             try:
                 self.ready = self.pipe.recv()
             except EOFError as end:
-                # Most often a script without the guard: each child runs it again, and comes here itself.
-                raise RuntimeError(
-                    "a worker process could not start, see above; a script must do its work under "
-                    "`if __name__ == '__main__':`, because every worker imports it"
-                ) from end
+                raise RuntimeError("a worker process could not start; its standard error says why") from end
         self.job, self.since = job, time.monotonic()
         self.pipe.send(job)
 
@@ -94,8 +92,7 @@ class _Worker(Generic[Job, Result]):
             try:
                 self.outcome = self.pipe.recv()
             except EOFError:
-                self.process.join()
-                self.outcome, self.lost = Failure(f"its process died, exit status {self.process.exitcode}"), True
+                self.outcome, self.lost = Failure(f"its process died, exit status {self.process.wait()}"), True
         elif time.monotonic() >= self.deadline(time_limit):
             self.outcome, self.lost = Failure(f"took longer than {time_limit:g} seconds"), True
         else:
@@ -104,23 +101,26 @@ class _Worker(Generic[Job, Result]):
 
     def end(self) -> None:
         self.process.kill()
-        self.process.join()
+        self.process.wait()
         self.pipe.close()
 
 
-def _serve(work: Callable[[Any], Any], pipe: Connection) -> None:
-    """Do the jobs that come through ``pipe`` until its other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends us.
-    pipe.send(True)
-    while True:
-        try:
-            job = pipe.recv()
-        except EOFError:
-            return
-        try:
-            outcome = work(job)
-        except ValueError as error:
-            outcome = Failure(str(error))
-        except Exception as error:
-            outcome = Failure(f"{type(error).__name__}: {error}")
-        pipe.send(outcome)
+def serve(handle: int) -> None:
+    """Be a worker: take the function and then its jobs from the pipe ``handle``, until the other end is closed."""
+    pipe = Connection(handle)
+    try:
+        work: Callable[[Any], Any] = pipe.recv()
+        pipe.send(True)
+        while True:
+            pipe.send(_outcome(work, pipe.recv()))
+    except (EOFError, BrokenPipeError):
+        return
+
+
+def _outcome(work: Callable[[Any], Any], job: Any) -> Any:
+    try:
+        return work(job)
+    except ValueError as error:
+        return Failure(str(error))
+    except Exception as error:
+        return Failure(f"{type(error).__name__}: {error}")

@@ -84,7 +84,7 @@ class ModuleConfig(Kinded):
     @classmethod
     def _can_stand_there(cls, position: Position) -> Position:
         if position not in cls.places:
-            raise ValueError(f"it can be put at {', '.join(cls.places)} only; take one of these (got {position})")
+            raise ValueError(f"such a mechanism can be put at {', '.join(cls.places)}; take one of these")
         return position
 
     @field_validator("init")

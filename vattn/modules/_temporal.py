@@ -18,10 +18,10 @@ class TemporalConv(nn.Conv1d):
     def __init__(self, channels: int, outputs: int, kernel_size: int, groups: int = 1, bias: bool = False) -> None:
         super().__init__(channels, outputs, kernel_size, padding=kernel_size // 2, groups=groups, bias=bias)
 
-    def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t h w"]:
+    def forward(self, input: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t h w"]:
         weight, padding = self.weight.unsqueeze(-1), (self.kernel_size[0] // 2, 0)
-        y = F.conv2d(x.flatten(-2), weight, self.bias, padding=padding, groups=self.groups)
-        return y.unflatten(-1, x.shape[-2:])
+        y = F.conv2d(input.flatten(-2), weight, self.bias, padding=padding, groups=self.groups)
+        return y.unflatten(-1, input.shape[-2:])
 
     def stand_still(self) -> None:
         """Start as the identity."""

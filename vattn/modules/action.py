@@ -37,7 +37,7 @@ class ActionConfig(ModuleConfig, kind="action"):
     @classmethod
     def _in_order(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
         if len(set(paths)) < len(paths):
-            raise ValueError(f"names a path twice; name each once (got {', '.join(paths)})")
+            raise ValueError("names a path twice; name each once")
         return tuple(sorted(paths, key=get_args(Path).index))
 
     def canonical(self) -> Self:

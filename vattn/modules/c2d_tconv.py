@@ -9,7 +9,7 @@ from vattn.modules._temporal import TemporalConv, odd
 
 
 class C2DTConvConfig(ModuleConfig, kind="c2d_tconv"):
-    """TAM's baseline of a kernel that is the same for all videos, at TAM's places; it mixes channels, and has no bias."""
+    """TAM's baseline of one kernel for all videos, at TAM's places; it mixes channels, and has no bias."""
 
     kind: Literal["c2d_tconv"] = "c2d_tconv"
     kernel_size: int = Field(3, ge=1, description="taps of the convolution; odd")

@@ -2,6 +2,7 @@
 
 from typing import Literal, Self
 
+import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
@@ -120,4 +121,5 @@ class LongTerm(nn.Module):
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
         score = self.score(x)
         mean = (x * score).sum(2, keepdim=True) / score.sum(2, keepdim=True)
-        return mean.expand_as(x)
+        # An expanded view has no memory order for what comes next to keep.
+        return torch.empty_like(x, dtype=mean.dtype).copy_(mean)

@@ -81,7 +81,7 @@ class M2AConfig(ModuleConfig, kind="m2a"):
         return self.model_copy(update=changes)
 
     def check(self, site: Site, frames: int) -> None:
-        """Refuse a ``reduction`` that leaves no channel."""
+        """Refuse a ``reduction`` that leaves no channel, and TDN on features that cannot be halved."""
         if site.channels < self.reduction:
             raise ValueError(
                 f"reduction: must not exceed the channels, of which stage {site.stage} has {site.channels} at position "

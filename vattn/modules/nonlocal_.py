@@ -114,10 +114,11 @@ class NonLocal(nn.Module):
 
     .. math:: Y_i = X_i + \mathrm{BN}\Big(W_z \frac{\sum_j f(X_i, X_j) \, W_g X_j}{C_i}\Big)
 
-    A place is a pixel of a frame. :math:`f` is :math:`e^{\theta_i \cdot \phi_j}` (embedded Gaussian),
-    :math:`e^{X_i \cdot X_j}` (Gaussian), both with :math:`C_i = \sum_j f`; or :math:`\theta_i \cdot \phi_j` (dot product),
-    :math:`\mathrm{ReLU}(w \cdot [\theta_i, \phi_j])` (concatenation), both with the number of j for :math:`C_i`;
-    :math:`\theta = W_\theta X`, :math:`\phi = W_\phi X`. Subsampled, j are the maxima of 2 x 2 pixels of X.
+    A place is a pixel of a frame. :math:`f` is :math:`e^{\theta_i \cdot \phi_j}` (embedded Gaussian) or
+    :math:`e^{X_i \cdot X_j}` (Gaussian), both with :math:`C_i = \sum_j f`; or :math:`\theta_i \cdot \phi_j` (dot
+    product) or :math:`\mathrm{ReLU}(w \cdot [\theta_i, \phi_j])` (concatenation), both with the number of j for
+    :math:`C_i`. :math:`\theta = W_\theta X`, :math:`\phi = W_\phi X`. Subsampled, j are the maxima of 2 x 2 pixels of
+    X, as in the authors' code; the paper also says that they are those of :math:`\phi` and :math:`W_g X`.
 
     Shape: (N, C, T, H, W) -> (N, C, T, H, W).
     """
@@ -141,8 +142,8 @@ class NonLocal(nn.Module):
         places, others = x.flatten(-2), others.flatten(-2)
         query, key, value = _tokens(self.query(places)), _tokens(self.key(others)), _tokens(self.value(others))
         if self.softmax:
-            heads = (tokens.unsqueeze(1) for tokens in (query, key, value))
-            said = F.scaled_dot_product_attention(*heads, scale=self.exponent).squeeze(1)
+            q, k, v = (tokens.unsqueeze(1) for tokens in (query, key, value))
+            said = F.scaled_dot_product_attention(q, k, v, scale=self.exponent).squeeze(1)
         elif self.compare is None:
             # (query key^T) value, in the order that needs no matrix of all pairs.
             said = query @ (key.mT @ (value / key.shape[1]))

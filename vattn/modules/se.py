@@ -58,8 +58,8 @@ class SE(nn.Module):
 
     .. math:: Y = X \odot \sigma(W_2 \, \mathrm{ReLU}(W_1 \bar X))
 
-    :math:`\bar X` is the mean over the pixels of a frame, or of all frames of a clip. As the authors advise for ResNets,
-    the layers have no biases.
+    :math:`\bar X` is the mean over the pixels of a frame, or of all frames of a clip. As the authors advise for
+    ResNets, the layers have no biases.
 
     Shape: (N, C, T, H, W) -> (N, C, T, H, W).
     """

@@ -101,10 +101,10 @@ class LongTermDifference(nn.Module):
         S(D) &= (D + \mathrm{up}(\mathrm{BN}(W_c \ast \mathrm{pool}(D))) + \mathrm{BN}(W_f \ast D)) / 3 \\
         Y &= X + X \odot (\sigma(\mathrm{BN}(W_e S(D^+))) + \sigma(\mathrm{BN}(W_e S(D^-))) - 1) / 2
 
-    The last :math:`D^+` and the first :math:`D^-` are 0. W_s is depthwise 3x3, W_c and W_f are 3x3, W_r and W_e are 1x1.
-    Both directions share all weights; in training each is normalised by its own statistics, as in the authors' code.
-    ``authors_code`` repeats a defect of the published code: the backward :math:`W_f` branch takes the forward one's
-    result for its input.
+    The last :math:`D^+` and the first :math:`D^-` are 0. W_s is depthwise 3x3, W_c and W_f are 3x3, W_r and W_e are
+    1x1. Both directions share all weights; in training each is normalised by its own statistics, as in the authors'
+    code. ``authors_code`` repeats a defect of the code that M2A ran: the backward :math:`W_f` branch takes the forward
+    one's result for its input.
 
     Shape: (N, C, T, H, W) -> (N, C, T, H, W), with H and W at least 2.
     """

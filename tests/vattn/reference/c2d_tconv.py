@@ -1,4 +1,4 @@
-"""C2D-TConv has no class of its own: its convolution is what is counted (tests/vattn/test_temporal.py holds its values)."""
+"""C2D-TConv is a bare convolution, which is counted as it is; tests/vattn/test_temporal.py holds its values."""
 
 from vattn.modules.c2d_tconv import C2DTConvConfig
 

@@ -12,8 +12,9 @@ from vattn.convert import convert_module
 from vattn.modules.cstl import CSTLConfig, LongTerm, ShortTerm
 
 
-def convolve(conv: nn.Conv1d, x: Tensor) -> Tensor:
+def convolve(conv: nn.Module, x: Tensor) -> Tensor:
     """At each pixel by itself, as the authors do at each part of a body."""
+    assert isinstance(conv, nn.Conv1d)
     n, c, t, h, w = x.shape
     rows = x.permute(0, 3, 4, 1, 2).reshape(n * h * w, c, t)
     y = nn.functional.conv1d(rows, conv.weight, padding=conv.kernel_size[0] // 2, groups=conv.groups)

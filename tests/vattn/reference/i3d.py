@@ -1,4 +1,4 @@
-"""I3D has no class of its own: its convolution is what is counted (tests/vattn/test_temporal.py holds its values)."""
+"""I3D is a bare convolution, which is counted as it is; tests/vattn/test_temporal.py holds its values."""
 
 from vattn.modules.i3d import I3DConfig
 

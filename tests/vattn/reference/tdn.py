@@ -62,7 +62,7 @@ def _block(meta: dict[str, Any]) -> Case:
     net = Block(c["inplanes"], planes, 4 * planes, 1, bottleneck=True)
     add_biases(net)
     config = TDNConfig()
-    net.at["b"].append(Folded(config.build(site(planes), frames), frames))
+    net.at["b"] = nn.Sequential(Folded(config.build(site(planes), frames), frames))
     network = model(config.tree(), depth=50, size=64)
 
     def converted(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -1,0 +1,113 @@
+"""The command line: exit statuses, and one clear line a fault."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from search.cli import PLANNED, main
+
+GOOD = """
+schema: 1
+name: good
+trial:
+  data: {kind: motion, train_clips: 1, val_clips: 1, test_clips: 1, frames: 4, size: 32, store: {size: 32}}
+  model:
+    frames: 4
+    size: 32
+    backbone: {kind: resnet, depth: 10, width: 0.25}
+    attention: {choice: [[], [{kind: tam, kernel_size: 3}]]}
+  train: {epochs: 1, batch: 8, lr: 0.1}
+search: {budget: {trials: 1}}
+"""
+
+
+def faults(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str = "check") -> list[str]:
+    path = tmp_path / "spec.yaml"
+    path.write_text(text)
+    assert main([command, str(path)]) == 2
+    return capsys.readouterr().err.replace(f"{path}: ", "").splitlines()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("schema: 1", "schema: [1", "line 3: is not YAML"),
+        ("name: good", "nane: good", "nane: unknown key; did you mean name?"),
+        ("name: good", "name: good\nname: better", "line 4: the key name is given twice"),
+        ("epochs: 1", "epochs: one", 'trial.train.epochs: must be a whole number (got "one")'),
+        ("{choice: [[], [{kind: tam, kernel_size: 3}]]}", "{choice: []}", "trial.model.attention.choice: "),
+        ("lr: 0.1", "lr: {float: [1.0, 0.1]}", "trial.train.lr.float: "),
+        (
+            "kernel_size: 3", "kernel_size: 4",
+            "trial.model.attention.choice[1][0].kernel_size: "
+            "must be odd, so that T frames in give T frames out; try 5 (got 4)",
+        ),
+        ("kernel_size: 3", "stages: [2, 6]", "trial.model.attention.choice[1][0].stages: "),
+        ("search:", "constraints: {gflops: {max: 0.0001}}\nsearch:", "constraints.gflops.max: no config meets"),
+        ("search:", "objectives: {top2: max}\nsearch:", "objectives.top2: unknown key; did you mean top5?"),
+        ("{trials: 1}", "{trials: 1}, inherit: base", "search.inherit: not available yet"),
+        ("{trials: 1}", "{trials: 1}, sampler: {kind: frontier}", "search.sampler.kind: not available yet"),
+    ],
+)  # fmt: skip
+def test_wrong_input_is_one_line_a_fault_and_status_2(
+    old: str, new: str, fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert old in GOOD
+
+    lines = [line for line in faults(GOOD.replace(old, new, 1), tmp_path, capsys) if line]
+
+    assert any(line.startswith(fault) for line in lines), lines
+    assert not any(line.startswith((" ", "Traceback")) for line in lines)
+
+
+def test_a_key_that_hides_a_missing_one_is_two_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(faults(GOOD.replace("name:", "nane:"), tmp_path, capsys)) == 2
+
+
+def test_a_missing_data_folder_and_a_file_in_its_place_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    for change in ({"output": "file"}, {"output": "file/inside"}, {"root": "file"}, {"cache": "file"}):
+        spec = yaml.safe_load(GOOD) | {"output": str(tmp_path / "out")}
+        for key, place in change.items():
+            (spec if key == "output" else spec["trial"]["data"])[key] = str(tmp_path / place)
+        lines = faults(yaml.safe_dump(spec), tmp_path, capsys, "run")
+        assert len(lines) == 1
+        assert str(tmp_path / "file") in lines[0]
+        assert "folder" in lines[0]
+
+
+def test_a_right_spec_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(GOOD)
+
+    assert main(["check", str(path)]) == 0
+    assert "2 distinct" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", PLANNED)
+def test_a_command_that_is_not_built_yet_says_so(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "whatever", "--and", "more"]) == 2
+    assert capsys.readouterr().err == f"vattn {name}: not available yet\n"
+
+
+def test_help_waits_for_no_heavy_import() -> None:
+    code = (
+        "import sys\nfrom search.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'ray', 'optuna', 'mlflow', 'numpy'} & sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "the main job" in done.stdout
+
+
+def test_both_names_of_the_program_are_one() -> None:
+    vattn = subprocess.run([Path(sys.executable).parent / "vattn", "--help"], capture_output=True, check=True)
+    module = subprocess.run([sys.executable, "-m", "search", "--help"], capture_output=True, check=True)
+
+    assert vattn.stdout == module.stdout

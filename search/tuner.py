@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -34,6 +35,8 @@ from vattn.config import TrialConfig
 
 #: how often a trial whose process dies is taken up again, from its last checkpoint
 RETRIES = 3
+#: a search whose first trials all fail, so many in a row, ends: something is wrong with all of them
+HOPELESS = 5
 #: memory that the process of a distributed trial asks for: it waits for its workers, and must not hold a CPU meanwhile
 DRIVER_MEMORY = 256 * 2**20
 
@@ -60,6 +63,7 @@ class Search:
             Halving(scheduler.min_epochs, scheduler.reduction, spec.objectives) if scheduler.kind == "halving" else None
         )
         self.reason = "budget"
+        self._failures = 0  # in this process, before anything succeeded
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles itself for a resume of its own, which is never used."""
@@ -82,6 +86,9 @@ class Search:
         budget = self.spec.search.budget
         if self.ledger.history.spent(budget.trials, budget.hours):
             return None
+        if self._failures >= HOPELESS:
+            self.reason = f"the first {self._failures} trials failed"
+            return None
         number = self._proposer.propose(self.record)
         if number is None:
             self.reason = "space exhausted"
@@ -92,7 +99,10 @@ class Search:
         trial = self.ledger.history.trials[number]
         if trial.end is not None:
             return True
-        if "error" in result:
+        if "error" not in result:
+            self._failures = -sys.maxsize
+        else:
+            self._failures += 1
             self.record("failed", trial=number, error=result["error"], final=True)
             return True
         if result["epoch"] == trial.epoch + 1:

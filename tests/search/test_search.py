@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import optuna
 import pytest
+import torch
 import yaml
 from mlflow import MlflowClient
 from optuna.storages import JournalStorage
@@ -241,7 +243,7 @@ def test_a_training_process_that_dies_is_replaced_and_its_trial_goes_on(data: Pa
     process = start("run", write(tmp_path / "spec.yaml", spec))
     wait_for(lambda: reports(output) >= 3)
 
-    victims = children(process.pid, "InlineTrial")
+    victims = children(process.pid, r"ray::(ResourceTrainable|InlineTrial)")
     assert victims
     os.kill(victims[0], signal.SIGKILL)
     text, _ = process.communicate(timeout=200)
@@ -255,7 +257,7 @@ def test_a_training_process_that_dies_is_replaced_and_its_trial_goes_on(data: Pa
 
 
 def children(root: int, title: str) -> list[int]:
-    """Processes below ``root`` whose command line names ``title``, as Ray writes the work of a worker there."""
+    """Processes below ``root`` whose command line, where Ray writes what a worker does, begins like ``title``."""
     parents, titles = {}, {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -271,7 +273,7 @@ def children(root: int, title: str) -> list[int]:
                 return True
         return False
 
-    return [pid for pid, text in titles.items() if title in text and below(pid)]
+    return [pid for pid, text in titles.items() if re.match(title, text) and below(pid)]
 
 
 def test_a_resume_with_another_space_is_refused(data: Path, tmp_path: Path) -> None:
@@ -285,6 +287,57 @@ def test_a_resume_with_another_space_is_refused(data: Path, tmp_path: Path) -> N
     assert "--resume" in again.stderr
     assert "trial: must be as when the search began" in resumed.stderr
     assert "Traceback" not in again.stderr + resumed.stderr
+
+
+def test_a_search_whose_trials_all_fail_ends_before_its_budget(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    spec = changed({"output": str(output)}, data)
+    spec["trial"]["train"]["lr"] = {"float": [1e29, 1e30]}
+    spec["search"] = {"budget": {"trials": 100}}
+
+    done = vattn("run", write(tmp_path / "spec.yaml", spec))
+
+    assert done.returncode == 1
+    found = history(output / NAME)
+    assert 5 <= len(found.in_state("failed")) == len(found.trials) <= 8
+    assert "lower train.lr" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_exported_winner_trains_to_the_very_same_weights(data: Path, tmp_path: Path) -> None:
+    best, weights, one = tmp_path / "best.yaml", tmp_path / "weights", tmp_path / "one"
+    exported = vattn("export", data, "--pick", "best", "--out", best, "--weights", weights)
+    assert exported.returncode == 0, exported.stderr
+
+    trained = vattn("train", best, "--out", one)
+
+    assert trained.returncode == 0, trained.stderr
+    assert trained.stdout.count("epoch ") == 3
+    (winner,) = history(data / NAME).in_state("finished")
+    assert json.loads((one / "metrics.json").read_text()) == winner.reports[-1]["metrics"]
+    states = [torch.load(folder / "model.pt", weights_only=True) for folder in (weights, one)]
+    torch.testing.assert_close(*states, rtol=0, atol=0)
+    # A folder that holds a training is not overwritten, and a training at its end has nothing left to do.
+    assert vattn("train", best, "--out", one).returncode == 2
+    before = (one / "model.pt").stat().st_mtime_ns
+    again = vattn("train", best, "--out", one, "--resume")
+    assert again.returncode == 0, again.stderr
+    assert (one / "model.pt").stat().st_mtime_ns == before
+
+
+@pytest.mark.timeout(600)
+def test_two_workers_train_an_exported_config(data: Path, tmp_path: Path) -> None:
+    best = tmp_path / "best.yaml"
+    assert vattn("export", data, "--pick", "trial=0", "--out", best).returncode == 0
+
+    done = vattn("train", best, "--out", tmp_path / "two", "--workers", 2)
+
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    assert 0 <= metrics["top1"] <= metrics["top5"] <= 1
+    client = MlflowClient(f"sqlite:///{tmp_path / 'two' / 'mlflow.db'}")
+    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert [m.value for m in client.get_metric_history(run.info.run_id, "top1")][-1] == metrics["top1"]
 
 
 @pytest.mark.timeout(600)

@@ -8,13 +8,14 @@ setup: $(SETUP)
 
 # The stamp is written last: an installation that was cut off is taken up again.
 $(SETUP): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vattn needs Python 3.11 or later; name one with: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vattn needs Python 3.11 or later; name one by: make PYTHON=python3.11")'
+	@echo "installing into .venv what constraints.txt names: about 6 GB, minutes"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/vattn run quickstart --output runs/demo
+	$(BIN)/vattn run spaces/library/quickstart.yaml --resume
 
 test: setup
 	$(BIN)/python -m pytest

@@ -1,5 +1,6 @@
 """What a user sees while a search runs: a live table in a terminal, plain lines elsewhere, and a summary at the end."""
 
+import shutil
 import sys
 import threading
 import time
@@ -184,14 +185,22 @@ def final(history: History, objectives: Objectives, output: Path) -> str:
         lines.append(f"trial {trial.number} failed: {first_line(trial.end['error'])}")
     lines.append(f"results   {output}")
     if history.in_state("finished"):
-        commands = [
-            f"vattn pareto {output} --plot front.html",
-            f"vattn ui {output}",
-            f"vattn export {output} --pick knee --out best.yaml",
-            "vattn train best.yaml",
-        ]
-        lines += [("next      " if n == 0 else " " * 10) + command for n, command in enumerate(commands)]
+        vattn = program()
+        lines.append(f"picture   {output / 'pareto.html'}")
+        lines.append(f"next      {vattn} ui {output}")
+        lines.append(f"          {vattn} export {output} --pick knee --out best.yaml")
+        lines.append(f"          {vattn} train best.yaml")
     return "\n".join(lines)
+
+
+def program() -> str:
+    """Return how this program is called from where the user stands."""
+    if shutil.which("vattn"):
+        return "vattn"
+    script = Path(sys.executable).with_name("vattn")
+    if not script.exists():
+        return "python -m search"
+    return str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script)
 
 
 class _Progress:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from search.check import check
-from search.display import Display, final, progress
+from search.display import Display, final, program, progress
 from search.ledger import NAME, History, Ledger
 from search.pareto import as_json
+from search.plot import draw
 from search.spec import Spec, load
 from vattn.data import prepare
 
@@ -39,11 +40,14 @@ def run(path: Path, sets: list[str], resume: bool, address: str | None, for_mach
             _must_match(path, spec, ledger)
         complete = is_complete(spec, ledger.history) or _search(spec, output, ledger, address, screen)
         history = ledger.history
+    if history.in_state("finished"):
+        for name in ("pareto.html", "pareto.png"):
+            draw(history, spec.objectives, output / name)
     if for_machines:
         print(json.dumps(as_json(history, spec.objectives), indent=2))
     print(final(history, spec.objectives, output), file=screen)
     if not complete:
-        print(f"interrupted; go on with: vattn run {path} --resume", file=screen)
+        print(f"interrupted; go on with: {program()} run {path} --resume", file=screen)
         return 130
     return 0 if history.in_state("finished") else 1
 

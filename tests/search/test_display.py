@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from search import display
-from search.display import Display, clock, final, first_line, seconds_left
+from search.display import Display, clock, final, first_line, program, seconds_left
 from search.ledger import History
 
 Events = list[dict[str, Any]]
@@ -139,11 +139,29 @@ def test_the_summary_names_front_failures_folder_and_next_commands(events: Event
         "",
         "trial 3 failed: out of memory",
         "results   runs/by-hand",
-        "next      vattn pareto runs/by-hand --plot front.html",
-        "          vattn ui runs/by-hand",
-        "          vattn export runs/by-hand --pick knee --out best.yaml",
-        "          vattn train best.yaml",
+        "picture   runs/by-hand/pareto.html",
+        f"next      {program()} ui runs/by-hand",
+        f"          {program()} export runs/by-hand --pick knee --out best.yaml",
+        f"          {program()} train best.yaml",
     ]
+
+
+def test_the_program_is_named_as_it_can_be_called_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "venv" / "bin" / "vattn"
+    script.parent.mkdir(parents=True)
+    script.touch(mode=0o755)
+    monkeypatch.setattr("sys.executable", str(script.with_name("python")))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert program() == str(script)
+
+    monkeypatch.chdir(tmp_path)
+    assert program() == "venv/bin/vattn"
+
+    script.unlink()
+    assert program() == "python -m search"
+    script.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert program() == "vattn"
 
 
 def test_a_summary_without_a_front_offers_no_export(events: Events) -> None:

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,10 +25,13 @@ def connected(address: str | None = None) -> Iterator[dict[str, float]]:
         address = "auto" if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or os.environ.get("RAY_ADDRESS") else "local"
     own = address == "local"
     try:
+        if place := re.fullmatch(r"([^/:]+):(\d+)", address):
+            # Ray itself tries for minutes.
+            socket.create_connection((place[1], int(place[2])), timeout=10).close()
         ray.init(
             address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False if own else None
         )
-    except ConnectionError as error:
+    except (OSError, OverflowError) as error:
         raise ValueError(
             f"--address {address}: no Ray cluster answers there ({error}); start one with: ray start --head"
         ) from None

@@ -129,11 +129,12 @@ def read(path: Path) -> Iterator[Event]:
         if not line.endswith(b"\n"):
             return
         try:
-            yield json.loads(line)
-        except ValueError as error:
-            raise ValueError(
-                f"{path}: line {number}: is not a JSON object ({error}); restore the file from a copy"
-            ) from None
+            event = json.loads(line)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict) or not {"event", "time"} <= event.keys():
+            raise ValueError(f"{path}: line {number}: is not an event as JSON; restore the file from a copy")
+        yield event
 
 
 def history(path: Path) -> History:

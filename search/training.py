@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from search.spec import load_config
+from vattn.canonical import trial_id
 from vattn.data import prepare
 
 
@@ -17,9 +18,17 @@ def train_file(
     Raises ValueError where the input is wrong, or the folder holds a training already and ``resume`` is not asked for.
     """
     config = load_config(path, sets)
+    if config.train.batch % workers:
+        rule = f"must be divisible by the {workers} workers, who share it"
+        raise ValueError(f"{path}: train.batch: {rule} (got {config.train.batch})")
     output = output or Path("runs") / path.stem
-    if (output / "checkpoint.pt").exists() and not resume:
-        raise ValueError(f"{output}: holds a training already; go on with --resume, or name another folder with --out")
+    if (output / "checkpoint.pt").exists():
+        if not resume:
+            way_out = "go on with --resume, or name another folder with --out"
+            raise ValueError(f"{output}: holds a training already; {way_out}")
+        if trial_id(load_config(output / "config.yaml")) != trial_id(config):
+            way_out = "undo the change, or name another folder with --out"
+            raise ValueError(f"{path}: must be as when the training in {output} began, to go on with it; {way_out}")
     from search.display import progress
 
     output = output.resolve()  # workers have working directories of their own

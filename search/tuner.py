@@ -118,16 +118,18 @@ class Search:
         return {"number": number, "config": config, "cache": str(self.cache), "folder": str(self.folder(number))}
 
 
-def tune_search(search: Search, address: str | None) -> bool:
-    """Run trials until the budget or the space is spent; return False if it was interrupted before.
+def tune_search(search: Search, address: str | None) -> None:
+    """Run trials until the budget or the space is spent, or until it is interrupted.
 
     Raises ValueError where not even one trial fits the cluster.
     """
     wanted = search.spec.resources
     resources = Resources(workers=wanted.workers, cpus=wanted.cpus, gpus=wanted.gpus)
     with ExitStack() as stack:
-        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _as_sigint))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            stack.callback(signal.signal, number, signal.getsignal(number))  # Ray and Tune leave their own behind
         have = stack.enter_context(connected(address))
+        signal.signal(signal.SIGTERM, _as_sigint)
         concurrent = resources.concurrency(have)
         if wanted.concurrent != "auto":
             concurrent = min(concurrent, wanted.concurrent)
@@ -146,7 +148,6 @@ def tune_search(search: Search, address: str | None) -> bool:
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()  # fmt: skip
-    return not search.ledger.history.in_state("proposed", "running")
 
 
 def _as_sigint(*_: Any) -> None:

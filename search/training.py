@@ -1,6 +1,7 @@
 """`vattn train`: one config at full length, on one worker or many, logged to MLflow."""
 
 import json
+import sys
 from pathlib import Path
 
 from search.spec import load_config
@@ -42,15 +43,19 @@ def train_file(
 
     resources = Resources(workers=workers, cpus=cpus, gpus=gpus)
     metrics: dict[str, float] = {}
-    with connected(address) as have, log_training(tracking, config, output) as log:
-        resources.concurrency(have)
-        for result in train(config, cache, output, resources):
-            metrics = result["metrics"]
-            log(result)
-            print(
-                f"epoch {result['epoch']}/{config.train.epochs}  top-1 {metrics['top1']:.2%}"
-                f"  loss {metrics['loss']:.4f}  training loss {metrics['train_loss']:.4f}  {result['seconds']:.1f} s",
-                flush=True,
-            )
+    try:
+        with connected(address) as have, log_training(tracking, config, output) as log:
+            resources.concurrency(have)
+            for result in train(config, cache, output, resources):
+                metrics = result["metrics"]
+                log(result)
+                print(
+                    f"epoch {result['epoch']}/{config.train.epochs}  top-1 {metrics['top1']:.2%}  loss "
+                    f"{metrics['loss']:.4f}  training loss {metrics['train_loss']:.4f}  {result['seconds']:.1f} s",
+                    flush=True,
+                )
+    except KeyboardInterrupt:
+        print("the same command with --resume goes on after the last epoch above", file=sys.stderr)
+        raise
     (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     print(f"top-1 {metrics['top1']:.2%} on the validation split; the weights are in {output / 'model.pt'}")

@@ -126,10 +126,8 @@ def tune_search(search: Search, address: str | None) -> None:
     wanted = search.spec.resources
     resources = Resources(workers=wanted.workers, cpus=wanted.cpus, gpus=wanted.gpus)
     with ExitStack() as stack:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            stack.callback(signal.signal, number, signal.getsignal(number))  # Ray and Tune leave their own behind
+        stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))  # Tune leaves its own behind
         have = stack.enter_context(connected(address))
-        signal.signal(signal.SIGTERM, _as_sigint)
         concurrent = resources.concurrency(have)
         if wanted.concurrent != "auto":
             concurrent = min(concurrent, wanted.concurrent)
@@ -148,11 +146,6 @@ def tune_search(search: Search, address: str | None) -> None:
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()  # fmt: skip
-
-
-def _as_sigint(*_: Any) -> None:
-    """`ray job stop` and schedulers send SIGTERM: end as for Ctrl-C, resumable."""
-    signal.raise_signal(signal.SIGINT)
 
 
 def _name(trial: TuneTrial) -> str:

@@ -2,6 +2,9 @@
 
 import logging
 import os
+import re
+import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,16 +24,22 @@ def connected(address: str | None = None) -> Iterator[dict[str, float]]:
     """
     if address is None:
         address = "auto" if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or os.environ.get("RAY_ADDRESS") else "local"
-    own = address == "local"
+    own, before = address == "local", signal.getsignal(signal.SIGTERM)
     try:
+        if place := re.fullmatch(r"([^/:]+):(\d+)", address):
+            # Ray itself tries for minutes.
+            socket.create_connection((place[1], int(place[2])), timeout=10).close()
         ray.init(
             address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False if own else None
         )
-    except ConnectionError as error:
+    except (OSError, OverflowError) as error:
         raise ValueError(
             f"--address {address}: no Ray cluster answers there ({error}); start one with: ray start --head"
         ) from None
     try:
+        # Ray's own handler, set just now, would abort. `ray job stop` sends SIGTERM: end as for Ctrl-C, resumable.
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         yield {kind: float(amount) for kind, amount in ray.cluster_resources().items()}
     finally:
+        signal.signal(signal.SIGTERM, before)
         ray.shutdown()

@@ -1,6 +1,5 @@
 """Trains one config on several workers with Ray Train."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,21 +92,18 @@ def train(config: TrialConfig, cache: Path, folder: Path, resources: Resources) 
     Raises ray.train.TrainingFailedError with the worker's own error.
     """
     results: Queue = Queue(actor_options={"num_cpus": 0})
-    errors: list[Exception] = []
+    # Not in this process: Ray would take our SIGINT there, and its thread would outlive our Ctrl-C and crash us.
+    drive = ray.remote(num_cpus=0, max_retries=0)(_drive).remote(config.tree(), cache, folder, resources, results)
+    done = False
+    while not done:
+        done = bool(ray.wait([drive], timeout=0.5)[0])
+        while not results.empty():
+            yield results.get()
+    ray.get(drive)
 
-    def run() -> None:
-        try:
-            trainer(config, cache, folder, resources, [_Forward(results)]).fit()
-        except Exception as error:
-            errors.append(error)
-        results.put(None)
 
-    # In a thread of its own, for there Ray Train leaves SIGINT to us.
-    threading.Thread(target=run, daemon=True).start()
-    while (result := results.get()) is not None:
-        yield result
-    if errors:
-        raise errors[0]
+def _drive(tree: dict[str, Any], cache: Path, folder: Path, resources: Resources, results: Queue) -> None:
+    trainer(TrialConfig.parse(tree), cache, folder, resources, [_Forward(results)]).fit()
 
 
 class _Forward(UserCallback):

@@ -39,7 +39,10 @@ class Check:
 
 
 def check(spec: Spec) -> Check:
-    """Count a spec's space and weigh it; raises SpecError if it is proved that no config meets the limits."""
+    """Count a spec's space and weigh it.
+
+    Raises SpecError if it is proved that no config meets the limits, or if workers cannot share a batch evenly.
+    """
     some = spec.trial_config(next(spec.space.one_at_a_time())[1])
     classes = some.data.num_classes()
     seen: dict[str, Mapping[str, float]] = {}
@@ -54,6 +57,10 @@ def check(spec: Spec) -> Check:
 
     trains, all_trains = corners(spec.space.part("train"))
     recipes = [TrainConfig.parse(tree) for _, tree in trains]
+    workers = spec.resources.workers
+    if uneven := sorted({train.batch for train in recipes if train.batch % workers}):
+        rule = f"must divide train.batch, which they share; {', '.join(map(str, uneven))} cannot be shared so"
+        raise spec.error(Fault(("resources", "workers"), rule, str(workers)))
     datas, all_datas = corners(spec.space.part("data"))
     trials = None
     if exact and all_trains and all_datas:

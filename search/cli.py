@@ -28,6 +28,12 @@ def main(argv: list[str] | None = None) -> int:
         # Who reads our output has seen enough, as `head` does.
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.filename is None:
+            traceback.print_exc()
+            return 1
+        print(f"{error.filename}: {(error.strerror or str(error)).lower()}; name another place", file=sys.stderr)
+        return 2
     except Exception:
         traceback.print_exc()
         return 1
@@ -48,8 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     run = command("run", _run, "run a search: the main job")
     submit = command("submit", _submit, "run a search as a job of a Ray cluster")
     for spec in (check, run, submit):
-        spec.add_argument("spec", type=Path, metavar="SPEC", help="the YAML file")
+        spec.add_argument("spec", type=_spec_file, metavar="SPEC", help="YAML file, or a name from spaces/library")
         spec.add_argument("--set", action="append", default=[], metavar="A.B=V", help="change a value of the file")
+    for spec in (run, submit):
+        spec.add_argument("--output", metavar="DIR", help="folder of the results (default: the spec's)")
     run.add_argument("--resume", action="store_true", help="go on with a search that was interrupted")
     run.add_argument("--address", help="Ray cluster to run on (default: the one this is a job of, else an own one)")
     run.add_argument("--json", action="store_true", help="print the result as JSON, and progress to stderr")
@@ -85,9 +93,11 @@ def _parser() -> argparse.ArgumentParser:
         config.add_argument("--set", action="append", default=[], metavar="A.B=V", help="change a value of the file")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in the output folder")
     train.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: runs/<name of CONFIG>)")
-    train.add_argument("--workers", type=int, default=1, help="how many share each batch")
-    train.add_argument("--cpus", type=int, default=1, help="CPUs of a worker, which is its number of torch threads")
-    train.add_argument("--gpus", type=float, default=0, help="GPUs of a worker")
+    train.add_argument("--workers", type=_count, default=1, metavar="N", help="how many share each batch")
+    train.add_argument(
+        "--cpus", type=_count, default=1, metavar="N", help="CPUs of a worker, which is its number of torch threads"
+    )
+    train.add_argument("--gpus", type=_share, default=0, metavar="X", help="GPUs of a worker")
     train.add_argument("--address", help="Ray cluster to train on (default: an own one)")
     train.add_argument(
         "--tracking", default="auto", metavar="URI", help="of MLflow (default: SQLite in the output folder)"
@@ -108,6 +118,33 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _spec_file(name: str) -> Path:
+    """Return the file of that name, or the ready spec: ``quickstart`` is spaces/library/quickstart.yaml."""
+    import spaces
+
+    ready = Path(spaces.__path__[0]) / "library" / f"{name}.yaml"
+    return ready if not Path(name).exists() and Path(name).name == name and ready.is_file() else Path(name)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1 (got {number})")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be at least 0 (got {text})")
+    return number
+
+
+def _sets(arguments: Arguments) -> list[str]:
+    """Return the changes of a spec that the command line asks for; ``--output`` is one of them."""
+    return arguments.set + ([] if arguments.output is None else [f"output={json.dumps(arguments.output)}"])
+
+
 def _planned(arguments: Arguments) -> None:
     raise ValueError(f"vattn {arguments.name}: not available yet")
 
@@ -122,15 +159,15 @@ def _check(arguments: Arguments) -> None:
 def _run(arguments: Arguments) -> int:
     from search.run import run
 
-    return run(arguments.spec, arguments.set, arguments.resume, arguments.address, arguments.json)
+    return run(arguments.spec, _sets(arguments), arguments.resume, arguments.address, arguments.json)
 
 
 def _submit(arguments: Arguments) -> int:
     from search.jobs import submit
     from search.spec import load
 
-    load(arguments.spec, arguments.set)  # what is wrong is said here, not in a job's log
-    return submit(arguments.spec, arguments.set, arguments.address, arguments.follow)
+    load(arguments.spec, _sets(arguments))  # what is wrong is said here, not in a job's log
+    return submit(arguments.spec, _sets(arguments), arguments.address, arguments.follow)
 
 
 def _jobs(arguments: Arguments) -> int:

@@ -53,7 +53,7 @@ def submit(spec: Path, sets: list[str], address: str, follow: bool) -> int:
 def _output(spec: Path, sets: list[str]) -> str:
     """Return the output that a spec file names, or a change of it."""
     named = [change.partition("=")[2] for change in sets if change.startswith("output=")]
-    return named[-1] if named else (yaml.safe_load(spec.read_text()) or {}).get("output", "auto")
+    return yaml.safe_load(named[-1]) if named else (yaml.safe_load(spec.read_text()) or {}).get("output", "auto")
 
 
 def jobs(address: str) -> int:

@@ -31,6 +31,8 @@ from typing import Any, Literal
 Event = dict[str, Any]
 State = Literal["proposed", "running", "finished", "stopped", "failed"]
 NAME = "ledger.jsonl"
+#: reasons of an end before the budget is spent; a search that was failing may be taken up again
+EXHAUSTED, FAILING = "space exhausted", "every trial failed"
 
 
 @dataclass
@@ -129,11 +131,12 @@ def read(path: Path) -> Iterator[Event]:
         if not line.endswith(b"\n"):
             return
         try:
-            yield json.loads(line)
-        except ValueError as error:
-            raise ValueError(
-                f"{path}: line {number}: is not a JSON object ({error}); restore the file from a copy"
-            ) from None
+            event = json.loads(line)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict) or not {"event", "time"} <= event.keys():
+            raise ValueError(f"{path}: line {number}: is not an event as JSON; restore the file from a copy")
+        yield event
 
 
 def history(path: Path) -> History:

@@ -2,16 +2,17 @@
 
 import json
 import platform
+import shlex
 import sys
 import uuid
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
 from search.check import check
 from search.display import Display, final, program, progress
-from search.ledger import NAME, History, Ledger
+from search.ledger import EXHAUSTED, FAILING, NAME, History, Ledger
 from search.pareto import as_json
 from search.plot import draw
 from search.spec import Spec, load
@@ -33,31 +34,37 @@ def run(path: Path, sets: list[str], resume: bool, address: str | None, for_mach
         raise ValueError(f"{path}: output: must be a folder ({what}); name another (got {output})") from None
     screen = sys.stderr if for_machines else sys.stdout
     with closing(Ledger(output / NAME)) as ledger:
-        began = bool(ledger.history.search)
-        if began and not resume:
+        if ledger.history.trials and not resume:
             raise ValueError(f"{path}: output: {output} holds a search already; go on with --resume, or name another")
-        if began:
+        if ledger.history.search:
             _must_match(path, spec, ledger)
-        complete = is_complete(spec, ledger.history) or _search(spec, output, ledger, address, screen)
+        ended = ledger.history.ended
+        complete = is_complete(spec, ledger.history, exhausted=ended is not None and ended["reason"] == EXHAUSTED)
+        if not complete:
+            try:
+                complete = _search(spec, output, ledger, address, screen)
+            except KeyboardInterrupt:  # while data were made, or while the end was written
+                complete = False
         history = ledger.history
     if history.in_state("finished"):
         for name in ("pareto.html", "pareto.png"):
             draw(history, spec.objectives, output / name)
-    if for_machines:
-        print(json.dumps(as_json(history, spec.objectives), indent=2))
-    print(final(history, spec.objectives, output), file=screen)
+    if history.search:
+        if for_machines:
+            print(json.dumps(as_json(history, spec.objectives), indent=2))
+        print(final(history, spec.objectives, output), file=screen)
     if not complete:
-        print(f"interrupted; go on with: {program()} run {path} --resume", file=screen)
+        again = shlex.join([program(), "run", str(path), *(word for change in sets for word in ("--set", change))])
+        print(f"interrupted; go on with: {again} --resume", file=screen)
         return 130
     return 0 if history.in_state("finished") else 1
 
 
-def is_complete(spec: Spec, history: History) -> bool:
+def is_complete(spec: Spec, history: History, exhausted: bool) -> bool:
     """Whether nothing is left to do: no trial is under way, and the budget or the space is spent."""
-    exhausted = history.ended is not None and history.ended["reason"] == "space exhausted"
-    return not history.in_state("proposed", "running") and (
-        exhausted or history.spent(spec.search.budget.trials, spec.search.budget.hours)
-    )
+    budget = spec.search.budget
+    spent = exhausted or history.spent(budget.trials, budget.hours)
+    return spent and not history.in_state("proposed", "running")
 
 
 def _search(spec: Spec, output: Path, ledger: Ledger, address: str | None, screen: TextIO) -> bool:
@@ -76,7 +83,9 @@ def _search(spec: Spec, output: Path, ledger: Ledger, address: str | None, scree
             search.record("resumed")
         else:
             search.record("search", id=uuid.uuid4().hex, name=spec.name, spec=spec.tree(), versions=_versions())
-        complete = tune_search(search, address)
+        with suppress(KeyboardInterrupt):  # which Tune makes an end of its work, but not what goes before and after it
+            tune_search(search, address)
+        complete = is_complete(spec, ledger.history, exhausted=search.reason in (EXHAUSTED, FAILING))
         search.record("ended", reason=search.reason if complete else "interrupted")
     return complete
 

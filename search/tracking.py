@@ -312,6 +312,7 @@ def log_training(uri: str, config: "Config", output: Path) -> Iterator[Callable[
         client, experiment = _connect(tracking_uri(uri, output), "train")
         found = client.search_runs([experiment], f'tags.output = "{place}"', max_results=1)
         run = found[0] if found else client.create_run(experiment, tags={"output": str(place)}, run_name=place.name)
+        known = {(point.step, point.value) for point in client.get_metric_history(run.info.run_id, "seconds")}
         client.update_run(run.info.run_id, status="RUNNING")
         if not found:
             _log(client, run, params=flat(config.tree()))
@@ -331,6 +332,8 @@ def log_training(uri: str, config: "Config", output: Path) -> Iterator[Callable[
             warned = True
 
     def log(result: Event) -> None:
+        if (result["epoch"], result["seconds"]) in known:
+            return  # a training that goes on tells its earlier epochs first
         values = result["metrics"] | {"seconds": result["seconds"]}
         metrics = _metrics(values, round(1000 * time.time()), result["epoch"])
         tolerant(lambda: _log(client, run, metrics=metrics))

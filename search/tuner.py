@@ -27,7 +27,7 @@ from typing_extensions import override
 
 from cluster.connect import connected
 from cluster.train import Resources, release, trainer
-from search.ledger import Event, Ledger
+from search.ledger import EXHAUSTED, FAILING, Event, Ledger
 from search.scheduler import Halving
 from search.spec import Spec
 from search.study import Proposer
@@ -87,11 +87,11 @@ class Search:
         if self.ledger.history.spent(budget.trials, budget.hours):
             return None
         if self._failures >= HOPELESS:
-            self.reason = f"the first {self._failures} trials failed"
+            self.reason = FAILING
             return None
         number = self._proposer.propose(self.record)
         if number is None:
-            self.reason = "space exhausted"
+            self.reason = EXHAUSTED
         return None if number is None else self._task(number)
 
     def reported(self, number: int, result: dict[str, Any]) -> bool:
@@ -128,15 +128,15 @@ class Search:
         return {"number": number, "config": config, "cache": str(self.cache), "folder": str(self.folder(number))}
 
 
-def tune_search(search: Search, address: str | None) -> bool:
-    """Run trials until the budget or the space is spent; return False if it was interrupted before.
+def tune_search(search: Search, address: str | None) -> None:
+    """Run trials until the budget or the space is spent, or until it is interrupted.
 
     Raises ValueError where not even one trial fits the cluster.
     """
     wanted = search.spec.resources
     resources = Resources(workers=wanted.workers, cpus=wanted.cpus, gpus=wanted.gpus)
     with ExitStack() as stack:
-        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _as_sigint))
+        stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))  # Tune leaves its own behind
         have = stack.enter_context(connected(address))
         concurrent = resources.concurrency(have)
         if wanted.concurrent != "auto":
@@ -156,12 +156,6 @@ def tune_search(search: Search, address: str | None) -> bool:
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()  # fmt: skip
-    return not search.ledger.history.in_state("proposed", "running")
-
-
-def _as_sigint(*_: Any) -> None:
-    """`ray job stop` and schedulers send SIGTERM: end as for Ctrl-C, resumable."""
-    signal.raise_signal(signal.SIGINT)
 
 
 def _name(trial: TuneTrial) -> str:

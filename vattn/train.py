@@ -101,9 +101,10 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
         epoch = Epoch(number, evaluation.metrics | {"train_loss": loss}, time.perf_counter() - began)
         done.append(epoch)
         if rank == 0:
-            _save(checkpoint, config, net, optimizer, done)
+            # The weights first: a process killed between the two trains the last epoch again, and misses nothing.
             if number == config.train.epochs:
                 _write(net.state_dict(), folder / "model.pt")
+            _save(checkpoint, config, net, optimizer, done)
         if world > 1:
             dist.barrier()  # the others must not report an epoch whose checkpoint is not written yet
         yield epoch

@@ -1,8 +1,10 @@
 """The command line: exit statuses, and one clear line a fault."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -79,6 +81,34 @@ def test_a_missing_data_folder_and_a_file_in_its_place_are_told(
         assert len(lines) == 1
         assert str(tmp_path / "file") in lines[0]
         assert "folder" in lines[0]
+
+
+@pytest.mark.parametrize(
+    "words", [("pareto", "RUN", "--plot", "file/x.html"), ("export", "RUN", "--pick", "best", "--out", "file/x.yaml")]
+)
+def test_a_place_that_cannot_be_written_is_one_line(
+    words: tuple[str, ...], tmp_path: Path, events: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ledger.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    (tmp_path / "file").touch()
+
+    status = main([str(tmp_path) if w == "RUN" else str(tmp_path / w) if "/" in w else w for w in words])
+
+    assert status == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path / 'file'}")
+
+
+def test_workers_that_cannot_share_a_batch_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (line,) = faults(GOOD + "resources: {workers: 3}\n", tmp_path, capsys)
+
+    assert line.startswith("resources.workers: must divide train.batch")
+    assert line.endswith("(got 3)")
+
+
+def test_a_ready_spec_goes_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "quickstart"]) == 0
+    assert "quickstart: the spec is right" in capsys.readouterr().out
 
 
 def test_a_right_spec_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,9 +67,10 @@ def test_a_torn_last_line_is_not_an_event_and_is_cut_off(tmp_path: Path, events:
 
 
 def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path, events: Events) -> None:
-    path = written(tmp_path, events[:1], tail="{torn\n" + json.dumps(events[1]) + "\n")
-    with pytest.raises(ValueError, match=r"ledger\.jsonl: line 2: is not a JSON object"):
-        list(read(path))
+    for damaged in ("{torn", "{}", "7", '{"event": "ended"}'):
+        path = written(tmp_path, events[:1], tail=damaged + "\n" + json.dumps(events[1]) + "\n")
+        with pytest.raises(ValueError, match=r"ledger\.jsonl: line 2: is not an event"):
+            list(read(path))
 
 
 def test_one_process_at_a_time_writes(tmp_path: Path) -> None:

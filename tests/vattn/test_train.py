@@ -52,6 +52,18 @@ def test_a_run_cut_off_after_any_epoch_ends_in_the_same_weights(cache: Path, tmp
     torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
+def test_a_run_cut_off_while_the_weights_are_written_still_gets_them(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.part").mkdir()  # a folder in the way of the file: the last epoch ends there
+    with pytest.raises(RuntimeError, match="open file failed"):
+        list(fit(trial([]), cache, tmp_path))
+    (tmp_path / "model.part").rmdir()
+
+    epochs = list(fit(trial([]), cache, tmp_path))
+
+    assert [epoch.number for epoch in epochs] == [1, 2, 3]
+    assert (tmp_path / "model.pt").exists()
+
+
 def test_another_seed_gives_another_run(cache: Path, tmp_path: Path) -> None:
     config = trial(TSM, epochs=1)
     other = config.model_copy(update={"train": config.train.model_copy(update={"seed": 1})})

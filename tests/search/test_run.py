@@ -1,0 +1,44 @@
+"""When a search is complete, decided on its history alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.ledger import History
+from search.run import is_complete
+from search.spec import parse
+
+SPEC: dict[str, Any] = {
+    "schema": 1,
+    "name": "whole",
+    "trial": {
+        "data": {"kind": "motion"},
+        "model": {
+            "frames": 4, "size": 32, "backbone": {"kind": "resnet", "depth": 10, "width": 0.25}, "attention": [],
+        },
+        "train": {"epochs": 2, "batch": 8, "lr": 0.1},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("applied", "budget", "exhausted", "complete"),
+    [
+        (1, {"trials": 5}, False, False),  # interrupted before the first proposal
+        (6, {"trials": 1}, False, True),
+        (6, {"trials": 2}, False, False),  # interrupted between two trials
+        (6, {"trials": 2}, True, True),
+        (5, {"trials": 1}, False, False),  # trained to the end, but not said to be finished
+        (6, {"hours": 10 / 3600}, False, True),  # six events, two seconds apart
+        (6, {"hours": 11 / 3600}, False, False),
+    ],
+)
+def test_a_search_is_complete_when_nothing_is_left_to_do(
+    events: list[dict[str, Any]], applied: int, budget: dict[str, float], exhausted: bool, complete: bool
+) -> None:
+    spec, history = parse(SPEC | {"search": {"budget": budget}}, Path("spec.yaml")), History()
+    for event in events[:applied]:
+        history.apply(event)
+
+    assert is_complete(spec, history, exhausted) is complete

@@ -1,0 +1,101 @@
+"""`vattn train` on real Ray: the same numbers as `fit` alone, and an interruption that loses nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from mlflow import MlflowClient
+
+from vattn.config import TrialConfig
+from vattn.data import prepare
+from vattn.train import fit
+
+CONFIG: dict[str, Any] = {
+    "data": {
+        "kind": "motion", "train_clips": 2, "val_clips": 1, "test_clips": 1, "frames": 4, "size": 32,
+        "store": {"size": 32},
+    },
+    "model": {
+        "frames": 2, "size": 32, "backbone": {"kind": "resnet", "depth": 10, "width": 0.125},
+        "attention": [{"kind": "tsm"}],
+    },
+    "train": {"epochs": 2, "batch": 16, "lr": 0.05},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A config whose data are generated and decoded."""
+    folder = tmp_path_factory.mktemp("training")
+    prepare(TrialConfig.parse(CONFIG).data, folder)
+    places = {"root": str(folder / "data" / "motion"), "cache": str(folder / "cache")}
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(CONFIG | {"data": CONFIG["data"] | places}))
+    return path
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "search", "train", *map(str, words)]
+
+
+def refused(*words: object) -> str:
+    done = subprocess.run(command(*words), capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+def test_one_worker_trains_as_a_trial_of_a_search_does(file: Path, tmp_path: Path) -> None:
+    config, output = TrialConfig.parse(yaml.safe_load(file.read_text())), tmp_path / "out"
+    alone = list(fit(config, prepare(config.data, tmp_path), tmp_path / "alone"))
+
+    done = subprocess.run(command(file, "--out", output), capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads((output / "metrics.json").read_text()) == alone[-1].metrics
+    weights = (torch.load(folder / "model.pt", weights_only=True) for folder in (output, tmp_path / "alone"))
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+    # The folder is taken now: by the same config for a resume only, by another one not at all.
+    assert "go on with --resume" in refused(file, "--out", output)
+    assert "must be as when the training" in refused(file, "--out", output, "--resume", "--set", "train.lr=0.1")
+
+
+def test_workers_that_cannot_share_a_batch_are_refused(file: Path, tmp_path: Path) -> None:
+    assert "train.batch: must be divisible by the 3 workers" in refused(file, "--out", tmp_path, "--workers", 3)
+    assert "--workers: must be at least 1 (got 0)" in refused(file, "--out", tmp_path, "--workers", 0)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_workers_end_with_130_on_ctrl_c_and_a_resume_finishes(file: Path, tmp_path: Path) -> None:
+    words = command(file, "--out", tmp_path, "--workers", 2, "--set", "train.epochs=20")
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    until = time.monotonic() + 200
+    while not (tmp_path / "checkpoint.pt").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+    os.kill(process.pid, signal.SIGINT)
+    text, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 130, text
+    assert "Traceback" not in text
+    again = subprocess.run([*words, "--resume"], capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("train")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    steps = [point.step for point in client.get_metric_history(run.info.run_id, "seconds")]
+    assert sorted(steps) == list(range(1, 21))

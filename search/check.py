@@ -41,7 +41,7 @@ class Check:
 def check(spec: Spec) -> Check:
     """Count a spec's space and weigh it; raises SpecError if it is proved that no config meets the limits."""
     some = spec.trial_config(next(spec.space.one_at_a_time())[1])
-    classes = some.data.num_classes()
+    classes = spec.classes
     seen: dict[str, Mapping[str, float]] = {}
     models, exact = corners(spec.space.part("model"))
     for _, tree in models:

@@ -64,6 +64,11 @@ class MotionDataConfig(DataConfig, kind="motion"):
         """Names of the motions; label 2k + 1 is the reverse of label 2k."""
         return LABELS
 
+    def mirrored(self) -> list[int]:
+        """As for all sets; turning clockwise and counter-clockwise change places too."""
+        other = {"left": "right", "right": "left", "turn-cw": "turn-ccw", "turn-ccw": "turn-cw"}
+        return [LABELS.index(other.get(name, name)) for name in LABELS]
+
     def supply(self, root: Path, progress: Progress | None = None) -> None:
         """Generate the set below ``root`` unless it is there."""
         if not (root / MANIFEST).is_file():

@@ -122,7 +122,7 @@ def evaluate(
         for images, labels in eval_batches(clips, config.data, config.model, config.train.batch, rank, world):
             target = labels.to(device)
             with _autocast(config.train, device):
-                scores = net(_normalise(images, device)).float()
+                scores = averaged(net(_normalise(images, device)).float(), len(labels))
             rows = target * classes + scores.argmax(1)
             confusion += torch.bincount(rows, minlength=classes**2).view(classes, classes)
             best = scores.topk(min(5, classes)).indices
@@ -134,6 +134,17 @@ def evaluate(
         dist.all_reduce(sums)
     top5, loss = sums.tolist()
     return Evaluation(confusion.cpu(), top5, loss)
+
+
+def averaged(scores: Tensor, clips: int) -> Tensor:
+    """Scores of views (N * views, classes) -> of clips (N, classes): the logarithm of the mean softmax.
+
+    The softmax of the result is that mean. Where each clip has one view, its scores stay as they are.
+    """
+    views = len(scores) // clips
+    if views == 1:
+        return scores
+    return scores.log_softmax(1).unflatten(0, (clips, views)).logsumexp(1) - math.log(views)
 
 
 def _train_epoch(

@@ -24,7 +24,8 @@ def prepare(data: DataConfig, output: Path, progress: Progress | None = None) ->
     with locked(cache):
         pass  # a cache that cannot be is told before minutes of generating
     data.supply(root, progress)
-    return ingest(data.manifest(root), root, cache, data.store, progress=progress)
+    modality = "flow" if data.modality == "flow" else "rgb"
+    return ingest(data.manifest(root), root, cache, data.store, progress=progress, modality=modality)
 
 
 def __getattr__(name: str) -> Any:

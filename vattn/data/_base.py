@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from vattn.base import Config, Kinded, planned
+from vattn.base import Config, Kinded
 
 #: Told as (stage, done, total) while work goes on; stages are "motion" and "ingest".
 Progress = Callable[[str, int, int], None]
@@ -81,10 +81,22 @@ class DataConfig(Kinded):
     split: int = Field(1, ge=1)
     cache: Annotated[str, Field(description="folder of the clip cache")] = "auto"
     store: StoreConfig = StoreConfig()
-    modality: Annotated[Literal["rgb"], planned("diff", "flow")] = "rgb"
+    modality: Annotated[
+        Literal["rgb", "diff", "flow"],
+        Field(description="colours; their change to the next frame; flow_x_NNNNN.jpg and flow_y_NNNNN.jpg in folders"),
+    ] = "rgb"
     sampling: SamplingConfig = SamplingConfig()
     views: ViewsConfig = ViewsConfig()
     augment: AugmentConfig = AugmentConfig()
+
+    @model_validator(mode="after")
+    def _colours_are_there(self) -> Self:
+        if self.modality != "rgb" and (self.augment.color or self.augment.randaugment):
+            raise ValueError(
+                f"augment: color and randaugment change colours, which there are in modality rgb; set both to 0 "
+                f"(got modality {self.modality})"
+            )
+        return self
 
     def labels(self) -> Sequence[str]:
         """Names of the classes; label i is the i-th."""

@@ -18,6 +18,7 @@ from vattn.data import eval_batches, open_clips, train_batches
 from vattn.data._base import AugmentConfig
 from vattn.data.augment import PLACES, Recolour, Region, crops, mixed, training_region
 from vattn.data.cache import CacheWriter, Clips
+from vattn.data.folders import FoldersDataConfig
 from vattn.data.motion import LABELS, MotionDataConfig
 from vattn.train import averaged
 
@@ -292,8 +293,13 @@ def test_a_difference_is_that_of_each_frame_to_the_next(tmp_path: Path) -> None:
     assert images[0, 0, :, 0, 0].tolist() == [130, 125, 251, 0, 128]
 
 
-def test_mirrored_flow_goes_to_the_other_side(clips: Clips) -> None:
-    batches = train_batches(clips, data("flow", crop="center", flip=True), model(size=40, frames=1), train(batch=10), 0)
+def test_mirrored_flow_goes_to_the_other_side(clips: Clips, tmp_path: Path) -> None:
+    for number in range(10):
+        (tmp_path / f"class{number}").mkdir()
+    flow = FoldersDataConfig.parse(
+        {"root": str(tmp_path), "modality": "flow", "augment": {"crop": "center", "flip": True}}
+    )
+    batches = train_batches(clips, flow, model(size=40, frames=1), train(batch=10), 0)
     images, _ = next(iter(batches))
 
     # The first colour of clip n is 16 n + 0 ... 11; seen in a mirror, 255 less that. The second is the row, still.

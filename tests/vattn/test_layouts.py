@@ -84,7 +84,7 @@ def test_kinetics_without_labels_of_the_test_split_passes_it_over(tmp_path: Path
 def test_the_wrong_kinetics_is_refused(tmp_path: Path) -> None:
     kinetics(tmp_path)
 
-    with pytest.raises(ValueError, match=r"data\.classes: .* \(got 600, and 400 in 2 lists\)"):
+    with pytest.raises(ValueError, match=r"data\.classes: .* \(got 600, and 400 in the lists\)"):
         config("kinetics", tmp_path, classes=600).num_classes()
     with pytest.raises(ValueError, match=r"data\.root: .*: has no list of clips"):
         config("kinetics", tmp_path / "val").num_classes()
@@ -352,7 +352,7 @@ def test_a_table_has_columns_of_any_names(tmp_path: Path) -> None:
     assert named.labels() == ("jump", "run")
     assert rows(named) == {("a.mp4", "run", "train"), ("b.mp4", "jump", "val")}
     with pytest.raises(
-        ValueError, match=r"data\.path: .* has no such column; name one of clip, what, part \(got path\)"
+        ValueError, match=r"data\.label: .* has no such column; name one of clip, what, part \(got label\)"
     ):
         config("table", tmp_path, file="clips.csv").num_classes()
 

@@ -55,13 +55,6 @@ class Row(NamedTuple):
     """length, where the owners tell it"""
 
 
-class Listing(NamedTuple):
-    """What a data set's own files say: the names of its classes, and its rows."""
-
-    labels: tuple[str, ...]
-    rows: tuple[Row, ...]
-
-
 class LayoutConfig(DataConfig):
     """A data set whose files lie below ``root``. Its classes and splits are read from its own lists."""
 
@@ -74,7 +67,14 @@ class LayoutConfig(DataConfig):
     )
 
     @abstractmethod
-    def read(self, root: Path) -> Listing:
+    def read_labels(self, root: Path) -> tuple[str, ...]:
+        """Read the names of the classes below ``root``; raises ValueError where they are missing or not as they should.
+
+        Every process of a search does this, so it must not look at the videos.
+        """
+
+    @abstractmethod
+    def read_rows(self, root: Path, labels: tuple[str, ...]) -> Iterable[Row]:
         """Read the lists below ``root``; raises ValueError where one is missing or has another form."""
 
     def source_of(self, path: str) -> str:
@@ -83,52 +83,50 @@ class LayoutConfig(DataConfig):
 
     def labels(self) -> tuple[str, ...]:
         """Names of the classes as the set's own files number them; raises ValueError where they cannot be read."""
-        return self._listing().labels
+        # What else is in the config differs from trial to trial, and has no part in the files.
+        plain = {
+            "cache": "auto", "store": StoreConfig(), "sampling": SamplingConfig(), "views": ViewsConfig(),
+            "augment": AugmentConfig(), "modality": "rgb",
+        }  # fmt: skip
+        return _labels(self.model_copy(update=plain))
 
     def manifest(self, root: Path) -> pa.Table:
         """Return the rows that are right; raises ValueError where more than ``max_faults`` are not, and names them.
 
         Of a file in two splits the evaluation's row stays, of one listed twice in a split the first.
         """
-        return manifest(self, self._listing() if root == Path(self.root) else self.read(root), root)
+        labels = self.labels()
+        return checked(self, tuple(self.read_rows(root, labels)), labels, root)
 
     def canonical(self) -> Self:
         """Return the same data in its one form: what is tolerated changes nothing in what is right."""
         return super().canonical().model_copy(update={"max_faults": 0})
 
-    def _listing(self) -> Listing:
-        # What else is in the config differs from trial to trial, and has no part in the files.
-        plain = {
-            "cache": "auto", "store": StoreConfig(), "sampling": SamplingConfig(), "views": ViewsConfig(),
-            "augment": AugmentConfig(), "modality": "rgb",
-        }  # fmt: skip
-        return _read(self.model_copy(update=plain))
-
 
 @cache
-def _read(config: LayoutConfig) -> Listing:
+def _labels(config: LayoutConfig) -> tuple[str, ...]:
     root = Path(config.root)
     config.supply(root)
-    return config.read(root)
+    return config.read_labels(root)
 
 
-def manifest(config: LayoutConfig, listing: Listing, root: Path) -> pa.Table:
-    """Return ``listing`` as a table (see `DataConfig.manifest`), without the rows at fault."""
+def checked(config: LayoutConfig, listed: Sequence[Row], labels: tuple[str, ...], root: Path) -> pa.Table:
+    """Return the rows as a table (see `DataConfig.manifest`), without those at fault."""
     faults: list[tuple[str, str]] = []  # kind, and the whole line
     good: dict[str, list[Row]] = defaultdict(list)
     there = _Files(root)
     # Evaluation first: a training row that stands there too is the one to go.
-    for row in sorted(listing.rows, key=lambda row: row.split == "train"):
-        kind, found = _fault(row, listing.labels, there, good)
+    for row in sorted(listed, key=lambda row: row.split == "train"):
+        kind, found = _fault(row, labels, there, good)
         if kind:
             faults.append((kind, f"{row.source}: {row.path}: {kind}{found and ': ' + found}"))
         else:
             good[row.path].append(row)
     if faults:
-        _tell(faults, len(listing.rows), config.max_faults, root)
+        _tell(faults, len(listed), config.max_faults, root)
     if not good:
         raise ValueError(f"data.root: {root}: lists no file that is there; name the folder that the lists belong to")
-    order = {row: place for place, row in enumerate(listing.rows)}
+    order = {row: place for place, row in enumerate(listed)}
     rows = sorted(chain.from_iterable(good.values()), key=order.__getitem__)
     return _table(rows if any(row.split == "val" for row in rows) else _hold_out(rows, config))
 

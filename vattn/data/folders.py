@@ -1,9 +1,10 @@
 """Class folders: the name of a clip's folder is its class."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from vattn.data._layout import VIDEOS, LayoutConfig, Listing, Row
+from vattn.data._layout import VIDEOS, LayoutConfig, Row
 
 SPLITS = ("train", "val", "test")
 
@@ -17,22 +18,26 @@ class FoldersDataConfig(LayoutConfig, kind="folders"):
     kind: Literal["folders"] = "folders"
     split: Literal[1] = 1
 
-    def read(self, root: Path) -> Listing:
-        """List the folders; hidden ones, and files that are no videos, are passed over."""
-        splits = [split for split in SPLITS if (root / split).is_dir()]
-        places = [(split, root / split) for split in splits] or [("train", root)]
-        found = [(split, name, clip) for split, place in places for name in _folders(place) for clip in _clips(name)]
-        labels = sorted({name.name for split, place in places for name in _folders(place)})
-        if not found:
-            raise ValueError(
-                f"data.root: {root}: has no videos in folders of classes; name the folder of these folders"
-            )
+    def read_labels(self, root: Path) -> tuple[str, ...]:
+        """List the folders; hidden ones are passed over."""
+        labels = sorted({name.name for _, name in _classes(root)})
+        if not labels:
+            raise ValueError(f"data.root: {root}: has no folders of classes; name the folder in which these are")
+        return tuple(labels)
+
+    def read_rows(self, root: Path, labels: tuple[str, ...]) -> Iterator[Row]:
+        """List what is in the folders; hidden files, and files that are no videos, are passed over."""
         numbers = {name: number for number, name in enumerate(labels)}
-        rows = (
-            Row(clip.relative_to(root).as_posix(), numbers[name.name], split, str(name.relative_to(root)))
-            for split, name, clip in found
-        )
-        return Listing(tuple(labels), tuple(rows))
+        for split, name in _classes(root):
+            for clip in _clips(name):
+                path = clip.relative_to(root).as_posix()
+                yield Row(path, numbers[name.name], split, str(name.relative_to(root)))
+
+
+def _classes(root: Path) -> list[tuple[str, Path]]:
+    """Return the split and the folder of each class."""
+    splits = [(split, root / split) for split in SPLITS if (root / split).is_dir()]
+    return [(split, name) for split, place in splits or [("train", root)] for name in _folders(place)]
 
 
 def _folders(place: Path) -> list[Path]:

@@ -1,12 +1,13 @@
 """HMDB51 (Kuehne et al., ICCV 2011)."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pydantic import Field
 
-from vattn.data._layout import LayoutConfig, Listing, Row, read_lines
+from vattn.data._layout import LayoutConfig, Row, read_lines
 
 #: The lists' numbers; 0 is a clip that the split does not use.
 SPLITS = {"1": "train", "2": "test"}
@@ -27,22 +28,25 @@ class HMDB51DataConfig(LayoutConfig, kind="hmdb51"):
         name = PurePosixPath(path)
         return name.stem.partition(f"_{name.parent.name}_")[0]
 
-    def read(self, root: Path) -> Listing:
-        """Read one list for each class."""
-        ending = f"_test_split{self.split}.txt"
-        lists = sorted([*root.glob(f"*{ending}"), *root.glob(f"testTrainMulti_7030_splits/*{ending}")])
-        if not lists:
-            raise ValueError(f"data.root: {root}: has no lists *{ending}; put testTrainMulti_7030_splits there")
-        labels = sorted({path.name.removesuffix(ending) for path in lists})
+    def read_labels(self, root: Path) -> tuple[str, ...]:
+        """Read the names of the lists, of which each class has one."""
+        return tuple(sorted(self._lists(root)))
+
+    def read_rows(self, root: Path, labels: tuple[str, ...]) -> Iterator[Row]:
+        """Read the lists."""
         below = "hmdb51_org/" if (root / "hmdb51_org").is_dir() else ""
-        rows = []
-        for path in lists:
-            name = path.name.removesuffix(ending)
+        for name, path in self._lists(root).items():
             for where, line in read_lines(path):
                 match = re.fullmatch(r"(.+?)\s+([012])", line)
                 if match is None:
-                    rows.append(Row(line, labels.index(name), "", where, "is not NAME 0, 1 or 2"))
+                    yield Row(line, labels.index(name), "", where, "is not NAME 0, 1 or 2")
                 elif match[2] in SPLITS:
-                    video = f"{below}{name}/{match[1]}"
-                    rows.append(Row(video, labels.index(name), SPLITS[match[2]], where))
-        return Listing(tuple(labels), tuple(rows))
+                    yield Row(f"{below}{name}/{match[1]}", labels.index(name), SPLITS[match[2]], where)
+
+    def _lists(self, root: Path) -> dict[str, Path]:
+        """Return the list of each class."""
+        ending = f"_test_split{self.split}.txt"
+        for folder in (root / "testTrainMulti_7030_splits", root):
+            if lists := sorted(folder.glob(f"*{ending}")):
+                return {path.name.removesuffix(ending): path for path in lists}
+        raise ValueError(f"data.root: {root}: has no lists *{ending}; put testTrainMulti_7030_splits there")

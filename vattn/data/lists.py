@@ -1,12 +1,13 @@
 """Plain lists, one a split, in the forms that the code of TSN and its successors reads."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from vattn.data._layout import LayoutConfig, Listing, Row, find, read_lines
+from vattn.data._layout import LayoutConfig, Row, find, read_lines
 
 SPLITS = ("train", "val", "test")
 FORMS = "path label, path frames label, or folder first frames label"
@@ -27,24 +28,30 @@ class ListDataConfig(LayoutConfig, kind="list"):
     test: ListFile = "none"
     names: Annotated[ListFile, Field(description="names of the classes, one a line; none: their numbers")] = "none"
 
-    def read(self, root: Path) -> Listing:
-        """Read the lists; without names there are as many classes as the largest label says."""
-        rows = []
-        for split in SPLITS:
-            if (file := getattr(self, split)) != "none":
-                rows += [_row(where, line, split, root) for where, line in read_lines(list_file(root, file, split))]
+    def read_labels(self, root: Path) -> tuple[str, ...]:
+        """Read the names; without any there are as many classes as the largest label says."""
         if self.names != "none":
-            labels = tuple(line for _, line in read_lines(list_file(root, self.names, "names")))
-        else:
-            labels = tuple(str(label) for label in range(1 + max((row.label for row in rows), default=-1)))
-        if not labels:
+            return read_names(root, self.names)
+        ends = (line.split()[-1] for split in SPLITS for _, line in self._lines(root, split))
+        largest = max((int(label) for label in ends if label.isdecimal()), default=-1)
+        if largest < 0:
             raise ValueError(f"data.train: {root / self.train}: lists no clip with a label; lines are {FORMS}")
-        return Listing(labels, tuple(rows))
+        return tuple(str(label) for label in range(largest + 1))
+
+    def read_rows(self, root: Path, labels: tuple[str, ...]) -> Iterator[Row]:
+        """Read the lists."""
+        for split in SPLITS:
+            for where, line in self._lines(root, split):
+                yield _row(where, line, split, root)
 
     def canonical(self) -> Self:
         """Return the same data in its one form; of lists that lie elsewhere the name remains."""
         files = {key: Path(getattr(self, key)).name for key in (*SPLITS, "names") if getattr(self, key).startswith("/")}
         return super().canonical().model_copy(update=files)
+
+    def _lines(self, root: Path, split: str) -> Iterator[tuple[str, str]]:
+        file = getattr(self, split)
+        return iter(()) if file == "none" else read_lines(list_file(root, file, split))
 
 
 def list_file(root: Path, file: str, key: str) -> Path:
@@ -53,6 +60,11 @@ def list_file(root: Path, file: str, key: str) -> Path:
         return find(root, [str(Path(file).expanduser())], f"file {file}")
     except ValueError:
         raise ValueError(f"data.{key}: {root / file} does not exist; name a file below the root (got {file})") from None
+
+
+def read_names(root: Path, file: str) -> tuple[str, ...]:
+    """Return the names of classes that ``data.names`` names, one a line."""
+    return tuple(line for _, line in read_lines(list_file(root, file, "names")))
 
 
 def _row(where: str, line: str, split: str, root: Path) -> Row:

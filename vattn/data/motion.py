@@ -53,6 +53,7 @@ class MotionDataConfig(DataConfig, kind="motion"):
 
     kind: Literal["motion"] = "motion"
     split: Literal[1] = 1
+    modality: Literal["rgb", "diff"] = "rgb"
     train_clips: int = Field(50, ge=1)
     val_clips: int = Field(30, ge=1)
     test_clips: int = Field(20, ge=1)

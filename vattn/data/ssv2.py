@@ -1,9 +1,10 @@
 """Something-Something V2 (Mahdisoltani et al., 2018, arXiv:1804.09235)."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from vattn.data._layout import LayoutConfig, Listing, Row, find, read_json
+from vattn.data._layout import LayoutConfig, Row, find, read_json
 
 NAME = "something-something-v2"
 
@@ -18,8 +19,8 @@ class SSV2DataConfig(LayoutConfig, kind="ssv2"):
     kind: Literal["ssv2"] = "ssv2"
     split: Literal[1] = 1
 
-    def read(self, root: Path) -> Listing:
-        """Read the three lists; raises ValueError where the labels are not numbered from 0 without a gap."""
+    def read_labels(self, root: Path) -> tuple[str, ...]:
+        """Read the labels file; raises ValueError where it does not number them from 0 without a gap."""
         path = _list(root, "labels")
         try:
             numbers = {name: int(number) for name, number in read_json(path, dict).items()}
@@ -27,8 +28,12 @@ class SSV2DataConfig(LayoutConfig, kind="ssv2"):
             numbers = {"": -1}
         if sorted(numbers.values()) != list(range(len(numbers))):
             raise ValueError(f"data.root: {path}: must number templates from 0 on; put the owners' file there")
+        return tuple(sorted(numbers, key=numbers.__getitem__))
+
+    def read_rows(self, root: Path, labels: tuple[str, ...]) -> Iterator[Row]:
+        """Read the lists of training and validation."""
+        numbers = {name: number for number, name in enumerate(labels)}
         below = f"20bn-{NAME}/" if (root / f"20bn-{NAME}").is_dir() else ""
-        rows = []
         for split, name in (("train", "train"), ("val", "validation")):
             path = _list(root, name)
             for place, entry in enumerate(read_json(path, list)):
@@ -37,8 +42,7 @@ class SSV2DataConfig(LayoutConfig, kind="ssv2"):
                 template = str(entry["template"]).replace("[", "").replace("]", "")
                 fault = "" if template in numbers else f"unknown label: {template}"
                 video, where = f"{below}{entry['id']}.webm", f"{path.name}[{place}]"
-                rows.append(Row(video, numbers.get(template, -1), split, where, fault))
-        return Listing(tuple(sorted(numbers, key=numbers.__getitem__)), tuple(rows))
+                yield Row(video, numbers.get(template, -1), split, where, fault)
 
 
 def _list(root: Path, name: str) -> Path:

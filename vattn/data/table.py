@@ -1,5 +1,6 @@
 """A table of clips: CSV or Parquet, with columns of any names."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -8,8 +9,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 from pydantic import Field
 
-from vattn.data._layout import LayoutConfig, Listing, Row, read_lines
-from vattn.data.lists import list_file
+from vattn.data._layout import LayoutConfig, Row
+from vattn.data.lists import list_file, read_names
 
 SPLITS = ("train", "val", "test")
 
@@ -32,47 +33,43 @@ class TableDataConfig(LayoutConfig, kind="table"):
     last: Annotated[Column, Field(description="of last frames, inclusive")] = "none"
     names: Annotated[str, Field(min_length=1, description="file of the classes' names, one a line, or none")] = "none"
 
-    def read(self, root: Path) -> Listing:
+    def read_labels(self, root: Path) -> tuple[str, ...]:
+        """Read the classes' names, or what stands in the column of labels."""
+        if self.names != "none":
+            return read_names(root, self.names)
+        path, table = self._read(root)
+        given = {label for label in self._values(path, table, "label") if label is not None}
+        if not given:
+            raise ValueError(f"data.label: column {self.label} of {path} is empty; name another column")
+        if all(isinstance(label, int) for label in given):
+            return tuple(map(str, range(max(given) + 1)))
+        return tuple(sorted(map(str, given)))
+
+    def read_rows(self, root: Path, labels: tuple[str, ...]) -> Iterator[Row]:
         """Read the table; raises ValueError where a column is missing."""
-        path = list_file(root, self.file, "file")
-        table = _read(path)
-        rows = table.select([self._column(path, table, key) for key in ("path", "label")])
-        columns = [rows.column(0).to_pylist(), rows.column(1).to_pylist()]
-        columns += [self._values(path, table, key) for key in ("splits", "first", "last")]
-        labels, numbers = self._labels(root, columns[1])
-        listed = [_row(path, place, row, numbers) for place, row in enumerate(zip(*columns, strict=True))]
-        return Listing(labels, tuple(listed))
+        path, table = self._read(root)
+        columns = [self._values(path, table, key) for key in ("path", "label", "splits", "first", "last")]
+        numbers = {name: number for number, name in enumerate(labels)}
+        return (_row(path, place, row, numbers) for place, row in enumerate(zip(*columns, strict=True)))
 
     def canonical(self) -> Self:
         """Return the same data in its one form; of files that lie elsewhere the name remains."""
         files = {key: Path(getattr(self, key)).name for key in ("file", "names") if getattr(self, key).startswith("/")}
         return super().canonical().model_copy(update=files)
 
-    def _labels(self, root: Path, given: list[Any]) -> tuple[tuple[str, ...], dict[Any, int]]:
-        """Return the names of the classes, and the number of each that is given."""
-        named = self.names != "none" and tuple(line for _, line in read_lines(list_file(root, self.names, "names")))
-        known = {label for label in given if label is not None}
-        if known and all(isinstance(label, int) for label in known):
-            labels = named or tuple(map(str, range(max(known) + 1)))
-            return labels, {label: label for label in known}
-        labels = named or tuple(sorted(map(str, known)))
-        if not labels:
-            raise ValueError(f"data.label: column {self.label} of {root / self.file} is empty; name another column")
-        numbers = {name: number for number, name in enumerate(labels)}
-        return labels, {label: numbers.get(str(label), -1) for label in known}
+    def _read(self, root: Path) -> tuple[Path, pa.Table]:
+        path = list_file(root, self.file, "file")
+        return path, _read(path)
 
-    def _column(self, path: Path, table: pa.Table, key: str) -> str:
+    def _values(self, path: Path, table: pa.Table, key: str) -> list[Any]:
         name: str = getattr(self, key)
+        if name == "none":
+            return [None] * len(table)
         if name not in table.column_names:
             raise ValueError(
                 f"data.{key}: {path} has no such column; name one of {', '.join(table.column_names)} (got {name})"
             )
-        return name
-
-    def _values(self, path: Path, table: pa.Table, key: str) -> list[Any]:
-        if getattr(self, key) == "none":
-            return [None] * len(table)
-        return table[self._column(path, table, key)].to_pylist()
+        return table[name].to_pylist()
 
 
 def _read(path: Path) -> pa.Table:
@@ -85,16 +82,16 @@ def _read(path: Path) -> pa.Table:
         raise ValueError(f"data.file: {path}: cannot be read: {error}") from error
 
 
-def _row(path: Path, place: int, row: tuple[Any, ...], numbers: dict[Any, int]) -> Row:
+def _row(path: Path, place: int, row: tuple[Any, ...], numbers: dict[str, int]) -> Row:
     clip, label, split, first, last = row
     where = f"{path.name}[{place}]"
     split = "train" if split is None else str(split)
-    read = Row(str(clip), numbers.get(label, -1), split, where)
+    read = Row(str(clip), label if isinstance(label, int) else numbers.get(str(label), -1), split, where)
     if clip is None or label is None:
         return read._replace(fault="has no path or no label")
     if split not in SPLITS:
         return read._replace(fault=f"unknown split: {split}")
-    if isinstance(label, str) and read.label < 0:
+    if not isinstance(label, int) and read.label < 0:
         return read._replace(fault=f"unknown label: {label}")
     if not all(number is None or isinstance(number, int) for number in (first, last)):
         return read._replace(fault=f"frames are no whole numbers: {first}, {last}")

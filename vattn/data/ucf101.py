@@ -1,11 +1,12 @@
 """UCF101 (Soomro et al., 2012, arXiv:1212.0402)."""
 
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pydantic import Field
 
-from vattn.data._layout import LayoutConfig, Listing, Row, find, read_lines
+from vattn.data._layout import LayoutConfig, Row, find, read_lines
 
 LISTS = "ucfTrainTestlist"
 
@@ -24,17 +25,20 @@ class UCF101DataConfig(LayoutConfig, kind="ucf101"):
         """Return the class and group of a video: its name without the number of the clip."""
         return PurePosixPath(path).stem.rpartition("_")[0]
 
-    def read(self, root: Path) -> Listing:
-        """Read the lists of the split; labels there count from 1."""
+    def read_labels(self, root: Path) -> tuple[str, ...]:
+        """Read classInd, which numbers the classes from 1."""
         names: list[str] = []
         for where, line in read_lines(_list(root, "classInd")):
             number, _, name = line.partition(" ")
             if number != str(len(names) + 1):
                 raise ValueError(f"data.root: {where}: must number classes 1, 2, ... in order (got {line})")
             names.append(name)
-        numbers = {name: number for number, name in enumerate(names)}
+        return tuple(names)
+
+    def read_rows(self, root: Path, labels: tuple[str, ...]) -> Iterator[Row]:
+        """Read the two lists of the split."""
+        numbers = {name: number for number, name in enumerate(labels)}
         below = "UCF-101/" if (root / "UCF-101").is_dir() else ""
-        rows = []
         for split in ("train", "test"):
             for where, line in read_lines(_list(root, f"{split}list{self.split:02d}")):
                 path, _, number = line.partition(" ")
@@ -42,8 +46,7 @@ class UCF101DataConfig(LayoutConfig, kind="ucf101"):
                 fault = "" if label >= 0 else f"unknown class: {path.partition('/')[0]}"
                 if number and number != str(label + 1):
                     fault = f"label is not that of its folder: {number}"
-                rows.append(Row(below + path, label, split, where, fault))
-        return Listing(tuple(names), tuple(rows))
+                yield Row(below + path, label, split, where, fault)
 
 
 def _list(root: Path, name: str) -> Path:

@@ -205,6 +205,24 @@ def test_a_kill_at_any_moment_leaves_what_the_next_call_completes(root: Path, tm
     assert content(ingest(names, root, cache, STORE, jobs=2)) == expected
 
 
+def test_a_full_disk_ends_cleanly_and_the_next_call_goes_on(root: Path, tmp_path: Path) -> None:
+    for number in range(3, 12):
+        shutil.copy(root / "good0.mp4", root / f"good{number}.mp4")
+    # No file may become larger than 4 clips of 4 frames of 32 x 48 pixels, and a bit.
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))\n"
+    command = [sys.executable, "-c", limit + INGEST, root, tmp_path / "cache", "0"]
+
+    full = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert "cannot be written: " in full.stderr.splitlines()[-1]
+    assert full.stderr.splitlines()[-1].endswith("make room and call again: it goes on")
+    assert not list((tmp_path / "cache").glob("*/index.arrow"))
+    names, told = manifest(*sorted(path.name for path in root.iterdir())), []
+    cache = ingest(names, root, tmp_path / "cache", STORE, jobs=1, progress=lambda *step: told.append(step[1]))
+    assert told[0] > 3
+    assert content(cache) == content(ingest(names, root, tmp_path / "undisturbed", STORE, jobs=1))
+
+
 def test_of_changed_files_only_the_changed_are_decoded_again(root: Path, tmp_path: Path) -> None:
     names, told = manifest("good0.mp4", "good1.mp4", "good2.mp4"), []
 
@@ -266,7 +284,7 @@ def test_jpeg_frames_are_close_to_the_raw_ones_and_any_of_them_can_be_asked_for(
     for i in range(2):
         # Chroma is stored at half the resolution, so the blocks are compared by their means.
         error = (first.clip(i).astype(float) - second.clip(i)).reshape(-1, 2, 16, 3, 16, 3)
-        assert np.abs(error.mean(axis=(2, 4))).max() < 4
+        assert np.abs(error.mean(axis=(2, 4))).max() < 12
     np.testing.assert_array_equal(np.stack(second.frames(1, [3, 0, 3])), second.clip(1)[[3, 0, 3]])
 
 

@@ -99,12 +99,13 @@ class Stored(NamedTuple):
 class Clips:
     """The clips of one split, in the manifest's order; each process opens its own."""
 
-    def __init__(self, cache: Path, split: str, index: pa.Table, codec: Codec) -> None:
-        self.cache, self.split, self.codec, self._index = cache, split, codec, index
+    def __init__(self, cache: Path, split: str, index: pa.Table, rows: Int64[np.ndarray, " clips"]) -> None:
+        self.cache, self.split, self._index, self._rows = cache, split, index, rows
+        self.codec = index.schema.metadata[b"codec"].decode()
         self._shards: dict[str, pa.RecordBatchFileReader] = {}
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._rows)
 
     @cached_property
     def labels(self) -> Int64[np.ndarray, " clips"]:
@@ -114,7 +115,7 @@ class Clips:
     @property
     def paths(self) -> list[str]:
         """Path of each clip's file below the root of its data set."""
-        return self._index["path"].to_pylist()
+        return self._index["path"].take(pa.array(self._rows)).to_pylist()
 
     @cached_property
     def shapes(self) -> Int64[np.ndarray, "clips 3"]:
@@ -148,9 +149,8 @@ class Clips:
         return frames
 
     def _read(self, i: int) -> tuple[Int64[np.ndarray, " ends"], UInt8[np.ndarray, " bytes"], UInt32[np.ndarray, " t"]]:
-        shard, batch = self._places
         try:
-            row = self._shard(shard[i].as_py()).get_batch(int(batch[i]))
+            row = self._shard(self._name("shard", i)).get_batch(int(self._batches[i]))
             stored = _stored(row)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise self._altered(i, str(error)) from error
@@ -159,18 +159,21 @@ class Clips:
         return stored.ends, stored.pixels, stored.checks
 
     def _altered(self, i: int, found: str) -> ValueError:
-        shard, path = self._places[0][i].as_py(), self._index["path"][i].as_py()
         return ValueError(
-            f"{self.cache / shard}: was altered or cut off after it was written ({path}: {found}); remove the folder, "
-            "and it is written anew"
+            f"{self.cache / self._name('shard', i)}: was altered or cut off after it was written "
+            f"({self._name('path', i)}: {found}); remove the folder, and it is written anew"
         )
 
     @cached_property
-    def _places(self) -> tuple[pa.ChunkedArray, Int64[np.ndarray, " clips"]]:
-        return self._index["shard"], self._column("batch")
+    def _batches(self) -> Int64[np.ndarray, " clips"]:
+        return self._column("batch")
 
     def _column(self, name: str) -> Int64[np.ndarray, " clips"]:
-        return self._index[name].to_numpy().astype(np.int64)
+        return self._index[name].to_numpy()[self._rows].astype(np.int64)
+
+    def _name(self, column: str, i: int) -> str:
+        # Names stay in the file: those of a million clips would take seconds and hundreds of megabytes.
+        return self._index[column][int(self._rows[i])].as_py()
 
     def _shard(self, name: str) -> pa.RecordBatchFileReader:
         if name not in self._shards:
@@ -184,11 +187,10 @@ def open_clips(cache: Path, split: str) -> Clips:
     import pyarrow.compute as pc
 
     index = read_index(cache)
-    codec = index.schema.metadata[b"codec"].decode()
-    index = index.filter(pc.equal(index["split"], split))  # pyright: ignore[reportAttributeAccessIssue]
-    if not len(index):
+    rows = np.flatnonzero(pc.equal(index["split"], split).to_numpy())  # pyright: ignore[reportAttributeAccessIssue]
+    if not len(rows):
         raise ValueError(f"{cache}: has no clips of the {split!r} split; {FAILURES} there lists what could not be read")
-    return Clips(cache, split, index, codec)
+    return Clips(cache, split, index, rows)
 
 
 def is_cache(folder: Path) -> bool:

@@ -44,7 +44,7 @@ def check(spec: Spec) -> Check:
     Raises SpecError if it is proved that no config meets the limits, or if workers cannot share a batch evenly.
     """
     some = spec.trial_config(next(spec.space.one_at_a_time())[1])
-    classes = some.data.num_classes()
+    classes = spec.classes
     seen: dict[str, Mapping[str, float]] = {}
     models, exact = corners(spec.space.part("model"))
     for _, tree in models:

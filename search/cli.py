@@ -10,7 +10,7 @@ from typing import Any
 
 Arguments = argparse.Namespace
 #: commands of the interface that are not built yet
-PLANNED = ("why", "report", "compare", "test", "predict", "explain", "latency", "ingest")
+PLANNED = ("why", "report", "compare", "predict", "explain", "latency")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -86,11 +86,18 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--weights", type=Path, metavar="DIR", help="copy the trained weights there")
     ui.add_argument("--port", type=int, default=5000)
 
+    test = command("test", _test, "score a checkpoint by the papers' protocols: many views, several models")
     train = command("train", _train, "train an exported config at full length")
     cost = command("cost", _cost, "print GFLOPs, parameters and memory of a config by stage")
-    for config in (train, cost):
+    for config in (train, test, cost):
         config.add_argument("config", type=Path, metavar="CONFIG", help="the YAML file that `export` wrote")
         config.add_argument("--set", action="append", default=[], metavar="A.B=V", help="change a value of the file")
+    test.add_argument("--checkpoint", type=Path, required=True, metavar="F", help="weights: model.pt of a training")
+    test.add_argument("--views", metavar="10x3", help="clips x crops of a video, averaged (default: as in the config)")
+    test.add_argument(
+        "--fuse", nargs="+", default=[], metavar="CONFIG=F", help="other models whose softmax is averaged with it"
+    )
+    test.add_argument("--out", type=Path, metavar="DIR", help="folder of the clip cache (default: as of `train`)")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in the output folder")
     train.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: runs/<name of CONFIG>)")
     train.add_argument("--workers", type=_count, default=1, metavar="N", help="how many share each batch")
@@ -110,6 +117,21 @@ def _parser() -> argparse.ArgumentParser:
     motion.add_argument("--frames", type=int, metavar="N", help="frames of a clip")
     motion.add_argument("--size", type=int, metavar="N", help="side of a frame in pixels")
     motion.add_argument("--seed", type=int, metavar="N")
+
+    ingest = command("ingest", _ingest, "decode a data set into the clip cache; an interrupted one goes on")
+    ingest.add_argument("kind", metavar="KIND", help="of the data set, as data.kind in a spec")
+    ingest.add_argument("root", metavar="ROOT", help="its folder as its owners publish it")
+    ingest.add_argument("--out", type=Path, required=True, metavar="CACHE", help="folder of the cache, for data.cache")
+    ingest.add_argument("--size", type=int, default=128, metavar="N", help="shorter side in pixels (default: 128)")
+    ingest.add_argument("--frames", default="all", metavar="N", help="frames kept of a clip (default: all)")
+    ingest.add_argument("--codec", default="raw", help="raw (reads fastest) or jpeg (a ninth of the size)")
+    ingest.add_argument("--modality", default="rgb", help="rgb or flow")
+    ingest.add_argument("--set", action="append", default=[], metavar="A.B=V", help="more of `data`: max_faults=10")
+    ingest.add_argument("--jobs", type=int, metavar="N", help="files read at once (default: one a core)")
+    ingest.add_argument(
+        "--time-limit", type=float, default=600.0, metavar="S", help="seconds for a file (default: 600)"
+    )
+    ingest.add_argument("--address", help="Ray cluster that reads the files (default: this machine)")
 
     for name in PLANNED:
         later = commands.add_parser(name, add_help=False)
@@ -209,6 +231,12 @@ def _train(arguments: Arguments) -> None:
     )  # fmt: skip
 
 
+def _test(arguments: Arguments) -> None:
+    from search.testing import score_files
+
+    score_files(arguments.config, arguments.checkpoint, arguments.set, arguments.views, arguments.fuse, arguments.out)
+
+
 def _cost(arguments: Arguments) -> None:
     from search.spec import load_config
     from vattn.cost import cost, render
@@ -225,3 +253,13 @@ def _motion(arguments: Arguments) -> None:
     given = {name: value for name in fields if (value := getattr(arguments, name)) is not None}
     generate(MotionDataConfig.parse({"kind": "motion", **given}), arguments.out, progress=progress)
     print(f"the motion set is in {arguments.out}")
+
+
+def _ingest(arguments: Arguments) -> int:
+    from search.ingesting import ingest_set
+
+    store = {"size": arguments.size, "frames": arguments.frames, "codec": arguments.codec}
+    return ingest_set(
+        arguments.kind, arguments.root, arguments.out, store, arguments.modality, arguments.set,
+        arguments.jobs, arguments.time_limit, arguments.address,
+    )  # fmt: skip

@@ -12,7 +12,7 @@ from vattn.base import Config
 
 #: words of the interface that are not built yet, by the path of the mapping or the value that they stand in
 PLANNED = {
-    "trial.data.kind": "list table folders kinetics ssv1 ssv2 ucf101 hmdb51 thumos14",
+    "trial.data.kind": "thumos14",
     "search.sampler.kind": "gp frontier",
     "search.scheduler.kind": "frontier",
     "search.budget": "gpu_hours",

@@ -102,6 +102,12 @@ def read(path: Path, sets: Sequence[str] = ()) -> Tree:
         raise SpecError([f"{path}: {error}"]) from None
     if not isinstance(tree, dict):
         raise SpecError([f"{path}: must be a mapping, lines such as `name: value`"])
+    override(tree, sets)
+    return tree
+
+
+def override(tree: Tree, sets: Sequence[str]) -> None:
+    """Put the overrides ``a.b=value`` into the tree; raises SpecError."""
     faults = []
     for change in sets:
         try:
@@ -110,7 +116,6 @@ def read(path: Path, sets: Sequence[str] = ()) -> Tree:
             faults.append(f"--set {change}: {error}")
     if faults:
         raise SpecError(faults)
-    return tree
 
 
 def _set(tree: Any, change: str) -> None:

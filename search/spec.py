@@ -185,13 +185,21 @@ class Spec(Config):
         """The one data set; where augmentation and such are searched, with their first values."""
         return self.trial_config(next(self.space.one_at_a_time())[1]).data
 
+    @cached_property
+    def classes(self) -> int:
+        """How many classes the data set has; raises SpecError where its files cannot tell."""
+        try:
+            return self.data.num_classes()
+        except ValueError as error:
+            raise SpecError([f"{self._file}: trial.{error}"]) from None
+
     def trial_config(self, tree: Tree) -> TrialConfig:
         """Return the config of a tree that `space` gave."""
         return TrialConfig.parse(tree)
 
     def cost(self, config: TrialConfig) -> dict[str, float]:
         """Return gflops (1e9 multiply-adds), params_m (1e6), activation_mb (1e6 bytes) of one clip."""
-        counted = cost(config.model, config.data.num_classes())
+        counted = cost(config.model, self.classes)
         return {name: getattr(counted, name) for name in COSTS}
 
     def broken_limits(self, cost: Mapping[str, float]) -> list[str]:

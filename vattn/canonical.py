@@ -21,7 +21,7 @@ def canonical_trial(trial: TrialConfig) -> TrialConfig:
     """Return the same trial in its one form; where its files and caches stand is no part of it."""
     # Frames around a chosen one are drawn as the backbone takes them, or the trial is refused.
     sampling = trial.data.sampling.model_copy(update={"frames_per_segment": "auto"})
-    data = trial.data.model_copy(update={"root": "auto", "cache": "auto", "sampling": sampling})
+    data = trial.data.canonical().model_copy(update={"sampling": sampling})
     return trial.model_copy(update={"data": data, "model": canonical_model(trial.model)})
 
 

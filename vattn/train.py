@@ -118,23 +118,55 @@ def evaluate(
     classes = config.data.num_classes()
     confusion = torch.zeros(classes, classes, dtype=torch.float64, device=device)
     sums = torch.zeros(2, dtype=torch.float64, device=device)
-    net.eval()
-    with torch.inference_mode():
-        for images, labels in eval_batches(clips, config.data, config.model, config.train.batch, rank, world):
-            target = labels.to(device)
-            with _autocast(config.train, device):
-                scores = net(_normalise(images, device)).float()
-            rows = target * classes + scores.argmax(1)
-            confusion += torch.bincount(rows, minlength=classes**2).view(classes, classes)
-            best = scores.topk(min(5, classes)).indices
-            sums += torch.stack(
-                [(best == target[:, None]).any(1).sum(), cross_entropy(scores, target, reduction="sum")]
-            )
+    for scores, target in score(net, clips, config, device, rank, world):
+        counted, summed = _count(scores, target)
+        confusion += counted
+        sums += summed
     if world > 1:
         dist.all_reduce(confusion)
         dist.all_reduce(sums)
     top5, loss = sums.tolist()
     return Evaluation(confusion.cpu(), top5, loss)
+
+
+def score(
+    net: nn.Module, clips: Clips, config: TrialConfig, device: torch.device, rank: int = 0, world: int = 1
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield float scores (N, classes) and labels (N) of worker ``rank``'s clips, batch by batch, on ``device``."""
+    net.eval()
+    with torch.inference_mode():
+        for images, labels in eval_batches(clips, config.data, config.model, config.train.batch, rank, world):
+            with _autocast(config.train, device):
+                scores = net(_normalise(images, device))
+            yield averaged(scores.float(), len(labels)), labels.to(device)
+
+
+def judge(scores: Tensor, target: Tensor) -> Evaluation:
+    """Return what clips of these scores (N, classes) and labels (N) come to."""
+    confusion, (top5, loss) = _count(scores, target)
+    return Evaluation(confusion.double().cpu(), float(top5), float(loss))
+
+
+def _count(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the confusion matrix, and (clips with their class among the best five, summed loss)."""
+    classes = scores.shape[1]
+    rows = target * classes + scores.argmax(1)
+    best = scores.topk(min(5, classes)).indices
+    return (
+        torch.bincount(rows, minlength=classes**2).view(classes, classes),
+        torch.stack([(best == target[:, None]).any(1).sum(), cross_entropy(scores, target, reduction="sum")]),
+    )
+
+
+def averaged(scores: Tensor, clips: int) -> Tensor:
+    """Scores of views (N * views, classes) -> of clips (N, classes): the logarithm of the mean softmax.
+
+    The softmax of the result is that mean. Where each clip has one view, its scores stay as they are.
+    """
+    views = len(scores) // clips
+    if views == 1:
+        return scores
+    return scores.log_softmax(1).unflatten(0, (clips, views)).logsumexp(1) - math.log(views)
 
 
 def _train_epoch(

@@ -216,7 +216,7 @@ ATTENTION = "trial.model.attention="
         ("search.inherit=base", "search.inherit: not available yet; leave it out, or write none (got "),
         ("search.warm_start=[runs/a]", "search.warm_start: not available yet; leave it out, or write [] (got "),
         ("trial.model.sparse={kind: s3n}", "trial.model.sparse: not available yet; leave it out, or write none (got "),
-        ("trial.data.modality=flow", 'trial.data.modality: not available yet (got "flow")'),
+        ("trial.data.modality=flow", 'trial.data.modality: must be one of rgb, diff (got "flow")'),
     ],
 )
 def test_what_is_wrong_is_one_line_with_path_rule_and_way_out(faults: Faults, change: str, line: str) -> None:

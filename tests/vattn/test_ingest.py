@@ -13,7 +13,7 @@ import pytest
 
 from vattn.data import DataConfig, open_clips, workers
 from vattn.data._base import StoreConfig
-from vattn.data.cache import read_failures
+from vattn.data.cache import read_failures, read_index
 from vattn.data.ingest import ingest, read_video
 from vattn.data.motion import encode
 
@@ -126,47 +126,202 @@ def test_a_cache_is_made_once_and_again_when_anything_changes(root: Path, tmp_pa
     assert open_clips(others[1], "train").shapes[0].tolist() == [4, 16, 24]
 
 
-def test_what_a_killed_process_left_is_not_taken_for_a_cache(root: Path, tmp_path: Path) -> None:
-    names = manifest("good0.mp4", "good1.mp4")
-    cache = ingest(names, root, tmp_path / "cache", STORE, jobs=1)
-    content = {path.name: path.read_bytes() for path in cache.iterdir()}
-    part = cache.rename(cache.with_suffix(".part"))
-    (part / "index.arrow").unlink()
-    (part / "train-00007.arrow").write_bytes(b"half")
-
-    again = ingest(names, root, tmp_path / "cache", STORE, jobs=1)
-
-    assert again == cache
-    assert {path.name: path.read_bytes() for path in again.iterdir()} == content
-    assert not part.exists()
+def content(cache: Path) -> dict[str, tuple[int, str, bytes]]:
+    """Label, split and pixels of every clip of a cache, by path, and what could not be read."""
+    index = read_index(cache)
+    found: dict[str, tuple[int, str, bytes]] = {}
+    for split in set(index["split"].to_pylist()):
+        clips = open_clips(cache, split)
+        for i, path in enumerate(clips.paths):
+            found[path] = (int(clips.labels[i]), split, clips.clip(i).tobytes())
+    return found | {line["path"]: (-1, line["reason"], b"") for line in read_failures(cache)}
 
 
-def test_a_process_killed_in_the_middle_leaves_no_cache(root: Path, tmp_path: Path) -> None:
-    for number in range(3, 60):
+INGEST = """
+import os, signal, sys
+from pathlib import Path
+import pyarrow as pa
+from vattn.data import workers
+from vattn.data._base import StoreConfig
+from vattn.data.ingest import ingest
+root, cache, last = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+def step(stage, done, total):
+    print(done, flush=True)
+    if done == last: os.kill(os.getpid(), signal.SIGKILL)
+names = sorted(path.name for path in root.iterdir())
+table = pa.table({"path": names, "label": pa.array(range(len(names)), pa.int32()), "split": ["train"] * len(names)})
+print(ingest(table, root, cache, StoreConfig(size=32), jobs=2, progress=step))
+"""
+
+
+def killed_at(last: int, root: Path, cache: Path) -> subprocess.CompletedProcess[str]:
+    """Ingest all files of ``root``; the process kills itself when ``last`` files are done."""
+    command = [sys.executable, "-c", INGEST, root, cache, str(last)]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == -9, process.stderr
+    return process
+
+
+def test_a_killed_ingest_goes_on_where_it_was_and_ends_with_the_same_content(root: Path, tmp_path: Path) -> None:
+    for number in range(3, 12):
         shutil.copy(root / "good0.mp4", root / f"good{number}.mp4")
-    names = manifest(*(f"good{number}.mp4" for number in range(60)))
-    script = tmp_path / "job.py"
-    script.write_text(
-        "import os, signal, sys\n"
-        "from pathlib import Path\n"
-        "import pyarrow as pa\n"
-        "from vattn.data._base import StoreConfig\n"
-        "from vattn.data.ingest import ingest\n"
-        "def kill(stage, done, total):\n"
-        "    if done == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "if __name__ == '__main__':\n"
-        "    names = [f'good{number}.mp4' for number in range(60)]\n"
-        "    labels = pa.array(range(60), pa.int32())\n"
-        "    table = pa.table({'path': names, 'label': labels, 'split': ['train'] * 60})\n"
-        "    ingest(table, Path(sys.argv[1]), Path(sys.argv[2]), StoreConfig(size=32), jobs=1, progress=kill)\n"
+    (root / "garbage.mp4").write_bytes(b"garbage")
+    names = manifest(*sorted(path.name for path in root.iterdir()))
+
+    killed_at(5, root, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*/index.arrow"))
+    assert killed_at(9, root, tmp_path / "cache").stdout.split() == ["6", "7", "8", "9"]
+    told: list[int] = []
+    cache = ingest(names, root, tmp_path / "cache", STORE, jobs=1, progress=lambda *step: told.append(step[1]))
+
+    assert told == [10, 11, 12, 13]
+    assert content(cache) == content(ingest(names, root, tmp_path / "undisturbed", STORE, jobs=1))
+    assert not list((tmp_path / "cache").glob("*.part"))
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_leaves_what_the_next_call_completes(root: Path, tmp_path: Path) -> None:
+    for number in range(3, 40):
+        encode(root / f"good{number}.mp4", footage(frames=20, seed=number))
+    names = manifest(*sorted(path.name for path in root.iterdir()))
+    expected = content(ingest(names, root, tmp_path / "undisturbed", STORE, jobs=2))
+    rng, cache, kills = np.random.default_rng(0), tmp_path / "cache", 0
+
+    for _ in range(20):
+        process = subprocess.Popen(
+            [sys.executable, "-c", INGEST, root, cache, "0"], stdout=subprocess.PIPE, text=True, process_group=0
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(rng.uniform(0, 0.15))
+        process.kill()
+        process.communicate()
+        kills += process.returncode == -9
+        if list(cache.glob("*/index.arrow")):
+            assert content(ingest(names, root, cache, STORE, jobs=2)) == expected
+            shutil.rmtree(cache)
+
+    assert kills > 10
+    assert content(ingest(names, root, cache, STORE, jobs=2)) == expected
+
+
+def test_a_full_disk_ends_cleanly_and_the_next_call_goes_on(root: Path, tmp_path: Path) -> None:
+    for number in range(3, 12):
+        shutil.copy(root / "good0.mp4", root / f"good{number}.mp4")
+    # No file may become larger than 4 clips of 4 frames of 32 x 48 pixels, and a bit.
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))\n"
+    command = [sys.executable, "-c", limit + INGEST, root, tmp_path / "cache", "0"]
+
+    full = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert "cannot be written: " in full.stderr.splitlines()[-1]
+    assert full.stderr.splitlines()[-1].endswith("make room and call again: it goes on")
+    assert not list((tmp_path / "cache").glob("*/index.arrow"))
+    names, told = manifest(*sorted(path.name for path in root.iterdir())), []
+    cache = ingest(names, root, tmp_path / "cache", STORE, jobs=1, progress=lambda *step: told.append(step[1]))
+    assert told[0] > 3
+    assert content(cache) == content(ingest(names, root, tmp_path / "undisturbed", STORE, jobs=1))
+
+
+def test_of_changed_files_only_the_changed_are_decoded_again(root: Path, tmp_path: Path) -> None:
+    names, told = manifest("good0.mp4", "good1.mp4", "good2.mp4"), []
+
+    def cache() -> Path:
+        told.clear()
+        return ingest(names, root, tmp_path / "cache", STORE, jobs=1, progress=lambda *step: told.append(step[1]))
+
+    first = cache()
+    before = content(first)
+    encode(root / "good1.mp4", footage(frames=9))
+    os.utime(root / "good2.mp4", (0, 0))  # copied, say: its content is the same
+    second = cache()
+
+    assert told == [3]
+    assert content(first) == before
+    after = content(second)
+    assert [len(after[f"good{i}.mp4"][2]) for i in range(3)] == [frames * 32 * 48 * 3 for frames in (4, 9, 6)]
+    assert (after["good0.mp4"], after["good2.mp4"]) == (before["good0.mp4"], before["good2.mp4"])
+    # The new cache stands on its own.
+    shutil.rmtree(first)
+    assert content(second) == after
+
+
+def test_a_file_in_several_rows_is_decoded_once(root: Path, tmp_path: Path) -> None:
+    rows = {"path": ["good2.mp4"] * 3, "label": pa.array([0, 1, 2], pa.int32()), "split": ["train", "val", "train"]}
+    ranges = {"first": pa.array([None, None, 1], pa.int64()), "last": pa.array([None, None, 3], pa.int64())}
+    told: list[int] = []
+
+    cache = ingest(
+        pa.table(rows | ranges), root, tmp_path / "cache", STORE, jobs=1, progress=lambda *step: told.append(step[1])
     )
 
-    process = subprocess.run([sys.executable, script, root, tmp_path / "cache"], capture_output=True, check=False)
+    assert told == [1, 2]
+    train, val = open_clips(cache, "train"), open_clips(cache, "val")
+    assert train.shapes[:, 0].tolist() == [6, 3]
+    np.testing.assert_array_equal(train.clip(0), val.clip(0))
+    np.testing.assert_array_equal(train.clip(1), val.clip(0)[1:4])
 
-    assert process.returncode == -9, process.stderr.decode()
-    assert not list((tmp_path / "cache").glob("*/index.arrow"))
-    clips = open_clips(ingest(names, root, tmp_path / "cache", STORE, jobs=1), "train")
-    assert len(clips) == 60
+
+def test_a_cache_keeps_so_many_frames_each_from_the_middle_of_its_part(root: Path, tmp_path: Path) -> None:
+    encode(root / "long.mp4", footage(frames=10))
+    names = manifest("good0.mp4", "long.mp4")
+
+    whole = open_clips(ingest(names, root, tmp_path / "cache", STORE, jobs=1), "train")
+    some = open_clips(ingest(names, root, tmp_path / "cache", StoreConfig(size=32, frames=5), jobs=1), "train")
+
+    assert some.shapes[:, 0].tolist() == [4, 5]
+    # 10 frames in 5 parts of 2: of each the second.
+    np.testing.assert_array_equal(some.clip(1), whole.clip(1)[1::2])
+
+
+def test_jpeg_frames_are_close_to_the_raw_ones_and_any_of_them_can_be_asked_for(root: Path, tmp_path: Path) -> None:
+    names, jpeg = manifest("good1.mp4", "good2.mp4"), StoreConfig(size=32, codec="jpeg")
+
+    first = open_clips(ingest(names, root, tmp_path / "cache", STORE, jobs=1), "train")
+    second = open_clips(ingest(names, root, tmp_path / "cache", jpeg, jobs=1), "train")
+
+    assert first.shapes.tolist() == second.shapes.tolist()
+    for i in range(2):
+        # Chroma is stored at half the resolution, so the blocks are compared by their means.
+        error = (first.clip(i).astype(float) - second.clip(i)).reshape(-1, 2, 16, 3, 16, 3)
+        assert np.abs(error.mean(axis=(2, 4))).max() < 12
+    np.testing.assert_array_equal(np.stack(second.frames(1, [3, 0, 3])), second.clip(1)[[3, 0, 3]])
+
+
+@pytest.mark.parametrize("codec", ["raw", "jpeg"])
+def test_an_altered_byte_of_a_frame_is_found_when_it_is_read(codec: str, root: Path, tmp_path: Path) -> None:
+    cache = ingest(manifest("good0.mp4"), root, tmp_path / "cache", StoreConfig.parse({"size": 32, "codec": codec}))
+    clips = open_clips(cache, "train")
+    ends, pixels, _ = clips._read(0)
+    (shard,) = cache.glob("shard-*")
+    data = bytearray(shard.read_bytes())
+    start = data.index(pixels.tobytes()) + int(ends[2])
+    data[start + 7] ^= 1
+    shard.write_bytes(data)
+
+    altered = open_clips(cache, "train")
+    assert len(altered.frames(0, [0, 1, 3])) == 3
+    with pytest.raises(ValueError, match=r"shard-00000\.arrow: was altered or cut off .*good0\.mp4: frame 2 .*remove"):
+        altered.frames(0, [2])
+    with pytest.raises(ValueError, match="was altered"):
+        altered.clip(0)
+
+
+def test_a_shard_or_an_index_that_is_cut_off_or_altered_is_found_when_it_is_opened(root: Path, tmp_path: Path) -> None:
+    cache = ingest(manifest("good0.mp4", "good1.mp4"), root, tmp_path / "cache", STORE, jobs=1)
+    (shard,) = cache.glob("shard-*")
+    whole = shard.read_bytes()
+
+    shard.write_bytes(whole[:-100])
+    with pytest.raises(ValueError, match=r"shard-00000\.arrow: was altered or cut off"):
+        open_clips(cache, "train").clip(0)
+    shard.write_bytes(whole)
+    open_clips(cache, "train").clip(0)
+    index = bytearray((cache / "index.arrow").read_bytes())
+    index[len(index) // 2] ^= 1
+    (cache / "index.arrow").write_bytes(index)
+    with pytest.raises(ValueError, match=r"index\.arrow: was altered"):
+        open_clips(cache, "train")
 
 
 def test_a_folder_of_which_nothing_can_be_read_is_refused_and_leaves_nothing(tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ def video(number: int, frames: int = FRAMES) -> np.ndarray:
     return np.stack([t, y, x], axis=-1).astype(np.uint8)
 
 
-def cache(folder: Path, clips: int, **options: int) -> Path:
+def cache(folder: Path, clips: int, shard_bytes: int = 1 << 30) -> Path:
     folder.mkdir()
-    writer = CacheWriter(folder, **options)
+    writer = CacheWriter(folder, shard_bytes)
     for number in reversed(range(clips)):
         writer.add(number, f"{number}.mp4", number % 5, "train", video(number))
     writer.finish([])
@@ -63,7 +63,7 @@ def test_a_full_shard_is_followed_by_another(tmp_path: Path) -> None:
 
     folder = cache(tmp_path / "shards", 5, shard_bytes=2 * clip_bytes)
 
-    assert sorted(path.name for path in folder.glob("*-*.arrow")) == [f"train-0000{i}.arrow" for i in range(3)]
+    assert sorted(path.name for path in folder.glob("*-*.arrow")) == [f"shard-0000{i}.arrow" for i in range(3)]
     clips = open_clips(folder, "train")
     assert [int(clips.clip(i)[0, 0, 0, 0]) // 16 for i in range(5)] == [0, 1, 2, 3, 4]
 

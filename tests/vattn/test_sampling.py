@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vattn.data.sampling import centre_indices, random_indices, surrounding
+from vattn.data.sampling import (
+    Kind,
+    centre_indices,
+    evaluation_indices,
+    random_indices,
+    surrounding,
+    training_indices,
+)
 
 
 class Draws(np.random.Generator):
@@ -16,7 +23,10 @@ class Draws(np.random.Generator):
         self.u = u
 
     def random(self, *args: Any, **options: Any) -> Any:
-        return np.full(args[0], self.u)
+        return np.full(args[0], self.u) if args else self.u
+
+    def integers(self, high: Any, *args: Any, endpoint: bool = False, **options: Any) -> Any:
+        return int(self.u * (high + endpoint))
 
 
 @pytest.mark.parametrize(
@@ -91,3 +101,99 @@ def test_training_comes_to_see_every_frame_equally_often() -> None:
 def test_neighbours_stand_around_each_frame_and_repeat_at_the_ends() -> None:
     assert surrounding(np.array([1, 6]), 5, 8).tolist() == [0, 0, 1, 2, 3, 4, 5, 6, 7, 7]
     assert surrounding(np.array([1, 6]), 1, 8).tolist() == [1, 6]
+
+
+@pytest.mark.parametrize(
+    ("kind", "num_frames", "frames", "u", "expected"),
+    [
+        # Steps of 24 / 8 = 3, all with the same start within the first.
+        ("uniform", 24, 8, 0.0, [0, 3, 6, 9, 12, 15, 18, 21]),
+        ("uniform", 24, 8, 0.99, [2, 5, 8, 11, 14, 17, 20, 23]),
+        # 64 of 80 frames, every 64 / 8 = 8th; starts from 0 to 80 - 64 = 16 are possible.
+        ("dense", 80, 8, 0.0, [0, 8, 16, 24, 32, 40, 48, 56]),
+        ("dense", 80, 8, 0.99, [16, 24, 32, 40, 48, 56, 64, 72]),
+        # Every 64 // 5 = 12th.
+        ("dense", 64, 5, 0.99, [0, 12, 24, 36, 48]),
+        # Shorter than 64: from the front, and again from there: 0, 8, 16, 24, 32 - 30, ...
+        ("dense", 30, 8, 0.99, [0, 8, 16, 24, 2, 10, 18, 26]),
+        ("dense", 1, 4, 0.5, [0, 0, 0, 0]),
+        # Successive ones, of starts from 0 to 20 - 16 = 4.
+        ("window", 20, 16, 0.0, list(range(16))),
+        ("window", 20, 16, 0.99, list(range(4, 20))),
+        ("window", 5, 16, 0.99, [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0]),
+    ],
+)
+def test_training_takes_frames_by_the_rule_of_its_kind(
+    kind: Kind, num_frames: int, frames: int, u: float, expected: list[int]
+) -> None:
+    assert training_indices(kind, num_frames, frames, Draws(u)).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "num_frames", "frames", "clips", "expected"),
+    [
+        ("segments", 24, 4, 1, [[3, 9, 14, 20]]),
+        # Segments of 6; TSM takes two clips from their first frames and from their middles.
+        ("segments", 24, 4, 2, [[0, 6, 12, 18], [3, 9, 15, 21]]),
+        # Segments of 10 / 4 = 2.5: 0, 2.5, 5, 7.5 and 1.25, 3.75, 6.25, 8.75.
+        ("uniform", 10, 4, 2, [[0, 2, 5, 7], [1, 3, 6, 8]]),
+        ("uniform", 24, 4, 1, [[3, 9, 14, 20]]),
+        # Starts from 0 to 81 - 64 = 17; one clip starts at 17 // 2 = 8.
+        ("dense", 81, 4, 1, [[8, 24, 40, 56]]),
+        ("dense", 81, 4, 3, [[0, 16, 32, 48], [8, 24, 40, 56], [17, 33, 49, 65]]),
+        ("dense", 40, 4, 2, [[0, 16, 32, 8], [0, 16, 32, 8]]),
+        # Starts from 0 to 10 - 4 = 6.
+        ("window", 10, 4, 1, [[3, 4, 5, 6]]),
+        ("window", 10, 4, 4, [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 8, 9]]),
+        ("window", 3, 4, 1, [[0, 1, 2, 0]]),
+    ],
+)
+def test_evaluation_takes_clips_evenly_over_a_video(
+    kind: Kind, num_frames: int, frames: int, clips: int, expected: list[list[int]]
+) -> None:
+    found = [evaluation_indices(kind, num_frames, frames, clip, clips).tolist() for clip in range(clips)]
+
+    assert found == expected
+
+
+def test_ten_dense_clips_start_where_tsm_starts_them() -> None:
+    starts = [int(evaluation_indices("dense", 300, 8, clip, 10)[0]) for clip in range(10)]
+
+    # 236 possible places after the first, in 9 steps of 26.22, rounded down.
+    assert starts == [0, 26, 52, 78, 104, 131, 157, 183, 209, 236]
+
+
+@given(
+    kind=st.sampled_from(["segments", "dense", "uniform", "window"]),
+    num_frames=st.integers(1, 200),
+    frames=st.integers(1, 70),
+    seed=st.integers(0, 2**32),
+    clips=st.integers(1, 10),
+)
+def test_no_rule_leaves_the_video(kind: Kind, num_frames: int, frames: int, seed: int, clips: int) -> None:
+    drawn = [training_indices(kind, num_frames, frames, np.random.default_rng(seed))]
+    drawn += [evaluation_indices(kind, num_frames, frames, clip, clips) for clip in range(clips)]
+
+    for indices in drawn:
+        assert indices.shape == (frames,)
+        assert 0 <= indices.min() <= indices.max() < num_frames
+
+
+@pytest.mark.parametrize(("kind", "span"), [("dense", 64), ("window", 8)])
+def test_windows_start_everywhere_equally_often(kind: Kind, span: int) -> None:
+    rng = np.random.default_rng(0)
+
+    starts = np.bincount([training_indices(kind, span + 9, 8, rng)[0] for _ in range(5000)], minlength=10)
+
+    # Ten places: 500 of 5000 draws each, with a standard deviation of 21.
+    assert len(starts) == 10
+    assert np.abs(starts - 500).max() < 5 * 21.2
+
+
+def test_a_uniform_clip_has_equal_steps_and_any_start() -> None:
+    rng = np.random.default_rng(0)
+
+    drawn = np.stack([training_indices("uniform", 40, 8, rng) for _ in range(500)])
+
+    assert (np.diff(drawn) == 5).all()
+    assert set(drawn[:, 0]) == {0, 1, 2, 3, 4}

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vattn.data import motion  # noqa: F401
+from vattn.data import folders, hmdb51, kinetics, lists, motion, ssv1, ssv2, table, ucf101  # noqa: F401
 from vattn.data._base import DataConfig, Progress
 from vattn.data.cache import open_clips
 
@@ -24,7 +24,8 @@ def prepare(data: DataConfig, output: Path, progress: Progress | None = None) ->
     with locked(cache):
         pass  # a cache that cannot be is told before minutes of generating
     data.supply(root, progress)
-    return ingest(data.manifest(root), root, cache, data.store, progress=progress)
+    modality = "flow" if data.modality == "flow" else "rgb"
+    return ingest(data.manifest(root), root, cache, data.store, progress=progress, modality=modality)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,43 +1,111 @@
-"""The clip cache: decoded clips in Arrow IPC files, mapped into memory and read without a copy.
+"""The clip cache: decoded clips in Arrow IPC files, mapped into memory; raw frames are read without a copy.
 
 A cache is one folder, complete from the moment it appears:
 
-* ``SPLIT-NNNNN.arrow``: shards, one clip a record batch: path, label, frames, height, width, and the pixels as raw
-  uint8 (frames, height, width, 3), RGB;
-* ``index.arrow``: a row a clip, in the manifest's order: the same without pixels, its split, shard and batch number;
-* ``failures.jsonl``: the files that could not be read, each with its reason.
+* ``shard-NNNNN.arrow``: one clip a record batch: the file that it is of, frames, height, width, and the frames one
+  behind the other, as raw uint8 (height, width, 3), RGB, or as JPEG, with the place and the CRC-32 of each;
+* ``index.arrow``: a row a clip, in the manifest's order: the same without frames, its label, split, shard and batch;
+  ``index.crc32``: its checksum;
+* ``failures.jsonl``: the files that could not be read; ``concealed.jsonl``: those of which a decoder made up damaged
+  parts. Both give the reasons.
+
+Every frame is held against its checksum each time it is read, so that what is read is what was written. Nothing in a
+cache ever changes: any number of processes read it, without a lock.
 """
 
+import io
 import json
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64, UInt8, UInt32
 
 INDEX = "index.arrow"
+CHECK = "index.crc32"
 FAILURES = "failures.jsonl"
+CONCEALED = "concealed.jsonl"
 #: Of the layout above; counted up when older caches cannot be read.
-VERSION = 1
+VERSION = 2
+#: Of 95, as libjpeg counts.
+QUALITY = 90
 
-_CLIP = {"path": pa.string(), "label": pa.int32(), "frames": pa.int32(), "height": pa.int32(), "width": pa.int32()}
-_SHARD_SCHEMA = pa.schema(_CLIP | {"pixels": pa.large_binary()})
-_INDEX_SCHEMA = pa.schema(_CLIP | {"split": pa.string(), "shard": pa.string(), "batch": pa.int32()})
+_ORIGIN = {
+    "path": pa.string(), "first": pa.int64(), "last": pa.int64(), "size": pa.int64(), "modified": pa.int64(),
+    "digest": pa.string(), "damage": pa.string(),
+}  # fmt: skip
+_SHAPE = {"frames": pa.int32(), "height": pa.int32(), "width": pa.int32()}
+_FRAMES = {"ends": pa.list_(pa.int64()), "checks": pa.list_(pa.uint32()), "pixels": pa.large_binary()}
+_SHARD_SCHEMA = pa.schema(_ORIGIN | _SHAPE | _FRAMES)
+_PLACE = {"label": pa.int32(), "split": pa.string(), "shard": pa.string(), "batch": pa.int32()}
+_INDEX_SCHEMA = pa.schema(_ORIGIN | _SHAPE | _PLACE)
+#: Where the stream of record batches starts in an Arrow IPC file.
+_STREAM = 8
 
+Codec = Literal["raw", "jpeg"]
+Frame = UInt8[np.ndarray, "h w 3"]
 Video = UInt8[np.ndarray, "t h w 3"]
+
+
+class Origin(NamedTuple):
+    """What a clip is of: a file in one of its states, and the damage that its decoder concealed, or ""."""
+
+    path: str
+    first: int = -1
+    last: int = -1
+    size: int = -1
+    modified: int = -1
+    digest: str = ""
+    damage: str = ""
+
+
+class Stored(NamedTuple):
+    """A clip as it stands in a shard: frame i is ``pixels[ends[i] : ends[i + 1]]``, and its CRC-32 is ``checks[i]``."""
+
+    height: int
+    width: int
+    ends: Int64[np.ndarray, " ends"]
+    checks: UInt32[np.ndarray, " t"]
+    pixels: UInt8[np.ndarray, " bytes"]
+
+    @classmethod
+    def raw(cls, video: Video) -> Self:
+        """Return a clip of raw frames."""
+        frames, height, width = video.shape[:3]
+        pixels = np.ascontiguousarray(video).reshape(-1)
+        return cls._of(height, width, np.arange(frames + 1, dtype=np.int64) * (height * width * 3), pixels)
+
+    @classmethod
+    def jpeg(cls, frames: Iterable[Frame | bytes]) -> Self:
+        """Return a clip of JPEG frames; those that are JPEG already are taken as they are."""
+        from PIL import Image
+
+        coded = [frame if isinstance(frame, bytes) else _to_jpeg(frame) for frame in frames]
+        width, height = Image.open(io.BytesIO(coded[0])).size
+        ends = np.cumsum([0, *map(len, coded)], dtype=np.int64)
+        return cls._of(height, width, ends, np.frombuffer(b"".join(coded), np.uint8))
+
+    @classmethod
+    def _of(cls, height: int, width: int, ends: np.ndarray, pixels: np.ndarray) -> Self:
+        bounds = zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)
+        checks = [zlib.crc32(pixels[start:end].data) for start, end in bounds]
+        return cls(height, width, ends, np.array(checks, np.uint32), pixels)
 
 
 class Clips:
     """The clips of one split, in the manifest's order; each process opens its own."""
 
-    def __init__(self, cache: Path, split: str, index: pa.Table) -> None:
-        self.cache, self.split, self._index = cache, split, index
+    def __init__(self, cache: Path, split: str, index: pa.Table, rows: Int64[np.ndarray, " clips"]) -> None:
+        self.cache, self.split, self._index, self._rows = cache, split, index, rows
+        self.codec = index.schema.metadata[b"codec"].decode()
         self._shards: dict[str, pa.RecordBatchFileReader] = {}
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._rows)
 
     @cached_property
     def labels(self) -> Int64[np.ndarray, " clips"]:
@@ -47,7 +115,7 @@ class Clips:
     @property
     def paths(self) -> list[str]:
         """Path of each clip's file below the root of its data set."""
-        return self._index["path"].to_pylist()
+        return self._index["path"].take(pa.array(self._rows)).to_pylist()
 
     @cached_property
     def shapes(self) -> Int64[np.ndarray, "clips 3"]:
@@ -55,33 +123,74 @@ class Clips:
         return np.stack([self._column(name) for name in ("frames", "height", "width")], axis=1)
 
     def clip(self, i: int) -> Video:
-        """Return the i-th clip, a read-only view of the file: only what is used of it is read."""
-        batch = self._shard(self._places[0][i]).get_batch(int(self._places[1][i]))
-        pixels = batch.column("pixels")[0].as_buffer()
-        return np.frombuffer(pixels, np.uint8).reshape(*self.shapes[i], 3)
+        """Return the i-th clip whole; raw, it is a read-only view of the file. Raises ValueError as `frames` does."""
+        every = self.frames(i, range(int(self.shapes[i, 0])))
+        if self.codec == "jpeg":
+            return np.stack(every)
+        _, pixels, _ = self._read(i)
+        return pixels.reshape(*self.shapes[i], 3)
+
+    def frames(self, i: int, wanted: Iterable[int]) -> list[Frame]:
+        """Return these frames of the i-th clip; raw ones are read-only views, and only what is asked for is read.
+
+        Raises ValueError where the file is no longer as it was written.
+        """
+        ends, pixels, checks = self._read(i)
+        height, width = self.shapes[i, 1:].tolist()
+        seen: dict[int, Frame] = {}
+        frames = []
+        for t in wanted:
+            if t not in seen:
+                data = pixels[ends[t] : ends[t + 1]]
+                if zlib.crc32(data.data) != checks[t]:
+                    raise self._altered(i, f"frame {t} has another checksum")
+                seen[t] = data.reshape(height, width, 3) if self.codec == "raw" else _from_jpeg(data)
+            frames.append(seen[t])
+        return frames
+
+    def _read(self, i: int) -> tuple[Int64[np.ndarray, " ends"], UInt8[np.ndarray, " bytes"], UInt32[np.ndarray, " t"]]:
+        try:
+            row = self._shard(self._name("shard", i)).get_batch(int(self._batches[i]))
+            stored = _stored(row)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise self._altered(i, str(error)) from error
+        if len(stored.checks) != self.shapes[i, 0] or stored.ends[-1] != len(stored.pixels):
+            raise self._altered(i, "it does not have the frames that the index names")
+        return stored.ends, stored.pixels, stored.checks
+
+    def _altered(self, i: int, found: str) -> ValueError:
+        return ValueError(
+            f"{self.cache / self._name('shard', i)}: was altered or cut off after it was written "
+            f"({self._name('path', i)}: {found}); remove the folder, and it is written anew"
+        )
 
     @cached_property
-    def _places(self) -> tuple[list[str], Int64[np.ndarray, " clips"]]:
-        return self._index["shard"].to_pylist(), self._column("batch")
+    def _batches(self) -> Int64[np.ndarray, " clips"]:
+        return self._column("batch")
 
     def _column(self, name: str) -> Int64[np.ndarray, " clips"]:
-        return self._index[name].to_numpy().astype(np.int64)
+        return self._index[name].to_numpy()[self._rows].astype(np.int64)
+
+    def _name(self, column: str, i: int) -> str:
+        # Names stay in the file: those of a million clips would take seconds and hundreds of megabytes.
+        return self._index[column][int(self._rows[i])].as_py()
 
     def _shard(self, name: str) -> pa.RecordBatchFileReader:
         if name not in self._shards:
-            self._shards[name] = pa.ipc.open_file(pa.memory_map(str(self.cache / name)))
+            # From a buffer: from the file itself, Arrow asks the system for the whole clip each time.
+            self._shards[name] = pa.ipc.open_file(pa.memory_map(str(self.cache / name)).read_buffer())
         return self._shards[name]
 
 
 def open_clips(cache: Path, split: str) -> Clips:
     """Return the clips of ``split`` (train | val | test) in a cache; raises ValueError where there are none."""
-    if not is_cache(cache):
-        raise ValueError(f"{cache}: is not a clip cache, which has a file {INDEX}")
-    index = pa.ipc.open_file(pa.memory_map(str(cache / INDEX))).read_all()
-    index = index.filter(pa.array(index["split"].to_numpy() == split))
-    if not len(index):
+    import pyarrow.compute as pc
+
+    index = read_index(cache)
+    rows = np.flatnonzero(pc.equal(index["split"], split).to_numpy())  # pyright: ignore[reportAttributeAccessIssue]
+    if not len(rows):
         raise ValueError(f"{cache}: has no clips of the {split!r} split; {FAILURES} there lists what could not be read")
-    return Clips(cache, split, index)
+    return Clips(cache, split, index, rows)
 
 
 def is_cache(folder: Path) -> bool:
@@ -89,48 +198,125 @@ def is_cache(folder: Path) -> bool:
     return (folder / INDEX).is_file()
 
 
-def read_failures(cache: Path) -> list[dict[str, str]]:
-    """Return (path, reason) of each file of the manifest that is missing from the cache."""
-    with (cache / FAILURES).open(encoding="utf-8") as lines:
+def read_index(cache: Path) -> pa.Table:
+    """Return the index; raises ValueError where ``cache`` is no cache or was altered."""
+    if not is_cache(cache):
+        raise ValueError(f"{cache}: is not a clip cache, which has a file {INDEX}")
+    data = pa.memory_map(str(cache / INDEX)).read_buffer()
+    check = cache / CHECK
+    if not check.is_file() or check.read_text() != f"{zlib.crc32(data):08x}":
+        raise ValueError(
+            f"{cache / INDEX}: was altered, or is of another version; remove the folder, and it is written anew"
+        )
+    return pa.ipc.open_file(data).read_all()
+
+
+def read_failures(cache: Path, name: str = FAILURES) -> list[dict[str, Any]]:
+    """Return (path, reason) of each file that is missing from the cache, or in `CONCEALED`, that is there in part."""
+    with (cache / name).open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 
-class CacheWriter:
-    """Writes clips, in any order, into an empty folder; it is a cache after `finish`.
+class Place(NamedTuple):
+    """Where a clip lies, and its frames, height and width."""
 
+    shard: str
+    batch: int
+    shape: tuple[int, int, int]
+    origin: Origin
+
+
+class CacheWriter:
+    """Writes clips, in any order, into a folder; it is a cache after `finish`.
+
+    What an earlier writer left in the folder, even one that was killed, is in ``found``: it need not be written again.
     A shard is closed when it holds ``shard_bytes`` of pixels.
     """
 
-    def __init__(self, folder: Path, shard_bytes: int = 1 << 30) -> None:
-        self.folder, self.shard_bytes = folder, shard_bytes
-        self._shards: dict[str, _Shard] = {}
-        self._count: dict[str, int] = {}
-        self._rows: dict[int, dict[str, str | int]] = {}
+    def __init__(self, folder: Path, shard_bytes: int = 1 << 30, codec: Codec = "raw") -> None:
+        self.folder, self.shard_bytes, self.codec = folder, shard_bytes, codec
+        self.found: dict[tuple[str, int, int], Place] = {}
+        self._rows: dict[int, dict[str, Any]] = {}
+        self._shard: _Shard | None = None
+        left = sorted(folder.glob("shard-*.arrow"))
+        self._next = int(left[-1].stem[6:]) + 1 if left else 0
+        for shard in left:
+            self._take_up(shard)
 
     def add(self, position: int, path: str, label: int, split: str, video: Video) -> None:
         """Append the clip that stands at ``position`` in the manifest."""
-        shard = self._shards.get(split) or self._new_shard(split)
-        frames, height, width = video.shape[:3]
-        row = {"path": path, "label": label, "frames": frames, "height": height, "width": width}
-        self._rows[position] = row | {"split": split, "shard": shard.name, "batch": shard.batches}
-        shard.add(row, video)
-        if shard.bytes >= self.shard_bytes:
-            self._shards.pop(split).writer.close()
+        stored = Stored.raw(video) if self.codec == "raw" else Stored.jpeg(list(video))
+        self.index(position, label, split, self.store(stored, Origin(path)))
 
-    def finish(self, failures: Sequence[dict[str, str]]) -> None:
-        """Close the shards, and write the failures and the index, which makes it a cache."""
-        for shard in self._shards.values():
-            shard.writer.close()
-        lines = [json.dumps(failure, ensure_ascii=False) + "\n" for failure in failures]
-        (self.folder / FAILURES).write_text("".join(lines), encoding="utf-8")
+    def store(self, clip: Stored, origin: Origin) -> Place:
+        """Append a clip to a shard; tell where it is."""
+        if self._shard is None:
+            self._shard = _Shard(self.folder, self._new_name())
+        place = self._shard.add(clip, origin)
+        if self._shard.bytes >= self.shard_bytes:
+            self.close()
+        return place
+
+    def index(self, position: int, label: int, split: str, place: Place) -> None:
+        """Note that the clip at ``position`` in the manifest lies at ``place``."""
+        shape = dict(zip(_SHAPE, place.shape, strict=True))
+        where = {"label": label, "split": split, "shard": place.shard, "batch": place.batch}
+        self._rows[position] = place.origin._asdict() | shape | where
+
+    def borrow(self, cache: Path, place: Place, taken: dict[Path, str]) -> Place:
+        """Take a clip of another cache into this one, without copying: their shard gets a second name here.
+
+        ``taken`` collects the names of the shards.
+        """
+        shard = cache / place.shard
+        if shard not in taken:
+            taken[shard] = self._new_name()
+            (self.folder / taken[shard]).hardlink_to(shard)
+        return place._replace(shard=taken[shard])
+
+    def close(self) -> None:
+        """Close the shard that is being written."""
+        if self._shard:
+            self._shard.writer.close()
+        self._shard = None
+
+    def finish(self, failures: Sequence[dict[str, Any]]) -> None:
+        """Close the shard, remove those that are of no use, and write the lists and the index: now it is a cache."""
+        self.close()
         rows = [row for _, row in sorted(self._rows.items())]
-        with pa.ipc.new_file(str(self.folder / INDEX), _INDEX_SCHEMA) as index:
-            index.write_table(pa.Table.from_pylist(rows, schema=_INDEX_SCHEMA))
+        used = {row["shard"] for row in rows}
+        for shard in self.folder.glob("shard-*.arrow"):
+            if shard.name not in used:
+                shard.unlink()
+        concealed = {row["path"]: row["damage"] for row in rows if row["damage"]}
+        _write_lines(self.folder / FAILURES, failures)
+        _write_lines(self.folder / CONCEALED, [{"path": path, "reason": why} for path, why in concealed.items()])
+        part = self.folder / f"{INDEX}.part"
+        schema = _INDEX_SCHEMA.with_metadata({"codec": self.codec})
+        with pa.ipc.new_file(str(part), schema) as index:
+            index.write_table(pa.Table.from_pylist(rows, schema=schema))
+        (self.folder / CHECK).write_text(f"{zlib.crc32(pa.memory_map(str(part)).read_buffer()):08x}")
+        part.rename(self.folder / INDEX)
 
-    def _new_shard(self, split: str) -> "_Shard":
-        number = self._count[split] = self._count.get(split, -1) + 1
-        shard = self._shards[split] = _Shard(self.folder, f"{split}-{number:05}.arrow")
-        return shard
+    def _new_name(self) -> str:
+        self._next += 1
+        return f"shard-{self._next - 1:05}.arrow"
+
+    def _take_up(self, shard: Path) -> None:
+        """Find the clips of a shard; those of one that was not closed are moved to another."""
+        if closed := _is_closed(shard):
+            for batch, row in enumerate(_batches(shard)):
+                place = _place(shard.name, batch, row)
+                self.found[place.origin[:3]] = place
+        else:
+            for row in _batches(shard):
+                stored, origin = _stored(row), _place(shard.name, 0, row).origin
+                bounds = zip(stored.ends[:-1].tolist(), stored.ends[1:].tolist(), stored.checks.tolist(), strict=True)
+                if all(zlib.crc32(stored.pixels[start:end].data) == check for start, end, check in bounds):
+                    self.found[origin[:3]] = self.store(stored, origin)
+        if not closed:
+            self.close()
+            shard.unlink()
 
 
 class _Shard:
@@ -140,12 +326,72 @@ class _Shard:
         self.name, self.batches, self.bytes = name, 0, 0
         self.writer = pa.ipc.new_file(str(folder / name), _SHARD_SCHEMA)
 
-    def add(self, row: dict[str, str | int], video: Video) -> None:
+    def add(self, clip: Stored, origin: Origin) -> Place:
+        shape = (len(clip.checks), clip.height, clip.width)
         # The pixels go from the array to the file: a Python bytes object would be one more copy.
-        ends = pa.py_buffer(np.array([0, video.nbytes], np.int64))
-        data = pa.py_buffer(np.ascontiguousarray(video))
-        pixels = pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, data])
-        columns = [pa.array([row[name]], type) for name, type in _CLIP.items()]
-        self.writer.write_batch(pa.record_batch([*columns, pixels], schema=_SHARD_SCHEMA))
+        ends = pa.py_buffer(np.array([0, clip.pixels.nbytes], np.int64))
+        pixels = pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, pa.py_buffer(clip.pixels)])
+        columns = [pa.array([value], type) for value, type in zip(origin, _ORIGIN.values(), strict=True)]
+        columns += [pa.array([value], type) for value, type in zip(shape, _SHAPE.values(), strict=True)]
+        columns += [pa.array([clip.ends], _FRAMES["ends"]), pa.array([clip.checks], _FRAMES["checks"]), pixels]
+        self.writer.write_batch(pa.record_batch(columns, schema=_SHARD_SCHEMA))
         self.batches += 1
-        self.bytes += video.nbytes
+        self.bytes += clip.pixels.nbytes
+        return Place(self.name, self.batches - 1, shape, origin)
+
+
+def places(cache: Path) -> dict[tuple[str, int, int], Place]:
+    """Return where each clip of a cache lies, by its path, first and last frame."""
+    index = read_index(cache)
+    columns = [index[name].to_pylist() for name in (*_ORIGIN, *_SHAPE, "shard", "batch")]
+    found = (Place(row[10], row[11], (row[7], row[8], row[9]), Origin(*row[:7])) for row in zip(*columns, strict=True))
+    return {place.origin[:3]: place for place in found}
+
+
+def _place(shard: str, batch: int, row: pa.RecordBatch) -> Place:
+    origin = Origin(*(row.column(name)[0].as_py() for name in _ORIGIN))
+    frames, height, width = (row.column(name)[0].as_py() for name in _SHAPE)
+    return Place(shard, batch, (frames, height, width), origin)
+
+
+def _stored(row: pa.RecordBatch) -> Stored:
+    # From the buffers: going through Arrow's scalars costs more than reading the pixels does.
+    ends, checks = (row.column(name).values.to_numpy() for name in ("ends", "checks"))
+    pixels = np.frombuffer(row.column("pixels").buffers()[2], np.uint8)
+    return Stored(row.column("height")[0].as_py(), row.column("width")[0].as_py(), ends, checks, pixels)
+
+
+def _is_closed(shard: Path) -> bool:
+    try:
+        pa.ipc.open_file(pa.memory_map(str(shard)))
+    except (pa.ArrowException, OSError):
+        return False
+    return True
+
+
+def _batches(shard: Path) -> Iterator[pa.RecordBatch]:
+    """Yield the clips of a shard up to the point to which it was written."""
+    try:
+        file = pa.memory_map(str(shard))
+        file.seek(_STREAM)
+        yield from pa.ipc.open_stream(file)
+    except (pa.ArrowException, OSError, ValueError):
+        return
+
+
+def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+
+
+def _to_jpeg(frame: Frame) -> bytes:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(frame).save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
+
+
+def _from_jpeg(data: UInt8[np.ndarray, " bytes"]) -> Frame:
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(data.data)))

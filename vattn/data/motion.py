@@ -53,6 +53,7 @@ class MotionDataConfig(DataConfig, kind="motion"):
 
     kind: Literal["motion"] = "motion"
     split: Literal[1] = 1
+    modality: Literal["rgb", "diff"] = "rgb"
     train_clips: int = Field(50, ge=1)
     val_clips: int = Field(30, ge=1)
     test_clips: int = Field(20, ge=1)
@@ -63,6 +64,11 @@ class MotionDataConfig(DataConfig, kind="motion"):
     def labels(self) -> tuple[str, ...]:
         """Names of the motions; label 2k + 1 is the reverse of label 2k."""
         return LABELS
+
+    def mirrored(self) -> list[int]:
+        """As for all sets; turning clockwise and counter-clockwise change places too."""
+        other = {"left": "right", "right": "left", "turn-cw": "turn-ccw", "turn-ccw": "turn-cw"}
+        return [LABELS.index(other.get(name, name)) for name in LABELS]
 
     def supply(self, root: Path, progress: Progress | None = None) -> None:
         """Generate the set below ``root`` unless it is there."""

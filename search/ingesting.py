@@ -1,0 +1,106 @@
+"""`vattn ingest`: a data set into the clip cache, with what it will take said before."""
+
+import shutil
+import sys
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from search.faults import faults
+from search.reading import SpecError, Tree, override, parse
+from vattn.base import Config
+from vattn.config import AnyData, DataConfig
+from vattn.data import workers
+from vattn.data.cache import CONCEALED, FAILURES, read_failures, read_index
+from vattn.data.ingest import ingest, predicted_bytes
+
+_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+
+
+class _Asked(Config):
+    """A data set as a spec describes it."""
+
+    data: AnyData
+
+
+def ingest_set(
+    kind: str, root: str, cache: Path, store: Tree, modality: str, sets: list[str],
+    jobs: int | None, time_limit: float, address: str | None,
+) -> int:  # fmt: skip
+    """Decode a data set below ``cache``; return the exit status, 1 where it is full.
+
+    ``sets`` are more of the data config, ``max_faults=10``. Raises ValueError where the input is wrong.
+    """
+    from search.display import progress
+
+    data = _config({"kind": kind, "root": root, "cache": str(cache), "store": store, "modality": modality}, sets)
+    # Absolute, as other nodes and later commands have working directories of their own.
+    folder, target = Path(data.root).expanduser().absolute(), cache.expanduser().absolute()
+    data.supply(folder, progress)
+    manifest = data.manifest(folder)
+    needed, room = predicted_bytes(manifest, folder, data.store), _room(target)
+    print(f"{len(manifest)} clips; about {size(needed)} in {target}, which has {size(room)} free", file=sys.stderr)
+    if needed > room:
+        print("this may not fit; lower --size or --frames, or take --codec jpeg", file=sys.stderr)
+    with nullcontext() if address is None else _connected(address) as have:
+        read = partial(
+            ingest, manifest, folder, target, data.store, progress=progress, time_limit=time_limit,
+            modality="flow" if data.modality == "flow" else "rgb",
+        )  # fmt: skip
+        try:
+            if have is None:
+                made = read(jobs=jobs or workers.cores())
+            else:
+                from cluster.ingest import run
+
+                made = read(jobs=jobs or int(have.get("CPU", 1)), run=run)
+        except OSError as error:
+            print(error, file=sys.stderr)
+            return 1
+    print(_summary(made, data))
+    return 0
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in words: 1.5 GB."""
+    unit = 0
+    while count >= 1000 and unit < len(_UNITS) - 1:
+        count, unit = count / 1000, unit + 1
+    return f"{count:.3g} {_UNITS[unit]}"
+
+
+def _config(tree: Tree, sets: list[str]) -> DataConfig:
+    store: dict[str, Any] = tree["store"]
+    store["frames"] = parse(str(store["frames"]))
+    override(tree, sets)
+    try:
+        return _Asked.parse({"data": tree}).data
+    except ValidationError as error:
+        raise SpecError([f"vattn ingest: {fault}" for fault in faults(error, _Asked, {"data": tree})]) from None
+
+
+def _connected(address: str) -> Any:
+    from cluster.connect import connected
+
+    return connected(address)
+
+
+def _room(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _summary(made: Path, data: DataConfig) -> str:
+    index = read_index(made)
+    taken = size(sum(file.stat().st_size for file in made.iterdir()))
+    failed, concealed = (len(read_failures(made, name)) for name in (FAILURES, CONCEALED))
+    lines = [f"{len(index)} clips, {taken}, in {made}"]
+    lines += [f"{failed} files could not be read: {made / FAILURES}"] if failed else []
+    lines += [f"{concealed} are damaged, which their decoder concealed: {made / CONCEALED}"] if concealed else []
+    store = ", ".join(f"{key}: {value}" for key, value in data.store.tree().items())
+    lines += [f"in a spec: data: {{kind: {data.kind}, root: {data.root}, cache: {data.cache}, store: {{{store}}}}}"]
+    return "\n".join(lines)

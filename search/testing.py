@@ -1,0 +1,122 @@
+"""`vattn test`: the papers' protocols. Many views of each video, and several models whose scores are averaged."""
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from search.spec import load_config
+from vattn.config import TrialConfig
+from vattn.data import open_clips, prepare
+from vattn.data._base import ViewsConfig
+from vattn.data.cache import Clips
+from vattn.model import build_model
+from vattn.train import default_device, judge, score
+from vattn.weights import Fit, read_state
+
+
+class Scored(NamedTuple):
+    """What one model makes of a split: names of the clips, log-probabilities (N, classes), labels (N)."""
+
+    names: list[str]
+    scores: Tensor
+    target: Tensor
+
+
+def score_files(
+    path: Path, checkpoint: Path, sets: list[str], views: str | None, fuse: Sequence[str], out: Path | None
+) -> None:
+    """Score the checkpoint of a config on the test split, or on the validation split where there is no other.
+
+    ``fuse`` are other models, CONFIG=CHECKPOINT, such as one of flow. Raises ValueError where the input is wrong.
+    """
+    streams = [(path, checkpoint)]
+    for other in fuse:
+        config, equals, weights = other.rpartition("=")
+        if not equals:
+            raise ValueError(f"--fuse {other}: must be CONFIG=CHECKPOINT, such as flow.yaml=flow/model.pt")
+        streams.append((Path(config), Path(weights)))
+    scored, split = [], ""
+    for place, (config, weights) in enumerate(streams):
+        trial = load_config(config, sets if place == 0 else [])
+        if views:
+            trial = trial.model_copy(update={"data": trial.data.model_copy(update={"views": parse_views(views)})})
+        clips = _clips(trial, out or Path("runs") / config.stem)
+        if split and clips.split != split:
+            raise ValueError(f"{config}: has no {split} split to fuse with; its clips are of {clips.split}")
+        split = clips.split
+        scored.append(_score(trial, weights, clips))
+        asked = trial.data.views
+        print(f"{config}: {_told(scored[-1])}; {asked.clips} x {asked.crops} views")
+    if fuse:
+        print(f"fused: {_told(fused(scored))}")
+    print(f"{len(scored[0].names)} clips of the {split} split")
+
+
+def parse_views(text: str) -> ViewsConfig:
+    """Return the views that "10x3" asks for: clips x crops; raises ValueError where it is no such thing."""
+    match = re.fullmatch(r"([1-9]\d?|100)x([13])", text)
+    if match is None:
+        raise ValueError(f"--views: must be clips x crops, 1 to 100 and 1 or 3, such as 10x3 (got {text})")
+    return ViewsConfig.parse({"clips": int(match[1]), "crops": int(match[2])})
+
+
+def fused(streams: Sequence[Scored]) -> Scored:
+    """Return the mean of the models' softmax, clip by clip; raises ValueError where they did not see the same clips.
+
+    A clip's name has no ending: one model may have seen a video, and another the folder of its flow.
+    """
+    first, *others = streams
+    scores = [first.scores]
+    for other in others:
+        place = {name: i for i, name in enumerate(other.names)}
+        missing = [name for name in first.names if name not in place]
+        if missing or len(other.names) != len(first.names):
+            example = f", such as {missing[0]}" if missing else ""
+            raise ValueError(
+                f"--fuse: all models must have the same clips; {len(missing)} of {len(first.names)} are missing from "
+                f"the {len(other.names)} of another{example}"
+            )
+        order = torch.tensor([place[name] for name in first.names])
+        if other.scores.shape != first.scores.shape or not torch.equal(other.target[order], first.target):
+            raise ValueError("--fuse: all models must have the same classes; their configs name other data")
+        scores.append(other.scores[order])
+    return first._replace(scores=torch.stack(scores).logsumexp(0) - math.log(len(scores)))
+
+
+def _clips(trial: TrialConfig, output: Path) -> Clips:
+    from search.display import progress
+
+    cache = prepare(trial.data, output, progress)
+    try:
+        return open_clips(cache, "test")
+    except ValueError:
+        return open_clips(cache, "val")  # of many sets the labels of the test split are not published
+
+
+def _score(trial: TrialConfig, checkpoint: Path, clips: Clips) -> Scored:
+    device = default_device()
+    net = build_model(
+        trial.model.model_copy(update={"backbone": trial.model.backbone.model_copy(update={"weights": "none"})}),
+        trial.data.num_classes(),
+    )
+    state = read_state(checkpoint)
+    if not (fit := Fit.of(state, net.state_dict())):
+        raise ValueError(f"{checkpoint}: is not of this config: {fit}; name the weights that were trained by it")
+    net.load_state_dict(state, strict=False)
+    batches = [(scores.cpu(), target.cpu()) for scores, target in score(net.to(device), clips, trial, device)]
+    names = [str(PurePosixPath(path).with_suffix("")) for path in clips.paths]
+    scores, target = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    return Scored(names, scores.log_softmax(1), target)
+
+
+def _told(scored: Scored) -> str:
+    metrics = judge(scored.scores, scored.target).metrics
+    return (
+        f"top-1 {metrics['top1']:.2%}  top-5 {metrics['top5']:.2%}  mean class {metrics['mean_class']:.2%}  "
+        f"loss {metrics['loss']:.4f}"
+    )

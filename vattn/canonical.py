@@ -14,7 +14,8 @@ def canonical_model(model: ModelConfig) -> ModelConfig:
     defaults; ``every`` is the smallest value that chooses the same blocks. Only mechanisms that share sites have an
     order: the others are sorted, and what could be one entry of the list is one.
     """
-    return model.model_copy(update={"attention": _attention(model)})
+    sparse = "none" if model.sparse == "none" else model.sparse.canonical()
+    return model.model_copy(update={"attention": _attention(model), "sparse": sparse})
 
 
 def canonical_trial(trial: TrialConfig) -> TrialConfig:

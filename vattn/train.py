@@ -9,7 +9,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from vattn.canonical import trial_id
 from vattn.config import TrainConfig, TrialConfig
 from vattn.data import eval_batches, open_clips, train_batches
 from vattn.data.cache import Clips
-from vattn.model import build_model
+from vattn.model import VideoModel, build_model
 
 # ImageNet's statistics, as torchvision's weights expect; in units of a uint8 value.
 MEAN = (123.675, 116.28, 103.53)
@@ -44,16 +44,18 @@ class Evaluation:
     """What a model does with a set of clips.
 
     ``confusion[i, j]`` counts the clips of class i that were given class j; ``top5`` counts the clips whose class is
-    among the five best scores; ``loss`` is the cross-entropy summed over clips.
+    among the five best scores; ``loss`` is the cross-entropy summed over clips; ``branches`` counts the right answers
+    of each branch of a model that has some.
     """
 
     confusion: Tensor
     top5: float
     loss: float
+    branches: dict[str, float] = field(default_factory=dict)
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Fractions: top1, top5, mean_class (the mean of the classes' own accuracies); and the mean loss."""
+        """Fractions: top1, top5, mean_class (the mean of the classes' own accuracies), top1 of each branch; mean loss."""
         clips, each = float(self.confusion.sum()), self.confusion.sum(1)
         right = self.confusion.diagonal()
         return {
@@ -61,6 +63,7 @@ class Evaluation:
             "top5": self.top5 / clips,
             "mean_class": float((right[each > 0] / each[each > 0]).mean()),
             "loss": self.loss / clips,
+            **{f"top1_{branch}": right / clips for branch, right in self.branches.items()},
         }
 
 
@@ -90,12 +93,15 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
     checkpoint = folder / "checkpoint.pt"
     done = _load(checkpoint, config, net, optimizer, device)
     yield from done
-    model = DistributedDataParallel(net) if world > 1 else net
+    # Stages of sparse attention's training leave parameters without a gradient.
+    stages = config.model.sparse != "none"
+    model = DistributedDataParallel(net, find_unused_parameters=stages) if world > 1 else net
 
     for number in range(len(done) + 1, config.train.epochs + 1):
         # A string's own checksum: Python's hash of a tuple of ints would do, but says nothing of its stability.
         torch.manual_seed(zlib.crc32(f"{config.train.seed} {number} {rank}".encode()))
-        loss = _train_epoch(model, optimizer, train_clips, config, number, rank, world, device)
+        net.begin(number, config.train.epochs)
+        loss = _train_epoch(model, net, optimizer, train_clips, config, number, rank, world, device)
         _share_buffers(net)
         evaluation = evaluate(net, val_clips, config, device, rank, world)
         epoch = Epoch(number, evaluation.metrics | {"train_loss": loss}, time.perf_counter() - began)
@@ -111,33 +117,33 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
 
 
 def evaluate(
-    net: nn.Module, clips: Clips, config: TrialConfig, device: torch.device, rank: int = 0, world: int = 1
+    net: VideoModel, clips: Clips, config: TrialConfig, device: torch.device, rank: int = 0, world: int = 1
 ) -> Evaluation:
     """Score each of ``clips`` once, shared among the workers; every worker gets the whole result."""
     classes = config.data.num_classes()
     confusion = torch.zeros(classes, classes, dtype=torch.float64, device=device)
-    sums = torch.zeros(2, dtype=torch.float64, device=device)
+    sums = torch.zeros(2 + len(net.branches), dtype=torch.float64, device=device)
     net.eval()
     with torch.inference_mode():
         for images, labels in eval_batches(clips, config.data, config.model, config.train.batch, rank, world):
             target = labels.to(device)
             with _autocast(config.train, device):
-                scores = net(_normalise(images, device)).float()
+                every = net.scores(_normalise(images, device)).float()
+            scores = every[:, 0]
             rows = target * classes + scores.argmax(1)
             confusion += torch.bincount(rows, minlength=classes**2).view(classes, classes)
             best = scores.topk(min(5, classes)).indices
-            sums += torch.stack(
-                [(best == target[:, None]).any(1).sum(), cross_entropy(scores, target, reduction="sum")]
-            )
+            in_best, loss = (best == target[:, None]).any(1).sum(), cross_entropy(scores, target, reduction="sum")
+            sums += torch.stack([in_best, loss, *(every[:, 1:].argmax(2) == target[:, None]).sum(0)])
     if world > 1:
         dist.all_reduce(confusion)
         dist.all_reduce(sums)
-    top5, loss = sums.tolist()
-    return Evaluation(confusion.cpu(), top5, loss)
+    top5, loss, *right = sums.tolist()
+    return Evaluation(confusion.cpu(), top5, loss, dict(zip(net.branches, right, strict=True)))
 
 
 def _train_epoch(
-    model: nn.Module, optimizer: torch.optim.Optimizer, clips: Clips, config: TrialConfig,
+    model: nn.Module, net: VideoModel, optimizer: torch.optim.Optimizer, clips: Clips, config: TrialConfig,
     number: int, rank: int, world: int, device: torch.device,
 ) -> float:  # fmt: skip
     """Take one pass over the training clips; return the mean loss of this worker's clips."""
@@ -148,7 +154,7 @@ def _train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config.train, number - 1 + step / len(batches))
         with _autocast(config.train, device):
-            loss = cross_entropy(model(_normalise(images, device)), labels.to(device))
+            loss = net.loss(model(_normalise(images, device)), labels.to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 FOLDER = Path(os.environ.get("VATTN_GOLDEN", HERE.parents[2] / "shared" / "golden"))
 FILES = sorted(FOLDER.glob("*.npz"))
 #: Beginnings of the names of recordings whose network is not built yet.
-NOT_YET = ("c3d_", "p3d_", "resnext", "s3n_")
+NOT_YET = ("c3d_", "p3d_", "resnext")
 
 
 def builders():

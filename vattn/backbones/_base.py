@@ -28,6 +28,8 @@ class Backbone(nn.Module):
     """
 
     channels: int
+    #: The average whose result is the features, where `BackboneConfig.averages`: what it takes are maps of them.
+    avgpool: nn.Module
 
     def forward(self, images: Tensor) -> Tensor:
         raise NotImplementedError
@@ -49,6 +51,8 @@ class BackboneConfig(Kinded):
 
     #: It runs on single images, with the frames folded into the batch.
     folds: ClassVar[bool] = True
+    #: Its features are averages of maps, so that a class has a map of responses too.
+    averages: ClassVar[bool] = True
     #: Successive frames that it takes for each one of a clip's T; what it gives is for the T.
     frames_per_segment: ClassVar[int] = 1
     #: As of mechanisms: regular expressions from the names in the authors' network to ours.

@@ -100,7 +100,7 @@ class ModelConfig(Config):
                 if isinstance(site, Layer):
                     taken.add(site)
                 try:
-                    module.check(site, self.backbone.frames_at(site.stage, self.frames))
+                    module.check(site, self.backbone.frames_at(site, self.frames))
                 except ValueError as error:
                     raise ValueError(f"attention[{i}].{error}") from None
         return self

@@ -122,7 +122,7 @@ def _backbone_rows(backbone: BackboneConfig, size: int, frames: int) -> tuple[Ro
 def _module_rows(module: ModuleConfig, backbone: BackboneConfig, size: int, frames: int) -> tuple[Row, ...]:
     totals: dict[int, list[int]] = {}
     for site, count in _shapes(backbone, size, module.stages, module.position, module.every):
-        t = backbone.frames_at(site.stage, frames)
+        t = backbone.frames_at(site, frames)
         total = totals.setdefault(site.stage, [0, 0, 0])
         for i, added in enumerate(_added(module, site, t)):
             total[i] += count * added

@@ -43,8 +43,9 @@ class STAConfig(ModuleConfig, kind="sta"):
         return self.weights != "sa" and self.kernel_size <= (self.step if self.deconv else 1)
 
     def canonical(self) -> Self:
-        """Without the deconvolution there is no step."""
-        return self if self.deconv else self.model_copy(update={"step": 1})
+        """A step beyond the kernel stretches into places that nothing reads; one row has nowhere to step to."""
+        steps = self.deconv and self.weights != "sa"
+        return self.model_copy(update={"step": min(self.step, self.kernel_size) if steps else 1})
 
     def build(self, site: Site, frames: int) -> "STA":
         """Return an STA for the features at ``site``, ``frames`` frames long."""

@@ -81,7 +81,7 @@ def _sparse_rows(model: ModelConfig, sparse: SparseConfig, classes: int, network
     last = model.backbone.stages()[-1]
     sites = [site for site in model.backbone.sites(model.size) if site.stage == last]
     end = min(sites, key=lambda site: (site.height, site.width))
-    frames, pixels = model.backbone.frames_at(end.stage, model.frames), end.height * end.width
+    frames, pixels = model.backbone.frames_at(end, model.frames), end.height * end.width
     features, shown = model.backbone.channels(), model.frames * model.backbone.frames_per_segment
     _, _, macs, _, activations = (sum(column) if i > 1 else 0 for i, column in enumerate(zip(*network, strict=True)))
     rows = [Row(-1, branch, macs, 0, activations) for branch in sparse.resampled]

@@ -5,10 +5,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from vattn.backbones import Backbone
 from vattn.config import ModelConfig
 from vattn.insert import fold, insert
-from vattn.modules._fold import unfold
 from vattn.sparse import SparseAttention, class_maps
 
 
@@ -38,7 +36,6 @@ class VideoModel(nn.Module):
         self.dropout = nn.Dropout(model.head.dropout)
         self.fc = _classifier(self.backbone.channels, classes)
         self.folds = model.backbone.folds
-        self.frames = model.frames
 
     def forward(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n classes"]:
         return self._classify(self.features(clips))
@@ -47,6 +44,19 @@ class VideoModel(nn.Module):
         """Return one row a frame from a network of images, one a clip from one of 3D convolutions."""
         rows = self.backbone(fold(clips) if self.folds else clips)
         return rows.unflatten(0, (clips.shape[0], -1))
+
+    def class_maps(
+        self, clips: Float[Tensor, "n 3 f h w"]
+    ) -> tuple[Float[Tensor, "n rows c"], Float[Tensor, "n t classes i j"]]:
+        """Return the features of clips, and where in each frame each class responds."""
+        seen: list[Tensor] = []
+        hook = self.backbone.avgpool.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        try:
+            features = self.features(clips)
+        finally:
+            hook.remove()
+        images = seen[0] if self.folds else fold(seen[0])
+        return features, class_maps(images, self.fc.weight, self.fc.bias).unflatten(0, (clips.shape[0], -1))
 
     def _classify(self, features: Float[Tensor, "n rows c"]) -> Float[Tensor, "n classes"]:
         return self.fc(self.dropout(features.flatten(0, 1))).unflatten(0, features.shape[:2]).mean(1)
@@ -102,33 +112,13 @@ class SparseModel(VideoModel):
             alone = self._classify(self.features(clips))
             # Nothing but the network itself is there yet: in evaluation each branch is what it says.
             return torch.stack([alone] * (1 if self.training else 1 + len(self.branches)), 1)
-        own, seen = self._watched(clips)
-        maps = class_maps(seen.flatten(0, 1), self.fc.weight, self.fc.bias).unflatten(0, seen.shape[:2])
+        own, maps = self.class_maps(clips)
         split = "extreme" if not self.training else "all" if self._stage == "all" else "random"
         clips_of = self.sparse(clips, maps, split)
         features = {"original": own} | {branch: self.features(new) for branch, new in clips_of.items()}
         together = torch.cat([features[branch].mean(1) for branch in self.branches], 1)
         scores = [self._classify(features[branch]) for branch in self.branches]
         return torch.stack([self.total(self.dropout(together)), *scores], 1)
-
-    def _watched(
-        self, clips: Float[Tensor, "n 3 f h w"]
-    ) -> tuple[Float[Tensor, "n rows c"], Float[Tensor, "n t c i j"]]:
-        """Return the features of clips, and by frame the maps that they are the averages of."""
-        features, seen = watch(self.backbone, fold(clips) if self.folds else clips)
-        by_clip = unfold(seen, self.frames) if self.folds else seen
-        return features.unflatten(0, (clips.shape[0], -1)), by_clip.transpose(1, 2)
-
-
-def watch(backbone: Backbone, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a backbone's features of ``images``, and the maps that they are the averages of."""
-    seen: list[Tensor] = []
-    hook = backbone.avgpool.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    try:
-        features = backbone(images)
-    finally:
-        hook.remove()
-    return features, seen[0]
 
 
 def _classifier(channels: int, classes: int) -> nn.Linear:

@@ -176,7 +176,8 @@ def saliency(peaks: Peaks, branch: Branch, beta: Tensor, images: int, paper_kern
     distance = (cells - y[:, None])[:, :, None] ** 2 + (cells - x[:, None])[:, None, :] ** 2  # squared
     spread = r * beta**2 if paper_kernels else 2 * r * (beta * SIDE) ** 2
     height = r if branch == "discriminative" else 1 / r
-    kernels = height[:, None, None] * torch.exp(-distance / spread[:, None, None])
+    # A width that training brought to 0 leaves the peak itself, not 0 / 0.
+    kernels = height[:, None, None] * torch.exp(-distance / spread.clamp(min=1e-6)[:, None, None])
     summed = kernels.new_zeros(images, SIDE, SIDE).index_add(0, image, kernels)
     if not paper_kernels:
         return summed + BASE

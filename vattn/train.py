@@ -55,7 +55,7 @@ class Evaluation:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Fractions: top1, top5, mean_class (the mean of the classes' own accuracies), top1 of each branch; mean loss."""
+        """Fractions: top1, top5, mean_class (the mean of the classes' own accuracies), top1 by branch; mean loss."""
         clips, each = float(self.confusion.sum()), self.confusion.sum(1)
         right = self.confusion.diagonal()
         return {
@@ -128,7 +128,7 @@ def evaluate(
         for images, labels in eval_batches(clips, config.data, config.model, config.train.batch, rank, world):
             target = labels.to(device)
             with _autocast(config.train, device):
-                every = net.scores(_normalise(images, device)).float()
+                every = net.scores(normalise(images, device)).float()
             scores = every[:, 0]
             rows = target * classes + scores.argmax(1)
             confusion += torch.bincount(rows, minlength=classes**2).view(classes, classes)
@@ -154,7 +154,7 @@ def _train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config.train, number - 1 + step / len(batches))
         with _autocast(config.train, device):
-            loss = net.loss(model(_normalise(images, device)), labels.to(device))
+            loss = net.loss(model(normalise(images, device)), labels.to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -186,7 +186,7 @@ def _autocast(train: TrainConfig, device: torch.device) -> AbstractContextManage
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=train.amp == "bf16")
 
 
-def _normalise(images: Tensor, device: torch.device) -> Tensor:
+def normalise(images: Tensor, device: torch.device) -> Tensor:
     """uint8 (N, 3, T, H, W) from the cache -> float on ``device``, by ImageNet's mean and deviation."""
     mean = torch.tensor(MEAN, device=device).view(3, 1, 1, 1)
     std = torch.tensor(STD, device=device).view(3, 1, 1, 1)

@@ -23,7 +23,9 @@ def canonical_trial(trial: TrialConfig) -> TrialConfig:
     # Frames around a chosen one are drawn as the backbone takes them, or the trial is refused.
     sampling = trial.data.sampling.model_copy(update={"frames_per_segment": "auto"})
     data = trial.data.model_copy(update={"root": "auto", "cache": "auto", "sampling": sampling})
-    return trial.model_copy(update={"data": data, "model": canonical_model(trial.model)})
+    # It saves memory, and changes no number.
+    train = trial.train.model_copy(update={"recompute": "none"})
+    return trial.model_copy(update={"data": data, "model": canonical_model(trial.model), "train": train})
 
 
 def architecture_id(model: ModelConfig) -> str:

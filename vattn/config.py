@@ -120,6 +120,9 @@ class TrainConfig(Config):
     schedule: Literal["cosine", "constant"] = "cosine"
     weight_decay: float = Field(1e-4, ge=0)
     amp: Literal["none", "bf16"] = "none"
+    recompute: Literal["none", "blocks"] = Field(
+        "none", description="blocks: what residual blocks compute on their way is computed twice, and not kept"
+    )
     init: Annotated[Literal["scratch"], planned("identity", "base", "parent")] = "scratch"
     seed: int = Field(0, ge=0)
 

@@ -24,6 +24,7 @@ from vattn.config import TrainConfig, TrialConfig
 from vattn.data import eval_batches, open_clips, train_batches
 from vattn.data.cache import Clips
 from vattn.model import VideoModel, build_model
+from vattn.recompute import recompute_blocks
 
 # ImageNet's statistics, as torchvision's weights expect; in units of a uint8 value.
 MEAN = (123.675, 116.28, 103.53)
@@ -89,6 +90,8 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
     torch.manual_seed(config.train.seed)
     net = build_model(config.model, config.data.num_classes()).to(device)
     _lay_out(net)
+    if config.train.recompute == "blocks":
+        recompute_blocks(net)
     optimizer = _optimizer(net, config.train)
     checkpoint = folder / "checkpoint.pt"
     done = _load(checkpoint, config, net, optimizer, device)

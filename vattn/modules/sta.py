@@ -127,13 +127,3 @@ class STA(nn.Module):
             )
         row = self.squeeze(x).flatten(2)
         return torch.sigmoid(self.expand(self.relu(self.deconv(row))))
-
-
-def stc_params(channels: int, frames: int, reduction: int = 16) -> int:
-    """Return the parameters of STC (Diba et al., ECCV 2018), as STA's Table IV states them: c^2 (l^2 + l + 2) / r."""
-    return channels**2 * (frames**2 + frames + 2) // reduction
-
-
-def stc_multiplications(channels: int, frames: int, reduction: int = 16) -> int:
-    """Return those of STC, as STA's Table IV states them: c (l + 3) more than its parameters."""
-    return channels * (frames + 3) + stc_params(channels, frames, reduction)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from counting import count_macs, kept_per_clip
 from golden import Recording
 from hypothesis import given, settings
@@ -461,3 +463,34 @@ def test_training_reports_each_branch_and_goes_on_where_it_was_cut_off(tmp_path:
     assert [epoch.metrics for epoch in resumed] == [epoch.metrics for epoch in whole]
     one, other = (torch.load(tmp_path / run / "model.pt", weights_only=True) for run in ("whole", "cut"))
     torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def _worker(rank: int, config: TrialConfig, cache: Path, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=(folder / "meeting").as_uri(), rank=rank, world_size=2)
+    torch.save([epoch.metrics for epoch in fit(config, cache, folder)], folder / f"rank{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_workers_agree_through_all_stages(tmp_path: Path) -> None:
+    config = trial(3, alone=0.34, warmup=0.34, branches=["discriminative", "complementary"])
+    cache = prepare(config.data, tmp_path)
+
+    mp.spawn(_worker, (config, cache, tmp_path), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
+
+    one, two = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
+    # The evaluation is shared and summed; the training loss is each worker's own.
+    assert [metrics | {"train_loss": 0} for metrics in one] == [metrics | {"train_loss": 0} for metrics in two]
+
+
+def test_places_in_an_image_are_exact_in_mixed_precision() -> None:
+    torch.manual_seed(0)
+    net, clips = built(sparse_model()).eval(), torch.randn(1, 3, 4, 64, 64)
+    maps = net.class_maps(clips)[1]
+    plain = net.sparse(clips, maps, "extreme")
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = net.sparse(clips, maps, "extreme")
+
+    torch.testing.assert_close(mixed, plain, rtol=0, atol=0)

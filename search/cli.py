@@ -10,7 +10,7 @@ from typing import Any
 
 Arguments = argparse.Namespace
 #: commands of the interface that are not built yet
-PLANNED = ("why", "report", "compare", "predict", "explain", "latency")
+PLANNED = ("why", "report", "compare", "predict", "latency")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -108,6 +108,16 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--address", help="Ray cluster to train on (default: an own one)")
     train.add_argument(
         "--tracking", default="auto", metavar="URI", help="of MLflow (default: SQLite in the output folder)"
+    )
+
+    explain = command("explain", _explain, "draw what a trained model looks at in a video")
+    explain.add_argument("config", type=Path, metavar="CONFIG", help="the YAML file of the model")
+    explain.add_argument("--checkpoint", type=Path, required=True, metavar="F", help="its weights: a model.pt")
+    explain.add_argument("video", type=Path, metavar="VIDEO")
+    explain.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the PNG files")
+    explain.add_argument("--set", action="append", default=[], metavar="A.B=V", help="change a value of the file")
+    explain.add_argument(
+        "--i3d", type=Path, nargs=2, metavar=("CONFIG", "F"), help="a model with I3D's 3x1x1, to draw beside TAM"
     )
 
     motion = command("motion", _motion, "generate the motion data set: 8 pairs of classes, each the other's reverse")
@@ -243,6 +253,16 @@ def _cost(arguments: Arguments) -> None:
 
     config = load_config(arguments.config, arguments.set)
     print(render(cost(config.model, config.data.num_classes())))
+
+
+def _explain(arguments: Arguments) -> None:
+    from search.spec import load_config
+    from vattn.explain import explain, load_trained
+
+    model = load_trained(load_config(arguments.config, arguments.set), arguments.checkpoint)
+    beside = load_trained(load_config(arguments.i3d[0]), arguments.i3d[1]) if arguments.i3d else None
+    for file in explain(model, arguments.video, arguments.out, beside):
+        print(file)
 
 
 def _motion(arguments: Arguments) -> None:

@@ -52,7 +52,7 @@ def _place(loc: Sequence[str | int], tree: Any, missing: bool) -> tuple[Path, An
                 tree = tree[part]
             elif missing and i == len(loc) - 1:
                 path.append(part)
-            elif part != "[key]" and part != tree.get("kind"):
+            elif part != "[key]" and part != tree.get("kind") and i == len(loc) - 1:
                 return tuple(path), tree, True
         elif isinstance(tree, list) and isinstance(part, int):
             path.append(part)

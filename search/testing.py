@@ -108,7 +108,7 @@ def _score(trial: TrialConfig, checkpoint: Path, clips: Clips) -> Scored:
     if not (fit := Fit.of(state, net.state_dict())):
         raise ValueError(f"{checkpoint}: is not of this config: {fit}; name the weights that were trained by it")
     net.load_state_dict(state, strict=False)
-    batches = [(scores.cpu(), target.cpu()) for scores, target in score(net.to(device), clips, trial, device)]
+    batches = [(scores[:, 0].cpu(), target.cpu()) for scores, target in score(net.to(device), clips, trial, device)]
     names = [str(PurePosixPath(path).with_suffix("")) for path in clips.paths]
     scores, target = (torch.cat(parts) for parts in zip(*batches, strict=True))
     return Scored(names, scores.log_softmax(1), target)

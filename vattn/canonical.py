@@ -14,7 +14,8 @@ def canonical_model(model: ModelConfig) -> ModelConfig:
     defaults; ``every`` is the smallest value that chooses the same blocks. Only mechanisms that share sites have an
     order: the others are sorted, and what could be one entry of the list is one.
     """
-    return model.model_copy(update={"attention": _attention(model)})
+    sparse = "none" if model.sparse == "none" else model.sparse.canonical()
+    return model.model_copy(update={"attention": _attention(model), "sparse": sparse})
 
 
 def canonical_trial(trial: TrialConfig) -> TrialConfig:
@@ -22,7 +23,9 @@ def canonical_trial(trial: TrialConfig) -> TrialConfig:
     # Frames around a chosen one are drawn as the backbone takes them, or the trial is refused.
     sampling = trial.data.sampling.model_copy(update={"frames_per_segment": "auto"})
     data = trial.data.canonical().model_copy(update={"sampling": sampling})
-    return trial.model_copy(update={"data": data, "model": canonical_model(trial.model)})
+    # It saves memory, and changes no number.
+    train = trial.train.model_copy(update={"recompute": "none"})
+    return trial.model_copy(update={"data": data, "model": canonical_model(trial.model), "train": train})
 
 
 def architecture_id(model: ModelConfig) -> str:

@@ -5,12 +5,13 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from vattn.backbones import BackboneConfig
 from vattn.base import Config, Kinded, planned
 from vattn.data import DataConfig
 from vattn.modules import Layer, ModuleConfig, Site
+from vattn.sparse import SparseConfig
 
 
 def _any_of(family: type[Kinded]) -> Any:
@@ -34,6 +35,16 @@ class HeadConfig(Config):
     dropout: float = Field(0.5, ge=0, lt=1)
 
 
+def _none_or_not(value: Any) -> str:
+    return "none" if isinstance(value, str) else "sparse"
+
+
+#: Told apart by form, so that a fault is told of the one that was meant.
+Sparse = Annotated[
+    Annotated[Literal["none"], Tag("none")] | Annotated[SparseConfig, Tag("sparse")], Discriminator(_none_or_not)
+]
+
+
 class ModelConfig(Config):
     """One video network: a backbone, mechanisms in the order in which data meets them, a head."""
 
@@ -42,7 +53,21 @@ class ModelConfig(Config):
     backbone: AnyBackbone
     attention: tuple[AnyModule, ...] = ()
     head: HeadConfig = HeadConfig()
-    sparse: Annotated[Literal["none"], planned()] = "none"
+    sparse: Sparse = "none"
+
+    @field_validator("sparse")
+    @classmethod
+    def _without_new_clips_there_is_none(cls, sparse: Sparse) -> Sparse:
+        return sparse if isinstance(sparse, SparseConfig) and sparse.resampled else "none"
+
+    @model_validator(mode="after")
+    def _classes_have_maps(self) -> Self:
+        if self.sparse != "none" and not self.backbone.averages:
+            raise ValueError(
+                f"sparse: needs maps of classes, and the features of a {self.backbone.kind} are no averages of maps; "
+                "write none, or take another backbone"
+            )
+        return self
 
     @model_validator(mode="after")
     def _backbone_takes_the_clips(self) -> Self:
@@ -75,7 +100,7 @@ class ModelConfig(Config):
                 if isinstance(site, Layer):
                     taken.add(site)
                 try:
-                    module.check(site, self.backbone.frames_at(site.stage, self.frames))
+                    module.check(site, self.backbone.frames_at(site, self.frames))
                 except ValueError as error:
                     raise ValueError(f"attention[{i}].{error}") from None
         return self
@@ -95,6 +120,9 @@ class TrainConfig(Config):
     schedule: Literal["cosine", "constant"] = "cosine"
     weight_decay: float = Field(1e-4, ge=0)
     amp: Literal["none", "bf16"] = "none"
+    recompute: Literal["none", "blocks"] = Field(
+        "none", description="blocks: what residual blocks compute on their way is computed twice, and not kept"
+    )
     init: Annotated[Literal["scratch"], planned("identity", "base", "parent")] = "scratch"
     seed: int = Field(0, ge=0)
 

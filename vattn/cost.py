@@ -8,10 +8,14 @@ from typing import NamedTuple
 from vattn.backbones import BackboneConfig
 from vattn.config import ModelConfig
 from vattn.modules import Layer, ModuleConfig, Position, Site, choose
+from vattn.sparse import SIDE, TOP, SparseConfig
+
+#: Peaks of a frame, for an estimate of memory.
+PEAKS = 5
 
 
 class Row(NamedTuple):
-    """What one thing in one stage costs for one clip; stage 0 is the head, 1 the stem."""
+    """What one thing in one stage costs for one clip; stage 0 is the head, 1 the stem, -1 the branches around all."""
 
     stage: int
     what: str
@@ -62,15 +66,43 @@ def cost(model: ModelConfig, classes: int) -> Cost:
     # Kept: what the classifier takes, and which of it was dropped.
     kept = features * scored * (2 if model.head.dropout else 1)
     rows.append(Row(0, "head", scored * features * classes, (features + 1) * classes, kept))
+    if model.sparse != "none":
+        rows += _sparse_rows(model, model.sparse, classes, rows)
     _, _, macs, params, activations = zip(*rows, strict=True)
     return Cost(sum(macs), sum(params), sum(activations), tuple(rows))
 
 
+def _sparse_rows(model: ModelConfig, sparse: SparseConfig, classes: int, network: list[Row]) -> list[Row]:
+    """Return what sparse attention costs on top of one clip through the network, whose rows are given.
+
+    The network once more for each new clip, class maps, the resampler, and the layer over all branches. Kernels are
+    exponentials, not multiply-accumulates; what autograd keeps of them is as if a frame had `PEAKS` peaks.
+    """
+    last = model.backbone.stages()[-1]
+    sites = [site for site in model.backbone.sites(model.size) if site.stage == last]
+    end = min(sites, key=lambda site: (site.height, site.width))
+    frames, pixels = model.backbone.frames_at(end, model.frames), end.height * end.width
+    features, shown = model.backbone.channels(), model.frames * model.backbone.frames_per_segment
+    _, _, macs, _, activations = (sum(column) if i > 1 else 0 for i, column in enumerate(zip(*network, strict=True)))
+    rows = [Row(-1, branch, macs, 0, activations) for branch in sparse.resampled]
+    # The maps' own input is kept by the network; of the maps, the choice among them and its enlargement.
+    chosen = frames * (min(TOP, classes) * pixels + 4 * SIDE**2)
+    rows.append(Row(-1, "class maps", frames * pixels * features * classes, 0, frames * pixels * classes + chosen))
+    count = len(sparse.resampled)
+    # The places, at the size of a frame and as they are made of the saliency; the kernels.
+    sampled = shown * (2 * model.size**2 + 8 * SIDE**2) + frames * 4 * PEAKS * SIDE**2
+    rows.append(Row(-1, "resampling", count * frames * sparse.resampler_macs, count, count * sampled))
+    together = features * len(sparse.branches)
+    dropped = together if model.head.dropout else 0
+    rows.append(Row(-1, "total", together * classes, (together + 1) * classes, together + dropped))
+    return rows
+
+
 def render(total: Cost) -> str:
     """Return a table of the cost by stage."""
-    names = {0: "head", 1: "stem"}
+    names = {-1: "sparse", 0: "head", 1: "stem"}
     lines = [f"{'stage':6} {'what':14} {'GFLOPs':>9} {'params (M)':>11} {'memory (MB)':>12}"]
-    for row in sorted(total.rows, key=lambda row: row.stage or 99):
+    for row in sorted(total.rows, key=lambda row: row.stage if row.stage > 0 else 99 - row.stage):
         lines.append(_line(names.get(row.stage, f"res{row.stage}"), row.what, row.macs, row.params, row.activations))
     lines.append(_line("all", "", total.macs, total.params, total.activations))
     lines.append("GFLOPs: 1e9 multiply-accumulates of one clip, one view. Memory: of one clip in training, float32.")
@@ -90,7 +122,7 @@ def _backbone_rows(backbone: BackboneConfig, size: int, frames: int) -> tuple[Ro
 def _module_rows(module: ModuleConfig, backbone: BackboneConfig, size: int, frames: int) -> tuple[Row, ...]:
     totals: dict[int, list[int]] = {}
     for site, count in _shapes(backbone, size, module.stages, module.position, module.every):
-        t = backbone.frames_at(site.stage, frames)
+        t = backbone.frames_at(site, frames)
         total = totals.setdefault(site.stage, [0, 0, 0])
         for i, added in enumerate(_added(module, site, t)):
             total[i] += count * added

@@ -33,7 +33,7 @@ def insert(backbone: Backbone, model: ModelConfig) -> None:
     sites = model.backbone.sites(model.size)
     chosen = [(module, frozenset(module.at(sites))) for module in model.attention]
     for site in sites:
-        frames = model.backbone.frames_at(site.stage, model.frames)
+        frames = model.backbone.frames_at(site, model.frames)
         for module, its_sites in chosen:
             if site in its_sites:
                 built = module.build(site, frames)

@@ -9,7 +9,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from vattn.canonical import trial_id
 from vattn.config import TrainConfig, TrialConfig
 from vattn.data import eval_batches, open_clips, train_batches
 from vattn.data.cache import Clips
-from vattn.model import build_model
+from vattn.model import VideoModel, build_model
+from vattn.recompute import recompute_blocks
 
 # ImageNet's statistics, as torchvision's weights expect; in units of a uint8 value.
 MEAN = (123.675, 116.28, 103.53)
@@ -44,16 +45,18 @@ class Evaluation:
     """What a model does with a set of clips.
 
     ``confusion[i, j]`` counts the clips of class i that were given class j; ``top5`` counts the clips whose class is
-    among the five best scores; ``loss`` is the cross-entropy summed over clips.
+    among the five best scores; ``loss`` is the cross-entropy summed over clips; ``branches`` counts the right answers
+    of each branch of a model that has some.
     """
 
     confusion: Tensor
     top5: float
     loss: float
+    branches: dict[str, float] = field(default_factory=dict)
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Fractions: top1, top5, mean_class (the mean of the classes' own accuracies); and the mean loss."""
+        """Fractions: top1, top5, mean_class (the mean of the classes' own accuracies), top1 by branch; mean loss."""
         clips, each = float(self.confusion.sum()), self.confusion.sum(1)
         right = self.confusion.diagonal()
         return {
@@ -61,6 +64,7 @@ class Evaluation:
             "top5": self.top5 / clips,
             "mean_class": float((right[each > 0] / each[each > 0]).mean()),
             "loss": self.loss / clips,
+            **{f"top1_{branch}": right / clips for branch, right in self.branches.items()},
         }
 
 
@@ -86,16 +90,21 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
     torch.manual_seed(config.train.seed)
     net = build_model(config.model, config.data.num_classes()).to(device)
     _lay_out(net)
+    if config.train.recompute == "blocks":
+        recompute_blocks(net)
     optimizer = _optimizer(net, config.train)
     checkpoint = folder / "checkpoint.pt"
     done = _load(checkpoint, config, net, optimizer, device)
     yield from done
-    model = DistributedDataParallel(net) if world > 1 else net
+    # Stages of sparse attention's training leave parameters without a gradient.
+    stages = config.model.sparse != "none"
+    model = DistributedDataParallel(net, find_unused_parameters=stages) if world > 1 else net
 
     for number in range(len(done) + 1, config.train.epochs + 1):
         # A string's own checksum: Python's hash of a tuple of ints would do, but says nothing of its stability.
         torch.manual_seed(zlib.crc32(f"{config.train.seed} {number} {rank}".encode()))
-        loss = _train_epoch(model, optimizer, train_clips, config, number, rank, world, device)
+        net.begin(number, config.train.epochs)
+        loss = _train_epoch(model, net, optimizer, train_clips, config, number, rank, world, device)
         _share_buffers(net)
         evaluation = evaluate(net, val_clips, config, device, rank, world)
         epoch = Epoch(number, evaluation.metrics | {"train_loss": loss}, time.perf_counter() - began)
@@ -112,32 +121,35 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
 
 
 def evaluate(
-    net: nn.Module, clips: Clips, config: TrialConfig, device: torch.device, rank: int = 0, world: int = 1
+    net: VideoModel, clips: Clips, config: TrialConfig, device: torch.device, rank: int = 0, world: int = 1
 ) -> Evaluation:
     """Score each of ``clips`` once, shared among the workers; every worker gets the whole result."""
     classes = config.data.num_classes()
     confusion = torch.zeros(classes, classes, dtype=torch.float64, device=device)
-    sums = torch.zeros(2, dtype=torch.float64, device=device)
+    sums = torch.zeros(2 + len(net.branches), dtype=torch.float64, device=device)
     for scores, target in score(net, clips, config, device, rank, world):
-        counted, summed = _count(scores, target)
+        counted, summed = _count(scores[:, 0], target)
         confusion += counted
-        sums += summed
+        sums += torch.cat([summed, (scores[:, 1:].argmax(2) == target[:, None]).sum(0)])
     if world > 1:
         dist.all_reduce(confusion)
         dist.all_reduce(sums)
-    top5, loss = sums.tolist()
-    return Evaluation(confusion.cpu(), top5, loss)
+    top5, loss, *right = sums.tolist()
+    return Evaluation(confusion.cpu(), top5, loss, dict(zip(net.branches, right, strict=True)))
 
 
 def score(
-    net: nn.Module, clips: Clips, config: TrialConfig, device: torch.device, rank: int = 0, world: int = 1
+    net: VideoModel, clips: Clips, config: TrialConfig, device: torch.device, rank: int = 0, world: int = 1
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield float scores (N, classes) and labels (N) of worker ``rank``'s clips, batch by batch, on ``device``."""
+    """Yield float scores (N, 1 + branches, classes), the model's own first, and labels (N), batch by batch.
+
+    They are of worker ``rank``'s clips, on ``device``, and averaged over the views of a clip.
+    """
     net.eval()
     with torch.inference_mode():
         for images, labels in eval_batches(clips, config.data, config.model, config.train.batch, rank, world):
             with _autocast(config.train, device):
-                scores = net(_normalise(images, device))
+                scores = net.scores(normalise(images, device))
             yield averaged(scores.float(), len(labels)), labels.to(device)
 
 
@@ -159,18 +171,18 @@ def _count(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def averaged(scores: Tensor, clips: int) -> Tensor:
-    """Scores of views (N * views, classes) -> of clips (N, classes): the logarithm of the mean softmax.
+    """Scores of views (N * views, ..., classes) -> of clips (N, ..., classes): the logarithm of the mean softmax.
 
     The softmax of the result is that mean. Where each clip has one view, its scores stay as they are.
     """
     views = len(scores) // clips
     if views == 1:
         return scores
-    return scores.log_softmax(1).unflatten(0, (clips, views)).logsumexp(1) - math.log(views)
+    return scores.log_softmax(-1).unflatten(0, (clips, views)).logsumexp(1) - math.log(views)
 
 
 def _train_epoch(
-    model: nn.Module, optimizer: torch.optim.Optimizer, clips: Clips, config: TrialConfig,
+    model: nn.Module, net: VideoModel, optimizer: torch.optim.Optimizer, clips: Clips, config: TrialConfig,
     number: int, rank: int, world: int, device: torch.device,
 ) -> float:  # fmt: skip
     """Take one pass over the training clips; return the mean loss of this worker's clips."""
@@ -181,7 +193,7 @@ def _train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config.train, number - 1 + step / len(batches))
         with _autocast(config.train, device):
-            loss = cross_entropy(model(_normalise(images, device)), labels.to(device))
+            loss = net.loss(model(normalise(images, device)), labels.to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -213,7 +225,7 @@ def _autocast(train: TrainConfig, device: torch.device) -> AbstractContextManage
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=train.amp == "bf16")
 
 
-def _normalise(images: Tensor, device: torch.device) -> Tensor:
+def normalise(images: Tensor, device: torch.device) -> Tensor:
     """uint8 (N, 3, T, H, W) from the cache -> float on ``device``, by ImageNet's mean and deviation."""
     mean = torch.tensor(MEAN, device=device).view(3, 1, 1, 1)
     std = torch.tensor(STD, device=device).view(3, 1, 1, 1)

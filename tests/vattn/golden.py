@@ -25,8 +25,10 @@ class Case:
 
     net: nn.Module
     rename: Callable[[State], Mapping[str, Tensor]]
-    run: Callable[[Any, Tensor], Tensor] = _call
+    run: Callable[..., Tensor] = _call
     taps: str = ""  # where stages stand in our network, before their recorded name
+    given: tuple[str, ...] = ()  # recorded arrays that it takes behind the input
+    x: Tensor | None = None  # the input, where it is not recorded
 
 
 class Recording:
@@ -68,13 +70,14 @@ class Recording:
         assert all(name.endswith("num_batches_tracked") for name in missing), missing
         stages = self.group("tap")
         seen = {name: _Output(net.get_submodule(case.taps + name)) for name in stages}
-        x = self.tensor("input").requires_grad_()
+        x = (self.tensor("input") if case.x is None else case.x).requires_grad_()
 
-        y = case.run(net, x)
-        y.backward(self.tensor("cotangent"))
+        y = case.run(net, x, *map(self.tensor, case.given))
 
         self._close("output", y, self.tensor("output"), "output")
-        self._close("grad_input", x.grad, self.tensor("grad_input"), "input gradient")
+        if "cotangent" in self.arrays:
+            y.backward(self.tensor("cotangent"))
+            self._close("grad_input", x.grad, self.tensor("grad_input"), "input gradient")
         own = dict(net.named_parameters())
         for name, gradient in case.rename(self.group("grad_param")).items():
             self._close("grad_param", own[name].grad, gradient, f"gradient of {name}")

@@ -1,6 +1,6 @@
 """What every backbone is: the sites it declares, its weights, and what it costs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
@@ -28,6 +28,8 @@ class Backbone(nn.Module):
     """
 
     channels: int
+    #: The average whose result is the features, where `BackboneConfig.averages`: what it takes are maps of them.
+    avgpool: nn.Module
 
     def forward(self, images: Tensor) -> Tensor:
         raise NotImplementedError
@@ -49,6 +51,8 @@ class BackboneConfig(Kinded):
 
     #: It runs on single images, with the frames folded into the batch.
     folds: ClassVar[bool] = True
+    #: Its features are averages of maps, so that a class has a map of responses too.
+    averages: ClassVar[bool] = True
     #: Successive frames that it takes for each one of a clip's T; what it gives is for the T.
     frames_per_segment: ClassVar[int] = 1
     #: As of mechanisms: regular expressions from the names in the authors' network to ours.
@@ -69,8 +73,8 @@ class BackboneConfig(Kinded):
     def check(self, size: int, frames: int) -> None:
         """Raise ValueError ("option: rule; way out (got value)") where it cannot take such clips."""
 
-    def frames_at(self, stage: int, frames: int) -> int:
-        """Length of the features at a stage for clips of ``frames``; a network with temporal strides shortens them."""
+    def frames_at(self, site: Site, frames: int) -> int:
+        """Length of the features at a site for clips of ``frames``; a network with temporal strides shortens them."""
         return frames
 
     def channels(self) -> int:
@@ -114,21 +118,66 @@ def part_of(stage: int, convs: Iterable[Conv], kept: int = 0) -> Part:
     )
 
 
+class Conv3(NamedTuple):
+    """A 3D convolution with a norm behind it."""
+
+    inputs: int  # those that one output sees: of its group
+    outputs: int
+    taps: int  # of the kernel: frames x height x width
+    places: int  # of what it gives: frames x height x width
+
+
+def part_of_clip(stage: int, convs: Iterable[Conv3], shortcuts: Iterable[Conv3] = (), kept: int = 0) -> Part:
+    """Return the cost for one clip of a stage of 3D convolutions without bias, each with its norm.
+
+    What is kept is as in `part_of`; behind a shortcut's norm there is no activation function. ``kept`` is what else the
+    stage keeps.
+    """
+    convs, shortcuts = tuple(convs), tuple(shortcuts)
+    return Part(
+        stage,
+        macs=sum(c.inputs * c.outputs * c.taps * c.places for c in convs + shortcuts),
+        params=sum(c.inputs * c.outputs * c.taps + 2 * c.outputs for c in convs + shortcuts),
+        activations=kept + sum(2 * c.outputs * c.places for c in convs) + sum(c.outputs * c.places for c in shortcuts),
+    )
+
+
+def start_from_scratch(net: nn.Module) -> None:
+    """Draw the weights of all 3D convolutions as He et al. do (ICCV 2015, arXiv:1502.01852), by their outputs."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def no_published_weights(weights: str, kind: str) -> None:
+    """Raise ValueError for default weights of a backbone that torchvision has none of."""
+    if weights == "default":
+        raise ValueError(
+            f"weights: torchvision publishes none of {kind}; write none, or the path of a state dict (got default)"
+        )
+
+
 def conv_out(size: int, kernel: int, stride: int) -> int:
     """Return the side of what a convolution or pool gives that pads by ``kernel // 2``, in pixels."""
     return (size + 2 * (kernel // 2) - kernel) // stride + 1
 
 
-def load_weights(net: nn.Module, weights: str, published: str, classifier: str | tuple[str, ...]) -> None:
+def load_weights(
+    net: nn.Module,
+    weights: str,
+    published: str,
+    classifier: str | tuple[str, ...],
+    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
+) -> None:
     """Load ``weights`` into ``net``: none, default (torchvision's for its model ``published``), or a file.
 
-    Entries whose names start with ``classifier`` are left out. Raises ValueError where the weights cannot be had or
-    do not fit.
+    Entries whose names start with ``classifier`` are left out; ``adapt`` makes the others the network's own. Raises
+    ValueError where the weights cannot be had or do not fit.
     """
     if weights == "none":
         return
     state = _published_state(published) if weights == "default" else _state_in(weights)
-    state = {name: value for name, value in state.items() if not name.startswith(classifier)}
+    state = adapt({name: value for name, value in state.items() if not name.startswith(classifier)})
     fit = Fit.of(state, net.state_dict())
     if not fit:
         raise ValueError(f"weights: {weights} does not fit this backbone: {fit}")

@@ -209,11 +209,12 @@ class ShuffleNetV2(Backbone):
             layers[s.stage].append(Block(s.inputs, s.outputs, s.stride))
         self.stage2, self.stage3, self.stage4 = (nn.Sequential(*blocks) for blocks in layers.values())
         self.conv5 = nn.Sequential(*_conv(_CHANNELS[config.width][2], self.channels), nn.ReLU(inplace=True))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
 
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
         x = self.maxpool(self.conv1(images))
         x = self.conv5(self.stage4(self.stage3(self.stage2(x))))
-        return x.mean(dim=(-2, -1))
+        return self.avgpool(x).flatten(1)
 
     def insert(self, site: Site, module: nn.Module) -> None:
         """Put ``module`` at ``site``, behind what already stands there."""

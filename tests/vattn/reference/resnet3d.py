@@ -1,0 +1,35 @@
+"""The recordings of 3D ResNeXt: the authors' block and their whole network."""
+
+from typing import Any
+
+from golden import Case
+from support import model
+from torch import nn
+
+from vattn.backbones.resnet3d import Block3D, ResNeXt3DConfig, _Shape
+from vattn.convert import convert_model
+from vattn.model import build_model
+
+
+def _block(meta: dict[str, Any]) -> Case:
+    c = meta["config"]
+    assert c["mid_planes"] == c["planes"]
+    config = ResNeXt3DConfig(depth=14, cardinality=c["cardinality"])
+    inputs, planes = c["inplanes"], c["planes"]
+    shape = _Shape(2, 0, inputs, planes, c["expansion"] * planes, c["stride"], 4, 4)
+    return Case(Block3D(config, shape), dict)
+
+
+def _network(meta: dict[str, Any]) -> Case:
+    c = meta["config"]
+    backbone = {"kind": "resnext3d", "depth": 101, "cardinality": c["cardinality"], "shortcut": c["shortcut_type"]}
+    network = model(backbone=backbone, frames=c["sample_duration"], size=c["sample_size"])
+    net: nn.Module = build_model(network, c["num_classes"])
+    assert sum(p.numel() for p in net.parameters()) == meta["n_params"]
+    return Case(net, lambda state: convert_model(state, network), taps="backbone.")
+
+
+GOLDEN = {
+    "3D ResNeXt bottleneck": _block,
+    "3D ResNeXt-101 (cardinality 32) full network, MARS/Hara layout": _network,
+}

@@ -1,0 +1,71 @@
+"""Sparse attention in the plainest writing of its formulas: the oracle for values and gradients; what is counted."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from golden import Case, State
+from torch import Tensor, nn
+
+from vattn.sparse import FWHM, REACH, SIDE, SparseAttention, SparseConfig, Split, peak_mask
+
+
+def gaussian(dtype: torch.dtype = torch.float32) -> Tensor:
+    away = torch.arange(-REACH, REACH + 1, dtype=dtype)
+    return torch.exp(-4 * math.log(2) * (away[:, None] ** 2 + away**2) / FWHM**2)
+
+
+def grid(saliency: Tensor) -> Tensor:
+    """Where each cell is sampled, by the 61 x 61 convolutions of Recasens et al. over a map padded with its border."""
+    padded = F.pad(saliency[:, None], [REACH] * 4, mode="replicate")
+    place = torch.arange(-REACH, SIDE + REACH, dtype=saliency.dtype) / (SIDE - 1)
+    weighed = torch.cat([padded * place, padded * place[:, None], padded], 1)
+    x, y, whole = F.conv2d(weighed.flatten(0, 1)[:, None], gaussian(saliency.dtype)[None, None]).view(
+        -1, 3, SIDE, SIDE
+    ).unbind(1)  # fmt: skip
+    return (torch.stack([x / whole, y / whole], 1) * 2 - 1).clamp(-1, 1)
+
+
+class Plain(SparseAttention):
+    def grid(self, saliency: Tensor) -> Tensor:
+        return grid(saliency)
+
+
+class Aggregation(nn.Module):
+    """The mean of a map's peaks, whose gradient tells which pixels were taken for peaks."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        mask = peak_mask(maps.flatten(0, 1), 3, above_mean=True).view_as(maps)
+        return (maps * mask).sum((2, 3)) / mask.sum((2, 3))
+
+
+def _peaks(meta: dict[str, Any]) -> Case:
+    assert meta["config"]["win_size"] == 3
+    return Case(Aggregation(), dict)
+
+
+def _betas(state: State) -> dict[str, Tensor]:
+    names = {"radius.scale": "betas.discriminative", "radius_inv.scale": "betas.complementary"}
+    return {names[name]: value.squeeze() for name, value in state.items()}
+
+
+def _resampled(meta: dict[str, Any]) -> Case:
+    """The authors' rounding included: in float64 their formula is further from the recording than its tolerance.
+
+    Bilinear sampling has kinks at whole pixels, so its gradient jumps where a place is off by 1e-6.
+    """
+    splits: dict[int, Split] = {0: "all", 1: "random"}
+    split = splits[meta["config"]["p"]]
+
+    def run(net: SparseAttention, images: Tensor, maps: Tensor, draws: Tensor) -> Tensor:
+        found = net.saliencies(maps[:, None], split, draws.float())
+        return torch.cat([net.resample(images, found[b]) for b in ("discriminative", "complementary")], 1)
+
+    return Case(Plain(SparseConfig()), _betas, run, given=("class_response_maps", "uniform_draws"))
+
+
+GOLDEN = {
+    "S3N/PRM peak_stimulation": _peaks,
+    "S3N sparse attention + learning-to-zoom resampler (generate_map)": _resampled,
+}

@@ -1,0 +1,115 @@
+"""STA costs what Table IV says, starts alive, and weighs frames and channels."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from support import model, site
+from torch import nn
+
+from vattn.config import ModelConfig
+from vattn.cost import cost
+from vattn.modules.sta import STA, STAConfig
+
+
+@given(c=st.integers(1, 64), t=st.integers(1, 16), h=st.integers(1, 8), w=st.integers(1, 8))
+def test_parameters_and_multiplications_are_those_of_table_4(c: int, t: int, h: int, w: int) -> None:
+    here = site(c, h, w)
+
+    assert STAConfig().params(here, t) == c * (h * w + 4) + 5
+    # The table counts the product of weights and features too, as one for each frame and channel.
+    assert STAConfig().macs(here, t) + c * t == c * t * (h * w + 4) + 3 * t
+
+
+@pytest.mark.parametrize(
+    ("weights", "deconv", "expected"),
+    [
+        ("ta", True, 4 * 36 + 1 + 4 + 4),
+        ("sa", True, 4 * 8 * 36 + 1 + 4 + 4 * 4),
+        ("sta", False, 4 * 36 + 1 + 4 * 4),
+    ],
+)
+def test_the_ablations_have_the_layers_that_are_left(weights: str, deconv: bool, expected: int) -> None:
+    config = STAConfig.parse({"weights": weights, "deconv": deconv})
+
+    assert config.params(site(4, 6), 8) == expected
+
+
+def by_hand(**options: object) -> STA:
+    """Frames and channels of ones: Conv1 adds up, Deconv and Conv2 have weights of 1, and no biases."""
+    module = STAConfig.parse(options).build(site(2, 1), 3)
+    for name, parameter in module.named_parameters():
+        nn.init.constant_(parameter, float(name.endswith("weight")))
+    return module
+
+
+def test_weights_are_the_stretched_row_brought_back() -> None:
+    # Two channels of (1, 0, -2): the row is 2, 0, -4. Stretched by 1: 2, 2, -2, -4, -4; ReLU: 2, 2, 0, 0, 0.
+    # Windows of 3: 4, 2, 0. Stretched by 3: 2 2 2 0 0 0 -4 -4 -4: 6, 0, 0.
+    x = torch.tensor([1.0, 0.0, -2.0]).view(1, 1, 3, 1, 1).expand(1, 2, 3, 1, 1)
+
+    for step, sums in (1, [4.0, 2.0, 0.0]), (3, [6.0, 0.0, 0.0]):
+        gates = torch.tensor(sums).sigmoid()
+        torch.testing.assert_close(by_hand(step=step).weigh(x), gates.expand(1, 2, 3))
+        torch.testing.assert_close(by_hand(step=step)(x), x * gates.view(1, 1, 3, 1, 1))
+    # Without the deconvolution: 2, 0, 0 behind the ReLU; windows with zeros at the ends: 2, 2, 0.
+    torch.testing.assert_close(by_hand(deconv=False).weigh(x)[0, 0], torch.tensor([2.0, 2.0, 0.0]).sigmoid())
+
+
+def test_ta_weighs_frames_and_sa_weighs_channels() -> None:
+    x = torch.randn(2, 4, 5, 3, 3)
+    shapes = {
+        w: tuple(STAConfig.parse({"weights": w}).build(site(4, 3), 5).weigh(x).shape) for w in ("sta", "ta", "sa")
+    }
+
+    assert shapes == {"sta": (2, 4, 5), "ta": (2, 1, 5), "sa": (2, 4, 1)}
+
+
+@pytest.mark.parametrize("deconv", [True, False])
+def test_a_live_start_has_an_active_relu_in_every_seed_and_pytorch_s_has_not(deconv: bool) -> None:
+    def dead(init: str) -> int:
+        count = 0
+        for seed in range(60):
+            torch.manual_seed(seed)
+            module = STAConfig.parse({"init": init, "deconv": deconv}).build(site(256, 4), 4)
+            row = module.deconv(module.squeeze(torch.randn(4, 256, 4, 4, 4)).flatten(2))
+            count += int((row <= 0).all())
+        return count
+
+    assert dead("live") == 0
+    assert dead("default") > 0 or not deconv
+
+
+@pytest.mark.parametrize(
+    ("weights", "frames", "size", "message"),
+    [
+        ("sta", 8, 5, r"each value of Tx4x4 features, and was given 8x5x5"),
+        ("sa", 6, 4, r"each value of 8x4x4 features, and was given 6x4x4"),
+    ],
+)
+def test_features_of_another_size_are_refused(weights: str, frames: int, size: int, message: str) -> None:
+    module = STAConfig.parse({"weights": weights}).build(site(2, 4), 8)
+
+    with pytest.raises(ValueError, match=message):
+        module(torch.randn(1, 2, frames, size, size))
+
+
+def test_other_numbers_of_frames_are_fine_where_each_has_the_same_weights() -> None:
+    assert STAConfig().build(site(2, 4), 8)(torch.randn(1, 2, 5, 4, 4)).shape == (1, 2, 5, 4, 4)
+
+
+def test_an_even_kernel_needs_the_deconvolution() -> None:
+    with pytest.raises(ValueError, match=r"kernel_size: must be odd without deconv.*try 5 \(got 4\)"):
+        STAConfig(deconv=False, kernel_size=4)
+
+
+@pytest.mark.parametrize("stage", [2, 5])
+def test_it_stands_behind_the_last_norm_of_early_or_later_stages(stage: int) -> None:
+    sta = {"kind": "sta", "stages": [stage]}
+    network = model(sta, backbone={"kind": "resnext3d", "depth": 14, "width": 0.25, "cardinality": 8}, frames=16)
+
+    assert isinstance(network, ModelConfig)
+    [row] = [row for row in cost(network, 5).rows if row.what == "sta"]
+    # The stem halves 16 frames of 32 pixels to 8 of 8; stage 5 has 1 of 1.
+    c, side = (64, 8) if stage == 2 else (512, 1)
+    assert (row.stage, row.params) == (stage, c * (side**2 + 4) + 5)

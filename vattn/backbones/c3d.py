@@ -1,0 +1,175 @@
+"""C3D (Tran et al., ICCV 2015, arXiv:1412.0767): eight convolutions over 3x3x3 and two wide layers."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import ClassVar, Literal, NamedTuple, Self
+
+from jaxtyping import Float
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from vattn.backbones._base import Backbone, BackboneConfig, Part, load_weights, no_published_weights, start_from_scratch
+from vattn.modules._base import Position, Site
+
+#: The convolutions of each stage, as its authors name them.
+_NAMES = {1: ("conv1",), 2: ("conv2",), 3: ("conv3a", "conv3b"), 4: ("conv4a", "conv4b"), 5: ("conv5a", "conv5b")}
+#: Side in pixels of what the first wide layer takes, of one frame: what 16 frames of 112 pixels leave.
+_LAST = 4
+
+
+class C3DConfig(BackboneConfig, kind="c3d"):
+    """Stage n is conv n, from stage 2 on a block by itself.
+
+    The wide layers take one frame of 4 x 4 pixels, which is what is left of 16 frames of 112 pixels; other clips are
+    brought to that by a mean over frames and pixels.
+    """
+
+    kind: Literal["c3d"] = "c3d"
+    width: float = Field(1.0, gt=0, le=8, description="times the channels of every layer, rounded to multiples of 8")
+    dropout: float = Field(0.5, ge=0, lt=1, description="behind the first wide layer; the head has its own")
+
+    folds: ClassVar[bool] = False
+    averages: ClassVar[bool] = False
+    averages: ClassVar[bool] = False
+    authors_network: ClassVar[tuple[tuple[str, str], ...]] = ((r"^fc8\.", "fc."),)
+
+    @model_validator(mode="after")
+    def _weights_exist(self) -> Self:
+        no_published_weights(self.weights, self.kind)
+        return self
+
+    def stages(self) -> tuple[int, ...]:
+        """Conv1 to conv5."""
+        return (1, 2, 3, 4, 5)
+
+    def positions(self) -> tuple[Position, ...]:
+        """Before a stage (a), behind its first ReLU (b), and behind its last (d), before the pool."""
+        return ("a", "b", "d")
+
+    def sites(self, size: int) -> tuple[Site, ...]:
+        """Three a stage; where a stage has one convolution, b and d are one place."""
+        return _sites(self, size)
+
+    def check(self, size: int, frames: int) -> None:
+        """Refuse clips that its pools leave nothing of."""
+        for name, found in ("frames", frames), ("size", size):
+            if found < 16:
+                raise ValueError(f"{name}: c3d halves a clip four times; take at least 16 (got {found})")
+
+    def frames_at(self, site: Site, frames: int) -> int:
+        """Half as many in each stage after the second, rounded down."""
+        return frames // 2 ** max(0, site.stage - 2)
+
+    def planes(self, stage: int) -> int:
+        """Channels of a stage's convolutions."""
+        return 8 * max(1, round(min(512, 32 * 2**stage) * self.width / 8))
+
+    def channels(self) -> int:
+        """Length of the feature vector."""
+        return 8 * max(1, round(4096 * self.width / 8))
+
+    def parts(self, size: int, frames: int) -> tuple[Part, ...]:
+        """Conv1 to conv5; the wide layers are of the last."""
+        parts = []
+        for stage in self.stages():
+            macs = params = 0
+            # The clip.
+            kept = 3 * frames * size**2 if stage == 1 else 0
+            for s in (s for s in _shapes(self, size) if s.stage == stage):
+                places = frames // 2 ** max(0, stage - 2) * s.side**2
+                macs += 27 * s.inputs * s.outputs * places
+                params += (27 * s.inputs + 1) * s.outputs
+                kept += s.outputs * places
+            # What the pool gives, and where it found it.
+            kept += 2 * self.planes(stage) * _pooled(stage, frames, size)
+            if stage == 5:
+                wide, taken = self.channels(), self.planes(5) * _LAST**2
+                macs += wide * (taken + wide)
+                params += wide * (taken + 1 + wide + 1)
+                # What each layer takes and gives, and what was dropped.
+                kept += taken + wide * (4 if self.dropout else 2)
+            parts.append(Part(stage, macs, params, kept))
+        return tuple(parts)
+
+    def build(self) -> "C3D":
+        """Return the network."""
+        net = C3D(self)
+        load_weights(net, self.weights, "", classifier=("fc8.", "fc."))
+        return net
+
+
+class _Shape(NamedTuple):
+    """One convolution: channels in and out, side in pixels."""
+
+    stage: int
+    name: str
+    inputs: int
+    outputs: int
+    side: int
+
+
+def _shapes(config: C3DConfig, size: int) -> Iterator[_Shape]:
+    inputs = 3
+    for stage, names in _NAMES.items():
+        for name in names:
+            yield _Shape(stage, name, inputs, config.planes(stage), size // 2 ** (stage - 1))
+            inputs = config.planes(stage)
+
+
+def _pooled(stage: int, frames: int, size: int) -> int:
+    """Places that a stage's pool gives."""
+    if stage < 5:
+        return frames // 2 ** (stage - 1) * (size // 2**stage) ** 2
+    # The last one pads by a pixel.
+    return frames // 16 * (size // 16 // 2 + 1) ** 2
+
+
+@cache
+def _sites(config: C3DConfig, size: int) -> tuple[Site, ...]:
+    first = {s.stage: s for s in reversed(list(_shapes(config, size)))}
+    return tuple(
+        Site(stage, 0, position, s.inputs if position == "a" else s.outputs, s.side, s.side)
+        for stage, s in sorted(first.items()) for position in config.positions()
+    )  # fmt: skip
+
+
+class C3D(Backbone):
+    """Five stages of convolutions with a bias and a ReLU, each with a pool behind it, and two wide layers.
+
+    Shape: (N, 3, T, H, W) -> (N, channels).
+    """
+
+    def __init__(self, config: C3DConfig) -> None:
+        super().__init__()
+        self.relu = nn.ReLU(inplace=True)
+        for s in _shapes(config, size=112):
+            self.add_module(s.name, nn.Conv3d(s.inputs, s.outputs, 3, padding=1))
+        self.pool1 = nn.MaxPool3d((1, 2, 2))
+        self.pool2, self.pool3, self.pool4 = nn.MaxPool3d(2), nn.MaxPool3d(2), nn.MaxPool3d(2)
+        self.pool5 = nn.MaxPool3d(2, padding=(0, 1, 1))
+        self.mean = nn.AdaptiveAvgPool3d((1, _LAST, _LAST))
+        self.channels = config.channels()
+        self.fc6 = nn.Linear(config.planes(5) * _LAST**2, self.channels)
+        self.dropout = nn.Dropout(config.dropout)
+        self.fc7 = nn.Linear(self.channels, self.channels)
+        start_from_scratch(self)
+        # Empty ones pass their input through and have no entry in the state dict.
+        self.at = nn.ModuleDict({f"{n}{p}": nn.Sequential() for n in config.stages() for p in config.positions()})
+
+    def forward(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c"]:
+        x = images
+        for stage, names in _NAMES.items():
+            x = self.at[f"{stage}a"](x)
+            for i, name in enumerate(names):
+                x = self.relu(self.get_submodule(name)(x))
+                if i == 0:
+                    x = self.at[f"{stage}b"](x)
+            x = self.get_submodule(f"pool{stage}")(self.at[f"{stage}d"](x))
+        x = self.dropout(self.relu(self.fc6(self.mean(x).flatten(1))))
+        return self.relu(self.fc7(x))
+
+    def insert(self, site: Site, module: nn.Module) -> None:
+        """Put ``module`` at ``site``, behind what already stands there."""
+        sequence = self.at[f"{site.stage}{site.position}"]
+        assert isinstance(sequence, nn.Sequential)
+        sequence.append(module)

@@ -1,0 +1,259 @@
+"""P3D (Qiu et al., ICCV 2017, arXiv:1711.10305): a ResNet whose 3x3 convolutions are of the pixels and of time."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import ClassVar, Literal, NamedTuple, Self
+
+from jaxtyping import Float
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from vattn.backbones._base import (
+    Backbone,
+    BackboneConfig,
+    Conv3,
+    Part,
+    conv_out,
+    load_weights,
+    no_published_weights,
+    part_of_clip,
+)
+from vattn.modules._base import Position, Site
+from vattn.modules._fold import fold, unfold
+
+Kind = Literal["A", "B", "C", "2D"]
+#: By the number of convolutions: a block of res2 to res4 has 4, one of res5 has 3.
+_BLOCKS = {17: (1, 1, 1, 1), 63: (3, 4, 6, 3), 131: (3, 4, 23, 3), 199: (3, 8, 36, 3)}
+
+
+class P3DConfig(BackboneConfig, kind="p3d"):
+    """Depth 63 and 199 are those of its ResNets-50 and -152; depth 17 has one block a stage.
+
+    Pools halve the time behind the stem and behind res2, res3 and res4: of 16 frames one is left for res5, which is of
+    2D convolutions.
+    """
+
+    kind: Literal["p3d"] = "p3d"
+    depth: Literal[17, 63, 131, 199]
+    width: float = Field(1.0, gt=0, le=8, description="times the channels of every layer, rounded to multiples of 8")
+
+    folds: ClassVar[bool] = False
+    authors_network: ClassVar[tuple[tuple[str, str], ...]] = (
+        (r"^conv1_custom\.", "conv1."), (r"\.conv_normal\.", ".conv2."), (r"\.bn_normal\.", ".bn2."),
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _weights_exist(self) -> Self:
+        no_published_weights(self.weights, self.kind)
+        return self
+
+    def stages(self) -> tuple[int, ...]:
+        """Res2 to res5."""
+        return (2, 3, 4, 5)
+
+    def positions(self) -> tuple[Position, ...]:
+        """The convolutions of the pixels and of time stand together between b and c."""
+        return ("block", "a", "b", "c", "d")
+
+    def sites(self, size: int) -> tuple[Site, ...]:
+        """Block by block. A block's stride is in its first convolution."""
+        return _sites(self, size)
+
+    def check(self, size: int, frames: int) -> None:
+        """Refuse clips that the pools leave no frame of."""
+        if frames < 16:
+            raise ValueError(f"frames: p3d halves the time four times; take at least 16 (got {frames})")
+
+    def frames_at(self, site: Site, frames: int) -> int:
+        """Half as many in each next stage, rounded down."""
+        return self._frames_in(site.stage, frames)
+
+    def _frames_in(self, stage: int, frames: int) -> int:
+        return frames // 2 ** (stage - 1)
+
+    def base(self, stage: int) -> int:
+        """Channels of a stage's inner convolutions; those of stage 2 are the stem's."""
+        return 8 * max(1, round(64 * self.width * 2 ** (stage - 2) / 8))
+
+    def channels(self) -> int:
+        """Length of the feature vector."""
+        return 4 * self.base(5)
+
+    def parts(self, size: int, frames: int) -> tuple[Part, ...]:
+        """Stem and four stages; a pool behind a stage is of that stage."""
+        stem, side = self.base(2), conv_out(size, 7, 2)
+        # The clip; what the pool gives, and where it found it.
+        pooled = 2 * stem * self._frames_in(2, frames) * conv_out(side, 3, 2) ** 2
+        parts = [part_of_clip(1, [Conv3(3, stem, 49, frames * side**2)], kept=3 * frames * size**2 + pooled)]
+        for stage in self.stages():
+            convs, shortcuts, kept = [], [], 0
+            t = self._frames_in(stage, frames)
+            for s in (s for s in _shapes(self, size) if s.stage == stage):
+                places = t * s.side_out**2
+                convs += [Conv3(s.inputs, s.planes, 1, places), Conv3(s.planes, s.planes, 9, places)]
+                if s.kind != "2D":
+                    convs.append(Conv3(s.planes, s.planes, 3, places))
+                if s.kind in ("B", "C"):
+                    # The sum of both.
+                    kept += s.planes * places
+                convs.append(Conv3(s.planes, s.outputs, 1, places))
+                if s.resizes:
+                    shortcuts.append(Conv3(s.inputs, s.outputs, 1, places))
+                if s.kind == "2D" and s.block == 0 and t > 1:
+                    # The first block and its shortcut each take a copy of its several frames as images.
+                    kept += s.inputs * t * s.side_in**2
+                if stage < 5 and s.last:
+                    kept += 2 * s.outputs * (t // 2) * s.side_out**2
+            parts.append(part_of_clip(stage, convs, shortcuts, kept))
+        return tuple(parts)
+
+    def build(self) -> "P3D":
+        """Return the network."""
+        net = P3D(self)
+        load_weights(net, self.weights, "", classifier="fc.")
+        return net
+
+
+class _Shape(NamedTuple):
+    """One block: channels in, inside and out; sides in and out in pixels."""
+
+    stage: int
+    block: int
+    kind: Kind
+    inputs: int
+    planes: int
+    outputs: int
+    stride: int
+    side_in: int
+    side_out: int
+    last: bool  # of its stage
+
+    @property
+    def resizes(self) -> bool:
+        """Its shortcut is a 1x1x1 convolution."""
+        return self.stride > 1 or self.inputs != self.outputs
+
+
+def _shapes(config: P3DConfig, size: int) -> Iterator[_Shape]:
+    """Return the blocks for clips of ``size`` x ``size`` pixels, in the order in which data meets them."""
+    inputs, side, index = config.base(2), conv_out(conv_out(size, 7, 2), 3, 2), 0
+    kinds: tuple[Kind, ...] = ("A", "B", "C")
+    for stage, blocks in zip(config.stages(), _BLOCKS[config.depth], strict=True):
+        planes = config.base(stage)
+        for block in range(blocks):
+            kind: Kind = "2D" if stage == 5 else kinds[index % 3]
+            stride = 2 if stage > 2 and block == 0 else 1
+            side_out = conv_out(side, 1, stride)
+            yield _Shape(
+                stage, block, kind, inputs, planes, 4 * planes, stride, side, side_out, last=block == blocks - 1
+            )
+            inputs, side, index = 4 * planes, side_out, index + 1
+
+
+@cache
+def _sites(config: P3DConfig, size: int) -> tuple[Site, ...]:
+    return tuple(
+        Site(s.stage, s.block, position, channels, side, side)
+        for s in _shapes(config, size)
+        for position, (channels, side) in zip(
+            config.positions(),
+            [(s.inputs, s.side_in)] * 2 + [(s.planes, s.side_out)] * 2 + [(s.outputs, s.side_out)],
+            strict=True,
+        )
+    )  # fmt: skip
+
+
+class FrameConv(nn.Conv2d):
+    """A 2D convolution of each frame; the authors' weights of res5 have this shape."""
+
+    def forward(self, input: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t i j"]:
+        return unfold(super().forward(fold(input)), input.shape[2])
+
+
+class P3DBlock(nn.Module):
+    """A bottleneck with S, a convolution of the pixels, and T, one over time, and its sites.
+
+    Between the 1x1x1 convolutions stands T(S(x)) in a block of kind A, S(x) + T(x) in B, S(x) + T(S(x)) in C, and S(x)
+    in 2D. Each convolution has a norm and a ReLU behind it.
+
+    Shape: (N, inputs, T, H, W) -> (N, outputs, T, H / stride, W / stride), rounded up.
+    """
+
+    def __init__(self, kind: Kind, inputs: int, planes: int, stride: int) -> None:
+        super().__init__()
+        outputs = 4 * planes
+        self.conv1 = _pointwise(kind, inputs, planes, stride)
+        self.bn1 = nn.BatchNorm3d(planes)
+        self.bn2 = nn.BatchNorm3d(planes)
+        self.conv2: nn.Module
+        if kind == "2D":
+            self.conv2 = FrameConv(planes, planes, 3, padding=1, bias=False)
+        else:
+            self.conv2 = nn.Conv3d(planes, planes, (1, 3, 3), padding=(0, 1, 1), bias=False)
+            self.conv3 = nn.Conv3d(planes, planes, (3, 1, 1), padding=(1, 0, 0), bias=False)
+            self.bn3 = nn.BatchNorm3d(planes)
+        self.conv4 = _pointwise(kind, planes, outputs, 1)
+        self.bn4 = nn.BatchNorm3d(outputs)
+        self.relu = nn.ReLU(inplace=True)
+        if stride > 1 or inputs != outputs:
+            self.downsample = nn.Sequential(_pointwise(kind, inputs, outputs, stride), nn.BatchNorm3d(outputs))
+        else:
+            self.downsample = None
+        self.kind = kind
+        # Empty ones pass their input through and have no entry in the state dict.
+        self.at = nn.ModuleDict({position: nn.Sequential() for position in ("block", "a", "b", "c", "d")})
+
+    def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t i j"]:
+        x = self.at["block"](x)
+        y = self.at["b"](self.relu(self.bn1(self.conv1(self.at["a"](x)))))
+        s = self.relu(self.bn2(self.conv2(y)))
+        if self.kind == "2D":
+            y = s
+        else:
+            t = self.relu(self.bn3(self.conv3(y if self.kind == "B" else s)))
+            y = t if self.kind == "A" else s + t
+        y = self.at["d"](self.bn4(self.conv4(self.at["c"](y))))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+def _pointwise(kind: Kind, inputs: int, outputs: int, stride: int) -> nn.Module:
+    if kind == "2D":
+        return FrameConv(inputs, outputs, 1, stride, bias=False)
+    return nn.Conv3d(inputs, outputs, 1, (1, stride, stride), bias=False)
+
+
+class P3D(Backbone):
+    """Stem, four stages with pools over time between them, average over frames and pixels.
+
+    Shape: (N, 3, T, H, W) -> (N, channels).
+    """
+
+    def __init__(self, config: P3DConfig) -> None:
+        super().__init__()
+        stem = config.base(2)
+        self.conv1 = nn.Conv3d(3, stem, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)
+        self.bn1 = nn.BatchNorm3d(stem)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool3d((2, 3, 3), 2, (0, 1, 1))
+        self.maxpool_2 = nn.MaxPool3d((2, 1, 1), (2, 1, 1))
+        layers: list[list[P3DBlock]] = [[], [], [], []]
+        for s in _shapes(config, size=160):
+            layers[s.stage - 2].append(P3DBlock(s.kind, s.inputs, s.planes, s.stride))
+        self.layer1, self.layer2, self.layer3, self.layer4 = (nn.Sequential(*blocks) for blocks in layers)
+        self.avgpool = nn.AdaptiveAvgPool3d(1)
+        self.channels = config.channels()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c"]:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        for layer in (self.layer1, self.layer2, self.layer3):
+            x = self.maxpool_2(layer(x))
+        return self.avgpool(self.layer4(x)).flatten(1)
+
+    def insert(self, site: Site, module: nn.Module) -> None:
+        """Put ``module`` at ``site``, behind what already stands there."""
+        sequence = self.get_submodule(f"layer{site.stage - 1}.{site.block}.at.{site.position}")
+        assert isinstance(sequence, nn.Sequential)
+        sequence.append(module)

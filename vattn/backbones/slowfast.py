@@ -1,0 +1,261 @@
+"""SlowFast (Feichtenhofer et al., ICCV 2019, arXiv:1812.03982): few frames with many channels, many with few."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import ClassVar, Literal, NamedTuple, Self
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from vattn.backbones._base import (
+    Backbone,
+    BackboneConfig,
+    Conv3,
+    Part,
+    conv_out,
+    load_weights,
+    no_published_weights,
+    part_of_clip,
+    start_from_scratch,
+)
+from vattn.modules._base import Position, Site
+
+_BLOCKS = {14: (1, 1, 1, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+#: Frames that the convolution from the fast to the slow pathway sees, and its channels for each one of the fast.
+_LATERAL_FRAMES, _LATERAL_CHANNELS = 5, 2
+#: Channels of the slow pathway for each one of the fast.
+_BETA = 8
+
+
+class SlowFastConfig(BackboneConfig, kind="slowfast"):
+    """SlowFast of bottlenecks; ``frames`` of the model are those of the fast pathway.
+
+    A stage has the slow pathway's blocks, numbered from 0, and behind them the fast pathway's: a mechanism stands in
+    both. With ``temporal: none`` no block sees other frames but by mechanisms in them, such as ``tam``.
+    """
+
+    kind: Literal["slowfast"] = "slowfast"
+    depth: Literal[14, 50, 101] = 50
+    width: float = Field(1.0, gt=0, le=8, description="times the channels of every layer, rounded to multiples of 8")
+    alpha: int = Field(8, ge=1, le=32, description="the slow pathway sees each alpha-th frame; 8 is 4x16, 4 is 8x8")
+    temporal: Literal["conv", "none"] = Field(
+        "conv", description="conv: first convolutions of blocks are 3x1x1, all of the fast and res4-5 of the slow one"
+    )
+
+    folds: ClassVar[bool] = False
+    #: They are averages of two pathways' maps, of different lengths.
+    averages: ClassVar[bool] = False
+
+    @model_validator(mode="after")
+    def _weights_exist(self) -> Self:
+        no_published_weights(self.weights, self.kind)
+        return self
+
+    def stages(self) -> tuple[int, ...]:
+        """Res2 to res5."""
+        return (2, 3, 4, 5)
+
+    def positions(self) -> tuple[Position, ...]:
+        """All that are not layers."""
+        return ("block", "a", "b", "c", "d")
+
+    def sites(self, size: int) -> tuple[Site, ...]:
+        """Stage by stage, first the slow pathway's blocks, then the fast one's."""
+        return _sites(self, size)
+
+    def check(self, size: int, frames: int) -> None:
+        """Refuse clips whose frames the slow pathway cannot take evenly."""
+        if frames % self.alpha:
+            raise ValueError(f"frames: must be a multiple of alpha, {self.alpha}, of slowfast (got {frames})")
+
+    def frames_at(self, site: Site, frames: int) -> int:
+        """All in the fast pathway, each alpha-th in the slow one."""
+        return frames // self.alpha if site.block < _BLOCKS[self.depth][site.stage - 2] else frames
+
+    def channels(self) -> int:
+        """Length of the feature vector: both pathways'."""
+        return 4 * (self.base(5) + self.base(5) // _BETA)
+
+    def base(self, stage: int) -> int:
+        """Channels of the slow pathway's 3x3 convolutions; those of stage 2 are its stem's."""
+        return 8 * max(1, round(64 * self.width * 2 ** (stage - 2) / 8))
+
+    def parts(self, size: int, frames: int) -> tuple[Part, ...]:
+        """Stem and four stages, each with its convolution from the fast to the slow pathway."""
+        slow, fast, few = self.base(2), self.base(2) // _BETA, frames // self.alpha
+        side = conv_out(size, 7, 2)
+        pooled = conv_out(side, 3, 2)
+        convs = [Conv3(3, slow, 49, few * side**2), Conv3(3, fast, 5 * 49, frames * side**2)]
+        lateral, joined = self._lateral(slow, fast, few * pooled**2)
+        # The clip; where the slow pool found what it gives; that of the fast one too, and what it gives.
+        kept = 3 * frames * size**2 + slow * few * pooled**2 + 2 * fast * frames * pooled**2 + joined
+        parts = [part_of_clip(1, [*convs, lateral], kept=kept)]
+        for stage in self.stages():
+            convs, shortcuts, kept = [], [], 0
+            blocks = [s for s in _shapes(self, size) if s.stage == stage]
+            for s in blocks:
+                t = frames if s.fast else few
+                places = t * s.side_out**2
+                convs += [
+                    Conv3(s.inputs, s.planes, s.frames, t * s.side_in**2), Conv3(s.planes, s.planes, 9, places),
+                    Conv3(s.planes, s.outputs, 1, places),
+                ]  # fmt: skip
+                if s.resizes:
+                    shortcuts.append(Conv3(s.inputs, s.outputs, 1, places))
+            if stage < 5:
+                end = blocks[-1].side_out
+                lateral, kept = self._lateral(4 * self.base(stage), 4 * self.base(stage) // _BETA, few * end**2)
+                convs.append(lateral)
+            parts.append(part_of_clip(stage, convs, shortcuts, kept))
+        return tuple(parts)
+
+    def _lateral(self, slow: int, fast: int, places: int) -> tuple[Conv3, int]:
+        """Return the convolution from the fast to the slow pathway, and how many values both make together."""
+        outputs = _LATERAL_CHANNELS * fast
+        return Conv3(fast, outputs, _LATERAL_FRAMES, places), (slow + outputs) * places
+
+    def build(self) -> "SlowFast":
+        """Return the network."""
+        net = SlowFast(self)
+        load_weights(net, self.weights, "", classifier="fc.")
+        return net
+
+
+class _Shape(NamedTuple):
+    """One block: its pathway, channels in, inside and out, frames of its first convolution, sides in pixels."""
+
+    stage: int
+    block: int
+    fast: bool
+    inputs: int
+    planes: int
+    outputs: int
+    frames: int
+    stride: int
+    side_in: int
+    side_out: int
+
+    @property
+    def resizes(self) -> bool:
+        """Its shortcut is a 1x1x1 convolution."""
+        return self.stride > 1 or self.inputs != self.outputs
+
+
+def _shapes(config: SlowFastConfig, size: int) -> Iterator[_Shape]:
+    """Return the blocks for clips of ``size`` x ``size`` pixels, stage by stage, the slow pathway's first."""
+    start = conv_out(conv_out(size, 7, 2), 3, 2)
+    given = config.base(2)
+    for stage, blocks in zip(config.stages(), _BLOCKS[config.depth], strict=True):
+        for fast in (False, True):
+            share = _BETA if fast else 1
+            inputs = given // _BETA if fast else given + _LATERAL_CHANNELS * (given // _BETA)
+            planes, side = config.base(stage) // share, start
+            taps = 3 if config.temporal == "conv" and (fast or stage > 3) else 1
+            for block in range(blocks):
+                stride = 2 if stage > 2 and block == 0 else 1
+                end = conv_out(side, 3, stride)
+                yield _Shape(
+                    stage, block + blocks * fast, fast, inputs, planes, 4 * planes, taps, stride, side, end
+                )  # fmt: skip
+                inputs, side = 4 * planes, end
+        given, start = 4 * config.base(stage), side
+
+
+@cache
+def _sites(config: SlowFastConfig, size: int) -> tuple[Site, ...]:
+    return tuple(
+        Site(s.stage, s.block, position, channels, side, side)
+        for s in _shapes(config, size)
+        for position, (channels, side) in zip(
+            config.positions(),
+            [(s.inputs, s.side_in)] * 2 + [(s.planes, s.side_in), (s.planes, s.side_out), (s.outputs, s.side_out)],
+            strict=True,
+        )
+    )
+
+
+class PathwayBlock(nn.Module):
+    """A bottleneck whose first convolution may see neighbouring frames (3x1x1 or 1x1x1, 1x3x3, 1x1x1), and its sites.
+
+    Shape: (N, inputs, T, H, W) -> (N, outputs, T, H / stride, W / stride), rounded up.
+    """
+
+    def __init__(self, s: _Shape) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv3d(s.inputs, s.planes, (s.frames, 1, 1), padding=(s.frames // 2, 0, 0), bias=False)
+        self.bn1 = nn.BatchNorm3d(s.planes)
+        self.conv2 = nn.Conv3d(s.planes, s.planes, (1, 3, 3), (1, s.stride, s.stride), (0, 1, 1), bias=False)
+        self.bn2 = nn.BatchNorm3d(s.planes)
+        self.conv3 = nn.Conv3d(s.planes, s.outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm3d(s.outputs)
+        self.relu = nn.ReLU(inplace=True)
+        if s.resizes:
+            self.downsample = nn.Sequential(
+                nn.Conv3d(s.inputs, s.outputs, 1, (1, s.stride, s.stride), bias=False), nn.BatchNorm3d(s.outputs)
+            )
+        else:
+            self.downsample = None
+        # Empty ones pass their input through and have no entry in the state dict.
+        self.at = nn.ModuleDict({position: nn.Sequential() for position in ("block", "a", "b", "c", "d")})
+
+    def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t i j"]:
+        x = self.at["block"](x)
+        y = self.at["b"](self.relu(self.bn1(self.conv1(self.at["a"](x)))))
+        y = self.at["c"](self.relu(self.bn2(self.conv2(y))))
+        y = self.at["d"](self.bn3(self.conv3(y)))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class SlowFast(Backbone):
+    """Two pathways; behind the stem, res2, res3 and res4 the slow one is given what the fast one sees.
+
+    Shape: (N, 3, T, H, W) -> (N, channels), T a multiple of alpha.
+    """
+
+    def __init__(self, config: SlowFastConfig) -> None:
+        super().__init__()
+        self.alpha, self.channels, base = config.alpha, config.channels(), config.base(2)
+        self.slow_stem, self.fast_stem = _stem(base, 1), _stem(base // _BETA, 5)
+        given = [base, *(4 * config.base(stage) for stage in (2, 3, 4))]
+        self.lateral = nn.ModuleList(_lateral(channels // _BETA, config.alpha) for channels in given)
+        slow: list[list[PathwayBlock]] = [[], [], [], []]
+        fast: list[list[PathwayBlock]] = [[], [], [], []]
+        for s in _shapes(config, size=224):
+            (fast if s.fast else slow)[s.stage - 2].append(PathwayBlock(s))
+        self.slow = nn.ModuleList(nn.Sequential(*blocks) for blocks in slow)
+        self.fast = nn.ModuleList(nn.Sequential(*blocks) for blocks in fast)
+        self.avgpool = nn.AdaptiveAvgPool3d(1)
+        start_from_scratch(self)
+
+    def forward(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c"]:
+        slow, fast = self.slow_stem(images[:, :, :: self.alpha]), self.fast_stem(images)
+        for lateral, slow_stage, fast_stage in zip(self.lateral, self.slow, self.fast, strict=True):
+            slow = slow_stage(torch.cat([slow, lateral(fast)], dim=1))
+            fast = fast_stage(fast)
+        return torch.cat([self.avgpool(slow), self.avgpool(fast)], dim=1).flatten(1)
+
+    def insert(self, site: Site, module: nn.Module) -> None:
+        """Put ``module`` at ``site``, behind what already stands there."""
+        blocks = len(self.slow[site.stage - 2])  # pyright: ignore[reportArgumentType]
+        pathway, block = ("slow", site.block) if site.block < blocks else ("fast", site.block - blocks)
+        sequence = self.get_submodule(f"{pathway}.{site.stage - 2}.{block}.at.{site.position}")
+        assert isinstance(sequence, nn.Sequential)
+        sequence.append(module)
+
+
+def _stem(channels: int, frames: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv3d(3, channels, (frames, 7, 7), (1, 2, 2), (frames // 2, 3, 3), bias=False), nn.BatchNorm3d(channels),
+        nn.ReLU(inplace=True), nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+    )  # fmt: skip
+
+
+def _lateral(channels: int, alpha: int) -> nn.Sequential:
+    """Return the convolution from the fast pathway's ``channels`` to the slow pathway's frames."""
+    outputs, k = _LATERAL_CHANNELS * channels, _LATERAL_FRAMES
+    return nn.Sequential(
+        nn.Conv3d(channels, outputs, (k, 1, 1), (alpha, 1, 1), (k // 2, 0, 0), bias=False), nn.BatchNorm3d(outputs),
+        nn.ReLU(inplace=True),
+    )  # fmt: skip

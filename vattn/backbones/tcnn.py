@@ -1,0 +1,194 @@
+"""T-CNN: pairs of a spatial and a dilated temporal convolution (paper 004, Table 1), every size of which is a value."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
+
+from jaxtyping import Float
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from vattn.backbones._base import (
+    Backbone,
+    BackboneConfig,
+    Conv3,
+    Part,
+    conv_out,
+    load_weights,
+    no_published_weights,
+    part_of_clip,
+    start_from_scratch,
+)
+from vattn.modules._base import Position, Site
+
+Dilation = Literal[1, 2, 4]
+_STRIDES = (2, 2, 2, 1, 2, 1, 1)
+
+
+class TCNNConfig(BackboneConfig, kind="tcnn"):
+    """Seven stages of pairs. The defaults are the paper's layout, which it found by architecture search.
+
+    Its table marks dilated convolutions among 36; all of them stand at the second place of a pair.
+    """
+
+    kind: Literal["tcnn"] = "tcnn"
+    widths: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
+        (32, 64, 96, 160, 224, 288, 512), description="channels of each of the 7 stages"
+    )
+    dilations: tuple[tuple[Dilation, ...], ...] = Field(
+        ((1,), (1,), (1,), (1, 4, 4, 4, 1, 4), (1, 2, 4), (1, 2, 2, 1), (1, 2)),
+        description="of the temporal convolution of each pair, stage by stage; so also how many pairs a stage has",
+    )
+
+    folds: ClassVar[bool] = False
+
+    @model_validator(mode="after")
+    def _seven_stages_of_pairs(self) -> Self:
+        for name, found in ("widths", len(self.widths)), ("dilations", len(self.dilations)):
+            if found != len(_STRIDES):
+                raise ValueError(f"{name}: must have one entry for each of the 7 stages (got {found})")
+        for stage, pairs in enumerate(self.dilations, 1):
+            if not pairs:
+                raise ValueError(f"dilations: each stage has at least one pair; give stage {stage} one (got none)")
+        no_published_weights(self.weights, self.kind)
+        return self
+
+    def stages(self) -> tuple[int, ...]:
+        """Stages 1 to 7, as the paper numbers them."""
+        return tuple(range(1, 8))
+
+    def positions(self) -> tuple[Position, ...]:
+        """Before the pair, between its convolutions, and behind the last norm."""
+        return ("block", "a", "b", "d")
+
+    def sites(self, size: int) -> tuple[Site, ...]:
+        """Pair by pair; all have the clip's T."""
+        return _sites(self, size)
+
+    def channels(self) -> int:
+        """Length of the feature vector."""
+        return self.widths[-1]
+
+    def parts(self, size: int, frames: int) -> tuple[Part, ...]:
+        """Seven stages; there is no stem."""
+        parts = []
+        for stage in self.stages():
+            convs, shortcuts, kept = [], [], 0
+            for s in (s for s in _shapes(self, size) if s.stage == stage):
+                places = frames * s.side_out**2
+                convs += [Conv3(s.inputs, s.outputs, 9, places), Conv3(s.outputs, s.outputs, 3, places)]
+                if s.resizes:
+                    shortcuts.append(Conv3(s.inputs, s.outputs, 1, places))
+                if stage == 1:
+                    # The clip; what the pool gives, and where it found it.
+                    kept = 3 * frames * size**2 + 2 * s.outputs * frames * conv_out(s.side_out, 3, 2) ** 2
+            parts.append(part_of_clip(stage, convs, shortcuts, kept))
+        return tuple(parts)
+
+    def build(self) -> "TCNN":
+        """Return the network."""
+        net = TCNN(self)
+        load_weights(net, self.weights, "", classifier="fc.")
+        return net
+
+
+class _Shape(NamedTuple):
+    """One pair: channels in and out, the dilation in frames, sides in and out in pixels."""
+
+    stage: int
+    block: int
+    inputs: int
+    outputs: int
+    dilation: int
+    stride: int
+    side_in: int
+    side_out: int
+
+    @property
+    def resizes(self) -> bool:
+        """Its shortcut is a 1x1x1 convolution."""
+        return self.stride > 1 or self.inputs != self.outputs
+
+
+def _shapes(config: TCNNConfig, size: int) -> Iterator[_Shape]:
+    """Return the pairs for clips of ``size`` x ``size`` pixels, in the order in which data meets them."""
+    inputs, side = 3, size
+    for stage, outputs, dilations, stride in zip(
+        config.stages(), config.widths, config.dilations, _STRIDES, strict=True
+    ):
+        for block, dilation in enumerate(dilations):
+            own = stride if block == 0 else 1
+            side_out = conv_out(side, 3, own)
+            yield _Shape(stage, block, inputs, outputs, dilation, own, side, side_out)
+            inputs, side = outputs, side_out
+        if stage == 1:
+            side = conv_out(side, 3, 2)
+
+
+@cache
+def _sites(config: TCNNConfig, size: int) -> tuple[Site, ...]:
+    return tuple(
+        Site(s.stage, s.block, position, channels, side, side)
+        for s in _shapes(config, size)
+        for position, (channels, side) in zip(
+            config.positions(), [(s.inputs, s.side_in)] * 2 + [(s.outputs, s.side_out)] * 2, strict=True
+        )
+    )  # fmt: skip
+
+
+class Pair(nn.Module):
+    """A residual pair: 1x3x3 over the pixels, then 3x1x1 over frames that are ``dilation`` apart; and its sites.
+
+    Shape: (N, inputs, T, H, W) -> (N, outputs, T, H / stride, W / stride), rounded up.
+    """
+
+    def __init__(self, s: _Shape) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv3d(s.inputs, s.outputs, (1, 3, 3), (1, s.stride, s.stride), (0, 1, 1), bias=False)
+        self.bn1 = nn.BatchNorm3d(s.outputs)
+        d = s.dilation
+        self.conv2 = nn.Conv3d(s.outputs, s.outputs, (3, 1, 1), padding=(d, 0, 0), dilation=(d, 1, 1), bias=False)
+        self.bn2 = nn.BatchNorm3d(s.outputs)
+        self.relu = nn.ReLU(inplace=True)
+        if s.resizes:
+            self.downsample = nn.Sequential(
+                nn.Conv3d(s.inputs, s.outputs, 1, (1, s.stride, s.stride), bias=False), nn.BatchNorm3d(s.outputs)
+            )
+        else:
+            self.downsample = None
+        # Empty ones pass their input through and have no entry in the state dict.
+        self.at = nn.ModuleDict({position: nn.Sequential() for position in ("block", "a", "b", "d")})
+
+    def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t i j"]:
+        x = self.at["block"](x)
+        y = self.at["b"](self.relu(self.bn1(self.conv1(self.at["a"](x)))))
+        y = self.at["d"](self.bn2(self.conv2(y)))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class TCNN(Backbone):
+    """Seven stages, a pool of the pixels behind the first, average over frames and pixels; T stays.
+
+    Shape: (N, 3, T, H, W) -> (N, channels).
+    """
+
+    def __init__(self, config: TCNNConfig) -> None:
+        super().__init__()
+        layers: list[list[Pair]] = [[] for _ in config.stages()]
+        for s in _shapes(config, size=224):
+            layers[s.stage - 1].append(Pair(s))
+        self.layers = nn.Sequential(*(nn.Sequential(*pairs) for pairs in layers))
+        self.maxpool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
+        self.avgpool = nn.AdaptiveAvgPool3d(1)
+        self.channels = config.channels()
+        start_from_scratch(self)
+
+    def forward(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c"]:
+        x = self.layers[1:](self.maxpool(self.layers[0](images)))
+        return self.avgpool(x).flatten(1)
+
+    def insert(self, site: Site, module: nn.Module) -> None:
+        """Put ``module`` at ``site``, behind what already stands there."""
+        sequence = self.get_submodule(f"layers.{site.stage - 1}.{site.block}.at.{site.position}")
+        assert isinstance(sequence, nn.Sequential)
+        sequence.append(module)

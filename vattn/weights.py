@@ -63,7 +63,8 @@ def read_state(file: Path) -> dict[str, Tensor]:
                 f"{file} is not read: it holds more than names, numbers and tensors, and what it names, {code[1]}, "
                 'could run any code while it is read; where you trust it, save its "state_dict" alone and use that'
             ) from error
-        raise ValueError(f"{file} is not a state dict saved by torch ({error})") from error
+        # Torch's own text runs over lines, and advises to let it run code.
+        raise ValueError(f"{file} is not a state dict saved by torch, or it is damaged") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{file} holds no state dict (names and tensors); found {type(state).__name__}")

@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,11 +31,41 @@ class Case:
     x: Tensor | None = None  # the input, where it is not recorded
 
 
+class Options(Mapping[str, Any]):
+    """What a recording was made with; it knows what has been asked for, so that nothing is passed over."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values, self.unread = values, set(values)
+
+    def __getitem__(self, name: str) -> Any:
+        self.unread.discard(name)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def seen_in_parameters(self, name: str) -> None:
+        """Ask for an option that only says which parameters there are; the recording has them."""
+        self.unread.discard(name)
+
+
 class Recording:
     def __init__(self, file: Path) -> None:
+        self.file = file
         with np.load(file) as arrays:
             self.arrays = {name: arrays[name] for name in arrays.files if name != "meta"}
             self.meta: dict[str, Any] = json.loads(str(arrays["meta"]))
+
+    def case(self, builders: Mapping[str, Callable[[dict[str, Any]], Case]]) -> Case:
+        """Return our network for it; a recording that nobody here knows fails."""
+        module, options = self.meta["module"], Options(self.meta["config"])
+        assert module in builders, f"{self.file}: no network of ours is known for {module!r}"
+        case = builders[module](self.meta | {"config": options})
+        assert not options.unread, f"{self.file}: config has options that no network here knows: {options.unread}"
+        return case
 
     def tensor(self, name: str) -> Tensor:
         return torch.from_numpy(self.arrays[name])

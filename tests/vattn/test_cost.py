@@ -5,60 +5,61 @@ from typing import Any
 
 import pytest
 from counting import clips, count_elements, model_activations, model_macs, on_meta, use_reference_forms
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from recipes import random_network
 from support import model
 
+from vattn.backbones import BackboneConfig
 from vattn.config import ModelConfig
 from vattn.cost import cost, render
+from vattn.modules import ModuleConfig
 
 TAM, TSM = {"kind": "tam"}, {"kind": "tsm"}
 
 
-@st.composite
-def networks(draw: st.DrawFn, most: int = 3) -> ModelConfig:
-    depth = draw(st.sampled_from([10, 18, 34, 50]))
-    positions = st.sampled_from(["block", "a", "b", "d"] + ["c"] * (depth == 50))
-    place = {
-        "position": positions,
-        "stages": st.lists(st.sampled_from([2, 3, 4, 5]), unique=True),
-        "every": st.integers(1, 4),
-    }
-    tam = {
-        "alpha": st.integers(1, 3),
-        "beta": st.integers(1, 8),
-        "kernel_size": st.sampled_from([1, 3, 5]),
-        "branches": st.sampled_from(["full", "global", "local", "global_se"]),
-    }
-    tams = st.fixed_dictionaries({"kind": st.just("tam")}, optional=place | tam)
-    tsms = st.fixed_dictionaries({"kind": st.just("tsm")}, optional=place | {"div": st.integers(2, 8)})
-    return model(
-        *draw(st.lists(tams | tsms, max_size=most)),
-        depth=depth,
-        width=draw(st.sampled_from([0.125, 0.25, 0.4, 1.0])),
-        frames=draw(st.integers(1, 9)),
-        size=draw(st.integers(8, 100)),
-    )
+def hold_macs_and_parameters(network: ModelConfig) -> None:
+    total = cost(network, 7)
+
+    assert total.macs == model_macs(network, 7), network
+    assert total.params == sum(p.numel() for p in on_meta(network, 7).parameters()), network
 
 
-@given(network=networks(), classes=st.integers(1, 500))
-@settings(max_examples=12)
-def test_macs_and_parameters_are_those_counted(network: ModelConfig, classes: int) -> None:
-    total = cost(network, classes)
-
-    assert total.macs == model_macs(network, classes)
-    assert total.params == sum(p.numel() for p in on_meta(network, classes).parameters())
+@pytest.mark.parametrize("seed", range(100))
+def test_random_networks_of_all_that_is_registered_cost_what_is_counted(seed: int) -> None:
+    hold_macs_and_parameters(random_network(seed))
 
 
-@given(network=networks(most=0), classes=st.integers(1, 500))
-@settings(max_examples=12)
-def test_activations_of_a_backbone_are_those_autograd_keeps(network: ModelConfig, classes: int) -> None:
-    assert cost(network, classes).activations == model_activations(network, classes)
+@pytest.mark.slow
+@pytest.mark.parametrize("hundred", range(1, 11))
+def test_a_thousand_more_cost_what_is_counted(hundred: int) -> None:
+    for seed in range(100 * hundred, 100 * hundred + 100):
+        network = random_network(seed)
+        hold_macs_and_parameters(network)
+        assert cost(network, 7).activations >= model_activations(network, 7), network
 
 
-@given(network=networks())
-@settings(max_examples=12)
-def test_activations_are_never_less_than_what_autograd_keeps(network: ModelConfig) -> None:
+def test_a_hundred_networks_have_each_mechanism_in_each_backbone_with_a_place_for_it() -> None:
+    drawn = [random_network(seed) for seed in range(100)]
+
+    together = {(module.kind, network.backbone.kind) for network in drawn for module in network.attention}
+    for kind, config in ModuleConfig.kinds.items():
+        assert issubclass(config, ModuleConfig)
+        fitting = {n.backbone.kind for n in drawn if {*config.places} & {*n.backbone.positions()}}
+        assert {(kind, backbone) for backbone in fitting} <= together
+    assert {network.backbone.kind for network in drawn} == BackboneConfig.kinds.keys()
+    assert max(len(network.attention) for network in drawn) == 3
+
+
+@pytest.mark.parametrize("seed", range(0, 100, 9))
+def test_activations_of_a_backbone_are_those_autograd_keeps(seed: int) -> None:
+    network = random_network(seed).model_copy(update={"attention": ()})
+
+    assert cost(network, 7).activations == model_activations(network, 7)
+
+
+@pytest.mark.parametrize("seed", range(0, 100, 9))
+def test_activations_are_never_less_than_what_autograd_keeps(seed: int) -> None:
+    network = random_network(seed)
+
     assert cost(network, 7).activations >= model_activations(network, 7)
 
 

@@ -2,11 +2,13 @@
 
 FORMS: its nn.Module class -> the formula in the plainest writing, (module, x) -> y
 CONFIGS: recipes that together use each option
-WITHOUT_GRADIENT: parameters that a fresh module does not learn from its first step on, with the reason, if any
+without_gradient: a recipe -> the parameters that its form keeps a fresh module from learning in training, if any
 """
 
 import copy
 import importlib
+import re
+from pathlib import Path
 from types import ModuleType
 
 import jaxtyping
@@ -19,6 +21,8 @@ from support import model, place_of, site
 from torch import Tensor, nn
 
 from vattn.cost import cost
+from vattn.insert import Folded
+from vattn.model import build_model
 from vattn.modules import ModuleConfig, Site
 
 
@@ -27,18 +31,16 @@ def reference(kind: str) -> ModuleType:
     return importlib.import_module(f"reference.{file}")
 
 
-EVERY = [
-    pytest.param(config, id=f"{kind}-{i}")
-    for kind in ModuleConfig.kinds
-    for i, config in enumerate(reference(kind).CONFIGS)
-]
-every_mechanism = pytest.mark.parametrize("config", EVERY)
+EVERY: dict[str, ModuleConfig] = {
+    f"{kind}-{i}": config for kind in ModuleConfig.kinds for i, config in enumerate(reference(kind).CONFIGS)
+}
+every_mechanism = pytest.mark.parametrize("config", EVERY.values(), ids=EVERY)
 
 FRAMES = 4
 
 
-def here(config: ModuleConfig, height: int = 6, width: int = 5) -> Site:
-    return site(channels=32, size=height, width=width, position=place_of(config))
+def here(config: ModuleConfig, height: int = 6, width: int = 5, channels: int = 32) -> Site:
+    return site(channels, size=height, width=width, position=place_of(config))
 
 
 def fresh(config: ModuleConfig, frames: int = FRAMES) -> nn.Module:
@@ -47,8 +49,12 @@ def fresh(config: ModuleConfig, frames: int = FRAMES) -> nn.Module:
 
 
 def lively(config: ModuleConfig) -> nn.Module:
-    """A module with no weight at 0 or at any other special value, so that nothing hides."""
-    module = fresh(config)
+    return with_lively_weights(fresh(config))
+
+
+def with_lively_weights(module: nn.Module) -> nn.Module:
+    """No weight is at 0 or at any other special value, so that nothing hides."""
+    torch.manual_seed(0)
     for parameter in module.parameters():
         nn.init.normal_(parameter, mean=0.1, std=0.5)
     return module
@@ -77,14 +83,34 @@ def test_values_and_gradients_are_those_of_the_plain_formula(config: ModuleConfi
     torch.testing.assert_close({name: parameter.grad for name, parameter in module.named_parameters()}, gradients)
 
 
+def refused(config: ModuleConfig, place: Site, frames: int) -> str:
+    try:
+        config.check(place, frames)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 @every_mechanism
-@given(batch=st.integers(1, 2), frames=st.integers(2, 64), height=st.integers(4, 9), width=st.integers(4, 9))
+@given(
+    batch=st.integers(1, 2), frames=st.integers(2, 64), height=st.integers(4, 9), width=st.integers(4, 9),
+    channels=st.integers(8, 40),
+)  # fmt: skip
 @settings(max_examples=8)
-def test_the_shape_is_kept(config: ModuleConfig, batch: int, frames: int, height: int, width: int) -> None:
-    module = config.build(here(config, height, width), frames).eval()
-    shape = (batch, 32, frames, height, width)
+def test_any_features_keep_their_shape_and_cost_or_are_refused_with_the_way_out(
+    config: ModuleConfig, batch: int, frames: int, height: int, width: int, channels: int
+) -> None:
+    place = here(config, height, width, channels)
+    if refusal := refused(config, place, frames):
+        # A reduction rounds down, so that it need not divide the channels; but it must leave one.
+        rule, way_out = r"\w+: must (divide|not exceed) the channels.*, of which .*", r"(lower|take|try) .*\(got \d+\)"
+        assert re.fullmatch(f"{rule}; {way_out}", refusal)
+        return
+    module = config.build(place, frames).eval()
+    shape = (batch, channels, frames, height, width)
 
     assert module(torch.randn(shape)).shape == shape
+    assert config.params(place, frames) == sum(p.numel() for p in module.parameters())
 
 
 @every_mechanism
@@ -93,10 +119,11 @@ def test_gradients_reach_every_parameter_of_a_fresh_mechanism(config: ModuleConf
     x = clip().requires_grad_()
     module(x).backward(torch.randn_like(x))
 
-    stuck = {name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()}
+    # What cancels out by form leaves the rounding errors of double precision.
+    stuck = {name for name, p in module.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-11}
 
-    expected = getattr(reference(config.kind), "WITHOUT_GRADIENT", {})
-    assert stuck == set(expected) & dict(module.named_parameters()).keys()
+    without_gradient = getattr(reference(config.kind), "without_gradient", lambda config: set())
+    assert stuck == without_gradient(config)
 
 
 @every_mechanism
@@ -106,6 +133,56 @@ def test_reversed_clips_give_reversed_features_exactly_where_declared(config: Mo
     difference = (module(x.flip(2)) - module(x).flip(2)).abs().max().item()
 
     assert (difference < 1e-9) == config.reversal_equivariant, difference
+
+
+ALL = [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        ({"kind": "action", "paths": ["me"]}, [1, 2, 3, 4]),  # the shift, and behind it the next frame
+        ({"kind": "action", "paths": ["ce"], "reduction": 2}, [1, 2, 3, 4, 5]),
+        ({"kind": "action", "paths": ["ste"]}, [1, 2, 3, 4, 5]),
+        ({"kind": "c2d_pool"}, [2, 3, 4]),
+        ({"kind": "c2d_tconv", "kernel_size": 5}, [1, 2, 3, 4, 5]),
+        ({"kind": "cstl"}, [1, 2, 3, 4, 5]),
+        ({"kind": "cstl", "term": "long"}, ALL),
+        ({"kind": "i3d"}, [2, 3, 4]),
+        ({"kind": "m2a"}, ALL),
+        ({"kind": "m2a", "attention": "none"}, [2, 3]),
+        ({"kind": "m2a", "motion": "tdn", "attention": "none"}, [2, 3, 4]),
+        # Three splits of one convolution each, every one of which is handed what the one before has seen.
+        ({"kind": "mta"}, [0, 1, 2, 3, 4, 5, 6]),
+        ({"kind": "nonlocal"}, ALL),
+        ({"kind": "se"}, [3]),
+        ({"kind": "se", "squeeze": "clip"}, ALL),
+        ({"kind": "tam"}, ALL),  # its kernel is of all frames
+        ({"kind": "tam", "branches": "global"}, ALL),
+        ({"kind": "tam", "branches": "global", "kernel_size": 1}, [3]),  # one tap that sums to 1
+        ({"kind": "tam", "branches": "local"}, [2, 3, 4]),
+        ({"kind": "tam", "branches": "local", "local_kernel_size": 5}, [1, 2, 3, 4, 5]),
+        ({"kind": "tdn"}, [1, 2, 3, 4, 5]),
+        ({"kind": "tdn", "shift": False}, [2, 3, 4]),
+        ({"kind": "tea"}, [2, 3]),
+        ({"kind": "tsm"}, [2, 3, 4]),
+        ({"kind": "tsm", "online": True}, [3, 4]),
+    ],
+    ids=str,
+)
+def test_a_frame_reaches_exactly_the_frames_that_the_formula_says(recipe: dict, expected: list[int]) -> None:
+    config = ModuleConfig.kinds[recipe["kind"]].parse(recipe)
+    assert isinstance(config, ModuleConfig)
+    place = site(32, 6, 5, block=1, position=place_of(config))
+    module = with_lively_weights(config.build(place, len(ALL)).double()).eval()
+    x = clip(frames=len(ALL))
+    other = x.clone()
+    other[0, :, 3] += torch.randn_like(x[0, :, 3])
+
+    changed = ((module(x) - module(other)).abs() > 1e-12).any(dim=1).flatten(2).any(2)
+
+    assert changed[0].nonzero().flatten().tolist() == expected
+    assert not changed[1].any()
 
 
 @every_mechanism
@@ -158,6 +235,25 @@ def test_init_identity_changes_nothing_or_is_refused(config: ModuleConfig) -> No
             type(config).parse(recipe)
     else:
         torch.testing.assert_close(type(config).parse(recipe).build(here(config), FRAMES).double()(clip()), clip())
+
+
+@pytest.mark.parametrize("config", [config for config in EVERY.values() if not config.no_identity])
+def test_a_trained_network_goes_on_as_it_was_with_a_mechanism_that_starts_as_the_identity(
+    config: ModuleConfig, tmp_path: Path
+) -> None:
+    place = place_of(config)
+    backbone = {"kind": "resnet", "depth": 50 if place == "conv1" else 10, "width": 0.5}
+    trained = build_model(model(backbone=backbone), 5).eval()
+    for of_norm in (values for values in trained.backbone.state_dict().values() if values.dim() == 1):
+        nn.init.uniform_(of_norm, 0.5, 1.5)
+    torch.save(trained.backbone.state_dict(), tmp_path / "trained.pth")
+    recipe = config.tree() | {"init": "identity", "position": place, "stages": [2, 3, 4], "every": 1}
+    extended = build_model(model(recipe, backbone=backbone | {"weights": str(tmp_path / "trained.pth")}), 5).eval()
+    extended.fc.load_state_dict(trained.fc.state_dict())
+    clips = torch.randn(2, 3, FRAMES, 32, 32)
+
+    assert any(isinstance(m, Folded) for m in extended.modules())
+    torch.testing.assert_close(extended(clips), trained(clips))
 
 
 @every_mechanism

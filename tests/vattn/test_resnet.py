@@ -8,9 +8,11 @@ import torch
 import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
+from support import model
 from torch import nn
 
 from vattn.backbones.resnet import ResNet, ResNetConfig
+from vattn.model import build_model
 from vattn.modules import Site
 
 
@@ -85,8 +87,8 @@ def test_default_weights_of_what_torchvision_has_not_are_refused(changes: dict) 
         ResNetConfig.parse(changes | {"weights": "default"})
 
 
-def test_default_weights_without_a_network_name_the_file_and_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_default_weights_are_taken_from_the_place_that_is_named_where_there_is_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def unreachable(*args: object, **kwargs: object) -> None:
         raise URLError("unreachable")
@@ -94,10 +96,21 @@ def test_default_weights_without_a_network_name_the_file_and_its_place(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("urllib.request.urlopen", unreachable)
     monkeypatch.setattr("torch.hub.urlopen", unreachable)
+    network = model(backbone={"kind": "resnet", "depth": 18, "weights": "default"})
+    theirs = torchvision.models.resnet18()
 
-    with pytest.raises(ValueError, match=r"resnet18-\w+\.pth.*put it at .*checkpoints/resnet18-\w+\.pth") as error:
-        ResNetConfig(depth=18, weights="default").build()
-    assert str(tmp_path) in str(error.value)
+    line = r"^weights: default needs https:.*/(resnet18-\w+\.pth), .*\1, or write none$"
+    with pytest.raises(ValueError, match=line) as error:
+        build_model(network, 5)
+    assert not capsys.readouterr().out
+    place = Path(str(error.value).rpartition("put it at ")[2].removesuffix(", or write none"))
+    assert place.is_relative_to(tmp_path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(theirs.state_dict(), place)
+    torch.testing.assert_close(build_model(network, 5).backbone.get_parameter("conv1.weight"), theirs.conv1.weight)
+    torch.save(theirs, place)
+    with pytest.raises(ValueError, match=r"^weights: .*resnet18-\w+\.pth is not read: .*could run any code"):
+        build_model(network, 5)
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:

@@ -37,5 +37,5 @@ def test_cost_is_two_layers_for_each_frame_or_one_clip() -> None:
 
 
 def test_a_reduction_that_leaves_no_channel_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"reduction: must not exceed the channels, .*lower reduction.*\(got 16\)"):
+    with pytest.raises(ValueError, match=r"reduction: must not exceed the channels, .*take 8 or less.*\(got 16\)"):
         SEConfig().check(site(8), 8)

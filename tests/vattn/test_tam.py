@@ -1,12 +1,13 @@
 """TAM, against arithmetic by hand."""
 
+import jaxtyping
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import Always, model, site
 
-from vattn.modules.tam import TAMConfig, mixing_matrix
+from vattn.modules.tam import TAMConfig, aggregate
 
 
 def ramp(channels: int = 4) -> torch.Tensor:
@@ -44,10 +45,35 @@ def test_the_order_says_which_frame_is_gated(order: str, expected: list[float]) 
 
 
 def test_the_kernel_is_a_cross_correlation_with_zeros_outside() -> None:
-    matrix = mixing_matrix(torch.tensor([[[1.0, 2.0, 3.0, 4.0, 5.0]]]), frames=3)
+    # Clip s is 1 in frame s alone, so frame t of what it gives is what t takes from s.
+    x = torch.eye(3).view(3, 1, 3, 1, 1)
 
-    # Row t gives frame t: tap 2 is on the diagonal, later frames have later taps.
-    assert matrix.tolist() == [[[[3, 4, 5], [2, 3, 4], [1, 2, 3]]]]
+    y = aggregate(x, torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0]).expand(3, 1, 3, 5))
+
+    # Tap 2 is that of the frame itself; later frames have later taps.
+    assert y.view(3, 3).T.tolist() == [[3, 4, 5], [2, 3, 4], [1, 2, 3]]
+
+
+@pytest.mark.parametrize("memory", ["N C T H W", "N T C H W", "N T H W C"])
+@given(k=st.sampled_from([1, 3, 7]), t=st.integers(2, 4))
+@settings(max_examples=8)
+def test_gradients_are_exact_and_the_order_of_memory_is_kept(memory: str, k: int, t: int) -> None:
+    shape = dict(zip("NCTHW", (2, 3, t, 2, 3), strict=True))
+    order = memory.split()
+    memory_first = torch.randn([shape[axis] for axis in order], dtype=torch.double)
+    x = memory_first.permute([order.index(axis) for axis in "NCTHW"]).requires_grad_()
+    weights = torch.randn(2, 3, t, k, dtype=torch.double, requires_grad=True)
+
+    assert torch.autograd.gradcheck(aggregate, (x, weights))
+    assert aggregate(x, weights).stride() == x.stride()
+
+
+def test_a_second_derivative_is_refused_and_not_wrong() -> None:
+    x = torch.randn(1, 2, 3, 2, 2, requires_grad=True)
+    y = aggregate(x, torch.randn(1, 2, 3, 3))
+
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(y.sum(), x, create_graph=True)
 
 
 @given(k=st.sampled_from([1, 3, 5, 7]), t=st.integers(2, 16))
@@ -55,6 +81,19 @@ def test_any_odd_kernel_keeps_the_shape(k: int, t: int) -> None:
     tam = TAMConfig(kernel_size=k).build(site(channels=8, size=5), frames=t).eval()
 
     assert tam(torch.randn(2, 8, t, 5, 5)).shape == (2, 8, t, 5, 5)
+
+
+@pytest.mark.slow
+def test_compiled_the_aggregation_has_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the compiler cannot read its assertions
+    torch.compiler.reset()
+    x = torch.randn(2, 3, 4, 5, 5, dtype=torch.double, requires_grad=True)
+    weights = torch.randn(2, 3, 4, 5, dtype=torch.double, requires_grad=True)
+    cotangent = torch.randn_like(x)
+
+    compiled = torch.autograd.grad(torch.compile(aggregate, fullgraph=True)(x, weights), (x, weights), cotangent)
+
+    torch.testing.assert_close(compiled, torch.autograd.grad(aggregate(x, weights), (x, weights), cotangent))
 
 
 def test_the_paper_s_sizes_have_the_paper_s_parameters() -> None:

@@ -120,7 +120,7 @@ def test_parameters_are_those_of_its_layers() -> None:
     ("options", "place", "message"),
     [
         ({}, site(8), r"reduction: must not exceed the channels, of which stage 3 has 8 .*\(got 16\)"),
-        ({"reduction": 4, "div": 16}, site(8), r"div: must not exceed the channels.*nothing is shifted.*\(got 16\)"),
+        ({"reduction": 4, "div": 16}, site(8), r"div: must not exceed the channels.*take 8 or less.*\(got 16\)"),
         ({}, site(16, size=4, width=1), r"stages: .*leave stage 3 out, or enlarge the crop \(got 4 x 1 pixels\)"),
     ],
 )

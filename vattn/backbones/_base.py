@@ -1,6 +1,8 @@
 """What every backbone is: the sites it declares, its weights, and what it costs."""
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
@@ -195,10 +197,13 @@ def _published_state(published: str) -> dict[str, Tensor]:
     from torchvision.models import get_model_weights  # takes a second to import, and only default weights need it
 
     default = get_model_weights(published)["DEFAULT"]
+    file = Path(torch.hub.get_dir()) / "checkpoints" / default.url.rpartition("/")[2]
+    if file.is_file():
+        return _state_in(str(file))
     try:
-        return dict(default.get_state_dict(progress=False, check_hash=True))
-    except OSError as error:
-        file = Path(torch.hub.get_dir()) / "checkpoints" / default.url.rpartition("/")[2]
+        with redirect_stdout(sys.stderr):  # where torch says what it fetches
+            return dict(default.get_state_dict(progress=False, check_hash=True, weights_only=True))
+    except (OSError, RuntimeError) as error:  # no network; or what came is not the file, says its hash
         raise ValueError(
             f"weights: default needs {default.url}, which cannot be fetched here ({error}); fetch it elsewhere and put "
             f"it at {file}, or write none"

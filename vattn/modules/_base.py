@@ -46,6 +46,16 @@ def choose(sites: Iterable[Site], stages: tuple[int, ...], position: Position, e
     return tuple(s for s in sites if s.position == position and s.stage in stages and s.block % every == 0)
 
 
+def check_divisors(site: Site, **divisors: int) -> None:
+    """Raise ValueError for an option that divides the channels at ``site``, rounded down, and leaves none of them."""
+    for option, divisor in divisors.items():
+        if site.channels < divisor:
+            raise ValueError(
+                f"{option}: must not exceed the channels, of which stage {site.stage} has {site.channels} at position "
+                f"{site.position}; take {site.channels} or less, or leave the stage out (got {divisor})"
+            )
+
+
 class ModuleConfig(Kinded):
     """One mechanism and the sites it is put at.
 

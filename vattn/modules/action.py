@@ -8,7 +8,8 @@ from jaxtyping import Float
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from vattn.modules._base import ModuleConfig, Position, Site
+from vattn.modules._base import ModuleConfig, Position, Site, check_divisors
+from vattn.modules._fold import frame_means
 from vattn.modules._temporal import LearnableShift, TemporalConv
 from vattn.modules.tea import MotionExcitation
 
@@ -46,13 +47,9 @@ class ActionConfig(ModuleConfig, kind="action"):
 
     def check(self, site: Site, frames: int) -> None:
         """Refuse a ``reduction`` or ``div`` that leaves no channel."""
-        needed = {"div": self.div} if self.paths == ("ste",) else {"div": self.div, "reduction": self.reduction}
-        for option, value in needed.items():
-            if site.channels < value:
-                raise ValueError(
-                    f"{option}: must not exceed the channels, of which stage {site.stage} has {site.channels} at "
-                    f"position {site.position}; lower {option}, or leave the stage out (got {value})"
-                )
+        check_divisors(site, div=self.div)
+        if self.paths != ("ste",):
+            check_divisors(site, reduction=self.reduction)
 
     def build(self, site: Site, frames: int) -> "Action":
         """Return the shift and its excitations for the features at ``site``."""
@@ -129,6 +126,6 @@ class ChannelExcitation(nn.Module):
         self.expand = nn.Conv2d(reduced, channels, 1, bias=False)
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t 1 1"]:
-        squeezed = self.squeeze(x.mean(dim=(-2, -1)).unsqueeze(-1))
+        squeezed = self.squeeze(frame_means(x).unsqueeze(-1))
         mixed = F.relu(self.mix(squeezed.unsqueeze(-1)))
         return self.expand(mixed.squeeze(-1)).unsqueeze(-1)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from vattn.modules._base import ModuleConfig, Position, Site
+from vattn.modules._base import ModuleConfig, Position, Site, check_divisors
 from vattn.modules._patch import Difference, FrameAttention, PatchAttention, by_frame, divides, normalised
 from vattn.modules.tam import TAM, TAMConfig
 from vattn.modules.tdn import LongTermDifference, TDNConfig
@@ -82,11 +82,7 @@ class M2AConfig(ModuleConfig, kind="m2a"):
 
     def check(self, site: Site, frames: int) -> None:
         """Refuse a ``reduction`` that leaves no channel, and TDN on features that cannot be halved."""
-        if site.channels < self.reduction:
-            raise ValueError(
-                f"reduction: must not exceed the channels, of which stage {site.stage} has {site.channels} at position "
-                f"{site.position}; lower reduction, or leave the stage out (got {self.reduction})"
-            )
+        check_divisors(site, reduction=self.reduction)
         if self.motion == "tdn":
             _TDN.check(self._inside(site), frames)
 
@@ -155,7 +151,7 @@ class M2AConfig(ModuleConfig, kind="m2a"):
         if self.attention == "m2a":
             kept += 2 * t + t * t + 2 * values
         elif self.attention == "tam":
-            kept += _TAM.activations(inside, t) - values + (0 if self.motion == "none" else 2 * t + values)
+            kept += _TAM.activations(inside, t) + (0 if self.motion == "none" else 2 * t + values)
         elif self.attention == "patch":
             for pairs, length in self._pairs(site, t):
                 # Tokens and what normalises them; queries, keys, values and weights.

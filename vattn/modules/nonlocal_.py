@@ -7,7 +7,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from vattn.modules._base import ModuleConfig, Position, Site
+from vattn.modules._base import ModuleConfig, Position, Site, check_divisors
 from vattn.modules._fold import fold, unfold
 
 Tokens = Float[Tensor, "n l d"]
@@ -51,11 +51,7 @@ class NonLocalConfig(ModuleConfig, kind="nonlocal"):
 
     def check(self, site: Site, frames: int) -> None:
         """Refuse a ``reduction`` that leaves no channel, and what cannot be subsampled."""
-        if site.channels < self.reduction:
-            raise ValueError(
-                f"reduction: must not exceed the channels, of which stage {site.stage} has {site.channels} at position "
-                f"{site.position}; lower reduction, or leave the stage out (got {self.reduction})"
-            )
+        check_divisors(site, reduction=self.reduction)
         if self.subsample and min(site.height, site.width) < 2:
             raise ValueError(
                 f"subsample: needs 2 x 2 pixels, and stage {site.stage} has {site.height} x {site.width} at position "

@@ -6,7 +6,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from vattn.modules._base import ModuleConfig, Position, Site
+from vattn.modules._base import ModuleConfig, Position, Site, check_divisors
+from vattn.modules._fold import frame_means
 
 
 class SEConfig(ModuleConfig, kind="se"):
@@ -26,11 +27,7 @@ class SEConfig(ModuleConfig, kind="se"):
 
     def check(self, site: Site, frames: int) -> None:
         """Refuse a ``reduction`` that leaves no channel."""
-        if site.channels < self.reduction:
-            raise ValueError(
-                f"reduction: must not exceed the channels, of which stage {site.stage} has {site.channels} at position "
-                f"{site.position}; lower reduction, or leave the stage out (got {self.reduction})"
-            )
+        check_divisors(site, reduction=self.reduction)
 
     def build(self, site: Site, frames: int) -> "SE":
         """Return the excitation of the channels at ``site``."""
@@ -74,7 +71,7 @@ class SE(nn.Module):
         self.of_clip = of_clip
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
-        mean = x.mean(dim=(-2, -1))
+        mean = frame_means(x)
         if self.of_clip:
             mean = mean.mean(dim=-1, keepdim=True)
         return x * self.gate(mean)[..., None, None]

@@ -1,13 +1,16 @@
 """TAM: temporal adaptive module (Liu et al., ICCV 2021, arXiv:2005.06803)."""
 
-from typing import Literal, Self
+from collections.abc import Iterator
+from typing import Any, Literal, Self
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from vattn.modules._base import ModuleConfig, Site
+from vattn.modules._base import ModuleConfig, Site, check_divisors
+from vattn.modules._fold import frame_means, frame_sums
 
 
 class TAMConfig(ModuleConfig, kind="tam"):
@@ -52,6 +55,12 @@ class TAMConfig(ModuleConfig, kind="tam"):
         """The local branch, or what stands in its place, is there."""
         return self.branches != "global"
 
+    @property
+    def reversal_equivariant(self) -> bool:
+        """One tap of weight 1 moves nothing, and a gate of one tap, or of the whole clip, has no direction."""
+        still = not self.has_kernel or self.kernel_size == 1
+        return still and (self.branches in ("global", "global_se") or self.local_taps == 1)
+
     def canonical(self) -> Self:
         """Options of a branch that is not there have no effect, nor has the order of less than two."""
         changes: dict[str, object] = {}
@@ -69,11 +78,8 @@ class TAMConfig(ModuleConfig, kind="tam"):
 
     def check(self, site: Site, frames: int) -> None:
         """Refuse a ``beta`` that leaves the local branch no channel."""
-        if self.has_gate and site.channels < self.beta:
-            raise ValueError(
-                f"beta: must not exceed the channels, of which stage {site.stage} has {site.channels} at position "
-                f"{site.position}; lower beta, or leave the stage out (got {self.beta})"
-            )
+        if self.has_gate:
+            check_divisors(site, beta=self.beta)
 
     def build(self, site: Site, frames: int) -> "TAM":
         """Return a TAM for the features at ``site``, ``frames`` frames long."""
@@ -100,14 +106,14 @@ class TAMConfig(ModuleConfig, kind="tam"):
         return kernel + gates.get(self.branches, c * reduced * (self.local_taps + 1) + 2 * reduced)
 
     def activations(self, site: Site, frames: int) -> int:
-        """Means, what stands between the layers of the branches, T x T matrices, a copy of the input, the output."""
+        """Means, what stands between the layers of the branches, K weights a frame and channel, the output."""
         c, t, reduced = site.channels, frames, site.channels // self.beta
-        values = c * t * site.height * site.width
         gates = {"global": 0, "global_se": 2 * c + reduced}
-        kept = c * t + gates.get(self.branches, 2 * reduced * t + c * t) + values
+        kept = c * t + gates.get(self.branches, 2 * reduced * t + c * t) + c * t * site.height * site.width
         if self.has_kernel:
-            kept += c * (self.alpha * t) * (1 + self.batch_norm) + c * self.kernel_size
-            kept += c * t * t * (1 + self.has_gate) + values
+            kept += c * (self.alpha * t) * (1 + self.batch_norm) + c * self.kernel_size * (1 + t)
+            if self.branches == "full" and self.order == "local_first":
+                kept += c * (t + self.kernel_size - 1)
         return kept
 
 
@@ -145,26 +151,79 @@ class TAM(nn.Module):
                 nn.Conv1d(channels, reduced, k, padding=k // 2, bias=False), nn.BatchNorm1d(reduced),
                 nn.ReLU(inplace=True), nn.Conv1d(reduced, channels, 1, bias=False), nn.Sigmoid(),
             )  # fmt: skip
-        self.gate_last = config.order == "global_first"
+        # A gate that is the same for all frames passes through the sum over frames.
+        self.gate_last = config.order == "global_first" or config.branches == "global_se"
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
         n, c, t = x.shape[:3]
-        mean = x.mean(dim=(-2, -1))
+        mean = frame_means(x)
         gate = None if self.gate is None else self.gate(mean)
         if self.kernel is None:
             assert gate is not None
             return x * gate[..., None, None]
-        taps = self.kernel(mean.reshape(n * c, t)).view(n, c, -1)
-        mixing = mixing_matrix(taps, t)
+        weights = self.kernel(mean.reshape(n * c, t)).view(n, c, 1, -1)
         if gate is not None:
-            mixing = mixing * (gate[..., :, None] if self.gate_last else gate[..., None, :])
-        # Gate and kernel are one T x T matrix per clip and channel: one batched product, no copy of x.
-        return (mixing @ x.flatten(-2)).view_as(x)
+            weights = weights * (gate[..., None] if self.gate_last else _windows(gate, weights.shape[-1]))
+        return aggregate(x, weights.expand(-1, -1, t, -1))
 
 
-def mixing_matrix(taps: Float[Tensor, "n c k"], frames: int) -> Float[Tensor, "n c {frames} {frames}"]:
-    """Return M with M[t, s] = taps[s - t + K // 2], and 0 outside the window."""
-    k, frame = taps.shape[-1], torch.arange(frames, device=taps.device)
-    tap = frame - frame[:, None] + k // 2
-    inside = (tap >= 0) & (tap < k)
-    return taps[..., tap.clamp(0, k - 1)] * inside
+def aggregate(x: Float[Tensor, "n c t h w"], weights: Float[Tensor, "n c t k"]) -> Float[Tensor, "n c t h w"]:
+    r"""Return :math:`y_t = \sum_k w_{tk} x_{t + k - K // 2}` for each clip, channel and pixel, 0 outside the clip.
+
+    It is limited by memory, and written so that each way of running it passes few times over it, in either order of
+    memory: compiled, one kernel that reads K frames for each that it writes; else K products that add up in place.
+    """
+    t, k = weights.shape[2:]
+    weights = weights.to(x.dtype)
+    if torch.compiler.is_compiling():
+        padded = F.pad(x, (0, 0, 0, 0, k // 2, k // 2))
+        products = [padded[:, :, tap : tap + t] * weights[..., tap, None, None] for tap in range(k)]
+        return sum(products[1:], products[0])
+    # Neighbouring channels together: where they are so in x as well, products run along them.
+    return _Aggregate.apply(x, weights.contiguous(memory_format=torch.channels_last))
+
+
+class _Aggregate(torch.autograd.Function):
+    """`aggregate` with its gradients; autograd's own would keep, and pass over, K tensors of the size of x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weights)
+        y = x * weights[..., weights.shape[-1] // 2, None, None]
+        for tap, to, source in _shifts(weights):
+            y[:, :, to].addcmul_(x[:, :, source], weights[:, :, to, tap, None, None])
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        if torch.is_grad_enabled():
+            # `once_differentiable` would let it pass where the gradient that comes in is a constant.
+            raise RuntimeError("tam: has no second derivative here; leave create_graph out, or compile the network")
+        (grad,), (x, weights) = grads, ctx.saved_tensors
+        middle, shifts = weights.shape[-1] // 2, tuple(_shifts(weights))
+        grad_weights = torch.zeros_like(weights)
+        # Products for each tap in turn, then the gradient of x, all in the same memory: to get new memory takes longer
+        # than to fill it.
+        grad_x = grad * x
+        grad_weights[..., middle] = frame_sums(grad_x)
+        for tap, to, source in shifts:
+            product = torch.mul(grad[:, :, to], x[:, :, source], out=grad_x[:, :, to])
+            grad_weights[:, :, to, tap] = frame_sums(product)
+        torch.mul(grad, weights[..., middle, None, None], out=grad_x)
+        for tap, to, source in shifts:
+            grad_x[:, :, source].addcmul_(grad[:, :, to], weights[:, :, to, tap, None, None])
+        return grad_x, grad_weights
+
+
+def _shifts(weights: Float[Tensor, "n c t k"]) -> Iterator[tuple[int, slice, slice]]:
+    """Yield each tap but the middle one that meets the clip, the frames that it adds to, and those that it takes."""
+    t, k = weights.shape[2:]
+    for tap in range(k):
+        shift = tap - k // 2
+        if 0 < abs(shift) < t:
+            yield tap, slice(max(0, -shift), t - max(0, shift)), slice(max(0, shift), t + min(0, shift))
+
+
+def _windows(gate: Float[Tensor, "n c t"], k: int) -> Float[Tensor, "n c t {k}"]:
+    """Return for each frame the gates of the K frames that its taps take, 0 outside the clip."""
+    return F.pad(gate, (k // 2, k // 2)).unfold(-1, k, 1)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from vattn.modules._base import ModuleConfig, Site
+from vattn.modules._base import ModuleConfig, Site, check_divisors
 from vattn.modules._fold import fold, unfold
 from vattn.modules._temporal import LearnableShift
 
@@ -45,17 +45,9 @@ class TDNConfig(ModuleConfig, kind="tdn"):
 
     def check(self, site: Site, frames: int) -> None:
         """Refuse what leaves no channel to difference or to shift, and features that cannot be halved."""
-        place = f"stage {site.stage} has {site.channels} at position {site.position}"
-        if site.channels < self.reduction:
-            raise ValueError(
-                f"reduction: must not exceed the channels, of which {place}; lower reduction, or leave the stage out "
-                f"(got {self.reduction})"
-            )
-        if self.shift and site.channels < self.div:
-            raise ValueError(
-                f"div: must not exceed the channels, of which {place}, or nothing is shifted; lower div, or leave the "
-                f"stage out (got {self.div})"
-            )
+        check_divisors(site, reduction=self.reduction)
+        if self.shift:
+            check_divisors(site, div=self.div)
         if min(site.height, site.width) < 2:
             raise ValueError(
                 f"stages: the difference is also taken at half the size, which needs 2 x 2 pixels; leave stage "

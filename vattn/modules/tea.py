@@ -8,7 +8,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from vattn.modules._base import ModuleConfig, Site
+from vattn.modules._base import ModuleConfig, Site, check_divisors
 from vattn.modules._fold import fold, unfold
 
 
@@ -22,11 +22,7 @@ class TEAConfig(ModuleConfig, kind="tea"):
 
     def check(self, site: Site, frames: int) -> None:
         """Refuse a ``reduction`` that leaves no channel to see motion in."""
-        if site.channels < self.reduction:
-            raise ValueError(
-                f"reduction: must not exceed the channels, of which stage {site.stage} has {site.channels} at position "
-                f"{site.position}; lower reduction, or leave the stage out (got {self.reduction})"
-            )
+        check_divisors(site, reduction=self.reduction)
 
     def build(self, site: Site, frames: int) -> "MotionExcitation":
         """Return a motion excitation for the features at ``site``."""

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from vattn.modules._base import ModuleConfig, Position, Site
+from vattn.modules._base import ModuleConfig, Position, Site, check_divisors
 
 
 class TSMConfig(ModuleConfig, kind="tsm"):
@@ -23,11 +23,7 @@ class TSMConfig(ModuleConfig, kind="tsm"):
 
     def check(self, site: Site, frames: int) -> None:
         """Refuse a ``div`` that leaves nothing to shift."""
-        if site.channels < self.div:
-            raise ValueError(
-                f"div: must not exceed the channels, of which stage {site.stage} has {site.channels} at position "
-                f"{site.position}, or nothing is shifted; lower div, or leave the stage out (got {self.div})"
-            )
+        check_divisors(site, div=self.div)
 
     def build(self, site: Site, frames: int) -> "TSM":
         """Return the shift for the features at ``site``."""

@@ -66,6 +66,7 @@ def _path(*paths: str):
 
     def build(meta: dict[str, Any]) -> Case:
         c = meta["config"]
+        c.seen_in_parameters("shift_weights")
         channels, frames = c["in_channels"], c["n_segment"]
         config = ActionConfig.parse(
             {"paths": paths, "reduction": channels // c["reduced_channels"], "div": c["shift_div"]}
@@ -84,6 +85,8 @@ def _path(*paths: str):
             z = net[0].module.shift(unfold(x, frames))
             return net(x) + (3 - len(paths)) * (fold(z) - x)
 
+        if len(paths) == 3:
+            return Case(net, lambda state: rename(state, rules))
         return Case(net, without_other_paths, as_recorded)
 
     return build

@@ -56,6 +56,7 @@ def _parts_run(net: nn.Module, x: Tensor) -> Tensor:
 
 def _case(config: CSTLConfig, ours: str, meta: dict[str, Any]) -> Case:
     c = meta["config"]
+    assert c["out_planes"] == c["in_planes"]
     parts = config.model_copy(update={"groups": c["part_num"]})
     net = parts.build(site(c["in_planes"] * c["part_num"], size=1), meta["input_shape"][1])
 

@@ -109,6 +109,7 @@ CONFIGS = (
     M2AConfig(),
     M2AConfig(fill="first", reduction=4, patch_size=2, authors_code=True),
     M2AConfig(attention="none"),
+    M2AConfig(attention="none", fill="first"),
     M2AConfig(attention="tam"),
     M2AConfig(attention="patch", patch_size=1),
     M2AConfig(attention="patch", patch_size=2, fill="first", authors_code=True),
@@ -119,8 +120,22 @@ CONFIGS = (
     M2AConfig(motion="tea", attention="none", reduction=2),
     M2AConfig(motion="tea", attention="tam"),
     M2AConfig(motion="tdn"),
+    M2AConfig(motion="tdn", attention="none"),
     M2AConfig(motion="tdn", attention="patch", authors_code=True),
 )
+
+
+def without_gradient(config: M2AConfig) -> set[str]:
+    """Differences alone take off the bias of what they are of: all where none is to zero, or where a norm is first."""
+    stuck = set()
+    if config.attention == "none" and (
+        config.motion in ("tea", "tdn") or (config.motion, config.fill) == ("m2a", "first")
+    ):
+        stuck.add("down.bias")
+    if config.motion == "tdn":
+        # As in TDN; but with the defect, one branch's norm is not the last thing before the mean.
+        stuck |= {"motion.coarse_norm.bias"} | (set() if config.authors_code else {"motion.fine_norm.bias"})
+    return stuck
 
 
 #: The authors' names of the parts.
@@ -136,8 +151,9 @@ _PARTS = {
 def _config(meta: dict[str, Any]) -> M2AConfig:
     c = meta["config"]
     named = c.get("temporal_module", "motion+attn")
+    patch_size = c.get("patch_size")
     if named == "patch_mattn":
-        return M2AConfig(attention="patch", patch_size=c["patch_size"], reduction=c["n_div"], authors_code=True)
+        return M2AConfig(attention="patch", patch_size=patch_size, reduction=c["n_div"], authors_code=True)
     parts = {"motion": "none", "attention": "none"}
     for part in named.split("+"):
         parts |= _PARTS[part]

@@ -45,7 +45,7 @@ def _block(meta: dict[str, Any]) -> Case:
     c = meta["config"]
     frames, splits, first = c["n_segment"], c["scale"], c["stype"] == "stage"
     middle = splits * (c["planes"] * c["baseWidth"] // 64)
-    tea, mta = TEAConfig(), MTAConfig(splits=splits)
+    tea, mta = TEAConfig(reduction=c.get("reduction", 16)), MTAConfig(splits=splits)
     net = Block(c["inplanes"], middle, 4 * c["planes"], c["stride"], bottleneck=True)
     net.at["b"] = nn.Sequential(Folded(tea.build(site(middle), frames), frames))
     layer = site(middle, position="conv2", stride=c["stride"], block=0 if first else 1)
@@ -57,13 +57,14 @@ def _block(meta: dict[str, Any]) -> Case:
 
 def _shift(meta: dict[str, Any]) -> Case:
     c = meta["config"]
+    frames = c["n_segment"]
     net = LearnableShift(c["input_channels"], c["n_div"])
     if c["mode"] == "fixed":
         net.stand_still()
     return Case(
         net,
         lambda state: rename(state, [(r"^conv\.", "")]),
-        lambda net, x: fold(net(unfold(x, c["n_segment"]))),
+        lambda net, x: fold(net(unfold(x, frames))),
     )
 
 

@@ -31,3 +31,10 @@ CONFIGS = [
     NonLocalConfig(pairwise="dot_product"),
     NonLocalConfig(pairwise="concatenation"),
 ]
+
+
+def without_gradient(config: NonLocalConfig) -> set[str]:
+    """A softmax takes off what is the same for all keys, and the last norm what all places are told alike."""
+    of_keys = {"key.bias"} if config.softmax and config.embeds else set()
+    told_alike = {"restore.0.bias"} | ({"value.bias"} if config.softmax else set())
+    return of_keys | (told_alike if config.batch_norm else set())

@@ -44,6 +44,7 @@ CONFIGS = [
     TAMConfig(alpha=1, beta=8, kernel_size=5, local_kernel_size=1),
     TAMConfig(batch_norm=False, order="global_first"),
     TAMConfig(branches="global", kernel_size=5),
+    TAMConfig(kernel_size=1),
     TAMConfig(branches="local", alpha=3, kernel_size=7, local_kernel_size=5, order="global_first"),
     TAMConfig(branches="global_se", local_kernel_size=5, order="global_first"),
 ]
@@ -57,6 +58,7 @@ def _config(meta: dict[str, Any]) -> TAMConfig:
 
 def _alone(meta: dict[str, Any]) -> Case:
     c, config = meta["config"], _config(meta)
+    assert c.get("stride", 1) == 1, "in time, which the authors' own code cannot step through"
     net = config.build(site(c["in_channels"]), c["n_segment"])
     frames = c["n_segment"]
     return Case(net, lambda state: convert_module(state, config), lambda net, x: fold(net(unfold(x, frames))))

@@ -45,6 +45,11 @@ FORMS = {LongTermDifference: long_term_difference}
 CONFIGS = [TDNConfig(), TDNConfig(shift=False), TDNConfig(reduction=4, div=4)]
 
 
+def without_gradient(config: TDNConfig) -> set[str]:
+    """The last norm takes off what the scales' norms add to all pixels."""
+    return {("difference." if config.shift else "") + name for name in ("coarse_norm.bias", "fine_norm.bias")}
+
+
 def _alone(meta: dict[str, Any]) -> Case:
     c = meta["config"]
     config = TDNConfig(shift=False, reduction=c["reduction"])
@@ -59,9 +64,9 @@ def _alone(meta: dict[str, Any]) -> Case:
 def _block(meta: dict[str, Any]) -> Case:
     c = meta["config"]
     planes, frames = c["planes"], c["num_segments"]
-    net = Block(c["inplanes"], planes, 4 * planes, 1, bottleneck=True)
+    net = Block(c["inplanes"], planes, 4 * planes, c.get("stride", 1), bottleneck=True)
     add_biases(net)
-    config = TDNConfig()
+    config = TDNConfig(reduction=c.get("reduction", 16))
     net.at["b"] = nn.Sequential(Folded(config.build(site(planes), frames), frames))
     network = model(config.tree(), depth=50, size=64)
 
@@ -75,6 +80,7 @@ def _block(meta: dict[str, Any]) -> Case:
 
 def _short_term(meta: dict[str, Any]) -> Case:
     c = meta["config"]
+    c.seen_in_parameters("layer1")
     names = dict(meta["param_names"])
     backbone = {"kind": "resnet_tdn", "depth": 50, "keep": c["apha"]}
     assert c["belta"] == 1 - c["apha"]

@@ -63,7 +63,7 @@ def _online(meta: dict[str, Any]) -> Case:
 def _network(meta: dict[str, Any]) -> Case:
     c = meta["config"]
     shift = {"kind": "tsm", "div": c["shift_div"]}
-    config = model(shift, depth=50, width=1.0, frames=c["n_segment"], size=meta.get("pixels", 32))
+    config = model(shift, depth=50, width=1.0, frames=c["n_segment"], size=meta["input_shape"][-1])
     net = build_model(config, c["num_classes"])
     return Case(net, lambda state: convert_model(state, config), lambda net, x: net.fc(net.backbone(x)), "backbone.")
 

@@ -1,0 +1,88 @@
+"""Random recipes of all that is registered, drawn from what their fields say; a new kind is drawn as soon as it is."""
+
+import random
+import types
+import typing
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import ValidationError
+
+from vattn.backbones import BackboneConfig
+from vattn.config import ModelConfig
+from vattn.modules import ModuleConfig
+
+_FLOATS = (0.1, 0.25, 0.5, 0.75, 1.0)
+
+
+def random_network(seed: int) -> ModelConfig:
+    """One to three mechanisms in a backbone; successive seeds go through all pairs of a mechanism and a backbone."""
+    rng = random.Random(seed)
+    kinds, backbones = sorted(ModuleConfig.kinds), sorted(BackboneConfig.kinds)
+    lead, backbone = kinds[seed % len(kinds)], backbones[seed // len(kinds) % len(backbones)]
+    for attempt in range(200):
+        network = _bare(backbone, rng)
+        network = network and _with(lead, network, rng)
+        if network:
+            for kind in rng.choices(kinds, k=rng.choice([0, 0, 1, 2])):
+                network = _with(kind, network, rng) or network
+            return network
+        if attempt > 20:
+            # No block of this backbone has a place for this mechanism.
+            backbone = rng.choice(backbones)
+    raise AssertionError(f"no network with {lead} was found")
+
+
+def _bare(backbone: str, rng: random.Random) -> ModelConfig | None:
+    tree = {"backbone": _options(BackboneConfig.kinds[backbone], rng, leave="weights")}
+    tree |= {"frames": rng.randint(1, 6), "size": rng.randint(16, 96), "head": {"dropout": rng.choice([0.0, 0.5])}}
+    try:
+        return ModelConfig.parse(tree)
+    except ValidationError:
+        return None
+
+
+def _with(kind: str, network: ModelConfig, rng: random.Random) -> ModelConfig | None:
+    """Return the network with one mechanism more that stands somewhere in it, or None where none was found."""
+    sites = network.backbone.sites(network.size)
+    for _ in range(20):
+        module = ModuleConfig.kinds[kind].parse(_options(ModuleConfig.kinds[kind], rng))
+        try:
+            larger = ModelConfig.parse(network.tree() | {"attention": [*network.tree()["attention"], module.tree()]})
+        except ValidationError:
+            continue
+        if larger.attention[-1].at(sites):
+            return larger
+    return None
+
+
+def _options(config: type[Any], rng: random.Random, leave: str = "") -> dict[str, Any]:
+    """Draw every option of ``config``; what its own rules refuse is drawn again."""
+    while True:
+        tree = {
+            name: _value(field.annotation, rng)
+            for name, field in config.model_fields.items()
+            if name != leave and (field.is_required() or rng.random() < 0.7)
+        }
+        try:
+            return config.parse({"kind": config.model_fields["kind"].default} | tree).tree()
+        except ValidationError:
+            continue
+
+
+def _value(annotation: Any, rng: random.Random) -> Any:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is typing.Annotated:
+        return _value(args[0], rng)
+    if origin is Literal:
+        return rng.choice(args)
+    if origin in (Union, types.UnionType):
+        return _value(rng.choice(args), rng)
+    if origin is tuple:
+        items = [2, 3, 4, 5] if args[0] is int else list(get_args(args[0]))
+        return rng.sample(items, rng.randint(1, len(items)))
+    if annotation is bool:
+        return rng.random() < 0.5
+    if annotation is int:
+        return rng.randint(1, 8)
+    assert annotation is float, annotation
+    return rng.choice(_FLOATS)

@@ -50,6 +50,13 @@ CONFIGS = [
 ]
 
 
+def without_gradient(config: TAMConfig) -> set[str]:
+    """A softmax over one tap is 1, whatever predicts it."""
+    one_tap = config.has_kernel and config.kernel_size == 1
+    norm = {"kernel.1.weight", "kernel.1.bias"} if config.batch_norm else set()
+    return {"kernel.0.weight", f"kernel.{2 + config.batch_norm}.weight"} | norm if one_tap else set()
+
+
 def _config(meta: dict[str, Any]) -> TAMConfig:
     c = meta["config"]
     assert c.get("padding", c["kernel_size"] // 2) == c["kernel_size"] // 2

@@ -94,7 +94,7 @@ class Display:
     def _done(self) -> str:
         """Return such as "5 of 16 trials"; 5 have ended."""
         ended = len(self._history.in_state("finished", "stopped", "failed"))
-        budget = _budget(self._history).get("trials")
+        budget = self._history.budget.get("trials")
         return f"{ended} of {budget} trials" if budget else f"{ended} trials"
 
     def _headline(self) -> str:
@@ -138,7 +138,7 @@ def seconds_left(history: History, elapsed: float) -> float | None:
     For a number of trials: the epochs of those to come, each trial as long as those that ended so far (early stops
     included), each epoch as long as those so far, as many side by side as now. Where a time limit comes sooner, that.
     """
-    budget = _budget(history)
+    budget = history.budget
     bounds = []
     if hours := budget.get("hours"):
         bounds.append(max(0.0, 3600 * hours - elapsed))
@@ -154,10 +154,6 @@ def seconds_left(history: History, elapsed: float) -> float | None:
         seconds = sum(report["seconds"] for report in reports) / len(reports)
         bounds.append(epochs * seconds / max(1, len(history.in_state("running"))))
     return min(bounds, default=None)
-
-
-def _budget(history: History) -> dict[str, Any]:
-    return history.search["spec"]["search"]["budget"]
 
 
 def _epochs(trial: Trial) -> int:

@@ -15,7 +15,7 @@ stopped    trial, epoch, reason; early, by the scheduler: its metrics are partia
 failed     trial, error, final (false: it is tried again)
 finished   trial, epoch, seconds (from the first start to now, all attempts)
 ended      reason
-resumed    nothing more: a new process has taken the search up
+resumed    budget, which may have been raised: a new process has taken the search up
 =========  =====================================================================================================
 """
 
@@ -71,6 +71,8 @@ class History:
     """The sum of a ledger's events."""
 
     search: Event = field(default_factory=dict)
+    #: trials, hours: as of the last start
+    budget: dict[str, Any] = field(default_factory=dict)
     trials: dict[int, Trial] = field(default_factory=dict)
     rejected: list[Event] = field(default_factory=list)
     ended: Event | None = None
@@ -85,14 +87,14 @@ class History:
             self.active += max(0.0, event["time"] - self._last)
         self._last = event["time"]
         if kind == "search":
-            self.search = event
+            self.search, self.budget = event, event["spec"]["search"]["budget"]
         elif kind == "proposed":
             keys = ("params", "config", "identity", "architecture", "cost")
             self.trials[event["trial"]] = Trial(event["trial"], **{key: event[key] for key in keys})
         elif kind == "rejected":
             self.rejected.append(event)
         elif kind == "resumed":
-            self.ended = None
+            self.ended, self.budget = None, event.get("budget", self.budget)
         elif kind == "ended":
             self.ended = event
         else:

@@ -80,7 +80,7 @@ def _search(spec: Spec, output: Path, ledger: Ledger, address: str | None, scree
     ):
         search = Search(spec, output, cache, ledger, [tracker, display])
         if ledger.history.search:
-            search.record("resumed")
+            search.record("resumed", budget=spec.search.budget.tree())
         else:
             search.record("search", id=uuid.uuid4().hex, name=spec.name, spec=spec.tree(), versions=_versions())
         with suppress(KeyboardInterrupt):  # which Tune makes an end of its work, but not what goes before and after it

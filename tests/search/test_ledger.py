@@ -50,9 +50,10 @@ def test_a_resume_takes_back_the_end(events: Events) -> None:
         found.apply(event)
     assert found.ended is not None
 
-    found.apply({"event": "resumed", "time": 1.9e9})
+    found.apply({"event": "resumed", "time": 1.9e9, "budget": {"trials": 9}})
 
     assert found.ended is None
+    assert found.budget == {"trials": 9}
 
 
 def test_a_torn_last_line_is_not_an_event_and_is_cut_off(tmp_path: Path, events: Events) -> None:

@@ -190,15 +190,15 @@ def main() -> None:
         paths = [root / f"{number}.mp4" for number in range(arguments.files)]
         for number, path in enumerate(paths):
             footage(path, number)
-        rows, width = 128, []
+        rows, copies = 64, []
         table = pa.table({
             "path": [paths[i % len(paths)].name for i in range(rows)], "label": pa.array([0] * rows, pa.int32()),
             "split": ["train"] * rows,
         })  # fmt: skip
         for i in range(rows - len(paths)):  # as many files as rows, so that a cold read is one of the disk
-            width.append(root / f"copy{i}.mp4")
-            os.link(paths[i % len(paths)], width[-1])
-        table = table.set_column(0, "path", pa.array([path.name for path in [*paths, *width]]))
+            copies.append(root / f"copy{i}.mp4")
+            os.link(paths[i % len(paths)], copies[-1])
+        table = table.set_column(0, "path", pa.array([path.name for path in [*paths, *copies]]))
         results: dict[str, float] = {}
         results["decord on the fly"] = rate(with_decord(paths), arguments.seconds)
         results["PyAV on the fly"] = rate(with_pyav(paths), arguments.seconds)

@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 WHOLE = 0.9
 #: Of the formats that decord can open, those in which it neither stalls nor skips.
 DECORD = ("mov", "avi", "matroska")
-#: JPEG takes one part of so many of what raw frames take; measured on real footage.
+#: Raw frames take so many times what JPEG takes: on real footage 7 times at 80 pixels, 9.5 at 128, 15 at 240.
 JPEG_SHARE = 9
 #: So many files are looked at to predict the size of a cache.
 SAMPLE = 32

@@ -35,14 +35,23 @@ class Plain(SparseAttention):
 class Aggregation(nn.Module):
     """The mean of a map's peaks, whose gradient tells which pixels were taken for peaks."""
 
+    def __init__(self, window: int, above_mean: bool) -> None:
+        super().__init__()
+        self.window, self.above_mean = window, above_mean
+
     def forward(self, maps: Tensor) -> Tensor:
-        mask = peak_mask(maps.flatten(0, 1), 3, above_mean=True).view_as(maps)
+        mask = peak_mask(maps.flatten(0, 1), self.window, above_mean=self.above_mean).view_as(maps)
         return (maps * mask).sum((2, 3)) / mask.sum((2, 3))
 
 
+def _above_mean(filter_: str | None) -> bool:
+    assert filter_ is None or filter_.startswith("mean"), f"no filter of peaks is called {filter_!r} here"
+    return filter_ is not None
+
+
 def _peaks(meta: dict[str, Any]) -> Case:
-    assert meta["config"]["win_size"] == 3
-    return Case(Aggregation(), dict)
+    options = meta["config"]
+    return Case(Aggregation(options["win_size"], _above_mean(options["peak_filter"])), dict)
 
 
 def _betas(state: State) -> dict[str, Tensor]:
@@ -56,13 +65,20 @@ def _resampled(meta: dict[str, Any]) -> Case:
     Bilinear sampling has kinks at whole pixels, so its gradient jumps where a place is off by 1e-6.
     """
     splits: dict[int, Split] = {0: "all", 1: "random"}
-    split = splits[meta["config"]["p"]]
+    options = meta["config"]
+    split = splits[options["p"]]
+    sizes = {"grid_size": 31, "padding_size": 30, "fwhm": 13, "gaussian_kernel": 61, "base_ratio": 0.09}
+    assert {name: options[name] for name in sizes} == sizes, "the resampler's sizes are those of the authors"
+    for shown in ("task_input_size", "num_classes", "radius", "radius_inv"):
+        options.seen_in_parameters(shown)
+    peak_filter = "mean" if _above_mean(options["peak_filter"]) else "none"
+    config = SparseConfig(delta=options["entropy_delta"], window=options["win_size"], peak_filter=peak_filter)
 
     def run(net: SparseAttention, images: Tensor, maps: Tensor, draws: Tensor) -> Tensor:
         found = net.saliencies(maps[:, None], split, draws.float())
         return torch.cat([net.resample(images, found[b]) for b in ("discriminative", "complementary")], 1)
 
-    return Case(Plain(SparseConfig()), _betas, run, given=("class_response_maps", "uniform_draws"))
+    return Case(Plain(config), _betas, run, given=("class_response_maps", "uniform_draws"))
 
 
 GOLDEN = {

@@ -272,6 +272,8 @@ class _Bridge(Callback):
 
     def _failed(self, trial: TuneTrial, final: bool) -> None:
         self._release(trial)
+        if self._search.ledger.history.trials[trial.config["number"]].end is not None:
+            return  # what was left of an ended trial died
         error = str(trial.get_error() or "its process died")
         self._search.record("failed", trial=trial.config["number"], error=error, final=final)
 

@@ -30,7 +30,7 @@ class C3DConfig(BackboneConfig, kind="c3d"):
 
     folds: ClassVar[bool] = False
     averages: ClassVar[bool] = False
-    averages: ClassVar[bool] = False
+    keeps_features: ClassVar[bool] = True
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = ((r"^fc8\.", "fc."),)
 
     @model_validator(mode="after")

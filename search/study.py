@@ -57,6 +57,7 @@ class Proposer:
             # The seed moves on with each attempt, or a resumed search would propose again what it began with.
             sampler=_sampler(spec, len(ledger.history.trials) + len(ledger.history.rejected)),
         )
+        self._study.set_metric_names(list(spec.objectives))
 
     def apply(self, event: Event) -> None:
         """Take in one event of the ledger."""

@@ -64,7 +64,7 @@ def cost(model: ModelConfig, classes: int) -> Cost:
     features = backbone.channels()
     scored = frames if backbone.folds else 1
     # Kept: what the classifier takes, and which of it was dropped.
-    kept = features * scored * (2 if model.head.dropout else 1)
+    kept = features * scored * (2 if model.head.dropout else 0 if backbone.keeps_features else 1)
     rows.append(Row(0, "head", scored * features * classes, (features + 1) * classes, kept))
     if model.sparse != "none":
         rows += _sparse_rows(model, model.sparse, classes, rows)

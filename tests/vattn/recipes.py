@@ -3,6 +3,7 @@
 import random
 import types
 import typing
+from collections.abc import Callable
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import ValidationError
@@ -12,6 +13,8 @@ from vattn.config import ModelConfig
 from vattn.modules import ModuleConfig
 
 _FLOATS = (0.1, 0.25, 0.5, 0.75, 1.0)
+#: Pairs of a mechanism and a backbone: so many successive seeds go through all of them.
+PAIRS = len(ModuleConfig.kinds) * len(BackboneConfig.kinds)
 
 
 def random_network(seed: int) -> ModelConfig:
@@ -34,7 +37,9 @@ def random_network(seed: int) -> ModelConfig:
 
 def _bare(backbone: str, rng: random.Random) -> ModelConfig | None:
     tree = {"backbone": _options(BackboneConfig.kinds[backbone], rng, leave="weights")}
-    tree |= {"frames": rng.randint(1, 6), "size": rng.randint(16, 96), "head": {"dropout": rng.choice([0.0, 0.5])}}
+    # Some networks of clips take no less than 16 frames.
+    frames = rng.choice([1, 2, 3, 4, 5, 6, 16])
+    tree |= {"frames": frames, "size": rng.randint(16, 96), "head": {"dropout": rng.choice([0.0, 0.5])}}
     try:
         return ModelConfig.parse(tree)
     except ValidationError:
@@ -55,11 +60,18 @@ def _with(kind: str, network: ModelConfig, rng: random.Random) -> ModelConfig | 
     return None
 
 
+#: Options that are lists of a length of their own: those of the T-CNN's seven stages.
+_LISTS: dict[str, Callable[[random.Random], Any]] = {
+    "widths": lambda rng: [rng.randint(1, 24) for _ in range(7)],
+    "dilations": lambda rng: [[rng.choice([1, 2, 4]) for _ in range(rng.randint(1, 3))] for _ in range(7)],
+}
+
+
 def _options(config: type[Any], rng: random.Random, leave: str = "") -> dict[str, Any]:
     """Draw every option of ``config``; what its own rules refuse is drawn again."""
     while True:
         tree = {
-            name: _value(field.annotation, rng)
+            name: _LISTS[name](rng) if name in _LISTS else _value(field.annotation, rng)
             for name, field in config.model_fields.items()
             if name != leave and (field.is_required() or rng.random() < 0.7)
         }

@@ -79,6 +79,8 @@ class BackboneConfig(Kinded):
     folds: ClassVar[bool] = True
     #: Its features are averages of maps, so that a class has a map of responses too.
     averages: ClassVar[bool] = True
+    #: Autograd keeps its features in any case: they come right out of an activation or dropout.
+    keeps_features: ClassVar[bool] = False
     #: Successive frames that it takes for each one of a clip's T; what it gives is for the T.
     frames_per_segment: ClassVar[int] = 1
     #: As of mechanisms: regular expressions from the names in the authors' network to ours.

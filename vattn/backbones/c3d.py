@@ -31,6 +31,7 @@ class C3DConfig(BackboneConfig, kind="c3d"):
     folds: ClassVar[bool] = False
     has_published_weights: ClassVar[bool] = False
     averages: ClassVar[bool] = False
+    keeps_features: ClassVar[bool] = True
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = ((r"^fc8\.", "fc."),)
 
     def stages(self) -> tuple[int, ...]:

@@ -87,7 +87,7 @@ class P3DConfig(ResidualConfig, kind="p3d"):
 
 @dataclass(frozen=True)
 class _Shape(BlockShape):
-    """One block, of either kind; ``last`` of its stage."""
+    """One block: its ``kind`` as in `P3DBlock`, and whether it is the ``last`` of its stage."""
 
     kind: Kind
     last: bool

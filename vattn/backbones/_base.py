@@ -4,14 +4,18 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from vattn.base import Kinded
 from vattn.modules._base import Layer, Position, Site
 from vattn.weights import Fit, read_state
+
+#: Those that are not layers.
+POSITIONS: tuple[Position, ...] = ("block", "a", "b", "c", "d")
 
 
 class Part(NamedTuple):
@@ -21,6 +25,10 @@ class Part(NamedTuple):
     macs: int
     params: int
     activations: int
+
+    def of_images(self, count: int) -> Self:
+        """Return what it costs for ``count`` images, where this is the cost of one."""
+        return self._replace(macs=self.macs * count, activations=self.activations * count)
 
 
 class Backbone(nn.Module):
@@ -40,9 +48,23 @@ class Backbone(nn.Module):
         """Return the convolution that holds the place at ``site``."""
         raise NotImplementedError
 
+    def block(self, site: Site) -> nn.Module:
+        """Return the block that ``site`` is in; its `slots` are its ``at``."""
+        return self.get_submodule(f"layer{site.stage - 1}.{site.block}")
+
     def insert(self, site: Site, module: nn.Module) -> None:
         """Put ``module`` at ``site``, behind what already stands there, or in the place of the layer there."""
-        raise NotImplementedError
+        sequence = self.block(site).get_submodule(f"at.{site.position}")
+        assert isinstance(sequence, nn.Sequential)
+        sequence.append(module)
+
+
+def slots(positions: Iterable[str] = POSITIONS) -> nn.ModuleDict:
+    """Return a slot for mechanisms for each position.
+
+    Empty ones pass their input through and have no entry in the state dict.
+    """
+    return nn.ModuleDict({position: nn.Sequential() for position in positions})
 
 
 class BackboneConfig(Kinded):
@@ -51,6 +73,8 @@ class BackboneConfig(Kinded):
     kind: str
     weights: Literal["none", "default"] | str = "none"
 
+    #: Torchvision publishes weights of it, of some sizes at least.
+    has_published_weights: ClassVar[bool] = True
     #: It runs on single images, with the frames folded into the batch.
     folds: ClassVar[bool] = True
     #: Its features are averages of maps, so that a class has a map of responses too.
@@ -62,13 +86,25 @@ class BackboneConfig(Kinded):
     #: As of mechanisms: regular expressions from the names in the authors' network to ours.
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = ()
 
+    @model_validator(mode="after")
+    def _any_weights_exist(self) -> Self:
+        if self.weights == "default" and not self.has_published_weights:
+            raise ValueError(
+                f"weights: torchvision publishes none of {self.kind}; write none, or the path of a state dict "
+                "(got default)"
+            )
+        return self
+
     def stages(self) -> Sequence[int]:
-        """Numbers of the stages, such as 2, 3, 4, 5; a stage that has no block leaves its mechanisms without a site."""
-        raise NotImplementedError
+        """Numbers of the stages: those of a ResNet, unless it says otherwise.
+
+        A stage that has no block leaves its mechanisms without a site.
+        """
+        return (2, 3, 4, 5)
 
     def positions(self) -> Sequence[Position]:
-        """Positions that each block offers."""
-        raise NotImplementedError
+        """Positions that each block offers: all that are not layers, unless it says otherwise."""
+        return POSITIONS
 
     def sites(self, size: int) -> tuple[Site, ...]:
         """All sites for images of ``size`` x ``size`` pixels, in the order in which data meets them."""
@@ -151,14 +187,6 @@ def start_from_scratch(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-
-def no_published_weights(weights: str, kind: str) -> None:
-    """Raise ValueError for default weights of a backbone that torchvision has none of."""
-    if weights == "default":
-        raise ValueError(
-            f"weights: torchvision publishes none of {kind}; write none, or the path of a state dict (got default)"
-        )
 
 
 def conv_out(size: int, kernel: int, stride: int) -> int:

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from functools import cache
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple
 
 from jaxtyping import Float
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
-from vattn.backbones._base import Backbone, BackboneConfig, Part, load_weights, no_published_weights, start_from_scratch
+from vattn.backbones._base import Backbone, BackboneConfig, Part, load_weights, slots, start_from_scratch
 from vattn.modules._base import Position, Site
 
 #: The convolutions of each stage, as its authors name them.
@@ -29,14 +29,10 @@ class C3DConfig(BackboneConfig, kind="c3d"):
     dropout: float = Field(0.5, ge=0, lt=1, description="behind the first wide layer; the head has its own")
 
     folds: ClassVar[bool] = False
+    has_published_weights: ClassVar[bool] = False
     averages: ClassVar[bool] = False
     keeps_features: ClassVar[bool] = True
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = ((r"^fc8\.", "fc."),)
-
-    @model_validator(mode="after")
-    def _weights_exist(self) -> Self:
-        no_published_weights(self.weights, self.kind)
-        return self
 
     def stages(self) -> tuple[int, ...]:
         """Conv1 to conv5."""
@@ -153,8 +149,7 @@ class C3D(Backbone):
         self.dropout = nn.Dropout(config.dropout)
         self.fc7 = nn.Linear(self.channels, self.channels)
         start_from_scratch(self)
-        # Empty ones pass their input through and have no entry in the state dict.
-        self.at = nn.ModuleDict({f"{n}{p}": nn.Sequential() for n in config.stages() for p in config.positions()})
+        self.at = slots(f"{stage}{position}" for stage in config.stages() for position in config.positions())
 
     def forward(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c"]:
         x = images

@@ -9,10 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vattn.backbones._base import Backbone, BackboneConfig, Conv, Part, load_weights, part_of
-from vattn.modules._base import Position, Site
+from vattn.backbones._base import POSITIONS, Backbone, BackboneConfig, Conv, Part, load_weights, part_of, slots
+from vattn.modules._base import Site
 
-_POSITIONS: tuple[Position, ...] = ("block", "a", "b", "c", "d")
 _SMALLEST = 75
 
 
@@ -29,14 +28,6 @@ class InceptionV3Config(BackboneConfig, kind="inception_v3"):
     """
 
     kind: Literal["inception_v3"] = "inception_v3"
-
-    def stages(self) -> tuple[int, ...]:
-        """Those of a ResNet; 2 has no block."""
-        return (2, 3, 4, 5)
-
-    def positions(self) -> tuple[Position, ...]:
-        """All."""
-        return _POSITIONS
 
     def check(self, size: int, frames: int) -> None:
         """Refuse images that the reductions leave nothing of."""
@@ -224,7 +215,7 @@ def _sites(size: int) -> tuple[Site, ...]:
             "c": (second.outputs, s.side_in),
             "d": (_outputs(branch, s.inputs), s.side_out),
         }
-        for position in _POSITIONS:
+        for position in POSITIONS:
             channels, side = features[position]
             sites.append(Site(s.stage, s.block, position, channels, side, side))
     return tuple(sites)
@@ -289,8 +280,7 @@ class Block(nn.Module):
                 channels = layer.outputs
             for layer in branch.fork:
                 self.add_module(layer.name, _Conv(channels, layer))
-        # Empty ones pass their input through and have no entry in the state dict.
-        self.at = nn.ModuleDict({position: nn.Sequential() for position in _POSITIONS})
+        self.at = slots()
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
         x = self.at["block"](x)
@@ -349,14 +339,9 @@ class InceptionV3(Backbone):
                 x = self.get_submodule(f"Mixed_{name}")(x)
         return self.avgpool(x).flatten(1)
 
-    def insert(self, site: Site, module: nn.Module) -> None:
-        """Put ``module`` at ``site``, behind what already stands there."""
-        name = list(_BLOCKS[site.stage])[site.block]
-        block = self.get_submodule(f"Mixed_{name}")
-        assert isinstance(block, Block)
-        sequence = block.at[site.position]
-        assert isinstance(sequence, nn.Sequential)
-        sequence.append(module)
+    def block(self, site: Site) -> nn.Module:
+        """Return the block that ``site`` is in."""
+        return self.get_submodule(f"Mixed_{list(_BLOCKS[site.stage])[site.block]}")
 
 
 def from_imagenet_to_symmetric(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:

@@ -10,12 +10,21 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vattn.backbones._base import Backbone, BackboneConfig, Conv, Part, conv_out, load_weights, part_of
-from vattn.modules._base import Position, Site
+from vattn.backbones._base import (
+    POSITIONS,
+    Backbone,
+    BackboneConfig,
+    Conv,
+    Part,
+    conv_out,
+    load_weights,
+    part_of,
+    slots,
+)
+from vattn.modules._base import Site
 
 #: Expansion, channels, blocks and first stride of each group of blocks (the paper's Table 2).
 _GROUPS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-_POSITIONS: tuple[Position, ...] = ("block", "a", "b", "c", "d")
 #: The last part of a name in a state dict.
 _LAST = r"(\w+)$"
 
@@ -55,14 +64,6 @@ class MobileNetV2Config(BackboneConfig, kind="mobilenet_v2"):
             )  # fmt: skip
         return self
 
-    def stages(self) -> tuple[int, ...]:
-        """Those of a ResNet."""
-        return (2, 3, 4, 5)
-
-    def positions(self) -> tuple[Position, ...]:
-        """All."""
-        return _POSITIONS
-
     def sites(self, size: int) -> tuple[Site, ...]:
         """Block by block."""
         return _sites(self, size)
@@ -73,9 +74,7 @@ class MobileNetV2Config(BackboneConfig, kind="mobilenet_v2"):
 
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:
         """Stage 1 holds the stem and the block without expansion, stage 5 the last convolution too."""
-        return tuple(
-            Part(p.stage, p.macs * frames, p.params, p.activations * frames) for p in _parts_of_one_image(self, size)
-        )
+        return tuple(part.of_images(frames) for part in _parts_of_one_image(self, size))
 
     def build(self) -> "MobileNetV2":
         """Return the network."""
@@ -123,7 +122,7 @@ def _sites(config: MobileNetV2Config, size: int) -> tuple[Site, ...]:
     for s in _shapes(config, size):
         if s.block is not None:
             channels = {"block": s.inputs, "a": s.inputs, "b": s.hidden, "c": s.hidden, "d": s.outputs}
-            sites += [Site(s.stage, s.block, p, channels[p], s.side_in, s.side_in) for p in _POSITIONS]
+            sites += [Site(s.stage, s.block, p, channels[p], s.side_in, s.side_in) for p in POSITIONS]
     return tuple(sites)
 
 
@@ -189,8 +188,7 @@ class Block(nn.Module):
             nn.Conv2d(hidden, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
         )
-        # Empty ones pass their input through and have no entry in the state dict.
-        self.at = nn.ModuleDict({position: nn.Sequential() for position in _POSITIONS})
+        self.at = slots()
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
         if not self.shortcut:
@@ -227,8 +225,6 @@ class MobileNetV2(Backbone):
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
         return self.avgpool(self.features(images)).flatten(1)
 
-    def insert(self, site: Site, module: nn.Module) -> None:
-        """Put ``module`` at ``site``, behind what already stands there."""
-        sequence = self._block_at[site.stage, site.block].at[site.position]
-        assert isinstance(sequence, nn.Sequential)
-        sequence.append(module)
+    def block(self, site: Site) -> nn.Module:
+        """Return the block that ``site`` is in."""
+        return self._block_at[site.stage, site.block]

@@ -1,59 +1,38 @@
 """P3D (Qiu et al., ICCV 2017, arXiv:1711.10305): a ResNet whose 3x3 convolutions are of the pixels and of time."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import ClassVar, Literal
 
 from jaxtyping import Float
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from vattn.backbones._base import (
-    Backbone,
-    BackboneConfig,
-    Conv3,
-    Part,
-    conv_out,
-    load_weights,
-    no_published_weights,
-    part_of_clip,
-)
-from vattn.modules._base import Position, Site
+from vattn.backbones._base import Backbone, Conv3, Part, conv_out, load_weights, part_of_clip, slots
+from vattn.backbones._residual import BlockShape, ResidualConfig, shapes_behind_stem
+from vattn.modules._base import Site
 from vattn.modules._fold import fold, unfold
 
 Kind = Literal["A", "B", "C", "2D"]
-#: By the number of convolutions: a block of res2 to res4 has 4, one of res5 has 3.
-_BLOCKS = {17: (1, 1, 1, 1), 63: (3, 4, 6, 3), 131: (3, 4, 23, 3), 199: (3, 8, 36, 3)}
 
 
-class P3DConfig(BackboneConfig, kind="p3d"):
+class P3DConfig(ResidualConfig, kind="p3d"):
     """Depth 63 and 199 are those of its ResNets-50 and -152; depth 17 has one block a stage.
 
     Pools halve the time behind the stem and behind res2, res3 and res4: of 16 frames one is left for res5, which is of
-    2D convolutions.
+    2D convolutions. The convolutions of the pixels and of time stand together between positions b and c.
     """
 
     kind: Literal["p3d"] = "p3d"
     depth: Literal[17, 63, 131, 199]
-    width: float = Field(1.0, gt=0, le=8, description="times the channels of every layer, rounded to multiples of 8")
 
     folds: ClassVar[bool] = False
+    has_published_weights: ClassVar[bool] = False
+    #: By the number of convolutions: a block of res2 to res4 has 4, one of res5 has 3.
+    blocks: ClassVar = {17: (1, 1, 1, 1), 63: (3, 4, 6, 3), 131: (3, 4, 23, 3), 199: (3, 8, 36, 3)}
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = (
         (r"^conv1_custom\.", "conv1."), (r"\.conv_normal\.", ".conv2."), (r"\.bn_normal\.", ".bn2."),
     )  # fmt: skip
-
-    @model_validator(mode="after")
-    def _weights_exist(self) -> Self:
-        no_published_weights(self.weights, self.kind)
-        return self
-
-    def stages(self) -> tuple[int, ...]:
-        """Res2 to res5."""
-        return (2, 3, 4, 5)
-
-    def positions(self) -> tuple[Position, ...]:
-        """The convolutions of the pixels and of time stand together between b and c."""
-        return ("block", "a", "b", "c", "d")
 
     def sites(self, size: int) -> tuple[Site, ...]:
         """Block by block. A block's stride is in its first convolution."""
@@ -70,14 +49,6 @@ class P3DConfig(BackboneConfig, kind="p3d"):
 
     def _frames_in(self, stage: int, frames: int) -> int:
         return frames // 2 ** (stage - 1)
-
-    def base(self, stage: int) -> int:
-        """Channels of a stage's inner convolutions; those of stage 2 are the stem's."""
-        return 8 * max(1, round(64 * self.width * 2 ** (stage - 2) / 8))
-
-    def channels(self) -> int:
-        """Length of the feature vector."""
-        return 4 * self.base(5)
 
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:
         """Stem and four stages; a pool behind a stage is of that stage."""
@@ -114,52 +85,26 @@ class P3DConfig(BackboneConfig, kind="p3d"):
         return net
 
 
-class _Shape(NamedTuple):
-    """One block: channels in, inside and out; sides in and out in pixels."""
+@dataclass(frozen=True)
+class _Shape(BlockShape):
+    """One block: its ``kind`` as in `P3DBlock`, and whether it is the ``last`` of its stage."""
 
-    stage: int
-    block: int
     kind: Kind
-    inputs: int
-    planes: int
-    outputs: int
-    stride: int
-    side_in: int
-    side_out: int
-    last: bool  # of its stage
-
-    @property
-    def resizes(self) -> bool:
-        """Its shortcut is a 1x1x1 convolution."""
-        return self.stride > 1 or self.inputs != self.outputs
+    last: bool
 
 
 def _shapes(config: P3DConfig, size: int) -> Iterator[_Shape]:
     """Return the blocks for clips of ``size`` x ``size`` pixels, in the order in which data meets them."""
-    inputs, side, index = config.base(2), conv_out(conv_out(size, 7, 2), 3, 2), 0
     kinds: tuple[Kind, ...] = ("A", "B", "C")
-    for stage, blocks in zip(config.stages(), _BLOCKS[config.depth], strict=True):
-        planes = config.base(stage)
-        for block in range(blocks):
-            kind: Kind = "2D" if stage == 5 else kinds[index % 3]
-            stride = 2 if stage > 2 and block == 0 else 1
-            side_out = conv_out(side, 1, stride)
-            yield _Shape(
-                stage, block, kind, inputs, planes, 4 * planes, stride, side, side_out, last=block == blocks - 1
-            )
-            inputs, side, index = 4 * planes, side_out, index + 1
+    for index, s in enumerate(shapes_behind_stem(config, conv_out(conv_out(size, 7, 2), 3, 2))):
+        last = s.block == config.blocks[config.depth][s.stage - 2] - 1
+        yield _Shape(**vars(s), kind="2D" if s.stage == 5 else kinds[index % 3], last=last)
 
 
 @cache
 def _sites(config: P3DConfig, size: int) -> tuple[Site, ...]:
     return tuple(
-        Site(s.stage, s.block, position, channels, side, side)
-        for s in _shapes(config, size)
-        for position, (channels, side) in zip(
-            config.positions(),
-            [(s.inputs, s.side_in)] * 2 + [(s.planes, s.side_out)] * 2 + [(s.outputs, s.side_out)],
-            strict=True,
-        )
+        s.site(position, strides_first=True) for s in _shapes(config, size) for position in config.positions()
     )  # fmt: skip
 
 
@@ -200,8 +145,7 @@ class P3DBlock(nn.Module):
         else:
             self.downsample = None
         self.kind = kind
-        # Empty ones pass their input through and have no entry in the state dict.
-        self.at = nn.ModuleDict({position: nn.Sequential() for position in ("block", "a", "b", "c", "d")})
+        self.at = slots()
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t i j"]:
         x = self.at["block"](x)
@@ -251,9 +195,3 @@ class P3D(Backbone):
         for layer in (self.layer1, self.layer2, self.layer3):
             x = self.maxpool_2(layer(x))
         return self.avgpool(self.layer4(x)).flatten(1)
-
-    def insert(self, site: Site, module: nn.Module) -> None:
-        """Put ``module`` at ``site``, behind what already stands there."""
-        sequence = self.get_submodule(f"layer{site.stage - 1}.{site.block}.at.{site.position}")
-        assert isinstance(sequence, nn.Sequential)
-        sequence.append(module)

@@ -2,24 +2,22 @@
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 from jaxtyping import Float
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 
-from vattn.backbones._base import Backbone, BackboneConfig, Part, conv_out, load_weights
+from vattn.backbones._base import Backbone, Part, conv_out, load_weights, slots
+from vattn.backbones._residual import BlockShape, ResidualConfig, check_resnet_weights, shapes_behind_stem
 from vattn.modules._base import Layer, Position, Site
 
-_BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
-
-class ResNetConfig(BackboneConfig, kind="resnet"):
+class ResNetConfig(ResidualConfig, kind="resnet"):
     """Depth 10, 18 and 34 are of basic blocks, 50 and 101 of bottlenecks; depth 10 has one block a stage."""
 
     kind: Literal["resnet"] = "resnet"
     depth: Literal[10, 18, 34, 50, 101]
-    width: float = Field(1.0, gt=0, le=8, description="times the channels of every layer, rounded to multiples of 8")
 
     @property
     def published(self) -> str:
@@ -28,26 +26,8 @@ class ResNetConfig(BackboneConfig, kind="resnet"):
 
     @model_validator(mode="after")
     def _weights_exist(self) -> Self:
-        if self.weights == "default" and (self.depth == 10 or self.width != 1):
-            raise ValueError(
-                "weights: default has depths 18, 34, 50 and 101 at width 1; write none, or the path of your own file "
-                f"(got depth {self.depth}, width {self.width:g})"
-            )
+        check_resnet_weights(self.weights, self.depth, self.width)
         return self
-
-    @property
-    def bottleneck(self) -> bool:
-        """Blocks are of three convolutions (1x1, 3x3, 1x1), not of two (3x3)."""
-        return self.depth >= 50
-
-    @property
-    def groups(self) -> int:
-        """Groups of a bottleneck's 3x3 convolution."""
-        return 1
-
-    def stages(self) -> tuple[int, ...]:
-        """Res2 to res5."""
-        return (2, 3, 4, 5)
 
     def positions(self) -> tuple[Position, ...]:
         """All; but in basic blocks the second convolution is the last, so that c is d, and no layer can be replaced."""
@@ -57,27 +37,9 @@ class ResNetConfig(BackboneConfig, kind="resnet"):
         """Block by block. A block's stride is in its first 3x3 convolution."""
         return _sites(self, size)
 
-    def channels(self) -> int:
-        """Length of the feature vector."""
-        return self.outputs(5)
-
-    def base(self, stage: int) -> int:
-        """Channels that others are multiples of; those of stage 2 are the stem's."""
-        return 8 * max(1, round(64 * self.width * 2 ** (stage - 2) / 8))
-
-    def planes(self, stage: int) -> int:
-        """Channels of a stage's 3x3 convolutions."""
-        return self.base(stage)
-
-    def outputs(self, stage: int) -> int:
-        """Channels that a stage's blocks give out."""
-        return self.base(stage) * (4 if self.bottleneck else 1)
-
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:
         """Stem and four stages."""
-        return tuple(
-            Part(p.stage, p.macs * frames, p.params, p.activations * frames) for p in _parts_of_one_image(self, size)
-        )
+        return tuple(part.of_images(frames) for part in _parts_of_one_image(self, size))
 
     def build(self) -> "ResNet":
         """Return the network."""
@@ -86,61 +48,26 @@ class ResNetConfig(BackboneConfig, kind="resnet"):
         return net
 
 
-class _Shape(NamedTuple):
-    """One block: channels in, of its 3x3 convolutions, and out; sides in and out in pixels."""
-
-    stage: int
-    block: int
-    inputs: int
-    planes: int
-    outputs: int
-    stride: int
-    side_in: int
-    side_out: int
-
-    @property
-    def projects(self) -> bool:
-        """Its shortcut is a 1x1 convolution."""
-        return self.stride > 1 or self.inputs != self.outputs
-
-
-def block_shapes(config: ResNetConfig, size: int) -> Iterator[_Shape]:
+def block_shapes(config: ResNetConfig, size: int) -> Iterator[BlockShape]:
     """Return the blocks for images of ``size`` x ``size`` pixels, in the order in which data meets them."""
-    inputs, side = config.base(2), conv_out(conv_out(size, 7, 2), 3, 2)
-    for stage, blocks in zip(config.stages(), _BLOCKS[config.depth], strict=True):
-        planes, outputs = config.planes(stage), config.outputs(stage)
-        for block in range(blocks):
-            stride = 2 if stage > 2 and block == 0 else 1
-            side_out = conv_out(side, 3, stride)
-            yield _Shape(stage, block, inputs, planes, outputs, stride, side, side_out)
-            inputs, side = outputs, side_out
+    return shapes_behind_stem(config, conv_out(conv_out(size, 7, 2), 3, 2))
 
 
 @cache
 def _sites(config: ResNetConfig, size: int) -> tuple[Site, ...]:
     sites = []
     for s in block_shapes(config, size):
-        # In a basic block the first convolution has the stride, in a bottleneck the second.
-        after_first = s.side_in if config.bottleneck else s.side_out
-        features = {
-            "block": (s.inputs, s.side_in),
-            "a": (s.inputs, s.side_in),
-            "b": (s.planes, after_first),
-            "c": (s.planes, s.side_out),
-            "d": (s.outputs, s.side_out),
-        }
         for position in config.positions():
             if position == "conv1":
                 sites.append(_conv1(s))
             elif position == "conv2":
                 sites.append(_conv2(s, config.groups))
             else:
-                channels, side = features[position]
-                sites.append(Site(s.stage, s.block, position, channels, side, side))
+                sites.append(s.site(position, strides_first=not config.bottleneck))
     return tuple(sites)
 
 
-def _conv1(s: _Shape) -> Layer:
+def _conv1(s: BlockShape) -> Layer:
     """Return the place that the first 1x1 convolution of a bottleneck holds; what it keeps, its neighbours keep too."""
     weights = s.inputs * s.planes
     return Layer(
@@ -149,7 +76,7 @@ def _conv1(s: _Shape) -> Layer:
     )  # fmt: skip
 
 
-def _conv2(s: _Shape, groups: int) -> Layer:
+def _conv2(s: BlockShape, groups: int) -> Layer:
     """Return the place that the 3x3 convolution of a bottleneck holds."""
     weights, values = 9 * s.planes // groups * s.planes, s.planes * s.side_out**2
     return Layer(
@@ -182,7 +109,7 @@ def _parts_of_one_image(config: ResNetConfig, size: int) -> tuple[Part, ...]:
                 convs = [(s.inputs, s.planes, 3, s.side_out), (s.planes, s.planes, 3, s.side_out)]
             # Each norm keeps its input; the ReLU behind it works in place and keeps what it gives.
             activations += sum(2 * outputs * side**2 for _, outputs, _, side in convs)
-            if s.projects:
+            if s.resizes:
                 convs.append((s.inputs, s.outputs, 1, s.side_out))
                 activations += s.outputs * s.side_out**2
             macs += sum(i * o * k**2 * side**2 for i, o, k, side in convs)
@@ -222,8 +149,7 @@ class Block(nn.Module):
         else:
             self.downsample = None
         self.bottleneck = bottleneck
-        # Empty ones pass their input through and have no entry in the state dict.
-        self.at = nn.ModuleDict({position: nn.Sequential() for position in ("block", "a", "b", "c", "d")})
+        self.at = slots()
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
         x = self.at["block"](x)
@@ -278,16 +204,14 @@ class ResNet(Backbone):
 
     def insert(self, site: Site, module: nn.Module) -> None:
         """Put ``module`` at ``site``, behind what already stands there, or in the place of the layer there."""
-        block = self.get_submodule(f"layer{site.stage - 1}.{site.block}")
+        block = self.block(site)
         assert isinstance(block, Block)
         if site.position == "conv1":
             block.conv1 = module
         elif site.position == "conv2":
             block.replace_conv2(module)
         else:
-            sequence = block.at[site.position]
-            assert isinstance(sequence, nn.Sequential)
-            sequence.append(module)
+            super().insert(site, module)
 
     def layer(self, site: Layer) -> nn.Module:
         """Return the convolution that holds the place at ``site``."""

@@ -6,7 +6,7 @@
 
 from collections.abc import Iterator
 from functools import cache
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -16,16 +16,16 @@ from torch import Tensor, nn
 
 from vattn.backbones._base import (
     Backbone,
-    BackboneConfig,
     Conv3,
     Part,
     conv_out,
     load_weights,
-    no_published_weights,
     part_of_clip,
+    slots,
     start_from_scratch,
 )
-from vattn.modules._base import Position, Site
+from vattn.backbones._residual import BlockShape, ResidualConfig, check_resnet_weights, shapes_behind_stem
+from vattn.modules._base import Site
 
 _BLOCKS = {
     10: (1, 1, 1, 1), 14: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3),
@@ -33,7 +33,7 @@ _BLOCKS = {
 }  # fmt: skip
 
 
-class ResNet3DConfig(BackboneConfig, kind="resnet3d"):
+class ResNet3DConfig(ResidualConfig, kind="resnet3d"):
     """Hara's 3D ResNet: every 2D kernel is a cube, and all strides behind the stem's convolution are of time too.
 
     Depths 10, 18 and 34 are of basic blocks, the others of bottlenecks; 10 and 14 have one block a stage.
@@ -41,12 +41,12 @@ class ResNet3DConfig(BackboneConfig, kind="resnet3d"):
 
     kind: Literal["resnet3d"] = "resnet3d"
     depth: Literal[10, 14, 18, 34, 50, 101, 152]
-    width: float = Field(1.0, gt=0, le=8, description="times the channels of every layer, rounded to multiples of 8")
     shortcut: Literal["A", "B"] = Field(
         "B", description="where sizes change: A every second place and channels of zeros; B a 1x1x1 convolution"
     )
 
     folds: ClassVar[bool] = False
+    has_published_weights: ClassVar[bool] = False
     #: Frames that the stem's kernel sees.
     stem_frames: ClassVar[int] = 7
     #: Dimensions that the pool behind the stem halves.
@@ -55,29 +55,6 @@ class ResNet3DConfig(BackboneConfig, kind="resnet3d"):
     repeats_frames: ClassVar[bool] = False
     #: A convolution over 3x3x3 is one over the pixels and one over time.
     factorized: ClassVar[bool] = False
-
-    @model_validator(mode="after")
-    def _weights_exist(self) -> Self:
-        no_published_weights(self.weights, self.kind)
-        return self
-
-    @property
-    def bottleneck(self) -> bool:
-        """Blocks are of three convolutions (1x1x1, 3x3x3, 1x1x1), not of two (3x3x3)."""
-        return self.depth not in (10, 18, 34)
-
-    @property
-    def groups(self) -> int:
-        """Groups of a bottleneck's 3x3x3 convolution."""
-        return 1
-
-    def stages(self) -> tuple[int, ...]:
-        """Res2 to res5."""
-        return (2, 3, 4, 5)
-
-    def positions(self) -> tuple[Position, ...]:
-        """All that are not layers; in basic blocks the second convolution is the last, so that c is d."""
-        return ("block", "a", "b", "c", "d") if self.bottleneck else ("block", "a", "b", "d")
 
     def sites(self, size: int) -> tuple[Site, ...]:
         """Block by block. A block's stride is in its first 3x3x3 convolution."""
@@ -94,22 +71,6 @@ class ResNet3DConfig(BackboneConfig, kind="resnet3d"):
         for _ in range((self.pool == "clip") + max(0, stage - 2)):
             frames = conv_out(frames, 3, 2)
         return frames
-
-    def channels(self) -> int:
-        """Length of the feature vector."""
-        return self.outputs(5)
-
-    def base(self, stage: int) -> int:
-        """Channels that others are multiples of; those of stage 2 are the stem's."""
-        return 8 * max(1, round(64 * self.width * 2 ** (stage - 2) / 8))
-
-    def planes(self, stage: int) -> int:
-        """Channels of a stage's 3x3x3 convolutions."""
-        return self.base(stage)
-
-    def outputs(self, stage: int) -> int:
-        """Channels that a stage's blocks give out."""
-        return self.base(stage) * (4 if self.bottleneck else 1)
 
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:
         """Stem and four stages."""
@@ -161,17 +122,14 @@ class I3DResNetConfig(ResNet3DConfig, kind="i3d_resnet"):
     depth: Literal[10, 18, 34, 50, 101] = 18
     shortcut: Literal["B"] = "B"
 
+    has_published_weights = True
     stem_frames = 3
     pool = "frame"
     repeats_frames = True
 
     @model_validator(mode="after")
     def _weights_exist(self) -> Self:
-        if self.weights == "default" and (self.depth == 10 or self.width != 1):
-            raise ValueError(
-                "weights: default has depths 18, 34, 50 and 101 at width 1; write none, or the path of your own file "
-                f"(got depth {self.depth}, width {self.width:g})"
-            )
+        check_resnet_weights(self.weights, self.depth, self.width)
         return self
 
     def build(self) -> "ResNet3D":
@@ -196,6 +154,7 @@ class R3DConfig(ResNet3DConfig, kind="r3d"):
     depth: Literal[10, 18, 34] = 18
     shortcut: Literal["B"] = "B"
 
+    has_published_weights = True
     stem_frames = 3
     pool = "none"
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -240,31 +199,13 @@ def _inflated(kernel: Float[Tensor, "o i h w"], frames: int) -> Float[Tensor, "o
     return (kernel / frames).unsqueeze(2).repeat(1, 1, frames, 1, 1)
 
 
-class _Shape(NamedTuple):
-    """One block: channels in, of its 3x3x3 convolutions, and out; sides in and out in pixels."""
-
-    stage: int
-    block: int
-    inputs: int
-    planes: int
-    outputs: int
-    stride: int
-    side_in: int
-    side_out: int
-
-    @property
-    def resizes(self) -> bool:
-        """Its shortcut is more than the identity."""
-        return self.stride > 1 or self.inputs != self.outputs
-
-    @property
-    def middle(self) -> int:
-        """Channels between the halves of a factorized convolution: about as many weights as 3x3x3 ones have."""
-        return _middle(self.inputs, self.planes, 9)
-
-
 def _middle(inputs: int, outputs: int, pixels: int) -> int:
     return 3 * pixels * inputs * outputs // (pixels * inputs + 3 * outputs)
+
+
+def _block_middle(s: BlockShape) -> int:
+    """Channels between the halves of a factorized convolution: about as many weights as 3x3x3 ones have."""
+    return _middle(s.inputs, s.planes, 9)
 
 
 def _stem_middle(config: ResNet3DConfig) -> int:
@@ -272,37 +213,19 @@ def _stem_middle(config: ResNet3DConfig) -> int:
     return 45 * config.base(2) // 64
 
 
-def _shapes(config: ResNet3DConfig, size: int) -> Iterator[_Shape]:
+def _shapes(config: ResNet3DConfig, size: int) -> Iterator[BlockShape]:
     """Return the blocks for clips of ``size`` x ``size`` pixels, in the order in which data meets them."""
-    inputs, side = config.base(2), conv_out(size, 7, 2)
-    if config.pool != "none":
-        side = conv_out(side, 3, 2)
-    for stage, blocks in zip(config.stages(), _BLOCKS[config.depth], strict=True):
-        planes, outputs = config.planes(stage), config.outputs(stage)
-        for block in range(blocks):
-            stride = 2 if stage > 2 and block == 0 else 1
-            side_out = conv_out(side, 3, stride)
-            yield _Shape(stage, block, inputs, planes, outputs, stride, side, side_out)
-            inputs, side = outputs, side_out
+    side = conv_out(size, 7, 2)
+    return shapes_behind_stem(config, side if config.pool == "none" else conv_out(side, 3, 2))
 
 
 @cache
 def _sites(config: ResNet3DConfig, size: int) -> tuple[Site, ...]:
-    sites = []
-    for s in _shapes(config, size):
-        # In a basic block the first convolution has the stride, in a bottleneck the second.
-        after_first = s.side_in if config.bottleneck else s.side_out
-        features = {
-            "block": (s.inputs, s.side_in),
-            "a": (s.inputs, s.side_in),
-            "b": (s.planes, after_first),
-            "c": (s.planes, s.side_out),
-            "d": (s.outputs, s.side_out),
-        }
-        for position in config.positions():
-            channels, side = features[position]
-            sites.append(Site(s.stage, s.block, position, channels, side, side))
-    return tuple(sites)
+    return tuple(
+        s.site(position, strides_first=not config.bottleneck)
+        for s in _shapes(config, size)
+        for position in config.positions()
+    )
 
 
 @cache
@@ -324,15 +247,15 @@ def _parts(config: ResNet3DConfig, size: int, frames: int) -> tuple[Part, ...]:
         for s in (s for s in _shapes(config, size) if s.stage == stage):
             after = config.frames_after(stage, frames)
             before = after if s.stride == 1 else config.frames_after(stage - 1, frames)
-            places = after * s.side_out**2
+            places, middle = after * s.side_out**2, _block_middle(s)
             if config.bottleneck:
                 convs.append(Conv3(s.inputs, s.planes, 1, before * s.side_in**2))
-                convs += _cube_cost(config, s.planes, s.planes, s.middle, before, after, s.side_out)
+                convs += _cube_cost(config, s.planes, s.planes, middle, before, after, s.side_out)
                 convs.append(Conv3(s.planes, s.outputs, 1, places))
                 cubes = [(s.planes, before, s.side_in)]
             else:
-                convs += _cube_cost(config, s.inputs, s.planes, s.middle, before, after, s.side_out)
-                convs += _cube_cost(config, s.planes, s.outputs, s.middle, after, after, s.side_out)
+                convs += _cube_cost(config, s.inputs, s.planes, middle, before, after, s.side_out)
+                convs += _cube_cost(config, s.planes, s.outputs, middle, after, after, s.side_out)
                 cubes = [(s.inputs, before, s.side_in), (s.planes, after, s.side_out)]
             if config.repeats_frames:
                 # Copies with a frame more at each end, which the convolutions keep.
@@ -408,12 +331,12 @@ class Block3D(nn.Module):
     Shape: (N, inputs, T, H, W) -> (N, outputs, T / stride, H / stride, W / stride), rounded up.
     """
 
-    def __init__(self, config: ResNet3DConfig, s: _Shape) -> None:
+    def __init__(self, config: ResNet3DConfig, s: BlockShape) -> None:
         super().__init__()
 
         def cube(inputs: int, outputs: int, stride: int) -> nn.Module:
             if config.factorized:
-                return _factors(config, inputs, s.middle, outputs, 3, (stride, stride))
+                return _factors(config, inputs, _block_middle(s), outputs, 3, (stride, stride))
             return _conv(config, inputs, outputs, 3, 3, (stride, stride), config.groups)
 
         if config.bottleneck:
@@ -438,8 +361,7 @@ class Block3D(nn.Module):
                 nn.Conv3d(s.inputs, s.outputs, 1, s.stride, bias=False), nn.BatchNorm3d(s.outputs)
             )
         self.bottleneck = config.bottleneck
-        # Empty ones pass their input through and have no entry in the state dict.
-        self.at = nn.ModuleDict({position: nn.Sequential() for position in ("block", "a", "b", "c", "d")})
+        self.at = slots()
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d s i j"]:
         x = self.at["block"](x)
@@ -486,9 +408,3 @@ class ResNet3D(Backbone):
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.avgpool(x).flatten(1)
-
-    def insert(self, site: Site, module: nn.Module) -> None:
-        """Put ``module`` at ``site``, behind what already stands there."""
-        sequence = self.get_submodule(f"layer{site.stage - 1}.{site.block}.at.{site.position}")
-        assert isinstance(sequence, nn.Sequential)
-        sequence.append(module)

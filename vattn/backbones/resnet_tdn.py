@@ -61,7 +61,7 @@ class TDNResNetConfig(ResNetConfig, kind="resnet_tdn"):
         short_res2 = short_res2._replace(activations=short_res2.activations + self.outputs(2) * wide**2 * frames)
         biases = Counter({1: base})
         for s in block_shapes(self, size):
-            outputs = [s.planes] * self.bottleneck + [s.planes, s.outputs] + [s.outputs] * s.projects
+            outputs = [s.planes] * self.bottleneck + [s.planes, s.outputs] + [s.outputs] * s.resizes
             biases[s.stage] += sum(outputs) * (2 if s.stage == 2 else 1)
         added = {1: short_stem, 2: short_res2}
         nothing = Part(0, 0, 0, 0)

@@ -9,8 +9,18 @@ from jaxtyping import Float
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from vattn.backbones._base import Backbone, BackboneConfig, Conv, Part, conv_out, load_weights, part_of
-from vattn.modules._base import Position, Site
+from vattn.backbones._base import (
+    POSITIONS,
+    Backbone,
+    BackboneConfig,
+    Conv,
+    Part,
+    conv_out,
+    load_weights,
+    part_of,
+    slots,
+)
+from vattn.modules._base import Site
 
 #: Channels of the stages and of the last convolution at each width (the paper's Table 5); the stem has 24.
 _CHANNELS = {
@@ -21,7 +31,6 @@ _CHANNELS = {
 }
 _STEM = 24
 _BLOCKS = {3: 4, 4: 8, 5: 4}
-_POSITIONS: tuple[Position, ...] = ("block", "a", "b", "c", "d")
 
 
 class ShuffleNetV2Config(BackboneConfig, kind="shufflenet_v2"):
@@ -42,14 +51,6 @@ class ShuffleNetV2Config(BackboneConfig, kind="shufflenet_v2"):
             raise ValueError("the paper gives channels for 0.5, 1, 1.5 and 2; take one of them")
         return width
 
-    def stages(self) -> tuple[int, ...]:
-        """Those of a ResNet; 2 has no block."""
-        return (2, 3, 4, 5)
-
-    def positions(self) -> tuple[Position, ...]:
-        """All."""
-        return _POSITIONS
-
     def sites(self, size: int) -> tuple[Site, ...]:
         """Block by block."""
         return _sites(self, size)
@@ -60,9 +61,7 @@ class ShuffleNetV2Config(BackboneConfig, kind="shufflenet_v2"):
 
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:
         """Stem and three stages, the last convolution with stage 5."""
-        return tuple(
-            Part(p.stage, p.macs * frames, p.params, p.activations * frames) for p in _parts_of_one_image(self, size)
-        )
+        return tuple(part.of_images(frames) for part in _parts_of_one_image(self, size))
 
     def build(self) -> "ShuffleNetV2":
         """Return the network."""
@@ -115,7 +114,7 @@ def _sites(config: ShuffleNetV2Config, size: int) -> tuple[Site, ...]:
             "c": (s.half, s.side_out),
             "d": (s.half, s.side_out),
         }
-        for position in _POSITIONS:
+        for position in POSITIONS:
             channels, side = features[position]
             sites.append(Site(s.stage, s.block, position, channels, side, side))
     return tuple(sites)
@@ -172,8 +171,7 @@ class Block(nn.Module):
             *_conv(half, half, 3, stride), *_conv(half, half), nn.ReLU(inplace=True),
         )  # fmt: skip
         self.splits = stride == 1
-        # Empty ones pass their input through and have no entry in the state dict.
-        self.at = nn.ModuleDict({position: nn.Sequential() for position in _POSITIONS})
+        self.at = slots()
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
         x = self.at["block"](x)
@@ -216,10 +214,6 @@ class ShuffleNetV2(Backbone):
         x = self.conv5(self.stage4(self.stage3(self.stage2(x))))
         return self.avgpool(x).flatten(1)
 
-    def insert(self, site: Site, module: nn.Module) -> None:
-        """Put ``module`` at ``site``, behind what already stands there."""
-        block = self.get_submodule(f"stage{site.stage - 1}.{site.block}")
-        assert isinstance(block, Block)
-        sequence = block.at[site.position]
-        assert isinstance(sequence, nn.Sequential)
-        sequence.append(module)
+    def block(self, site: Site) -> nn.Module:
+        """Return the block that ``site`` is in."""
+        return self.get_submodule(f"stage{site.stage - 1}.{site.block}")

@@ -1,35 +1,35 @@
 """SlowFast (Feichtenhofer et al., ICCV 2019, arXiv:1812.03982): few frames with many channels, many with few."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from vattn.backbones._base import (
     Backbone,
-    BackboneConfig,
     Conv3,
     Part,
     conv_out,
     load_weights,
-    no_published_weights,
     part_of_clip,
+    slots,
     start_from_scratch,
 )
-from vattn.modules._base import Position, Site
+from vattn.backbones._residual import BlockShape, ResidualConfig
+from vattn.modules._base import Site
 
-_BLOCKS = {14: (1, 1, 1, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 #: Frames that the convolution from the fast to the slow pathway sees, and its channels for each one of the fast.
 _LATERAL_FRAMES, _LATERAL_CHANNELS = 5, 2
 #: Channels of the slow pathway for each one of the fast.
 _BETA = 8
 
 
-class SlowFastConfig(BackboneConfig, kind="slowfast"):
+class SlowFastConfig(ResidualConfig, kind="slowfast"):
     """SlowFast of bottlenecks; ``frames`` of the model are those of the fast pathway.
 
     A stage has the slow pathway's blocks, numbered from 0, and behind them the fast pathway's: a mechanism stands in
@@ -38,28 +38,15 @@ class SlowFastConfig(BackboneConfig, kind="slowfast"):
 
     kind: Literal["slowfast"] = "slowfast"
     depth: Literal[14, 50, 101] = 50
-    width: float = Field(1.0, gt=0, le=8, description="times the channels of every layer, rounded to multiples of 8")
     alpha: int = Field(8, ge=1, le=32, description="the slow pathway sees each alpha-th frame; 8 is 4x16, 4 is 8x8")
     temporal: Literal["conv", "none"] = Field(
         "conv", description="conv: first convolutions of blocks are 3x1x1, all of the fast and res4-5 of the slow one"
     )
 
     folds: ClassVar[bool] = False
+    has_published_weights: ClassVar[bool] = False
     #: They are averages of two pathways' maps, of different lengths.
     averages: ClassVar[bool] = False
-
-    @model_validator(mode="after")
-    def _weights_exist(self) -> Self:
-        no_published_weights(self.weights, self.kind)
-        return self
-
-    def stages(self) -> tuple[int, ...]:
-        """Res2 to res5."""
-        return (2, 3, 4, 5)
-
-    def positions(self) -> tuple[Position, ...]:
-        """All that are not layers."""
-        return ("block", "a", "b", "c", "d")
 
     def sites(self, size: int) -> tuple[Site, ...]:
         """Stage by stage, first the slow pathway's blocks, then the fast one's."""
@@ -72,15 +59,11 @@ class SlowFastConfig(BackboneConfig, kind="slowfast"):
 
     def frames_at(self, site: Site, frames: int) -> int:
         """All in the fast pathway, each alpha-th in the slow one."""
-        return frames // self.alpha if site.block < _BLOCKS[self.depth][site.stage - 2] else frames
+        return frames // self.alpha if site.block < self.blocks[self.depth][site.stage - 2] else frames
 
     def channels(self) -> int:
         """Length of the feature vector: both pathways'."""
         return 4 * (self.base(5) + self.base(5) // _BETA)
-
-    def base(self, stage: int) -> int:
-        """Channels of the slow pathway's 3x3 convolutions; those of stage 2 are its stem's."""
-        return 8 * max(1, round(64 * self.width * 2 ** (stage - 2) / 8))
 
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:
         """Stem and four stages, each with its convolution from the fast to the slow pathway."""
@@ -123,31 +106,19 @@ class SlowFastConfig(BackboneConfig, kind="slowfast"):
         return net
 
 
-class _Shape(NamedTuple):
-    """One block: its pathway, channels in, inside and out, frames of its first convolution, sides in pixels."""
+@dataclass(frozen=True)
+class _Shape(BlockShape):
+    """One block of either pathway; ``frames`` are those that its first convolution sees."""
 
-    stage: int
-    block: int
     fast: bool
-    inputs: int
-    planes: int
-    outputs: int
     frames: int
-    stride: int
-    side_in: int
-    side_out: int
-
-    @property
-    def resizes(self) -> bool:
-        """Its shortcut is a 1x1x1 convolution."""
-        return self.stride > 1 or self.inputs != self.outputs
 
 
 def _shapes(config: SlowFastConfig, size: int) -> Iterator[_Shape]:
     """Return the blocks for clips of ``size`` x ``size`` pixels, stage by stage, the slow pathway's first."""
     start = conv_out(conv_out(size, 7, 2), 3, 2)
     given = config.base(2)
-    for stage, blocks in zip(config.stages(), _BLOCKS[config.depth], strict=True):
+    for stage, blocks in zip(config.stages(), config.blocks[config.depth], strict=True):
         for fast in (False, True):
             share = _BETA if fast else 1
             inputs = given // _BETA if fast else given + _LATERAL_CHANNELS * (given // _BETA)
@@ -157,7 +128,7 @@ def _shapes(config: SlowFastConfig, size: int) -> Iterator[_Shape]:
                 stride = 2 if stage > 2 and block == 0 else 1
                 end = conv_out(side, 3, stride)
                 yield _Shape(
-                    stage, block + blocks * fast, fast, inputs, planes, 4 * planes, taps, stride, side, end
+                    stage, block + blocks * fast, inputs, planes, 4 * planes, stride, side, end, fast, taps
                 )  # fmt: skip
                 inputs, side = 4 * planes, end
         given, start = 4 * config.base(stage), side
@@ -166,14 +137,8 @@ def _shapes(config: SlowFastConfig, size: int) -> Iterator[_Shape]:
 @cache
 def _sites(config: SlowFastConfig, size: int) -> tuple[Site, ...]:
     return tuple(
-        Site(s.stage, s.block, position, channels, side, side)
-        for s in _shapes(config, size)
-        for position, (channels, side) in zip(
-            config.positions(),
-            [(s.inputs, s.side_in)] * 2 + [(s.planes, s.side_in), (s.planes, s.side_out), (s.outputs, s.side_out)],
-            strict=True,
-        )
-    )
+        s.site(position, strides_first=False) for s in _shapes(config, size) for position in config.positions()
+    )  # fmt: skip
 
 
 class PathwayBlock(nn.Module):
@@ -197,8 +162,7 @@ class PathwayBlock(nn.Module):
             )
         else:
             self.downsample = None
-        # Empty ones pass their input through and have no entry in the state dict.
-        self.at = nn.ModuleDict({position: nn.Sequential() for position in ("block", "a", "b", "c", "d")})
+        self.at = slots()
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t i j"]:
         x = self.at["block"](x)
@@ -236,13 +200,11 @@ class SlowFast(Backbone):
             fast = fast_stage(fast)
         return torch.cat([self.avgpool(slow), self.avgpool(fast)], dim=1).flatten(1)
 
-    def insert(self, site: Site, module: nn.Module) -> None:
-        """Put ``module`` at ``site``, behind what already stands there."""
+    def block(self, site: Site) -> nn.Module:
+        """Return the block of either pathway that ``site`` is in."""
         blocks = len(self.slow[site.stage - 2])  # pyright: ignore[reportArgumentType]
         pathway, block = ("slow", site.block) if site.block < blocks else ("fast", site.block - blocks)
-        sequence = self.get_submodule(f"{pathway}.{site.stage - 2}.{block}.at.{site.position}")
-        assert isinstance(sequence, nn.Sequential)
-        sequence.append(module)
+        return self.get_submodule(f"{pathway}.{site.stage - 2}.{block}")
 
 
 def _stem(channels: int, frames: int) -> nn.Sequential:

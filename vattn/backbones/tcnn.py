@@ -1,8 +1,9 @@
 """T-CNN: pairs of a spatial and a dilated temporal convolution (paper 004, Table 1), every size of which is a value."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from jaxtyping import Float
 from pydantic import Field, model_validator
@@ -15,10 +16,11 @@ from vattn.backbones._base import (
     Part,
     conv_out,
     load_weights,
-    no_published_weights,
     part_of_clip,
+    slots,
     start_from_scratch,
 )
+from vattn.backbones._residual import BlockShape
 from vattn.modules._base import Position, Site
 
 Dilation = Literal[1, 2, 4]
@@ -41,6 +43,7 @@ class TCNNConfig(BackboneConfig, kind="tcnn"):
     )
 
     folds: ClassVar[bool] = False
+    has_published_weights: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _seven_stages_of_pairs(self) -> Self:
@@ -50,7 +53,6 @@ class TCNNConfig(BackboneConfig, kind="tcnn"):
         for stage, pairs in enumerate(self.dilations, 1):
             if not pairs:
                 raise ValueError(f"dilations: each stage has at least one pair; give stage {stage} one (got none)")
-        no_published_weights(self.weights, self.kind)
         return self
 
     def stages(self) -> tuple[int, ...]:
@@ -92,22 +94,11 @@ class TCNNConfig(BackboneConfig, kind="tcnn"):
         return net
 
 
-class _Shape(NamedTuple):
-    """One pair: channels in and out, the dilation in frames, sides in and out in pixels."""
+@dataclass(frozen=True)
+class _Shape(BlockShape):
+    """One pair; its temporal convolution takes frames that are ``dilation`` apart."""
 
-    stage: int
-    block: int
-    inputs: int
-    outputs: int
     dilation: int
-    stride: int
-    side_in: int
-    side_out: int
-
-    @property
-    def resizes(self) -> bool:
-        """Its shortcut is a 1x1x1 convolution."""
-        return self.stride > 1 or self.inputs != self.outputs
 
 
 def _shapes(config: TCNNConfig, size: int) -> Iterator[_Shape]:
@@ -119,7 +110,7 @@ def _shapes(config: TCNNConfig, size: int) -> Iterator[_Shape]:
         for block, dilation in enumerate(dilations):
             own = stride if block == 0 else 1
             side_out = conv_out(side, 3, own)
-            yield _Shape(stage, block, inputs, outputs, dilation, own, side, side_out)
+            yield _Shape(stage, block, inputs, outputs, outputs, own, side, side_out, dilation)
             inputs, side = outputs, side_out
         if stage == 1:
             side = conv_out(side, 3, 2)
@@ -128,11 +119,7 @@ def _shapes(config: TCNNConfig, size: int) -> Iterator[_Shape]:
 @cache
 def _sites(config: TCNNConfig, size: int) -> tuple[Site, ...]:
     return tuple(
-        Site(s.stage, s.block, position, channels, side, side)
-        for s in _shapes(config, size)
-        for position, (channels, side) in zip(
-            config.positions(), [(s.inputs, s.side_in)] * 2 + [(s.outputs, s.side_out)] * 2, strict=True
-        )
+        s.site(position, strides_first=True) for s in _shapes(config, size) for position in config.positions()
     )  # fmt: skip
 
 
@@ -156,8 +143,7 @@ class Pair(nn.Module):
             )
         else:
             self.downsample = None
-        # Empty ones pass their input through and have no entry in the state dict.
-        self.at = nn.ModuleDict({position: nn.Sequential() for position in ("block", "a", "b", "d")})
+        self.at = slots(("block", "a", "b", "d"))
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t i j"]:
         x = self.at["block"](x)
@@ -187,8 +173,6 @@ class TCNN(Backbone):
         x = self.layers[1:](self.maxpool(self.layers[0](images)))
         return self.avgpool(x).flatten(1)
 
-    def insert(self, site: Site, module: nn.Module) -> None:
-        """Put ``module`` at ``site``, behind what already stands there."""
-        sequence = self.get_submodule(f"layers.{site.stage - 1}.{site.block}.at.{site.position}")
-        assert isinstance(sequence, nn.Sequential)
-        sequence.append(module)
+    def block(self, site: Site) -> nn.Module:
+        """Return the pair that ``site`` is in."""
+        return self.get_submodule(f"layers.{site.stage - 1}.{site.block}")

@@ -20,7 +20,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import UInt8
 
 from vattn.base import identity
 from vattn.data import workers
@@ -31,9 +30,11 @@ from vattn.data.cache import (
     INDEX,
     VERSION,
     CacheWriter,
+    Frame,
     Origin,
     Place,
     Stored,
+    Video,
     is_cache,
     places,
     read_failures,
@@ -54,8 +55,6 @@ SAMPLE = 32
 FAILED = "failed.jsonl"
 
 Modality = Literal["rgb", "flow"]
-Frame = UInt8[np.ndarray, "h w 3"]
-Video = UInt8[np.ndarray, "t h w 3"]
 
 
 class Job(NamedTuple):

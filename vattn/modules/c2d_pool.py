@@ -1,8 +1,8 @@
 """C2D-Pool: an average over neighbouring frames (Liu et al., ICCV 2021, arXiv:2005.06803, section 4.3)."""
 
-from typing import Literal
+from typing import Any, Literal
 
-import torch.nn.functional as F
+import torch
 from jaxtyping import Float
 from pydantic import Field, field_validator
 from torch import Tensor, nn
@@ -53,6 +53,33 @@ class TemporalPool(nn.Module):
         self.kernel_size = kernel_size
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
-        k = self.kernel_size
-        mean = F.avg_pool2d(x.flatten(-2), (k, 1), stride=1, padding=(k // 2, 0), count_include_pad=False)
-        return mean.view(x.shape)
+        t, reach = x.shape[2], self.kernel_size // 2
+        frame = torch.arange(t, device=x.device)
+        seen = (frame + reach).clamp(max=t - 1) - (frame - reach).clamp(min=0) + 1
+        return _Sums.apply(x, reach) / seen.to(x.dtype)[:, None, None]
+
+
+class _Sums(torch.autograd.Function):
+    """The sum of each frame and those up to ``reach`` from it: K sums in place, in the order of memory that x has.
+
+    Its gradient is the same sum of the gradients; autograd's own, through slices, would fill whole tensors of zeros. A
+    2D pool of (T, H * W) takes 5 times as long where pixels lie together.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, reach: int) -> Tensor:
+        y = x.clone()
+        for shift in range(1, min(reach + 1, x.shape[2])):
+            y[:, :, shift:] += x[:, :, :-shift]
+            y[:, :, :-shift] += x[:, :, shift:]
+        return y
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
+        _, ctx.reach = inputs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return _Sums.apply(grads[0], ctx.reach), None

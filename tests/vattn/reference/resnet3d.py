@@ -6,7 +6,8 @@ from golden import Case
 from support import model
 from torch import nn
 
-from vattn.backbones.resnet3d import Block3D, ResNeXt3DConfig, _Shape
+from vattn.backbones._residual import BlockShape
+from vattn.backbones.resnet3d import Block3D, ResNeXt3DConfig
 from vattn.convert import convert_model
 from vattn.model import build_model
 
@@ -16,7 +17,7 @@ def _block(meta: dict[str, Any]) -> Case:
     assert c["mid_planes"] == c["planes"]
     config = ResNeXt3DConfig(depth=14, cardinality=c["cardinality"])
     inputs, planes = c["inplanes"], c["planes"]
-    shape = _Shape(2, 0, inputs, planes, c["expansion"] * planes, c["stride"], 4, 4)
+    shape = BlockShape(2, 0, inputs, planes, c["expansion"] * planes, c["stride"], 4, 4)
     return Case(Block3D(config, shape), dict)
 
 

@@ -1,0 +1,104 @@
+"""What residual networks have in common: their sizes, the shapes of their blocks, and the sites in them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import Field
+
+from vattn.backbones._base import POSITIONS, BackboneConfig, conv_out
+from vattn.modules._base import Position, Site
+
+
+class ResidualConfig(BackboneConfig):
+    """Four stages, 2 to 5, of basic blocks (two convolutions) or bottlenecks (three, of which the first is 1x1)."""
+
+    depth: int
+    width: float = Field(1.0, gt=0, le=8, description="times the channels of every layer, rounded to multiples of 8")
+
+    #: Blocks of each stage, by depth.
+    blocks: ClassVar[Mapping[int, tuple[int, ...]]] = {
+        10: (1, 1, 1, 1), 14: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3),
+        152: (3, 8, 36, 3),
+    }  # fmt: skip
+
+    @property
+    def bottleneck(self) -> bool:
+        """Blocks are of three convolutions, not of two."""
+        return self.depth not in (10, 18, 34)
+
+    @property
+    def groups(self) -> int:
+        """Groups of a bottleneck's second convolution."""
+        return 1
+
+    def positions(self) -> tuple[Position, ...]:
+        """All that are not layers; in basic blocks the second convolution is the last, so that c is d."""
+        return POSITIONS if self.bottleneck else ("block", "a", "b", "d")
+
+    def channels(self) -> int:
+        """Length of the feature vector."""
+        return self.outputs(5)
+
+    def base(self, stage: int) -> int:
+        """Channels that others are multiples of; those of stage 2 are the stem's."""
+        return 8 * max(1, round(64 * self.width * 2 ** (stage - 2) / 8))
+
+    def planes(self, stage: int) -> int:
+        """Channels inside a stage's blocks."""
+        return self.base(stage)
+
+    def outputs(self, stage: int) -> int:
+        """Channels that a stage's blocks give out."""
+        return self.base(stage) * (4 if self.bottleneck else 1)
+
+
+@dataclass(frozen=True)
+class BlockShape:
+    """One block: channels in, inside and out; its stride; sides in and out in pixels."""
+
+    stage: int
+    block: int
+    inputs: int
+    planes: int
+    outputs: int
+    stride: int
+    side_in: int
+    side_out: int
+
+    @property
+    def resizes(self) -> bool:
+        """Its shortcut is more than the identity."""
+        return self.stride > 1 or self.inputs != self.outputs
+
+    def site(self, position: Position, *, strides_first: bool) -> Site:
+        """Return its site at ``position``, no layer; ``strides_first``: the stride is in its first convolution."""
+        channels, side = {
+            "block": (self.inputs, self.side_in),
+            "a": (self.inputs, self.side_in),
+            "b": (self.planes, self.side_out if strides_first else self.side_in),
+            "c": (self.planes, self.side_out),
+            "d": (self.outputs, self.side_out),
+        }[position]
+        return Site(self.stage, self.block, position, channels, side, side)
+
+
+def shapes_behind_stem(config: ResidualConfig, side: int) -> Iterator[BlockShape]:
+    """Return the blocks in the order in which data meets them, where the stem gives ``side`` x ``side`` pixels."""
+    inputs = config.base(2)
+    for stage, blocks in zip(config.stages(), config.blocks[config.depth], strict=True):
+        planes, outputs = config.planes(stage), config.outputs(stage)
+        for block in range(blocks):
+            stride = 2 if stage > 2 and block == 0 else 1
+            side_out = conv_out(side, 3, stride)
+            yield BlockShape(stage, block, inputs, planes, outputs, stride, side, side_out)
+            inputs, side = outputs, side_out
+
+
+def check_resnet_weights(weights: str, depth: int, width: float) -> None:
+    """Raise ValueError for default weights of a ResNet that torchvision has none of."""
+    if weights == "default" and (depth == 10 or width != 1):
+        raise ValueError(
+            "weights: default has depths 18, 34, 50 and 101 at width 1; write none, or the path of your own file "
+            f"(got depth {depth}, width {width:g})"
+        )

@@ -63,13 +63,13 @@ def knee(points: ArrayLike, directions: Sequence[Direction]) -> int:
     """Return the index of the point of a front (n >= 1, objectives) at which more of one costs most of another.
 
     Every objective is scaled to 0 (worst on the front) ... 1 (best on it); the point with the greatest sum is the one
-    farthest beyond the chord through a front's two ends, or beyond the plane through three. With one objective it is
-    the best point. The first of equals.
+    farthest beyond the chord through a front's two ends, or beyond the plane through three. Of equals, such as the two
+    ends where nothing lies beyond the chord, it is the best by the first objective.
     """
     gains = _gains(points, directions)
     low, span = gains.min(axis=0), np.ptp(gains, axis=0)
     scaled = (gains - low) / np.where(span > 0, span, 1.0)
-    return int(scaled.sum(axis=1).round(12).argmax())
+    return int(np.lexsort((gains[:, 0], scaled.sum(axis=1).round(12)))[-1])
 
 
 def values(trials: Sequence[Trial], objectives: Objectives) -> NDArray[np.float64]:

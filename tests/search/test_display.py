@@ -133,9 +133,9 @@ def test_the_summary_names_front_failures_folder_and_next_commands(events: Event
     assert text.splitlines() == [
         "by-hand: 1 running, 2 finished, 1 stopped early, 1 failed",
         "",
-        "trial    top1  gflops  params_m        model",
-        "    0  50.0 %     0.2         2  knee  no attention, T8",
-        "    1  75.0 %     0.4         2  best  tam a2 K3 @res2-5 b, T8",
+        "trial    top1  gflops  params_m             model",
+        "    0  50.0 %     0.2         2             no attention, T8",
+        "    1  75.0 %     0.4         2  best knee  tam a2 K3 @res2-5 b, T8",
         "",
         "trial 3 failed: out of memory",
         "results   runs/by-hand",

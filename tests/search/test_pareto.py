@@ -129,6 +129,11 @@ def test_the_knee_is_farthest_from_the_chord() -> None:
     assert knee([(0.0, 0.0), (0.75, 1.0), (0.9, 2.4), (1.0, 4.0)], DIRECTIONS) == 1
 
 
+def test_where_nothing_lies_beyond_the_chord_the_knee_is_the_better_end() -> None:
+    # The middle lies below the line from (0.3, 1) to (0.9, 3), whose point at cost 2 is 0.6.
+    assert knee([(0.3, 1.0), (0.5, 2.0), (0.9, 3.0)], DIRECTIONS) == 2
+
+
 def test_the_knee_of_one_objective_is_its_best_and_of_one_point_that_point() -> None:
     assert knee([(3.0,), (1.0,)], ["min"]) == 1
     assert knee([(0.5, 1.0)], DIRECTIONS) == 0

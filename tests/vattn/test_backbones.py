@@ -248,7 +248,9 @@ def test_compiled_and_exported_networks_give_the_same(family: str, monkeypatch: 
         # Without code generation, which would take minutes a network.
         traced = torch.compile(net, fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(traced(clips), net(clips), rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(torch.export.export(net, (clips,)).module()(clips), net(clips))
+        # TAM sums its taps in another order there; what Inception's untrained layers make of that grows to 1500.
+        exported = torch.export.export(net, (clips,)).module()
+        torch.testing.assert_close(exported(clips), net(clips), rtol=1e-4, atol=1e-5)
 
 
 @every_family

@@ -7,7 +7,7 @@ the table on the screen are projections of it: whatever they know, they know fro
 event      fields
 =========  =====================================================================================================
 search     id, name, spec (the whole tree), versions; the first line
-proposed   trial, params (choice of each dimension), config, identity, architecture, cost
+proposed   trial, params (choice of each dimension), config, identity, architecture, cost, why (what its sampler knows)
 rejected   params, identity, cost, reason, and duplicate_of (a trial) where that is why
 started    trial, epoch (finished epochs that it continues from); once more after a failure or a resume
 report     trial, epoch (from 1), metrics, seconds (of that epoch)
@@ -45,6 +45,7 @@ class Trial:
     identity: str
     architecture: str
     cost: dict[str, float]
+    why: dict[str, Any] = field(default_factory=dict)
     state: State = "proposed"
     reports: list[Event] = field(default_factory=list)
     starts: list[Event] = field(default_factory=list)
@@ -59,6 +60,10 @@ class Trial:
     def metrics(self) -> dict[str, float]:
         """The last epoch's metrics and the cost; partial unless the state is "finished"."""
         return self.cost | (self.reports[-1]["metrics"] if self.reports else {})
+
+    def curve(self, name: str) -> list[float]:
+        """Return a metric after each epoch."""
+        return [report["metrics"][name] for report in self.reports]
 
     @property
     def seconds(self) -> float:
@@ -90,7 +95,8 @@ class History:
             self.search, self.budget = event, event["spec"]["search"]["budget"]
         elif kind == "proposed":
             keys = ("params", "config", "identity", "architecture", "cost")
-            self.trials[event["trial"]] = Trial(event["trial"], **{key: event[key] for key in keys})
+            known = {key: event[key] for key in keys} | {"why": event.get("why", {})}
+            self.trials[event["trial"]] = Trial(event["trial"], **known)
         elif kind == "rejected":
             self.rejected.append(event)
         elif kind == "resumed":

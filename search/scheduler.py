@@ -1,10 +1,26 @@
 """Early stopping: a pure decision on the history of a search, so that a replayed ledger decides the same."""
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, log
+from typing import Protocol
 
-from search.ledger import History
+from scipy.special import ndtr
+
+from search.curves import Curves
+from search.ledger import History, Trial
 from search.pareto import Objectives, front
+from search.surrogate import OFFSET
+
+
+class Scheduler(Protocol):
+    """Decides after each epoch of a trial."""
+
+    def verdict(self, history: History, number: int) -> str | None:
+        """Return why the trial should stop after its last reported epoch, or None."""
+
+
+#: the least rank correlation with the end at which an epoch may stop a trial
+AGREEMENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -50,3 +66,58 @@ class Halving:
         while rung < epoch:
             rung *= self.reduction
         return rung == epoch
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """Stops a trial that will hardly enter the front at its own price.
+
+    ``measured``, a rate or a loss, is the objective that training tells. What a trial will come to is forecast from its
+    last epoch, by those that ran to their end (`search.curves`), together with what the frontier sampler expected of it
+    when it was proposed: two normal estimates of the log error, weighed by their precision. A trial ends where the
+    probability that it will be better than every finished one of no more cost is below ``probability``. An epoch whose
+    order of trials says little of the order at the end (Spearman's correlation below `AGREEMENT`), or nothing yet,
+    stops none: so the grace is as long as the curves demand.
+    """
+
+    min_epochs: int
+    probability: float
+    objectives: Objectives
+    measured: str
+
+    def verdict(self, history: History, number: int) -> str | None:
+        """Return why the trial should stop after its last reported epoch, or None."""
+        trial = history.trials[number]
+        if trial.epoch < self.min_epochs:
+            return None
+        finished = history.in_state("finished")
+        rivals = [other for other in finished if self._costs_no_more(other, trial)]
+        curves = Curves([self._errors(other) for other in finished])
+        agreement = curves.agreement(trial.epoch)
+        forecast = curves.forecast(trial.epoch, self._errors(trial)[-1])
+        if not rivals or forecast is None or agreement < AGREEMENT:
+            return None
+        mean, spread = forecast
+        if "predicted_error" in trial.why:
+            mean, spread = _together((mean, spread), (log(trial.why["predicted_error"] + OFFSET), trial.why["spread"]))
+        best = min(rivals, key=lambda other: self._errors(other)[-1])
+        chance = float(ndtr((log(self._errors(best)[-1] + OFFSET) - mean) / spread))
+        if chance >= self.probability:
+            return None
+        return (
+            f"epoch {trial.epoch}: a chance of {chance:.1%} to end better than trial {best.number}, which costs no "
+            f"more; at least {self.probability:.0%} is asked (rank correlation with the end so far: {agreement:.2f})"
+        )
+
+    def _errors(self, trial: Trial) -> list[float]:
+        curve = trial.curve(self.measured)
+        return [1.0 - value for value in curve] if self.objectives[self.measured] == "max" else curve
+
+    def _costs_no_more(self, other: Trial, trial: Trial) -> bool:
+        return all(other.cost[name] <= trial.cost[name] for name in self.objectives if name != self.measured)
+
+
+def _together(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """Return mean and deviation of two independent normal estimates of one number."""
+    weights = one[1] ** -2, other[1] ** -2
+    return (one[0] * weights[0] + other[0] * weights[1]) / sum(weights), sum(weights) ** -0.5

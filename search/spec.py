@@ -63,7 +63,7 @@ class Limit(Config):
 class Sampler(Config):
     """Who proposes configs."""
 
-    kind: Literal["random", "tpe", "nsga2"] = "tpe"
+    kind: Literal["random", "tpe", "nsga2", "gp", "frontier"] = "tpe"
     seed: int = Field(default=0, ge=0, lt=2**31)
 
 
@@ -79,6 +79,14 @@ class Halving(Config):
     kind: Literal["halving"] = "halving"
     min_epochs: int = Field(default=1, ge=1)
     reduction: int = Field(default=3, ge=2)
+
+
+class FrontierStopping(Config):
+    """From ``min_epochs`` on, a trial ends that has less than ``probability`` to enter the front at its own cost."""
+
+    kind: Literal["frontier"] = "frontier"
+    min_epochs: int = Field(default=1, ge=1)
+    probability: float = Field(default=0.05, gt=0, lt=1)
 
 
 class Budget(Config):
@@ -108,9 +116,9 @@ class Search(Config):
     """How a search goes about it."""
 
     sampler: Sampler = Sampler()
-    scheduler: Annotated[NoScheduler | Halving, Field(discriminator="kind"), BeforeValidator(_none_as_kind)] = (
-        NoScheduler()
-    )
+    scheduler: Annotated[
+        NoScheduler | Halving | FrontierStopping, Field(discriminator="kind"), BeforeValidator(_none_as_kind)
+    ] = NoScheduler()
     budget: Budget
     confirm: Annotated[Literal["none"], planned()] = "none"
     inherit: Annotated[Literal["none"], planned()] = "none"
@@ -149,6 +157,16 @@ class Spec(Config):
     output: str = Field(default="auto", min_length=1)
 
     _file: Path = PrivateAttr(default=Path("spec.yaml"))
+
+    @model_validator(mode="after")
+    def _frontier_has_one_measure(self) -> "Spec":
+        who = [f"search.{key}" for key in ("sampler", "scheduler") if getattr(self.search, key).kind == "frontier"]
+        if who and len(self.measured) > 1:
+            raise ValueError(
+                f"objectives: {' and '.join(who)} of kind frontier forecast one that training measures; keep one of "
+                f"{', '.join(self.measured)}"
+            )
+        return self
 
     @field_validator("name")
     @classmethod
@@ -215,6 +233,11 @@ class Spec(Config):
     def error(self, *found: Fault) -> SpecError:
         """Return the error that tells ``found``, beginning with the file that this spec was read from."""
         return _spec_error(self._file, found)
+
+    @property
+    def measured(self) -> list[str]:
+        """The objectives that only training tells."""
+        return [name for name in self.objectives if name in ACCURACIES]
 
     def output_dir(self) -> Path:
         """The folder of everything that a search leaves."""

@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from typing_extensions import override
 
+from search.frontier import FrontierSampler
 from search.ledger import Event, Ledger
+from search.optuna_space import distributions, suggest, to_optuna
 from search.spec import Spec
-from spaces.space import Choice, Domain, Float, Int, Subset
+from spaces.space import Domain, Params, Tree
 from vattn.canonical import architecture_id, trial_id
 
 #: proposals of the sampler in a row that may be over a limit or known already, before chance takes over
 PATIENCE = 20
-#: a subset is one categorical parameter to Optuna, which slows down with the number of its values
-MOST_SUBSETS = 1_024
 #: draws by chance in a space that cannot be counted, before the search says that it finds nothing new
 DRAWS = 10_000
 
@@ -33,7 +33,7 @@ class Proposer:
     The study is a projection: `apply` builds it from the events alone, whether they happen now or are replayed. It lies
     in ``storage``, where optuna-dashboard can open it, and is written anew from the ledger at each start. Finished
     trials are COMPLETE, those stopped early are PRUNED with their partial values as the attribute "partial"; failed and
-    rejected ones are FAIL.
+    rejected ones are FAIL. The attribute "curve" has the measured objective after each epoch.
     """
 
     def __init__(self, spec: Spec, storage: Path, ledger: Ledger) -> None:
@@ -43,19 +43,14 @@ class Proposer:
         self._seen: dict[str, int | None] = {}  # identity -> its trial, None if it was over a limit
         self._asked: optuna.Trial | None = None
         self._open: dict[int, optuna.Trial] = {}
-        for name, domain in spec.space.domains.items():
-            if isinstance(domain, Subset) and domain.count > MOST_SUBSETS:
-                raise ValueError(
-                    f"{name}: a sampler can choose among at most {MOST_SUBSETS} subsets; name fewer items, or narrow "
-                    f"min and max (got {domain.count})"
-                )
+        distributions(spec.space)  # refuses what a sampler cannot choose from
         storage.unlink(missing_ok=True)
         self._study = optuna.create_study(
             study_name=spec.name,
             storage=JournalStorage(_Journal(storage)),
             directions=["maximize" if way == "max" else "minimize" for way in spec.objectives.values()],
             # The seed moves on with each attempt, or a resumed search would propose again what it began with.
-            sampler=_sampler(spec, len(ledger.history.trials) + len(ledger.history.rejected)),
+            sampler=self._sampler(len(ledger.history.trials) + len(ledger.history.rejected)),
         )
         self._study.set_metric_names(list(spec.objectives))
 
@@ -77,9 +72,9 @@ class Proposer:
             case "finished":
                 metrics = self._ledger.history.trials[event["trial"]].metrics
                 values = [metrics[name] for name in self._spec.objectives]
-                self._study.tell(self._open.pop(event["trial"]), values)
+                self._study.tell(self._curved(event["trial"]), values)
             case "stopped":
-                trial = self._open.pop(event["trial"])
+                trial = self._curved(event["trial"])
                 trial.set_user_attr("partial", self._ledger.history.trials[event["trial"]].reports[-1]["metrics"])
                 trial.set_user_attr("epoch", event["epoch"])
                 self._study.tell(trial, state=TrialState.PRUNED)
@@ -88,23 +83,33 @@ class Proposer:
                 trial.set_user_attr("error", event["error"])
                 self._study.tell(trial, state=TrialState.FAIL)
 
+    def _curved(self, number: int) -> optuna.Trial:
+        """Return a trial that ended, with its curve."""
+        trial = self._open.pop(number)
+        trial.set_user_attr("curve", self._ledger.history.trials[number].curve(self._spec.measured[0]))
+        return trial
+
     def propose(self, record: Callable[..., Event]) -> int | None:
         """Record a new trial (and what was rejected on the way to it) and return its number; None: nothing is left.
 
         The very first is the space's plainest config, so that a search has a baseline to compare with.
         """
         first = not self._ledger.history.trials and not self._ledger.history.rejected
-        if first and (number := self._judge(*self._plain(), record)) is not None:
+        if first and (number := self._judge(*self._plain(), record, {"plain": True})) is not None:
             return number
         for _ in range(PATIENCE):
             self._asked = self._study.ask()
-            number = self._judge(*self._resolve(self._asked), record)
+            number = self._judge(*suggest(self._spec.space, self._asked), record, self._why())
             if number is not None:
                 return number
         for params, tree in self._by_chance():
             self._asked = self._replay(params)
-            return self._judge(params, tree, record)
+            return self._judge(params, tree, record, {"chance": True})
         return None
+
+    def _why(self) -> dict[str, Any]:
+        sampler = self._study.sampler
+        return sampler.why if isinstance(sampler, FrontierSampler) else {}
 
     def _plain(self) -> tuple[dict[str, Any], dict[str, Any]]:
         params: dict[str, Any] = {}
@@ -117,7 +122,7 @@ class Proposer:
         self._asked = self._replay(params)
         return params, tree
 
-    def _judge(self, params: dict[str, Any], tree: dict[str, Any], record: Callable[..., Event]) -> int | None:
+    def _judge(self, params: Params, tree: Tree, record: Callable[..., Event], why: dict[str, Any]) -> int | None:
         config = self._spec.trial_config(tree)
         identity, cost = trial_id(config), self._spec.cost(config)
         if identity in self._seen:
@@ -131,7 +136,7 @@ class Proposer:
         number = len(self._ledger.history.trials)
         record(
             "proposed", trial=number, params=params, config=config.tree(), identity=identity,
-            architecture=architecture_id(config.model), cost=cost,
+            architecture=architecture_id(config.model), cost=cost, why=why,
         )  # fmt: skip
         return number
 
@@ -149,27 +154,40 @@ class Proposer:
             if trial_id(config) not in self._seen and not self._spec.broken_limits(self._spec.cost(config)):
                 yield params, tree
 
-    def _resolve(self, trial: optuna.Trial) -> tuple[dict[str, Any], dict[str, Any]]:
-        params: dict[str, Any] = {}
-
-        def choose(name: str, domain: Domain) -> Any:
-            params[name] = _suggest(trial, name, domain)
-            return params[name]
-
-        return params, self._spec.space.resolve(choose)
-
     def _replay(self, params: dict[str, Any]) -> optuna.Trial:
         fixed: dict[str, Any] = {}
 
         def choose(name: str, domain: Domain) -> Any:
-            fixed[name] = _to_optuna(domain, params[name])
+            fixed[name] = to_optuna(domain, params[name])
             return params[name]
 
         self._spec.space.resolve(choose)
         self._study.enqueue_trial(fixed)
         trial = self._study.ask()
-        self._resolve(trial)
+        suggest(self._spec.space, trial)
         return trial
+
+    def _sampler(self, proposals: int) -> BaseSampler:
+        config = self._spec.search.sampler
+        seed = config.seed + proposals
+        match config.kind:
+            case "random":
+                return RandomSampler(seed=seed)
+            case "nsga2":
+                return NSGAIISampler(seed=seed)
+            case "gp":
+                return GPSampler(seed=seed)
+            case "tpe":
+                # Grouped, because a space is conditional; running trials count as bad ones, so that workers spread out.
+                return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+            case "frontier":
+                spec = self._spec
+                return FrontierSampler(spec.space, self._cost_within, spec.objectives, spec.measured[0], config.seed)
+
+    def _cost_within(self, params: Params) -> dict[str, float] | None:
+        """Return what a config costs; None if that is over a limit."""
+        cost = self._spec.cost(self._spec.trial_config(self._spec.space.replay(params)))
+        return None if self._spec.broken_limits(cost) else cost
 
 
 class _Journal(JournalFileBackend):
@@ -183,39 +201,3 @@ class _Journal(JournalFileBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         with self._journal.open("ab") as file:
             file.writelines(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs)
-
-
-def _suggest(trial: optuna.Trial, name: str, domain: Domain) -> Any:
-    match domain:
-        case Choice(labels=labels):
-            return labels.index(trial.suggest_categorical(name, labels))
-        case Int(lo=lo, hi=hi, step=step, log=log):
-            return trial.suggest_int(name, lo, hi, step=step or 1, log=log)
-        case Float(lo=lo, hi=hi, step=step, log=log):
-            return trial.suggest_float(name, lo, hi, step=step, log=log)
-        case Subset():
-            by_label = {_to_optuna(domain, value): value for value in domain.values()}
-            return by_label[trial.suggest_categorical(name, list(by_label))]
-
-
-def _to_optuna(domain: Domain, value: Any) -> Any:
-    match domain:
-        case Choice(labels=labels):
-            return labels[value]
-        case Subset(labels=labels):
-            return "+".join(labels[index] for index in value) or "none"
-        case _:
-            return value
-
-
-def _sampler(spec: Spec, proposals: int) -> BaseSampler:
-    config = spec.search.sampler
-    seed = config.seed + proposals
-    match config.kind:
-        case "random":
-            return RandomSampler(seed=seed)
-        case "nsga2":
-            return NSGAIISampler(seed=seed)
-        case "tpe":
-            # Grouped, because a space is conditional; running trials count as bad ones, so that workers spread out.
-            return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)

@@ -28,7 +28,7 @@ from typing_extensions import override
 from cluster.connect import connected
 from cluster.train import Resources, release, trainer
 from search.ledger import EXHAUSTED, FAILING, Event, Ledger
-from search.scheduler import Halving
+from search.scheduler import Frontier, Halving, Scheduler
 from search.spec import Spec
 from search.study import Proposer
 from vattn.config import TrialConfig
@@ -58,10 +58,7 @@ class Search:
         for event in ledger.replay():
             self._tell(event)
         self._unfinished = [trial.number for trial in ledger.history.in_state("proposed", "running")]
-        scheduler = spec.search.scheduler
-        self._halving = (
-            Halving(scheduler.min_epochs, scheduler.reduction, spec.objectives) if scheduler.kind == "halving" else None
-        )
+        self._scheduler = _scheduler(spec)
         self.reason = "budget"
         self._failures = 0  # in this process, before anything succeeded
 
@@ -113,7 +110,7 @@ class Search:
             self.record("finished", trial=number, epoch=trial.epoch, seconds=round(trial.seconds, 3))
             (self.folder(number) / "checkpoint.pt").unlink(missing_ok=True)
             return True
-        if self._halving and (reason := self._halving.verdict(self.ledger.history, number)):
+        if self._scheduler and (reason := self._scheduler.verdict(self.ledger.history, number)):
             self.record("stopped", trial=number, epoch=trial.epoch, reason=reason)
             (self.folder(number) / "checkpoint.pt").unlink(missing_ok=True)
             return True
@@ -126,6 +123,17 @@ class Search:
     def _task(self, number: int) -> dict[str, Any]:
         config = json.dumps(self.ledger.history.trials[number].config)  # as text: Tune would flatten a tree
         return {"number": number, "config": config, "cache": str(self.cache), "folder": str(self.folder(number))}
+
+
+def _scheduler(spec: Spec) -> Scheduler | None:
+    config = spec.search.scheduler
+    match config.kind:
+        case "none":
+            return None
+        case "halving":
+            return Halving(config.min_epochs, config.reduction, spec.objectives)
+        case "frontier":
+            return Frontier(config.min_epochs, config.probability, spec.objectives, spec.measured[0])
 
 
 def tune_search(search: Search, address: str | None) -> None:

@@ -125,6 +125,23 @@ class Space:
 
         return params, self._root.resolve(choose)
 
+    def neighbour(self, params: Params, rng: random.Random) -> tuple[Params, Tree]:
+        """Return a config that has another value in one range by chance; ranges that this makes active are sampled."""
+        name = rng.choice(list(params)) if params else None
+        changed: Params = {}
+
+        def choose(key: str, domain: Domain) -> Any:
+            value = params.get(key)
+            if key not in params:
+                value = domain.sample(rng)
+            elif key == name and domain.count != 1:
+                while value == params[key]:
+                    value = domain.sample(rng)
+            changed[key] = value
+            return value
+
+        return changed, self._root.resolve(choose)
+
     def size(self) -> int | None:
         """Number of combinations of values, exactly; None if there is no end of them."""
         return self._root.size()

@@ -1,0 +1,54 @@
+"""How much an epoch tells of the last one, learnt from the trials that ran to their end."""
+
+from collections.abc import Sequence
+from math import sqrt
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from search.surrogate import OFFSET
+
+#: of fewer finished trials nothing is learnt
+LEAST = 5
+
+
+class Curves:
+    """The error of finished trials (finished, each its own epochs) as a forecast for those that are under way.
+
+    At each epoch the logarithms of the last error are regressed on those of that epoch's. Where an epoch does not tell
+    the end, the residual spread is that of the finished trials themselves, and a forecast says nothing: so early values
+    are taken for what they are worth.
+    """
+
+    def __init__(self, finished: Sequence[Sequence[float]]) -> None:
+        self._curves = [np.log(np.asarray(curve) + OFFSET) for curve in finished]
+
+    def _pairs(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the logarithms of the error after ``epoch`` and at the end, of the trials that went on from there."""
+        pairs = np.array([(curve[epoch - 1], curve[-1]) for curve in self._curves if len(curve) > epoch])
+        return (pairs[:, 0], pairs[:, 1]) if len(pairs) else (np.empty(0), np.empty(0))
+
+    def agreement(self, epoch: int) -> float:
+        """Return Spearman's rank correlation of the errors after ``epoch`` with those at the end; 0 if not known."""
+        early, last = self._pairs(epoch)
+        if len(early) < LEAST or np.ptp(early) == 0 or np.ptp(last) == 0:
+            return 0.0
+        return float(spearmanr(early, last)[0])  # pyright: ignore[reportArgumentType]
+
+    def forecast(self, epoch: int, error: float) -> tuple[float, float] | None:
+        """Return mean and standard deviation of log(last error + `OFFSET`), given the error after ``epoch``.
+
+        The deviation is that of a new observation of a least-squares line: it grows with the distance from what
+        finished trials had, as it must, for those that were stopped lie beyond. None where too few have finished.
+        """
+        early, last = self._pairs(epoch)
+        count = len(early)
+        if count < LEAST:
+            return None
+        x, center = np.log(error + OFFSET), early.mean()
+        width = float(((early - center) ** 2).sum())
+        slope = max(0.0, float(((early - center) * (last - last.mean())).sum()) / width) if width > 0 else 0.0
+        residual = last - last.mean() - slope * (early - center)
+        variance = max(float((residual**2).sum()) / (count - 2), 1e-6)
+        far = (x - center) ** 2 / width if width > 0 else 0.0
+        return float(last.mean() + slope * (x - center)), sqrt(variance * (1 + 1 / count + far))

@@ -1,0 +1,327 @@
+"""The frontier sampler: what a config costs is known, so only its accuracy is modelled, for the front's sake.
+
+Each proposal is the config, of all within the limits, that is expected to enlarge the hypervolume of the front most,
+where cost is a number and the log of the error a Gaussian process (`search.surrogate`). It serves plain Optuna too::
+
+    space = Space({"width": {"int": [8, 64]}, "depth": {"choice": [1, 2, 3]}})
+    goals = {"top1": "max", "gflops": "min"}
+    sampler = FrontierSampler(space, lambda params: {"gflops": gflops(space.replay(params))}, goals)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    study.optimize(lambda trial: train(suggest(space, trial)[1]), n_trials=100)
+"""
+
+import math
+import random
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+from scipy.special import ndtr
+from typing_extensions import override
+
+from search.curves import Curves
+from search.optuna_space import distributions, from_optuna, to_optuna
+from search.pareto import Objectives, front
+from search.surrogate import OFFSET, Surrogate, expected_gain
+from spaces.encoding import Encoding
+from spaces.space import Params, Space
+
+Array = NDArray[np.float64]
+Costs = Mapping[str, float]
+
+#: proposals at the start, spread over the range of cost instead of taken from the model
+INITIAL = 8
+#: spaces of at most so many combinations are weighed whole
+WHOLE = 20_000
+#: of larger ones: samples kept from one proposal to the next, those of them that are drawn anew each time, neighbours
+#: of each config on the front, and draws at most for each one that is within the limits
+KEPT, RENEWED, NEIGHBOURS, DRAWS = 2_000, 400, 40, 50
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A config that could be proposed, its point in the space (columns), and its known costs."""
+
+    params: Params
+    point: Array
+    costs: Costs
+
+    @property
+    def key(self) -> Hashable:
+        """What tells one candidate from another."""
+        return tuple(self.params.items())
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The error of a trained config; ``spread``, of its logarithm, where that is a forecast."""
+
+    candidate: Candidate
+    error: float
+    spread: float = 0.0
+
+
+class Pool:
+    """The configs that can be proposed: all of a small space; of another samples, and neighbours of the front.
+
+    ``cost`` returns the known costs of a config's params, None for one over a limit.
+    """
+
+    def __init__(self, space: Space, cost: Callable[[Params], Costs | None]) -> None:
+        self._space, self._cost, self._encode = space, cost, Encoding(space.domains)
+        size = space.size()
+        self._whole = size is not None and size <= WHOLE
+        every = (params for params, _ in space.enumerate()) if self._whole else iter(())
+        self._samples = self._within(every)
+
+    @property
+    def groups(self) -> list[int]:
+        """Which columns of a candidate's point belong together."""
+        return self._encode.groups.tolist()
+
+    def candidate(self, params: Params) -> Candidate | None:
+        """Return the candidate of these params; None for one over a limit."""
+        costs = self._cost(params)
+        return None if costs is None else Candidate(params, self._encode(params), costs)
+
+    def renewed(self, best: Sequence[Candidate], rng: random.Random) -> list[Candidate]:
+        """Return what there is to choose from, given the front so far; by chance where the space is large."""
+        if self._whole:
+            return list(self._samples.values())
+        for key in list(self._samples)[:RENEWED]:
+            del self._samples[key]
+        missing = KEPT - len(self._samples)
+        drawn = (self._space.sample(rng)[0] for _ in range(DRAWS * missing))
+        self._samples |= self._within(drawn, missing)
+        near = (self._space.neighbour(one.params, rng)[0] for one in best for _ in range(NEIGHBOURS))
+        return list((self._samples | self._within(near)).values())
+
+    def _within(self, drawn: Iterable[Params], most: int | None = None) -> dict[Hashable, Candidate]:
+        found: dict[Hashable, Candidate] = {}
+        for params in drawn:
+            candidate = self.candidate(params)
+            if candidate is not None:
+                found[candidate.key] = candidate
+                if len(found) == most:
+                    break
+        return found
+
+
+class Frontier:
+    """Chooses the config of the greatest expected gain; knows nothing of Optuna.
+
+    ``objectives`` are costs to minimise, k of them, and one objective that training measures.
+    """
+
+    def __init__(self, pool: Pool, costs: Sequence[str]) -> None:
+        self._pool, self._names = pool, list(costs)
+        self._surrogate: Surrogate | None = None
+        self._keys: list[str] = []  # of all costs
+        self._low = self._span = np.zeros(0)
+
+    def propose(
+        self,
+        observed: Sequence[Observation],
+        running: Sequence[Candidate],
+        seen: Collection[Hashable],
+        rng: np.random.Generator,
+    ) -> tuple[Candidate, dict[str, Any]] | None:
+        """Return what to try next, and what is expected of it; None where nothing new within the limits is found.
+
+        ``seen`` are the keys of configs that are not to be proposed again.
+        """
+        finished = [one for one in observed if not one.spread]
+        best = [finished[i].candidate for i in self._front([one.error for one in finished], finished)]
+        everything = self._pool.renewed(best, random.Random(int(rng.integers(2**31))))
+        candidates = [candidate for candidate in everything if candidate.key not in seen]
+        if not candidates:
+            return None
+        if self._surrogate is None:
+            self._begin(everything)
+        if len(observed) + len(running) < INITIAL or len(finished) < 2:
+            return self._spread_out(candidates, [*(one.candidate for one in observed), *running], rng)
+        return self._most_gain(candidates, observed, finished, running)
+
+    def _front(self, errors: Sequence[float], finished: Sequence[Observation]) -> list[int]:
+        """Return which of the finished ones are on the front, taking ``errors`` for theirs."""
+        rows = np.column_stack([np.reshape(errors, (-1, 1)), self._costs([one.candidate for one in finished])])
+        return front(rows, ["min"] * rows.shape[1])
+
+    def _costs(self, candidates: Sequence[Candidate]) -> Array:
+        """Return the costs (candidates, k) among the objectives."""
+        rows = [[one.costs[name] for name in self._names] for one in candidates]
+        return np.array(rows, dtype=float).reshape(len(candidates), len(self._names))
+
+    def _begin(self, everything: Sequence[Candidate]) -> None:
+        """Take the scales of the logarithms of all costs from what there is at first."""
+        self._keys = list(everything[0].costs)
+        logs = np.array([_logs(one.costs) for one in everything])
+        self._low, self._span = logs.min(axis=0), np.maximum(np.ptp(logs, axis=0), 1e-9)
+        groups = self._pool.groups
+        first = groups[-1] + 1 if groups else 0
+        self._surrogate = Surrogate([*groups, *range(first, first + len(self._low))])
+
+    def _points(self, candidates: Sequence[Candidate]) -> Array:
+        """Return the candidates' points (candidates, columns): params, then costs, for they tell of accuracy too."""
+        logs = np.array([_logs(one.costs) for one in candidates])
+        return np.column_stack([np.stack([one.point for one in candidates]), (logs - self._low) / self._span])
+
+    def _spread_out(
+        self, candidates: Sequence[Candidate], tried: Sequence[Candidate], rng: np.random.Generator
+    ) -> tuple[Candidate, dict[str, Any]]:
+        """Choose by chance in that part of the range of cost in which least was tried; equal parts of its logarithm."""
+        axis = self._keys.index(self._names[0]) - len(self._keys) if self._names else -1
+
+        def part(group: Sequence[Candidate]) -> NDArray[np.intp]:
+            share = self._points(group)[:, axis] if group else np.empty(0)
+            return np.clip((share * INITIAL).astype(int), 0, INITIAL - 1)
+
+        there = part(candidates)
+        taken = np.bincount(part(tried), minlength=INITIAL)
+        parts = np.unique(there)
+        chosen = rng.choice(parts[taken[parts] == taken[parts].min()])
+        why = {"initial": True, "part": int(chosen) + 1, "parts": INITIAL, "by": self._keys[axis]}
+        return candidates[rng.choice(np.flatnonzero(there == chosen))], why
+
+    def _most_gain(
+        self,
+        candidates: Sequence[Candidate],
+        observed: Sequence[Observation],
+        finished: Sequence[Observation],
+        running: Sequence[Candidate],
+    ) -> tuple[Candidate, dict[str, Any]]:
+        model = self._surrogate
+        assert model is not None
+        model.fit(
+            self._points([one.candidate for one in observed]),
+            [one.error for one in observed],
+            [one.spread for one in observed],
+            self._points(running) if running else None,
+        )
+        # What is measured is noisy: the front is of what the model makes of it.
+        smooth = np.exp(model.predict(self._points([one.candidate for one in finished]))[0]) - OFFSET
+        layer = self._front(smooth.tolist(), finished)
+        costs, errors = self._costs([finished[i].candidate for i in layer]), smooth[layer]
+        mean, spread = model.predict(self._points(candidates))
+        own = self._costs(candidates)
+        # A little beyond the dearest, so that its own accuracy counts.
+        reference = 1.01 * np.maximum(own.max(axis=0, initial=0), costs.max(axis=0, initial=0))
+        worst = max(one.error for one in observed)
+        gain = expected_gain(own, mean, spread, costs, errors, reference.tolist(), worst)
+        best = int(np.argmax(gain))
+        rival = min(
+            (error for cost, error in zip(costs, errors, strict=True) if (cost <= own[best]).all()), default=None
+        )
+        why = {
+            "predicted_error": float(np.exp(mean[best]) - OFFSET),
+            "spread": float(spread[best]),
+            "expected_gain": float(gain[best]),
+            "probability_of_front": 1.0
+            if rival is None
+            else float(ndtr((np.log(rival + OFFSET) - mean[best]) / spread[best])),
+            "pool": len(candidates),
+            "learnt_from": len(observed),
+        }
+        return candidates[best], why
+
+
+def _logs(costs: Costs) -> list[float]:
+    return [math.log(max(value, 1e-12)) for value in costs.values()]
+
+
+class FrontierSampler(BaseSampler):
+    """Proposes configs by the gain in hypervolume that is expected of them.
+
+    ``cost`` returns all known costs of the params of a config, and None for one over a limit, which is never proposed.
+    ``objectives`` names the study's directions in their order: ``measured`` is a rate to maximise or a loss to
+    minimise, all others are costs to minimise. The user attribute ``curve`` of a trial may have the measured objective
+    after each epoch: what a pruned one would have come to is learnt from those that ran to their end. `why` says what
+    was expected of the last proposal.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        cost: Callable[[Params], Costs | None],
+        objectives: Objectives,
+        measured: str = "top1",
+        seed: int = 0,
+    ) -> None:
+        self._space, self._seed = space, seed
+        self._value, self._rate = list(objectives).index(measured), objectives[measured] == "max"
+        self._pool = Pool(space, cost)
+        self._frontier = Frontier(self._pool, [name for name in objectives if name != measured])
+        self._distributions = distributions(space)
+        self._candidates: dict[int, Candidate | None] = {}
+        self.why: dict[str, Any] = {}
+
+    @override
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._distributions
+
+    @override
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        self.why = {}
+        if "fixed_params" in trial.system_attrs:  # enqueued: all is said already
+            return {}
+        others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+        running = [self._candidate(other) for other in others if other.state == TrialState.RUNNING]
+        seen = {tuple(self._params(other).items()) for other in others}
+        rng = np.random.default_rng((self._seed, trial.number))
+        found = self._frontier.propose(self._observed(others), [one for one in running if one], seen, rng)
+        if found is None:
+            return {}
+        candidate, self.why = found
+        return {name: to_optuna(self._space.domains[name], value) for name, value in candidate.params.items()}
+
+    @override
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Choose by chance: asked where nothing new is left, or for what is not in the space."""
+        return RandomSampler(seed=self._seed + trial.number).sample_independent(
+            study, trial, param_name, param_distribution
+        )
+
+    def _observed(self, trials: Sequence[FrozenTrial]) -> list[Observation]:
+        """Return what finished trials showed and what stopped ones promised."""
+        finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        curves = Curves([self._curve(trial) for trial in finished])
+        observed = []
+        for trial in trials:
+            if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
+                continue
+            candidate = self._candidate(trial)
+            if candidate is None:
+                continue
+            if trial.state == TrialState.COMPLETE:
+                observed.append(Observation(candidate, self._error(trial.values[self._value])))
+            elif curve := self._curve(trial):
+                forecast = curves.forecast(len(curve), curve[-1])
+                if forecast is not None:
+                    mean, spread = forecast
+                    observed.append(Observation(candidate, math.exp(mean) - OFFSET, spread))
+        return observed
+
+    def _curve(self, trial: FrozenTrial) -> list[float]:
+        return [self._error(value) for value in trial.user_attrs.get("curve", ())]
+
+    def _error(self, value: float) -> float:
+        return 1.0 - value if self._rate else value
+
+    def _params(self, trial: FrozenTrial) -> Params:
+        return {name: from_optuna(self._space.domains[name], value) for name, value in trial.params.items()}
+
+    def _candidate(self, trial: FrozenTrial) -> Candidate | None:
+        # A trial's params are complete once it is told; a running one's as soon as its objective has asked for all.
+        if trial.number not in self._candidates or not trial.state.is_finished():
+            self._candidates[trial.number] = self._pool.candidate(self._params(trial))
+        return self._candidates[trial.number]

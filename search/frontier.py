@@ -137,7 +137,8 @@ class Frontier:
         ``seen`` are the keys of configs that are not to be proposed again.
         """
         finished = [one for one in observed if not one.spread]
-        best = [finished[i].candidate for i in self._front([one.error for one in finished], finished)]
+        trained = [one.candidate for one in finished]
+        best = [trained[i] for i in self._front([one.error for one in finished], trained)]
         everything = self._pool.renewed(best, random.Random(int(rng.integers(2**31))))
         candidates = [candidate for candidate in everything if candidate.key not in seen]
         if not candidates:
@@ -146,11 +147,11 @@ class Frontier:
             self._begin(everything)
         if len(observed) + len(running) < INITIAL or len(finished) < 2:
             return self._spread_out(candidates, [*(one.candidate for one in observed), *running], rng)
-        return self._most_gain(candidates, observed, finished, running)
+        return self._most_gain(candidates, observed, trained, running)
 
-    def _front(self, errors: Sequence[float], finished: Sequence[Observation]) -> list[int]:
-        """Return which of the finished ones are on the front, taking ``errors`` for theirs."""
-        rows = np.column_stack([np.reshape(errors, (-1, 1)), self._costs([one.candidate for one in finished])])
+    def _front(self, errors: Sequence[float], candidates: Sequence[Candidate]) -> list[int]:
+        """Return which of the candidates are on their front, if these were their errors."""
+        rows = np.column_stack([np.reshape(errors, (-1, 1)), self._costs(candidates)])
         return front(rows, ["min"] * rows.shape[1])
 
     def _costs(self, candidates: Sequence[Candidate]) -> Array:
@@ -193,7 +194,7 @@ class Frontier:
         self,
         candidates: Sequence[Candidate],
         observed: Sequence[Observation],
-        finished: Sequence[Observation],
+        trained: Sequence[Candidate],
         running: Sequence[Candidate],
     ) -> tuple[Candidate, dict[str, Any]]:
         model = self._surrogate
@@ -204,10 +205,11 @@ class Frontier:
             [one.spread for one in observed],
             self._points(running) if running else None,
         )
-        # What is measured is noisy: the front is of what the model makes of it.
-        smooth = np.exp(model.predict(self._points([one.candidate for one in finished]))[0]) - OFFSET
-        layer = self._front(smooth.tolist(), finished)
-        costs, errors = self._costs([finished[i].candidate for i in layer]), smooth[layer]
+        # What is measured is noisy: the front is of what the model makes of it, of running trials too.
+        known = [*trained, *running]
+        smooth = np.exp(model.predict(self._points(known))[0]) - OFFSET
+        layer = self._front(smooth.tolist(), known)
+        costs, errors = self._costs([known[i] for i in layer]), smooth[layer]
         mean, spread = model.predict(self._points(candidates))
         own = self._costs(candidates)
         # A little beyond the dearest, so that its own accuracy counts.

@@ -38,11 +38,11 @@ class Grouped(Kernel):
 
     @property
     def hyperparameter_scales(self) -> Hyperparameter:
-        return Hyperparameter("scales", "numeric", (0.03, 1e3), len(self.scales))
+        return Hyperparameter("scales", "numeric", (0.03, 1e3), max(self.groups) + 1)
 
     @override
     def __call__(self, X: Array, Y: Array | None = None, eval_gradient: bool = False) -> Any:
-        scales, groups = np.asarray(self.scales), np.asarray(self.groups)
+        scales, groups = np.atleast_1d(self.scales), np.asarray(self.groups)  # one scale comes back as a plain number
         a = X / scales[groups]
         b = a if Y is None else Y / scales[groups]
         r2 = _distances(a, b)

@@ -1,0 +1,146 @@
+"""The frontier sampler in plain Optuna, on a space whose front is known."""
+
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.samplers import RandomSampler
+
+from search.frontier import INITIAL, FrontierSampler
+from search.optuna_space import suggest
+from search.pareto import hypervolume
+from spaces.space import Params, Space
+
+SPACE = Space(
+    {
+        "width": {"int": [1, 12]},
+        "block": {"choice": [[], [{"kind": "gate", "rank": {"int": [1, 8]}, "place": {"subset": [1, 2, 3]}}]]},
+    }
+)
+GOALS = {"top1": "max", "gflops": "min"}
+
+
+def gflops(params: Params) -> float:
+    tree = SPACE.replay(params)
+    return tree["width"] / 12 + 0.05 * sum(gate["rank"] for gate in tree["block"]) / 8
+
+
+def cost(params: Params) -> dict[str, float]:
+    return {"gflops": gflops(params)}
+
+
+def top1(tree: Any) -> float:
+    """Wider is better, a gate at place 2 helps much, the more so the nearer its rank is to 5."""
+    found = 0.3 + 0.3 * (1 - 0.8 ** tree["width"])
+    for gate in tree["block"]:
+        found += (0.3 - 0.04 * abs(gate["rank"] - 5)) * (2 in gate["place"]) - 0.05 * (1 in gate["place"])
+    return found
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def searched(sampler: optuna.samplers.BaseSampler, trials: int) -> optuna.Study:
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        params, tree = suggest(SPACE, trial)
+        return top1(tree), gflops(params)
+
+    study.optimize(objective, n_trials=trials)
+    return study
+
+
+def volume(study: optuna.Study) -> float:
+    return hypervolume([trial.values for trial in study.trials], [0.0, 1.05], ["max", "min"])
+
+
+def test_it_finds_in_30_trials_more_of_the_front_than_chance_in_90() -> None:
+    ours = [volume(searched(FrontierSampler(SPACE, cost, GOALS, seed=seed), 30)) for seed in range(3)]
+    chance = [volume(searched(RandomSampler(seed=seed), 90)) for seed in range(3)]
+
+    assert min(ours) > max(chance)
+
+
+def test_it_starts_all_over_the_range_of_cost() -> None:
+    study = searched(FrontierSampler(SPACE, cost, GOALS), INITIAL)
+
+    logs = np.log([trial.values[1] for trial in study.trials])
+    low, high = np.log(1 / 12), np.log(1.05)
+    parts = np.clip(((logs - low) / (high - low) * INITIAL).astype(int), 0, INITIAL - 1)
+    # The second of the eight parts of the range, up to 1/12 * 12.6 ** (2/8) = 0.157, holds no config but gated ones.
+    assert len(set(parts)) >= INITIAL - 1
+
+
+def test_nothing_over_the_limit_and_nothing_twice_is_proposed() -> None:
+    def limited(params: Params) -> dict[str, float] | None:
+        return cost(params) if gflops(params) <= 0.3 else None
+
+    study = searched(FrontierSampler(SPACE, limited, GOALS), 40)
+
+    assert max(trial.values[1] for trial in study.trials) <= 0.3
+    assert len({str(trial.params) for trial in study.trials}) == 40
+
+
+def test_it_says_what_it_expects_of_a_proposal() -> None:
+    sampler = FrontierSampler(SPACE, cost, GOALS)
+    study = searched(sampler, 40)
+
+    trial = study.ask()
+    _, tree = suggest(SPACE, trial)
+
+    why = sampler.why
+    assert why["predicted_error"] == pytest.approx(1 - top1(tree), abs=0.1)
+    assert 0 <= why["probability_of_front"] <= 1
+    # 12 widths, with none or 8 ranks at 7 places; 40 are known.
+    assert why["pool"] == 12 * (1 + 8 * 7) - 40
+    assert why["learnt_from"] == 40
+
+
+def test_eight_workers_are_sent_to_different_places() -> None:
+    study = searched(FrontierSampler(SPACE, cost, GOALS), 20)
+
+    asked = [suggest(SPACE, study.ask())[0] for _ in range(8)]
+
+    assert len({str(params) for params in asked}) == 8
+    assert len({params["width"] for params in asked}) >= 3
+
+
+def test_a_stopped_trial_counts_as_what_its_curve_promises() -> None:
+    # All trials halve their error from the first epoch to the last; a stopped one promises an error that none has had.
+    def told(stopped_at: float) -> float:
+        sampler = FrontierSampler(SPACE, cost, GOALS)
+        study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+        for width in range(1, 13):
+            study.enqueue_trial({"width": width, "block": "none"})
+            trial = study.ask()
+            params, tree = suggest(SPACE, trial)
+            if width == 6:
+                trial.set_user_attr("curve", [1 - stopped_at])
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            else:
+                trial.set_user_attr("curve", [1 - 2 * (1 - top1(tree)), top1(tree)])
+                study.tell(trial, [top1(tree), gflops(params)])
+        observed = sampler._observed(study.get_trials(deepcopy=False))
+        return next(one.error for one in observed if one.candidate.params["width"] == 6)
+
+    assert told(0.8) == pytest.approx(0.4, abs=0.02)
+    assert told(0.5) == pytest.approx(0.25, abs=0.02)
+
+
+def test_a_large_space_is_searched_by_samples_and_by_the_neighbours_of_the_front() -> None:
+    # 16 choices of 4: 4e9 configs. Error falls with each choice that is 0; chance has 4 of 16 on average.
+    space = Space({f"c{n}": {"choice": ["a", "b", "c", "d"]} for n in range(16)})
+    sampler = FrontierSampler(space, lambda params: {"gflops": 1.0 + params["c0"]}, GOALS)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+
+    for _ in range(40):
+        trial = study.ask()
+        params, _ = suggest(space, trial)
+        study.tell(trial, [0.2 + sum(value == 0 for value in params.values()) / 20, 1.0 + params["c0"]])
+
+    # The 99.9th percentile of chance is 10 of 16.
+    assert max(trial.values[0] for trial in study.trials) >= 0.2 + 11 / 20

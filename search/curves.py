@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from search.surrogate import OFFSET
 
 #: of fewer finished trials nothing is learnt
-LEAST = 5
+LEAST = 8
 
 
 class Curves:
@@ -38,8 +38,9 @@ class Curves:
     def forecast(self, epoch: int, error: float) -> tuple[float, float] | None:
         """Return mean and standard deviation of log(last error + `OFFSET`), given the error after ``epoch``.
 
-        The deviation is that of a new observation of a least-squares line: it grows with the distance from what
-        finished trials had, as it must, for those that were stopped lie beyond. None where too few have finished.
+        The deviation is that of a new observation of a least-squares line, by Student's t, for its noise is known from
+        a few trials only. It grows with the distance from what finished trials had, as it must, for those that were
+        stopped lie beyond. None where too few have finished.
         """
         early, last = self._pairs(epoch)
         count = len(early)
@@ -49,6 +50,7 @@ class Curves:
         width = float(((early - center) ** 2).sum())
         slope = max(0.0, float(((early - center) * (last - last.mean())).sum()) / width) if width > 0 else 0.0
         residual = last - last.mean() - slope * (early - center)
-        variance = max(float((residual**2).sum()) / (count - 2), 1e-6)
+        # Residual variance has n - 2 degrees of freedom, and the variance of t with d of these is d / (d - 2).
+        variance = max(float((residual**2).sum()) / (count - 4), 1e-6)
         far = (x - center) ** 2 / width if width > 0 else 0.0
         return float(last.mean() + slope * (x - center)), sqrt(variance * (1 + 1 / count + far))

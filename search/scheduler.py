@@ -20,7 +20,7 @@ class Scheduler(Protocol):
 
 
 #: the least rank correlation with the end at which an epoch may stop a trial
-AGREEMENT = 0.5
+AGREEMENT = 0.7
 
 
 @dataclass(frozen=True)

@@ -165,10 +165,10 @@ def expected_gain(
     """Return by how much each candidate is expected to enlarge the hypervolume of the front; in closed form.
 
     A candidate (costs (n, k), known; log error normal) would be better than the front at every cost at or above its
-    own: so its gain is the sum, over the cells into which the front's costs (m, k) cut that region, of the cell's volume
-    times the expected improvement on the least error (m) that the front has there. ``reference`` (k) are the greatest
-    costs, ``worst`` is the error where the front has nothing. With k = 1 the cells are the front's steps; with k = 0
-    there is one.
+    own: so its gain is the sum, over the cells into which the front's costs (m, k) cut that region, of the cell's
+    volume times the expected improvement on the least error (m) that the front has there. ``reference`` (k) are the
+    greatest costs, ``worst`` is the error where the front has nothing. With k = 1 the cells are the front's steps; with
+    k = 0 there is one.
     """
     edges = [np.unique(np.minimum(front[:, axis], most)) for axis, most in enumerate(reference)]
     gain = np.zeros(len(costs))

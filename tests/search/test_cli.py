@@ -51,7 +51,6 @@ def faults(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], comman
         ("search:", "constraints: {gflops: {max: 0.0001}}\nsearch:", "constraints.gflops.max: no config meets"),
         ("search:", "objectives: {top2: max}\nsearch:", "objectives.top2: unknown key; did you mean top5?"),
         ("{trials: 1}", "{trials: 1}, inherit: base", "search.inherit: not available yet"),
-        ("{trials: 1}", "{trials: 1}, sampler: {kind: frontier}", "search.sampler.kind: not available yet"),
     ],
 )  # fmt: skip
 def test_wrong_input_is_one_line_a_fault_and_status_2(

@@ -9,7 +9,7 @@ from optuna.samplers import RandomSampler
 
 from search.frontier import INITIAL, FrontierSampler
 from search.optuna_space import suggest
-from search.pareto import hypervolume
+from search.pareto import Objectives, hypervolume
 from spaces.space import Params, Space
 
 SPACE = Space(
@@ -18,7 +18,7 @@ SPACE = Space(
         "block": {"choice": [[], [{"kind": "gate", "rank": {"int": [1, 8]}, "place": {"subset": [1, 2, 3]}}]]},
     }
 )
-GOALS = {"top1": "max", "gflops": "min"}
+GOALS: Objectives = {"top1": "max", "gflops": "min"}
 
 
 def gflops(params: Params) -> float:

@@ -1,9 +1,12 @@
 """Early stopping, on histories in which the right decision can be seen."""
 
 from collections.abc import Sequence
+from typing import Any
+
+import pytest
 
 from search.ledger import History
-from search.scheduler import Halving
+from search.scheduler import Frontier, Halving
 
 HALVING = Halving(min_epochs=2, reduction=3, objectives={"top1": "max", "gflops": "min"})
 
@@ -63,3 +66,65 @@ def test_a_rung_compares_with_what_others_had_there() -> None:
 def test_too_few_trials_tell_nothing() -> None:
     # A third of two is less than one.
     assert HALVING.verdict(search((1.0, [0.9, 0.9]), (1.0, [0.0, 0.0])), 1) is None
+
+
+FRONTIER = Frontier(min_epochs=1, probability=0.1, objectives={"top1": "max", "gflops": "min"}, measured="top1")
+#: eight that ran to their end, each with the error e after one epoch, and half of that, more or less a bit, after two
+DONE = [
+    (1.0, [1 - e, 1 - e * (0.5 + wobble)])
+    for e, wobble in zip((0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7), (0.02, -0.02) * 4, strict=True)
+]
+
+
+def halfway(gflops: float, top1: float, why: dict[str, Any] | None = None) -> History:
+    """A history of `DONE` and one more trial, number 8, after its first epoch."""
+    found = search(*DONE, (gflops, [top1]))
+    for number in range(8):
+        found.apply({"event": "finished", "time": 0.0, "trial": number, "epoch": 2, "seconds": 2.0})
+    found.trials[8].why = why or {}
+    return found
+
+
+def test_what_its_first_epoch_puts_out_of_reach_of_the_front_stops() -> None:
+    # The best of no more cost has an error of 0.3 * 0.52 = 0.156; 0.65 halves to 0.33, twice as much.
+    reason = FRONTIER.verdict(halfway(1.0, 1 - 0.65), 8)
+
+    assert reason is not None
+    assert reason.startswith("epoch 1: a chance of 0.")
+    assert "to end better than trial 0, which costs no more; at least 10% is asked" in reason
+
+
+@pytest.mark.parametrize(("gflops", "error"), [(1.0, 0.25), (1.0, 0.32), (0.9, 0.65)])
+def test_what_may_become_the_best_at_its_own_cost_goes_on(gflops: float, error: float) -> None:
+    assert FRONTIER.verdict(halfway(gflops, 1 - error), 8) is None
+
+
+def test_what_was_expected_of_a_trial_counts_beside_its_first_epoch() -> None:
+    # By itself an error of 0.31 promises 0.155, as good as the best. A sampler that was sure of 0.3 would know better.
+    doubt = {"predicted_error": 0.3, "spread": 0.05}
+
+    assert FRONTIER.verdict(halfway(1.0, 1 - 0.31, doubt), 8) is not None
+    assert FRONTIER.verdict(halfway(1.0, 1 - 0.31, doubt | {"spread": 3.0}), 8) is None
+
+
+def test_an_epoch_that_does_not_tell_the_end_stops_nobody() -> None:
+    # The same ends, but the first and the last have changed places: a rank correlation of 1 - 6 * 98 / 504 = -1/6.
+    ends = [DONE[i][1][1] for i in (7, 1, 2, 3, 4, 5, 6, 0)]
+    found = search(*((1.0, [top1s[0], end]) for (_, top1s), end in zip(DONE, ends, strict=True)), (1.0, [0.01]))
+    for number in range(8):
+        found.apply({"event": "finished", "time": 0.0, "trial": number, "epoch": 2, "seconds": 2.0})
+
+    assert FRONTIER.verdict(found, 8) is None
+
+
+def test_before_its_first_epochs_nobody_stops() -> None:
+    late = Frontier(min_epochs=2, probability=0.1, objectives=FRONTIER.objectives, measured="top1")
+
+    assert late.verdict(halfway(1.0, 0.01), 8) is None
+    assert FRONTIER.verdict(halfway(1.0, 0.01), 8) is not None
+
+
+def test_while_too_few_have_finished_nobody_stops() -> None:
+    found = search(*DONE, (1.0, [0.01]))
+
+    assert FRONTIER.verdict(found, 8) is None

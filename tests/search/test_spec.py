@@ -210,8 +210,6 @@ ATTENTION = "trial.model.attention="
         ("objectives={top1: max, latency_ms: min}", "objectives.latency_ms: not available yet; leave it out"),
         ("constraints={latency_ms: {max: 3}}", "constraints.latency_ms: not available yet; leave it out"),
         ("search.budget.gpu_hours=3", "search.budget.gpu_hours: not available yet; leave it out"),
-        ("search.sampler.kind=gp", "search.sampler.kind: not available yet; take random or tpe or nsga2 (got "),
-        ("search.scheduler={kind: frontier}", "search.scheduler.kind: not available yet; take none or halving (got "),
         ("search.confirm={top: 3, seeds: 2}", "search.confirm: not available yet; leave it out, or write none (got "),
         ("search.inherit=base", "search.inherit: not available yet; leave it out, or write none (got "),
         ("search.warm_start=[runs/a]", "search.warm_start: not available yet; leave it out, or write [] (got "),
@@ -282,3 +280,12 @@ def test_reading_a_spec_imports_no_ray_optuna_or_mlflow() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def test_the_frontier_forecasts_one_objective(faults: Faults) -> None:
+    two = "objectives={top1: max, loss: min, gflops: min}"
+
+    assert faults(two, "search.sampler.kind=frontier", "search.scheduler={kind: frontier}") == [
+        "spec.yaml: objectives: search.sampler and search.scheduler of kind frontier forecast one that training "
+        "measures; keep one of top1, loss"
+    ]

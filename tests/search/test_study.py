@@ -59,7 +59,7 @@ def state(proposer: Proposer) -> list[Any]:
     return [(t.number, t.state, t.params, t.distributions, t.values, t.user_attrs) for t in trials]
 
 
-@pytest.mark.parametrize("kind", ["random", "tpe", "nsga2"])
+@pytest.mark.parametrize("kind", ["random", "tpe", "nsga2", "gp", "frontier"])
 def test_a_replayed_ledger_gives_the_same_study(tmp_path: Path, kind: str) -> None:
     sampled = spec(search={"budget": {"trials": 9}, "sampler": {"kind": kind}}, constraints={"gflops": {"max": 0.006}})
     with searching(sampled, tmp_path) as (_, proposer, record):

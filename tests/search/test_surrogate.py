@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import check_grad
 
-from search.pareto import hypervolume
+from search.pareto import Direction, hypervolume
 from search.surrogate import OFFSET, Grouped, Surrogate, expected_gain, expected_improvement
 
 SURE = np.array([1e-9])
@@ -16,7 +16,9 @@ def log(error: float) -> np.ndarray:
     return np.array([np.log(error + OFFSET)])
 
 
-def gain(cost: float, error: float, front: list[tuple[float, float]], reference: float = 4.0, worst: float = 1.0) -> float:
+def gain(
+    cost: float, error: float, front: list[tuple[float, float]], reference: float = 4.0, worst: float = 1.0
+) -> float:
     """The gain of a candidate that is known to have an error, on a front of (cost, error)."""
     points = np.array(front, dtype=float).reshape(-1, 2)
     return float(
@@ -42,7 +44,9 @@ def test_what_is_certain_and_dominated_gains_nothing(cost: float, error: float) 
 points = st.lists(st.tuples(st.floats(0.1, 3.9), st.floats(0.05, 0.95)), min_size=1, max_size=6)
 
 
-@given(points, st.floats(0.1, 3.9), st.floats(0.05, 0.9), st.floats(0.05, 1.0), st.floats(0.1, 3.9), st.floats(0.05, 0.9))
+@given(
+    points, st.floats(0.1, 3.9), st.floats(0.05, 0.9), st.floats(0.05, 1.0), st.floats(0.1, 3.9), st.floats(0.05, 0.9)
+)
 def test_a_point_more_on_the_front_never_raises_the_gain_of_another(
     front: list[tuple[float, float]], cost: float, error: float, spread: float, other: float, its: float
 ) -> None:
@@ -61,7 +65,7 @@ def test_the_closed_form_is_the_mean_over_chance(costs: int) -> None:
     front = rng.uniform(0.2, 2.0, (5, costs))
     errors = rng.uniform(0.2, 0.8, 5)
     own, mean, spread, reference = rng.uniform(0.2, 1.0, (1, costs)), log(0.35), 0.5, [2.5] * costs
-    ways = ["min"] * (costs + 1)
+    ways: list[Direction] = ["min"] * (costs + 1)
     before = np.column_stack([errors, front])
     base = hypervolume(before, [1.0, *reference], ways)
 

@@ -45,7 +45,7 @@ def test_values_are_as_far_apart_as_they_differ(change: dict, distance: float) -
 def test_what_is_inactive_lies_in_the_middle_of_its_range() -> None:
     without = {name: value for name, value in PARAMS.items() if name not in (ALPHA, RATE)} | {"attention": 0}
 
-    # Attention itself: 1. Alpha, from one of two corners sqrt(1/2) from 0 to their middle: half of 1. Rate 0.25 from 0.5.
+    # Attention itself: 1. Alpha: half of the way between its two options. Rate: 0.25 from 0.5.
     assert squared(PARAMS, without) == pytest.approx(1 + 0.5**2 + 0.25**2)
 
 

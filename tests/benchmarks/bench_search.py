@@ -1,0 +1,280 @@
+"""Search methods compared on recorded trainings: how good a front each has found for how much compute.
+
+    python tests/benchmarks/bench_search.py run --work FOLDER [--problems ...] [--peers ...] [--workers 1 8] [--seeds 20]
+    python tests/benchmarks/bench_search.py pack --work FOLDER
+    python tests/benchmarks/bench_search.py table
+    python tests/benchmarks/bench_search.py plot --out FOLDER
+
+``run`` keeps each search as a file in FOLDER and passes over those that are there; ``pack`` puts them into
+results/searches.parquet, from which ``table`` writes Markdown and ``plot`` PNGs. Some methods need the packages of
+requirements-peers.txt; what a regret is, `problems.Problem.volume` says.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import product
+from math import inf
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy.stats import binom, wilcoxon
+
+from peers import PEERS, STOPPING
+from problems import OURS, SETTINGS, Problem, load_problem
+from simulator import Training, simulate
+
+RESULTS = Path(__file__).parent / "results" / "searches.parquet"
+#: full trainings that a search may use, and where it is looked at
+BUDGET, LOOKS = 100, (30, 60, 100)
+#: the method that the others are compared with
+CHAMPION = "frontier"
+COLUMNS = ("config", "epochs", "full", "ended", "spent", "thought")
+Row = dict[str, Any]
+
+
+def run(work: Path, problems: list[str], peers: list[str], workers: list[int], seeds: range) -> Iterator[str]:
+    """Run what ``work`` does not have yet, seed by seed, and yield a line about each search."""
+    work.mkdir(parents=True, exist_ok=True)
+    table = cache(load_problem)
+    for seed, name, peer, count in product(seeds, problems, peers, workers):
+        path = work / f"{name}_{peer}_{count}_{seed}.json"
+        if path.exists() or (peer in STOPPING and name != OURS):
+            continue
+        problem = table(name)
+        trainings = simulate(problem, PEERS[peer](problem, seed, count), count, BUDGET, seed)
+        row: Row = {"problem": name, "peer": peer, "workers": count, "seed": seed}
+        row |= {column: [getattr(training, column) for training in trainings] for column in COLUMNS}
+        row["regret"] = regrets(problem, trainings)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(row))
+        part.replace(path)
+        yield f"{path.stem}: {len(trainings)} trainings, regret " + ", ".join(f"{at(row, n):.1f}" for n in LOOKS)
+
+
+def regrets(problem: Problem, trainings: Sequence[Training]) -> list[float]:
+    """Return the regret of what is fully trained, after each of the trainings."""
+    full = [training.full for training in trainings]
+    values = [1000 * problem.best, *problem.regrets([training.config for training in trainings if training.full])]
+    return [float(values[n]) for n in np.cumsum(full)]
+
+
+def at(row: Row, spent: float) -> float:
+    """Return a search's regret when it had used ``spent`` full trainings; infinite before its first training ended."""
+    done = np.searchsorted(row["spent"], spent + 1e-9)
+    return row["regret"][done - 1] if done else inf
+
+
+def pack(work: Path) -> int:
+    """Write the searches of ``work`` into the committed table; return how many there are now."""
+    rows = {_name(row): row for row in read()} if RESULTS.exists() else {}
+    rows |= {_name(row): row for row in (json.loads(path.read_text()) for path in work.glob("*.json"))}
+    types = {"config": pa.int16(), "epochs": pa.int8(), "full": pa.bool_()}
+    table = pa.Table.from_pylist([rows[name] for name in sorted(rows)])
+    for name in (*COLUMNS, "regret"):
+        of = pa.list_(types.get(name, pa.float32()))
+        table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(of))
+    RESULTS.parent.mkdir(exist_ok=True)
+    pq.write_table(table, RESULTS, compression="zstd")
+    return len(rows)
+
+
+def _name(row: Row) -> tuple[str, str, int, int]:
+    return row["problem"], row["peer"], row["workers"], row["seed"]
+
+
+def read() -> list[Row]:
+    """Return the committed searches."""
+    return pq.read_table(RESULTS).to_pylist()
+
+
+class Comparison:
+    """The searches of all methods on one problem with one number of workers."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.searches: dict[str, dict[int, Row]] = {}
+        for row in sorted(rows, key=lambda row: list(PEERS).index(row["peer"])):
+            self.searches.setdefault(row["peer"], {})[row["seed"]] = row
+
+    def regrets(self, peer: str, spent: float) -> dict[int, float]:
+        """Return the regret of each seed."""
+        return {seed: at(row, spent) for seed, row in self.searches[peer].items()}
+
+    def median(self, peer: str, spent: float) -> float:
+        """Return the median regret over seeds."""
+        return float(np.median(list(self.regrets(peer, spent).values())))
+
+    def target(self) -> float:
+        """Return the least median regret that a method other than the champion has in the end."""
+        return min((self.median(peer, BUDGET) for peer in self.searches if peer != CHAMPION), default=inf)
+
+    def needed(self, peer: str) -> float:
+        """Return after how many full trainings the median regret is at the target; infinite if it never is."""
+        steps = sorted({spent for row in self.searches[peer].values() for spent in row["spent"]})
+        return next((spent for spent in steps if self.median(peer, spent) <= self.target()), inf)
+
+    def proposal(self, peer: str) -> float:
+        """Return the mean CPU seconds of a proposal."""
+        return float(np.mean([thought for row in self.searches[peer].values() for thought in row["thought"]]))
+
+
+def compared(rows: list[Row]) -> dict[tuple[str, int], Comparison]:
+    """Return the comparisons by (problem, workers)."""
+    groups: dict[tuple[str, int], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["problem"], row["workers"]), []).append(row)
+    return {key: Comparison(groups[key]) for key in sorted(groups)}
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the order statistics between which the median lies with a confidence of 95 % or more, or all there are."""
+    ordered = sorted(values)
+    outside = int(binom.ppf(0.025, len(ordered), 0.5)) - 1  # of so many at each end the chance is below 2.5 %
+    outside = max(outside, 0)
+    return ordered[outside], ordered[-1 - outside]
+
+
+def holm(chances: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for their number (Holm, 1979), in the order given."""
+    order = np.argsort(chances)
+    steps = np.array(chances)[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted.tolist()
+
+
+def table(rows: list[Row]) -> Iterator[str]:
+    """Yield the lines of the tables, Markdown."""
+    comparisons = compared(rows)
+    for (problem, workers), comparison in comparisons.items():
+        yield f"### {problem}, {workers} worker{'s' * (workers > 1)}"
+        yield ""
+        looks = " | ".join(f"after {n}" for n in LOOKS)
+        yield f"| method | seeds | {looks} | trainings to {comparison.target():.1f} | ms a proposal |"
+        yield "| --- " * (5 + len(LOOKS)) + "|"
+        for peer, searches in comparison.searches.items():
+            cells = [peer, str(len(searches))]
+            for n in LOOKS:
+                low, high = interval(list(comparison.regrets(peer, n).values()))
+                cells.append(f"{comparison.median(peer, n):.1f} ({low:.1f} to {high:.1f})")
+            needed = comparison.needed(peer)
+            cells += [f"{needed:.0f}" if needed < inf else "-", f"{1000 * comparison.proposal(peer):.1f}"]
+            yield f"| {' | '.join(cells)} |"
+        yield ""
+    yield from _against(comparisons)
+
+
+def _against(comparisons: dict[tuple[str, int], Comparison]) -> Iterator[str]:
+    """Yield how the champion does against the others, where it has run."""
+    for workers in sorted({workers for _, workers in comparisons}):
+        met = [
+            c for (_, w), c in comparisons.items() if w == workers and len(c.searches) > 1 and CHAMPION in c.searches
+        ]
+        if not met:
+            continue
+        share = np.exp(np.mean([np.log(comparison.needed(CHAMPION) / BUDGET) for comparison in met]))
+        yield f"{workers} worker{'s' * (workers > 1)}: {CHAMPION} reaches what the best other method has after {BUDGET} "
+        yield f"trainings with {100 * share:.0f} % of them (geometric mean over {len(met)} problems)."
+        yield ""
+        yield "| problem | method | after | seeds | median difference | p (Holm) |"
+        yield "| --- " * 6 + "|"
+        tests = list(_tests(comparisons, workers))
+        for (*cells, difference, _), p in zip(tests, holm([chance for *_, chance in tests]), strict=True):
+            verdict = "" if p >= 0.05 else " better" if difference < 0 else " **worse**"
+            yield f"| {' | '.join(map(str, cells))} | {difference:+.1f} | {p:.2g}{verdict} |"
+        yield ""
+
+
+def _tests(
+    comparisons: dict[tuple[str, int], Comparison], workers: int
+) -> Iterator[tuple[str, str, int, int, float, float]]:
+    """Yield problem, method, look, seeds, the champion's median difference, and the p-value paired over seeds."""
+    for (problem, count), comparison in comparisons.items():
+        if count != workers or CHAMPION not in comparison.searches:
+            continue
+        for peer, look in product(comparison.searches, LOOKS):
+            if peer == CHAMPION:
+                continue
+            ours, theirs = comparison.regrets(CHAMPION, look), comparison.regrets(peer, look)
+            seeds = sorted(ours.keys() & theirs.keys())
+            differences = np.array([ours[seed] - theirs[seed] for seed in seeds])
+            chance = float(wilcoxon(differences).pvalue) if differences.any() else 1.0
+            yield problem, peer, look, len(seeds), float(np.median(differences)), chance
+
+
+def plot(rows: list[Row], out: Path) -> Iterator[Path]:
+    """Draw the median regret against compute, a picture for each number of workers and a panel for each problem."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    out.mkdir(parents=True, exist_ok=True)
+    comparisons = compared(rows)
+    grid = np.arange(5, BUDGET + 0.5, 0.5)
+    for workers in sorted({workers for _, workers in comparisons}):
+        panels = {problem: c for (problem, w), c in comparisons.items() if w == workers}
+        columns = min(len(panels), 4)
+        figure, axes = plt.subplots(
+            -(-len(panels) // columns), columns, squeeze=False, figsize=(4.2 * columns, 3.6 * -(-len(panels) // columns)),
+            layout="constrained",
+        )  # fmt: skip
+        colors = {peer: f"C{number}" for number, peer in enumerate(PEERS)}
+        for axis in axes.flat[len(panels) :]:
+            axis.axis("off")
+        for axis, (problem, comparison) in zip(axes.flat, panels.items(), strict=False):
+            for peer, searches in comparison.searches.items():
+                curves = np.array([[at(row, spent) for spent in grid] for row in searches.values()])
+                low, middle, high = np.quantile(curves, (0.25, 0.5, 0.75), axis=0)
+                bold = 2.4 if peer == CHAMPION else 1.3
+                axis.plot(grid, middle, label=peer, color=colors[peer], linewidth=bold)
+                axis.fill_between(grid, low, high, color=colors[peer], alpha=0.12, linewidth=0)
+            axis.set(title=problem, yscale="log", xlabel="full trainings' worth of epochs", ylabel="regret x 1000")
+            axis.grid(alpha=0.3)
+        handles = {label: h for a in axes.flat for h, label in zip(*a.get_legend_handles_labels(), strict=True)}
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
+        figure.suptitle(f"{workers} worker{'s' * (workers > 1)}: median over seeds, and the middle half")
+        path = out / f"search-{workers}.png"
+        figure.savefig(path, dpi=120)
+        plt.close(figure)
+        yield path
+
+
+def main() -> None:
+    """Run, pack or show."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    runs = commands.add_parser("run", help="run the searches that FOLDER does not have yet")
+    runs.add_argument("--work", type=Path, required=True)
+    runs.add_argument("--problems", nargs="+", choices=[*SETTINGS, OURS], default=[*SETTINGS, OURS])
+    runs.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
+    runs.add_argument("--workers", nargs="+", type=int, default=[1, 8])
+    runs.add_argument("--seeds", type=int, default=20, help="the seeds 0 ... N - 1")
+    packs = commands.add_parser("pack", help="add the searches of FOLDER to the committed ones")
+    packs.add_argument("--work", type=Path, required=True)
+    commands.add_parser("table", help="print the committed searches as Markdown")
+    plots = commands.add_parser("plot", help="draw the committed searches")
+    plots.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    match args.command:
+        case "run":
+            lines: Iterator[Any] = run(args.work, args.problems, args.peers, args.workers, range(args.seeds))
+        case "pack":
+            lines = iter([f"{RESULTS}: {pack(args.work)} searches"])
+        case "table":
+            lines = table(read())
+        case _:
+            lines = plot(read(), args.out)
+    for line in lines:
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

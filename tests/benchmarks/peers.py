@@ -9,18 +9,17 @@ import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
-
+from outside import MOASHA, MOREA, QNEHVI
 from problems import Problem
+from simulator import GRACE, REDUCTION, Peer
+
 from search.ledger import History, Trial
 from search.scheduler import Halving
 from search.study import _suggest, _to_optuna
-from simulator import Peer
-from spaces.space import Choice, Domain, Params
+from spaces.space import Domain, Params
 
-#: of methods that evolve one; their authors' 50 and 100 would leave most of a budget of 100 to chance
-POPULATION = 20
-#: after how many epochs a training may be stopped first, and of how many at a rung one goes on
-GRACE, REDUCTION = 1, 3
+#: of NSGA-II: of 10, 20 and 50 the best for it on cifar100, within a budget of 100
+POPULATION = 10
 
 #: Told the number of a trial, its cost, and its error after each epoch so far; returns whether it stops here.
 Verdict = Callable[[int, float, Sequence[float]], bool]
@@ -135,164 +134,6 @@ def _tpe_asha(problem: Problem, seed: int, workers: int) -> Peer:
 
 def _tpe_halving(problem: Problem, seed: int, workers: int) -> Peer:
     return Optuna(problem, _tpe_sampler(seed, workers), OurHalving())
-
-
-class MOASHA:
-    """Syne Tune's MO-ASHA: random configs, stopped by non-dominated sorting at each rung."""
-
-    def __init__(self, problem: Problem, seed: int) -> None:
-        from syne_tune.backend.trial_status import Trial as Started
-        from syne_tune.optimizer.schedulers.multiobjective import MOASHA as Scheduler
-
-        np.random.seed(seed)  # what Syne Tune samples from
-        self._started, self._problem, self._count = Started, problem, 0
-        self._scheduler = Scheduler(
-            _flat(problem), metrics=["error", "cost"], time_attr="epoch", max_t=problem.epochs, grace_period=GRACE,
-            reduction_factor=REDUCTION, random_seed=seed,
-        )  # fmt: skip
-
-    def ask(self, given: Params | None = None) -> tuple[Any, Params]:
-        """Draw a config."""
-        params = given or _active(self._problem, self._scheduler.suggest().config)
-        trial = self._started(self._count, params, None)  # pyright: ignore[reportArgumentType]
-        self._count += 1
-        self._scheduler.on_trial_add(trial)
-        return trial, params
-
-    def report(self, token: Any, errors: Sequence[float]) -> bool:
-        """Ask the scheduler."""
-        return self._scheduler.on_trial_result(token, self._result(token, errors)) == "STOP"
-
-    def tell(self, token: Any, errors: Sequence[float], full: bool) -> None:
-        """Tell the scheduler of an end that it did not decide itself."""
-        if full:
-            self._scheduler.on_trial_complete(token, self._result(token, errors))
-
-    def _result(self, token: Any, errors: Sequence[float]) -> dict[str, float]:
-        cost = self._problem.cost[self._problem.number(token.config)]
-        return {"error": errors[-1], "cost": float(cost), "epoch": len(errors)}
-
-
-class MOREA:
-    """Syne Tune's multi-objective regularized evolution."""
-
-    def __init__(self, problem: Problem, seed: int) -> None:
-        from syne_tune.optimizer.schedulers.multiobjective import MultiObjectiveRegularizedEvolution
-
-        self._problem, self._count = problem, 0
-        self._searcher = MultiObjectiveRegularizedEvolution(
-            _flat(problem), points_to_evaluate=[], population_size=POPULATION, sample_size=POPULATION // 4,
-            random_seed=seed,
-        )  # fmt: skip
-
-    def ask(self, given: Params | None = None) -> tuple[Any, Params]:
-        """Draw, or mutate one of the population."""
-        config = self._searcher.suggest() if given is None else _spread(self._problem, given)
-        self._count += 1
-        return (self._count, config), _active(self._problem, config)
-
-    def report(self, token: Any, errors: Sequence[float]) -> bool:
-        """Train all to the end."""
-        return False
-
-    def tell(self, token: Any, errors: Sequence[float], full: bool) -> None:
-        """Put a config into the population."""
-        number, config = token
-        cost = self._problem.cost[self._problem.number(_active(self._problem, config))]
-        self._searcher.on_trial_complete(number, config, [errors[-1], float(cost)])
-
-
-def _flat(problem: Problem) -> dict[str, Any]:
-    """Return Syne Tune's space: it knows no conditions, so every range is always there."""
-    from syne_tune.config_space import choice
-
-    domains = problem.space.domains.items()
-    assert all(isinstance(domain, Choice) for _, domain in domains)
-    return {name: choice(list(domain.values())) for name, domain in domains}
-
-
-def _active(problem: Problem, config: Params) -> Params:
-    """Return only the values of ranges that the others make active."""
-    params: Params = {}
-
-    def choose(name: str, domain: Domain) -> Any:
-        params[name] = int(config[name])
-        return params[name]
-
-    problem.space.resolve(choose)
-    return params
-
-
-def _spread(problem: Problem, params: Params) -> Params:
-    """Return a value for every range, the first where ``params`` have none."""
-    return {name: params.get(name, 0) for name in problem.space.domains}
-
-
-class QNEHVI:
-    """BoTorch's qLogNEHVI (Daulton et al., NeurIPS 2021 and Ament et al., NeurIPS 2023) over the untried configs.
-
-    Gaussian processes of error and cost on one-hot codes of the ranges; of more than `CANDIDATES` configs, so many by
-    chance. The first `INITIAL` are drawn.
-    """
-
-    INITIAL, CANDIDATES = 10, 1000
-
-    def __init__(self, problem: Problem, seed: int) -> None:
-        import torch
-
-        torch.manual_seed(seed)
-        self._problem, self._rng = problem, np.random.default_rng(seed)
-        sizes = {name: len(list(domain.values())) for name, domain in problem.space.domains.items()}
-        self._codes = np.array(
-            [
-                [float(params.get(name) == value) for name, size in sizes.items() for value in range(size)]
-                for params in problem.params
-            ]
-        )
-        self._values: dict[int, list[float]] = {}
-        self._pending: set[int] = set()
-
-    def ask(self, given: Params | None = None) -> tuple[int, Params]:
-        """Maximise the expected gain in hypervolume, that of running trainings included."""
-        known = self._values.keys() | self._pending
-        untried = np.array([n for n in range(len(self._codes)) if n not in known])
-        if given is not None:
-            config = self._problem.number(given)
-        elif len(self._values) < self.INITIAL:
-            config = int(self._rng.choice(untried))
-        else:
-            config = self._best(self._rng.choice(untried, min(self.CANDIDATES, len(untried)), replace=False))
-        self._pending.add(config)
-        return config, self._problem.params[config]
-
-    def _best(self, candidates: Any) -> int:
-        import torch
-        from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
-        from botorch.fit import fit_gpytorch_mll
-        from botorch.models import ModelListGP, SingleTaskGP
-        from botorch.models.transforms import Standardize
-        from gpytorch.mlls import SumMarginalLogLikelihood
-
-        x = torch.tensor(self._codes[list(self._values)])
-        y = -torch.tensor(list(self._values.values()), dtype=torch.float64)
-        model = ModelListGP(*[SingleTaskGP(x, column[:, None], outcome_transform=Standardize(1)) for column in y.T])
-        fit_gpytorch_mll(SumMarginalLogLikelihood(model.likelihood, model))
-        pending = torch.tensor(self._codes[list(self._pending)]) if self._pending else None
-        gain = qLogNoisyExpectedHypervolumeImprovement(
-            model, ref_point=y.min(0).values.tolist(), X_baseline=x, X_pending=pending, prune_baseline=True,
-        )  # fmt: skip
-        with torch.no_grad():
-            scores = torch.cat([gain(part[:, None]) for part in torch.tensor(self._codes[candidates]).split(128)])
-        return int(candidates[int(scores.argmax())])
-
-    def report(self, token: int, errors: Sequence[float]) -> bool:
-        """Train all to the end."""
-        return False
-
-    def tell(self, token: int, errors: Sequence[float], full: bool) -> None:
-        """Take in the error, beside the cost."""
-        self._pending.discard(token)
-        self._values[token] = [errors[-1], float(self._problem.cost[token])]
 
 
 #: Each makes a method for a problem, a seed and a number of workers.

@@ -101,7 +101,7 @@ def _nas_bench_201(data: str, price: str) -> Problem:
         name=f"{data}-{price}",
         space=space,
         params=params,
-        cost=np.array([np.mean(row[price]) for row in rows]),
+        cost=np.array([float(np.mean(row[price])) for row in rows]),
         errors=[1 - np.array(row["val_acc"])[:, None] / 100 for row in rows],
         seconds=[np.array(row["train_time"])[:, None] for row in rows],
     )

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-
 from problems import Problem
+
 from spaces.space import Params
 
 #: proposals in a row that are known already, before a config by chance is trained
 PATIENCE = 20
+#: for all methods that stop trainings: after how many epochs first, and of how many at a rung one goes on
+GRACE, REDUCTION = 1, 3
 
 
 class Peer(Protocol):
@@ -56,8 +58,9 @@ def simulate(problem: Problem, peer: Peer, workers: int, budget: float, seed: in
 
     Each of ``workers`` asks for a config, trains it for the recorded seconds, epoch by epoch, and asks for the next,
     until epochs worth ``budget`` full trainings are done or every config is known; what then runs is not counted. Which
-    of the recorded trainings of a config is looked up depends on the config and ``seed`` alone, so that all methods meet
-    the same luck. A config is trained once: when it is proposed again, the method is told again what came of it.
+    of the recorded trainings of a config is looked up depends on the config and ``seed`` alone, so that all methods
+    meet the same luck. A config is trained once: when it is proposed again, the method is told again what came of it,
+    and this takes no time.
     """
     search = _Search(problem, peer, seed)
     running: list[tuple[float, int, Training, Iterator[tuple[float, float]]]] = []
@@ -86,7 +89,8 @@ def simulate(problem: Problem, peer: Peer, workers: int, budget: float, seed: in
         training.ended, training.spent, training.full = now, done / problem.epochs, following is None
         ended.append(training)
         search.end(training)
-        begin(now)
+        if done < most:
+            begin(now)
     return ended
 
 

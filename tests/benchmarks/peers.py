@@ -65,7 +65,8 @@ class Optuna:
         return self._verdict(token.number, self._costs[token.number], errors)
 
     def tell(self, token: optuna.Trial, errors: Sequence[float], full: bool) -> None:
-        """Tell the study."""
+        """Tell the study; the user attribute "curve" has all errors."""
+        token.set_user_attr("curve", list(errors))
         if full or self._partial:
             self._study.tell(token, [errors[-1], self._costs[token.number]])
         else:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from search.spec import load
+from search.spec import COSTS, load
 from spaces.space import Params, Space
 
 CURVES = Path(__file__).parent / "curves"
@@ -28,16 +28,23 @@ OURS = "curves"
 class Problem:
     """A table of trainings, to be searched for low error at low cost.
 
-    ``params[i]`` are the values of the space's ranges that make config i, ``cost[i]`` its price, known beforehand;
-    ``errors[i]`` and ``seconds[i]`` (trainings, epochs) are of each training that was recorded of it.
+    ``params[i]`` are the values of the space's ranges that make config i. ``known`` are its costs by name, those that
+    are free to know before a training; ``price`` is the one that counts. ``errors[i]`` and ``seconds[i]`` (trainings,
+    epochs) are of each training that was recorded of it.
     """
 
     name: str
     space: Space
     params: list[Params]
-    cost: NDArray[np.float64]
+    price: str
+    known: dict[str, NDArray[np.float64]]
     errors: list[NDArray[np.float64]]
     seconds: list[NDArray[np.float64]]
+
+    @property
+    def cost(self) -> NDArray[np.float64]:
+        """Of each config, the one that counts."""
+        return self.known[self.price]
 
     @property
     def epochs(self) -> int:
@@ -97,11 +104,14 @@ def _nas_bench_201(data: str, price: str) -> Problem:
     space = Space({f"op{n}": {"choice": OPERATIONS} for n in range(6)})
     params = [{f"op{n}": int(digit) for n, digit in enumerate(key)} for key in table]
     rows = table.values()
+    # The size follows from the cell; a latency has to be measured, so it is known only where it is what counts.
+    known = {name: np.array([float(np.mean(row[name])) for row in rows]) for name in sorted({"model_size", price})}
     return Problem(
         name=f"{data}-{price}",
         space=space,
         params=params,
-        cost=np.array([float(np.mean(row[price])) for row in rows]),
+        price=price,
+        known=known,
         errors=[1 - np.array(row["val_acc"])[:, None] / 100 for row in rows],
         seconds=[np.array(row["train_time"])[:, None] for row in rows],
     )
@@ -118,7 +128,8 @@ def _curves() -> Problem:
         name=OURS,
         space=load(CURVES / "space.yaml").space,
         params=[json.loads(group[0]["params"]) for group in groups],
-        cost=np.array([group[0]["gflops"] for group in groups]),
+        price="gflops",
+        known={name: np.array([group[0][name] for group in groups]) for name in COSTS},
         errors=[1 - np.array([row["top1"] for row in group]) for group in groups],
         seconds=[np.array([row["seconds"] for row in group]) for group in groups],
     )

@@ -22,7 +22,8 @@ def problem(cost: Sequence[float], errors: Sequence[Any], seconds: Sequence[Any]
         name="by hand",
         space=Space({"network": {"choice": list(range(count))}}),
         params=[{"network": number} for number in range(count)],
-        cost=np.array(cost, dtype=float),
+        price="cost",
+        known={"cost": np.array(cost, dtype=float)},
         errors=[np.array([values], dtype=float) for values in errors],
         seconds=[np.array([values], dtype=float) for values in seconds],
     )
@@ -121,7 +122,8 @@ def test_luck_depends_on_config_and_seed_and_not_on_the_method() -> None:
         name="two trainings each",
         space=Space({"network": {"choice": list(range(30))}}),
         params=[{"network": number} for number in range(30)],
-        cost=np.arange(30.0),
+        price="cost",
+        known={"cost": np.arange(30.0)},
         errors=[np.array([[0.0], [1.0]])] * 30,
         seconds=[np.array([[1.0], [1.0]])] * 30,
     )

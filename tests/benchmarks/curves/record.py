@@ -3,9 +3,9 @@
     python tests/benchmarks/curves/record.py --work FOLDER [--seeds 0 1] [--minutes M]
     python tests/benchmarks/curves/record.py --work FOLDER --pack
 
-Each finished training is at once a line of FOLDER/curves.jsonl; the same command goes on where the last one ended. All
-networks are trained by the first seed in random order, then by the next. ``--pack`` writes curves.parquet beside this
-file. README.md says what its columns are.
+Each finished training is at once a line of FOLDER/curves.jsonl; the same command goes on where the last one ended, and
+what curves.parquet has is not trained again. All networks are trained by the first seed in random order, then by the
+next. ``--pack`` adds what is new to curves.parquet. README.md says what its columns are.
 """
 
 import argparse
@@ -33,6 +33,8 @@ from vattn.train import evaluate, fit
 
 SPACE = Path(__file__).with_name("space.yaml")
 TABLE = Path(__file__).with_name("curves.parquet")
+#: columns that are written as JSON
+NESTED = ("params", "model")
 CPU = torch.device("cpu")
 
 
@@ -66,16 +68,16 @@ def train(config: TrialConfig, cache: Path) -> dict[str, Any]:
 def record(spec: Spec, work: Path, seeds: list[int]) -> Iterator[str]:
     """Train what ``work`` does not have yet, and yield a line about each training."""
     rows = work / "curves.jsonl"
-    whole = read(rows)
     work.mkdir(parents=True, exist_ok=True)
+    whole = read(rows)
     rows.write_text("".join(json.dumps(row) + "\n" for row in whole))  # without half a line of a run cut off
-    done = {(row["architecture"], row["seed"]) for row in whole}
+    done = {key(row) for row in [*whole, *packed()]}
     listed = networks(spec)
     cache = prepare(listed[0][1].data, work)
     for seed in seeds:
         for number, (params, config) in enumerate(listed):
             architecture = architecture_id(config.model)
-            if (architecture, seed) in done:
+            if (seed, architecture) in done:
                 continue
             seeded = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
             curve = train(seeded, cache)
@@ -93,11 +95,22 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
+def packed() -> list[dict[str, Any]]:
+    """Return the rows of the table, as far as there is one."""
+    rows = pq.read_table(TABLE).to_pylist() if TABLE.exists() else []
+    return [row | {name: json.loads(row[name]) for name in NESTED} for row in rows]
+
+
+def key(row: dict[str, Any]) -> tuple[int, str]:
+    """Return the seed and the architecture, which tell one row from another."""
+    return row["seed"], row["architecture"]
+
+
 def pack(work: Path) -> int:
-    """Write the table, ordered by seed and architecture; return the number of its rows."""
-    rows = sorted(read(work / "curves.jsonl"), key=lambda row: (row["seed"], row["architecture"]))
-    nested = [row | {name: json.dumps(row[name]) for name in ("params", "model")} for row in rows]
-    pq.write_table(pa.Table.from_pylist(nested), TABLE, compression="zstd")
+    """Add the rows of ``work`` to the table, ordered by seed and architecture; return how many it has."""
+    rows = {key(row): row for row in [*packed(), *read(work / "curves.jsonl")]}
+    flat = [rows[name] | {nested: json.dumps(rows[name][nested]) for nested in NESTED} for name in sorted(rows)]
+    pq.write_table(pa.Table.from_pylist(flat), TABLE, compression="zstd")
     return len(rows)
 
 

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -21,11 +20,11 @@ from spaces.space import Domain, Params
 #: of NSGA-II: of 10, 20 and 50 the best for it on cifar100, within a budget of 100
 POPULATION = 10
 
-#: Told the number of a trial, its cost, and its error after each epoch so far; returns whether it stops here.
-Verdict = Callable[[int, float, Sequence[float]], bool]
+#: Told what is known of all trials and the number of the one that has just reported; returns whether it stops.
+Verdict = Callable[[History, int], object]
 
 
-def never(number: int, cost: float, errors: Sequence[float]) -> bool:
+def never(history: History, number: int) -> bool:
     """Train all to the end."""
     return False
 
@@ -34,7 +33,8 @@ class Optuna:
     """An Optuna sampler that minimises the error and the cost.
 
     A trial that was stopped is PRUNED; or, if ``partial``, COMPLETE with the error it had, as Ray Tune's OptunaSearch
-    tells it.
+    tells it. The user attribute "curve" has its errors. The verdict sees what a scheduler of this project sees: top1
+    after each epoch, and the price.
     """
 
     def __init__(self, problem: Problem, sampler: BaseSampler, verdict: Verdict = never, partial: bool = False) -> None:
@@ -42,64 +42,60 @@ class Optuna:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         self._problem, self._verdict, self._partial = problem, verdict, partial
         self._study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
-        self._costs: dict[int, float] = {}
+        self._history = History()
+        self._configs: dict[int, int] = {}
 
     def ask(self, given: Params | None = None) -> tuple[optuna.Trial, Params]:
         """Propose, or enqueue ``given`` and take that."""
         if given is not None:
             domains = self._problem.space.domains
             self._study.enqueue_trial({name: _to_optuna(domains[name], value) for name, value in given.items()})
-        trial = self._study.ask()
+        asked = self._study.ask()
         params: Params = {}
 
         def choose(name: str, domain: Domain) -> Any:
-            params[name] = _suggest(trial, name, domain)
+            params[name] = _suggest(asked, name, domain)
             return params[name]
 
         self._problem.space.resolve(choose)
-        self._costs[trial.number] = float(self._problem.cost[self._problem.number(params)])
-        return trial, params
+        config = self._problem.number(params)
+        if config not in self._configs.values():  # what is known already is not trained, and no trial to a scheduler
+            cost = {self._problem.price: float(self._problem.cost[config])}
+            trial = Trial(asked.number, params, {}, identity="", architecture="", cost=cost)
+            self._history.trials[asked.number] = trial
+        self._configs[asked.number] = config
+        return asked, params
 
     def report(self, token: optuna.Trial, errors: Sequence[float]) -> bool:
         """Ask the verdict."""
-        return self._verdict(token.number, self._costs[token.number], errors)
+        self._note(token.number, errors)
+        return bool(self._verdict(self._history, token.number))
 
     def tell(self, token: optuna.Trial, errors: Sequence[float], full: bool) -> None:
-        """Tell the study; the user attribute "curve" has all errors."""
+        """Tell the study."""
         token.set_user_attr("curve", list(errors))
         if full or self._partial:
-            self._study.tell(token, [errors[-1], self._costs[token.number]])
+            self._study.tell(token, [errors[-1], float(self._problem.cost[self._configs[token.number]])])
         else:
             self._study.tell(token, state=TrialState.PRUNED)
+        if token.number in self._history.trials:
+            self._note(token.number, errors)
+            self._history.trials[token.number].state = "finished" if full else "stopped"
+
+    def _note(self, number: int, errors: Sequence[float]) -> None:
+        trial = self._history.trials[number]
+        for epoch in range(trial.epoch + 1, len(errors) + 1):
+            trial.reports.append({"epoch": epoch, "metrics": {"top1": 1 - errors[epoch - 1]}})
 
 
-class AshaOnError:
+def asha_on_error(history: History, number: int) -> bool:
     """Asynchronous successive halving on the error alone, as Ray Tune's AsyncHyperBandScheduler does it."""
-
-    def __init__(self) -> None:
-        self._rungs: dict[int, list[float]] = {}
-
-    def __call__(self, number: int, cost: float, errors: Sequence[float]) -> bool:
-        epoch = len(errors)
-        if not _is_rung(epoch):
-            return False
-        seen = self._rungs.setdefault(epoch, [])
-        cutoff = np.percentile(seen, 100 / REDUCTION) if seen else inf
-        seen.append(errors[-1])
-        return errors[-1] > cutoff
-
-
-class OurHalving:
-    """`search.scheduler.Halving`, on the front and its layers."""
-
-    def __init__(self) -> None:
-        self._halving = Halving(GRACE, REDUCTION, {"top1": "max", "cost": "min"})
-        self._history = History()
-
-    def __call__(self, number: int, cost: float, errors: Sequence[float]) -> bool:
-        trial = self._history.trials.setdefault(number, Trial(number, {}, {}, "", "", cost={"cost": cost}))
-        trial.reports.append({"epoch": len(errors), "metrics": {"top1": 1 - errors[-1]}})
-        return self._halving.verdict(self._history, number) is not None
+    epoch = history.trials[number].epoch
+    at_rung = {
+        n: trial.reports[epoch - 1]["metrics"]["top1"] for n, trial in history.trials.items() if trial.epoch >= epoch
+    }
+    own = at_rung.pop(number)
+    return _is_rung(epoch) and bool(at_rung) and own < np.percentile(list(at_rung.values()), 100 - 100 / REDUCTION)
 
 
 def _is_rung(epoch: int) -> bool:
@@ -130,11 +126,12 @@ def _gp(problem: Problem, seed: int, workers: int) -> Peer:
 
 
 def _tpe_asha(problem: Problem, seed: int, workers: int) -> Peer:
-    return Optuna(problem, _tpe_sampler(seed, workers), AshaOnError(), partial=True)
+    return Optuna(problem, _tpe_sampler(seed, workers), asha_on_error, partial=True)
 
 
 def _tpe_halving(problem: Problem, seed: int, workers: int) -> Peer:
-    return Optuna(problem, _tpe_sampler(seed, workers), OurHalving())
+    halving = Halving(GRACE, REDUCTION, {"top1": "max", problem.price: "min"})
+    return Optuna(problem, _tpe_sampler(seed, workers), halving.verdict)
 
 
 #: Each makes a method for a problem, a seed and a number of workers.

@@ -6,10 +6,11 @@ import pytest
 from bench_search import at, holm, interval, regrets
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peers import PEERS, AshaOnError, Optuna
+from peers import PEERS, Optuna, asha_on_error
 from problems import CURVES, OURS, Problem, load_problem
 from simulator import simulate
 
+from search.ledger import History, Trial
 from search.pareto import hypervolume
 from search.spec import load
 from spaces.space import Params, Space
@@ -166,15 +167,22 @@ def test_the_area_is_the_hypervolume_of_what_is_scaled(points: list[tuple[int, i
     assert table.best == pytest.approx(expected)
 
 
-def test_halving_on_the_error_stops_what_is_behind_the_best_third() -> None:
-    asha = AshaOnError()
+def test_asha_stops_what_is_behind_the_best_third_at_its_rung() -> None:
+    def trial(number: int, *top1: float) -> Trial:
+        reports = [{"epoch": n + 1, "metrics": {"top1": value}} for n, value in enumerate(top1)]
+        return Trial(number, {}, {}, identity="", architecture="", cost={}, reports=reports)
 
-    # The first has nobody to be behind. Then the border is the third of the way from the best to the worst seen.
-    assert not asha(0, 1.0, [0.5])
-    assert asha(1, 1.0, [0.6])
-    assert not asha(2, 1.0, [0.53])
-    assert not asha(2, 1.0, [0.53, 0.9])  # no rung
-    assert not asha(2, 1.0, [0.53, 0.9, 0.9])
+    # After the first epoch the others have 50, 40, 30 and 20 %: two thirds of the way up from 20 are 40 %.
+    others = {1: trial(1, 0.5, 0.6, 0.7), 2: trial(2, 0.4), 3: trial(3, 0.3), 4: trial(4, 0.2)}
+
+    def stops(*top1: float) -> bool:
+        return asha_on_error(History(trials={0: trial(0, *top1), **others}), 0)
+
+    assert stops(0.39)
+    assert not stops(0.41)
+    assert not stops(0.41, 0.1)  # 2 is no rung
+    assert stops(0.41, 0.1, 0.69)  # at 3 only the first other one is
+    assert not asha_on_error(History(trials={0: trial(0, 0.1)}), 0)
 
 
 def test_a_median_of_twenty_lies_between_the_6th_and_the_15th() -> None:

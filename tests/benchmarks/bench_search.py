@@ -163,62 +163,75 @@ def holm(chances: Sequence[float]) -> list[float]:
 
 
 def table(rows: list[Row]) -> Iterator[str]:
-    """Yield the lines of the tables, Markdown."""
+    """Yield the lines of the tables, Markdown: an overview, the champion against the others, all with intervals."""
     comparisons = compared(rows)
-    for (problem, workers), comparison in comparisons.items():
-        yield f"### {problem}, {workers} worker{'s' * (workers > 1)}"
-        yield ""
-        looks = " | ".join(f"after {n}" for n in LOOKS)
-        yield f"| method | seeds | {looks} | trainings to {comparison.target():.1f} | ms a proposal |"
-        yield "| --- " * (4 + len(LOOKS)) + "|"
-        for peer, searches in comparison.searches.items():
-            cells = [peer, str(len(searches))]
-            for n in LOOKS:
-                low, high = interval(list(comparison.regrets(peer, n).values()))
-                cells.append(f"{comparison.median(peer, n):.1f} ({low:.1f} to {high:.1f})")
-            needed = comparison.needed(peer)
-            cells += [f"{needed:.0f}" if needed < inf else "-", f"{1000 * comparison.proposal(peer):.1f}"]
-            yield f"| {' | '.join(cells)} |"
-        yield ""
-    yield from _against(comparisons)
-
-
-def _against(comparisons: dict[tuple[str, int], Comparison]) -> Iterator[str]:
-    """Yield how the champion does against the others, where it has run."""
     for workers in sorted({workers for _, workers in comparisons}):
-        met = [
-            c for (_, w), c in comparisons.items() if w == workers and len(c.searches) > 1 and CHAMPION in c.searches
-        ]
+        panels = {problem: comparison for (problem, count), comparison in comparisons.items() if count == workers}
+        title = f"{workers} worker{'s' * (workers > 1)}"
+        yield f"### {title}: median regret after {', '.join(map(str, LOOKS))} trainings"
+        yield from ["", *_overview(panels), ""]
+        yield from _against(panels)
+        for problem, comparison in panels.items():
+            yield from [f"### {title}: {problem}", "", *_details(comparison), ""]
+
+
+def _overview(panels: dict[str, Comparison]) -> Iterator[str]:
+    yield f"| method | {' | '.join(panels)} | ms a proposal |"
+    yield "| --- " * (2 + len(panels)) + "|"
+    for peer in PEERS:
+        met = [comparison for comparison in panels.values() if peer in comparison.searches]
         if not met:
             continue
-        share = np.exp(np.mean([np.log(comparison.needed(CHAMPION) / BUDGET) for comparison in met]))
-        yield f"{workers} worker{'s' * (workers > 1)}: {CHAMPION} reaches what the best other method has after {BUDGET}"
-        yield f"trainings with {100 * share:.0f} % of them (geometric mean over {len(met)} problems)."
-        yield ""
-        yield "| problem | method | after | seeds | median difference | p (Holm) |"
-        yield "| --- " * 6 + "|"
-        tests = list(_tests(comparisons, workers))
-        for (*cells, difference, _), p in zip(tests, holm([chance for *_, chance in tests]), strict=True):
-            verdict = "" if p >= 0.05 else " better" if difference < 0 else " **worse**"
-            yield f"| {' | '.join(map(str, cells))} | {difference:+.1f} | {p:.2g}{verdict} |"
-        yield ""
+        cells = [
+            " / ".join(f"{comparison.median(peer, n):.3g}" for n in LOOKS) if comparison in met else ""
+            for comparison in panels.values()
+        ]
+        thought = 1000 * np.mean([comparison.proposal(peer) for comparison in met])
+        yield f"| {peer} | {' | '.join(cells)} | {thought:.1f} |"
 
 
-def _tests(
-    comparisons: dict[tuple[str, int], Comparison], workers: int
-) -> Iterator[tuple[str, str, int, int, float, float]]:
-    """Yield problem, method, look, seeds, the champion's median difference, and the p-value paired over seeds."""
-    for (problem, count), comparison in comparisons.items():
-        if count != workers or CHAMPION not in comparison.searches:
+def _details(comparison: Comparison) -> Iterator[str]:
+    looks = " | ".join(f"after {n}" for n in LOOKS)
+    yield f"| method | seeds | {looks} | trainings to {comparison.target():.1f} | ms a proposal |"
+    yield "| --- " * (4 + len(LOOKS)) + "|"
+    for peer, searches in comparison.searches.items():
+        cells = [peer, str(len(searches))]
+        for n in LOOKS:
+            low, high = interval(list(comparison.regrets(peer, n).values()))
+            cells.append(f"{comparison.median(peer, n):.1f} ({low:.1f} to {high:.1f})")
+        needed = comparison.needed(peer)
+        cells += [f"{needed:.0f}" if needed < inf else "-", f"{1000 * comparison.proposal(peer):.1f}"]
+        yield f"| {' | '.join(cells)} |"
+
+
+def _against(panels: dict[str, Comparison]) -> Iterator[str]:
+    """Yield how the champion does against the others, where it has run."""
+    met = {problem: c for problem, c in panels.items() if CHAMPION in c.searches and c.target() < inf}
+    if not met:
+        return
+    share = np.exp(np.mean([np.log(comparison.needed(CHAMPION) / BUDGET) for comparison in met.values()]))
+    yield f"{CHAMPION} reaches what the best other method has after {BUDGET} trainings with {100 * share:.0f} % of them"
+    yield f"(geometric mean over {len(met)} problems)."
+    yield ""
+    yield "| problem | method | after | seeds | median difference | p (Holm) |"
+    yield "| --- " * 6 + "|"
+    tests = [(problem, *test) for problem, comparison in met.items() for test in _tests(comparison)]
+    for (*cells, difference, _), p in zip(tests, holm([chance for *_, chance in tests]), strict=True):
+        verdict = "" if p >= 0.05 else " better" if difference < 0 else " **worse**"
+        yield f"| {' | '.join(map(str, cells))} | {difference:+.1f} | {p:.2g}{verdict} |"
+    yield ""
+
+
+def _tests(comparison: Comparison) -> Iterator[tuple[str, int, int, float, float]]:
+    """Yield method, look, seeds, the champion's median difference, and Wilcoxon's p-value, paired over seeds."""
+    for peer, look in product(comparison.searches, LOOKS):
+        if peer == CHAMPION:
             continue
-        for peer, look in product(comparison.searches, LOOKS):
-            if peer == CHAMPION:
-                continue
-            ours, theirs = comparison.regrets(CHAMPION, look), comparison.regrets(peer, look)
-            seeds = sorted(ours.keys() & theirs.keys())
-            differences = np.array([ours[seed] - theirs[seed] for seed in seeds])
-            tested: Any = wilcoxon(differences) if differences.any() else (0.0, 1.0)
-            yield problem, peer, look, len(seeds), float(np.median(differences)), float(tested[1])
+        ours, theirs = comparison.regrets(CHAMPION, look), comparison.regrets(peer, look)
+        seeds = sorted(ours.keys() & theirs.keys())
+        differences = np.array([ours[seed] - theirs[seed] for seed in seeds])
+        tested: Any = wilcoxon(differences) if differences.any() else (0.0, 1.0)
+        yield peer, look, len(seeds), float(np.median(differences)), float(tested[1])
 
 
 def plot(rows: list[Row], out: Path) -> Iterator[Path]:

@@ -31,10 +31,11 @@ from scipy.stats import binom, wilcoxon
 from simulator import Training, simulate
 
 RESULTS = Path(__file__).parent / "results" / "searches.parquet"
-#: full trainings that a search may use, and where it is looked at
-BUDGET, LOOKS = 100, (30, 60, 100)
-#: the method that the others are compared with, and from how many seeds on another one sets its target
-CHAMPION, ENOUGH = "frontier", 8
+#: full trainings that a search may use (of 140 configs, not most of them), and shares of it at which it is looked at
+BUDGETS = dict.fromkeys(SETTINGS, 100) | {OURS: 50}
+LOOKS = (0.3, 0.6, 1.0)
+#: the methods that the others are compared with, and from how many seeds on another one sets their target
+CHAMPIONS, ENOUGH = ("frontier", "frontier-stopping"), 8
 #: What is kept of each training, see `simulator.Training`, and the regret after it.
 TYPES = {
     "config": pa.int16(), "epochs": pa.int8(), "full": pa.bool_(), "ended": pa.int32(), "spent": pa.float32(),
@@ -52,7 +53,7 @@ def run(work: Path, problems: list[str], peers: list[str], workers: list[int], s
         if path.exists() or (peer in STOPPING and name != OURS):
             continue
         problem = table(name)
-        trainings = simulate(problem, PEERS[peer](problem, seed, count), count, BUDGET, seed)
+        trainings = simulate(problem, PEERS[peer](problem, seed, count), count, BUDGETS[name], seed)
         row: Row = {"problem": name, "peer": peer, "workers": count, "seed": seed}
         kept = [name for name in TYPES if name != "regret"]
         row |= {name: [getattr(training, name) for training in trainings] for name in kept}
@@ -60,7 +61,8 @@ def run(work: Path, problems: list[str], peers: list[str], workers: list[int], s
         part = path.with_suffix(".part")
         part.write_text(json.dumps(row))
         part.replace(path)
-        yield f"{path.stem}: {len(trainings)} trainings, regret " + ", ".join(f"{at(row, n):.1f}" for n in LOOKS)
+        shown = ", ".join(f"{at(row, share * BUDGETS[name]):.1f}" for share in LOOKS)
+        yield f"{path.stem}: {len(trainings)} trainings, regret {shown}"
 
 
 def regrets(problem: Problem, trainings: Sequence[Training]) -> list[float]:
@@ -109,7 +111,9 @@ def read() -> list[Row]:
 class Comparison:
     """The searches of all methods on one problem with one number of workers."""
 
-    def __init__(self, rows: list[Row]) -> None:
+    def __init__(self, problem: str, rows: list[Row]) -> None:
+        self.budget = BUDGETS[problem]
+        self.looks = [round(share * self.budget) for share in LOOKS]
         self.searches: dict[str, dict[int, Row]] = {}
         for row in sorted(rows, key=lambda row: list(PEERS).index(row["peer"])):
             self.searches.setdefault(row["peer"], {})[row["seed"]] = row
@@ -123,9 +127,9 @@ class Comparison:
         return float(np.median(list(self.regrets(peer, spent).values())))
 
     def target(self) -> float:
-        """Return the least median regret that a method other than the champion has in the end."""
-        others = [peer for peer, found in self.searches.items() if peer != CHAMPION and len(found) >= ENOUGH]
-        return min((self.median(peer, BUDGET) for peer in others), default=inf)
+        """Return the least median regret that a method other than the champions has in the end."""
+        others = [peer for peer, found in self.searches.items() if peer not in CHAMPIONS and len(found) >= ENOUGH]
+        return min((self.median(peer, self.budget) for peer in others), default=inf)
 
     def needed(self, peer: str) -> float:
         """Return after how many full trainings the median regret is at the target; infinite if it never is."""
@@ -142,7 +146,7 @@ def compared(rows: list[Row]) -> dict[tuple[str, int], Comparison]:
     groups: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["problem"], row["workers"]), []).append(row)
-    return {key: Comparison(groups[key]) for key in sorted(groups)}
+    return {key: Comparison(key[0], groups[key]) for key in sorted(groups)}
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -168,22 +172,24 @@ def table(rows: list[Row]) -> Iterator[str]:
     for workers in sorted({workers for _, workers in comparisons}):
         panels = {problem: comparison for (problem, count), comparison in comparisons.items() if count == workers}
         title = f"{workers} worker{'s' * (workers > 1)}"
-        yield f"### {title}: median regret after {', '.join(map(str, LOOKS))} trainings"
+        yield f"### {title}: median regret after {', '.join(f'{share:.0%}' for share in LOOKS)} of the budget"
         yield from ["", *_overview(panels), ""]
-        yield from _against(panels)
+        for champion in CHAMPIONS:
+            yield from _against(champion, panels)
         for problem, comparison in panels.items():
             yield from [f"### {title}: {problem}", "", *_details(comparison), ""]
 
 
 def _overview(panels: dict[str, Comparison]) -> Iterator[str]:
-    yield f"| method | {' | '.join(panels)} | ms a proposal |"
+    budgets = [f"{problem} ({comparison.budget})" for problem, comparison in panels.items()]
+    yield f"| method (trainings) | {' | '.join(budgets)} | ms a proposal |"
     yield "| --- " * (2 + len(panels)) + "|"
     for peer in PEERS:
         met = [comparison for comparison in panels.values() if peer in comparison.searches]
         if not met:
             continue
         cells = [
-            " / ".join(f"{comparison.median(peer, n):.3g}" for n in LOOKS) if comparison in met else ""
+            " / ".join(f"{comparison.median(peer, n):.3g}" for n in comparison.looks) if comparison in met else ""
             for comparison in panels.values()
         ]
         thought = 1000 * np.mean([comparison.proposal(peer) for comparison in met])
@@ -191,12 +197,12 @@ def _overview(panels: dict[str, Comparison]) -> Iterator[str]:
 
 
 def _details(comparison: Comparison) -> Iterator[str]:
-    looks = " | ".join(f"after {n}" for n in LOOKS)
+    looks = " | ".join(f"after {n}" for n in comparison.looks)
     yield f"| method | seeds | {looks} | trainings to {comparison.target():.1f} | ms a proposal |"
     yield "| --- " * (4 + len(LOOKS)) + "|"
     for peer, searches in comparison.searches.items():
         cells = [peer, str(len(searches))]
-        for n in LOOKS:
+        for n in comparison.looks:
             low, high = interval(list(comparison.regrets(peer, n).values()))
             cells.append(f"{comparison.median(peer, n):.1f} ({low:.1f} to {high:.1f})")
         needed = comparison.needed(peer)
@@ -204,32 +210,32 @@ def _details(comparison: Comparison) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-def _against(panels: dict[str, Comparison]) -> Iterator[str]:
-    """Yield how the champion does against the others, where it has run."""
-    met = {problem: c for problem, c in panels.items() if CHAMPION in c.searches and c.target() < inf}
+def _against(champion: str, panels: dict[str, Comparison]) -> Iterator[str]:
+    """Yield how a champion does against the others, where it has run."""
+    met = {problem: c for problem, c in panels.items() if champion in c.searches and c.target() < inf}
     if not met:
         return
-    share = np.exp(np.mean([np.log(comparison.needed(CHAMPION) / BUDGET) for comparison in met.values()]))
-    yield f"{CHAMPION} reaches what the best other method has after {BUDGET} trainings with {100 * share:.0f} % of them"
-    yield f"(geometric mean over {len(met)} problems)."
+    share = np.exp(np.mean([np.log(comparison.needed(champion) / comparison.budget) for comparison in met.values()]))
+    yield f"{champion} reaches what the best other method has in the end with {100 * share:.0f} % of the budget"
+    yield f"(geometric mean; {', '.join(met)})."
     yield ""
     yield "| problem | method | after | seeds | median difference | p (Holm) |"
     yield "| --- " * 6 + "|"
-    tests = [(problem, *test) for problem, comparison in met.items() for test in _tests(comparison)]
+    tests = [(problem, *test) for problem, comparison in met.items() for test in _tests(champion, comparison)]
     for (*cells, difference, _), p in zip(tests, holm([chance for *_, chance in tests]), strict=True):
         verdict = "" if p >= 0.05 else " better" if difference < 0 else " **worse**"
         yield f"| {' | '.join(map(str, cells))} | {difference:+.1f} | {p:.2g}{verdict} |"
     yield ""
 
 
-def _tests(comparison: Comparison) -> Iterator[tuple[str, int, int, float, float]]:
+def _tests(champion: str, comparison: Comparison) -> Iterator[tuple[str, int, int, float, float]]:
     """Yield method, look, seeds, the champion's median difference, and Wilcoxon's p-value, paired over seeds."""
-    for peer, look in product(comparison.searches, LOOKS):
-        if peer == CHAMPION:
+    for peer, look in product(comparison.searches, comparison.looks):
+        if peer in CHAMPIONS:
             continue
-        ours, theirs = comparison.regrets(CHAMPION, look), comparison.regrets(peer, look)
-        seeds = sorted(ours.keys() & theirs.keys())
-        differences = np.array([ours[seed] - theirs[seed] for seed in seeds])
+        own, theirs = comparison.regrets(champion, look), comparison.regrets(peer, look)
+        seeds = sorted(own.keys() & theirs.keys())
+        differences = np.array([own[seed] - theirs[seed] for seed in seeds])
         tested: Any = wilcoxon(differences) if differences.any() else (0.0, 1.0)
         yield peer, look, len(seeds), float(np.median(differences)), float(tested[1])
 
@@ -243,7 +249,6 @@ def plot(rows: list[Row], out: Path) -> Iterator[Path]:
 
     out.mkdir(parents=True, exist_ok=True)
     comparisons = compared(rows)
-    grid = np.arange(5, BUDGET + 0.5, 0.5)
     for workers in sorted({workers for _, workers in comparisons}):
         panels = {problem: c for (problem, w), c in comparisons.items() if w == workers}
         across = min(len(panels), 4)
@@ -254,10 +259,11 @@ def plot(rows: list[Row], out: Path) -> Iterator[Path]:
         for axis in axes.flat[len(panels) :]:
             axis.axis("off")
         for axis, (problem, comparison) in zip(axes.flat, panels.items(), strict=False):
+            grid = np.arange(0.05, 1.001, 0.005) * comparison.budget
             for peer, searches in comparison.searches.items():
                 curves = np.array([[at(row, spent) for spent in grid] for row in searches.values()])
                 low, middle, high = np.quantile(curves, (0.25, 0.5, 0.75), axis=0)
-                bold = 2.4 if peer == CHAMPION else 1.3
+                bold = 2.4 if peer in CHAMPIONS else 1.3
                 axis.plot(grid, middle, label=peer, color=colors[peer], linewidth=bold)
                 axis.fill_between(grid, low, high, color=colors[peer], alpha=0.12, linewidth=0)
             axis.set(title=problem, yscale="log", xlabel="full trainings' worth of epochs", ylabel="regret x 1000")

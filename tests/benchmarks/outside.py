@@ -9,7 +9,7 @@ import numpy as np
 from problems import Problem
 from simulator import GRACE, REDUCTION
 
-from spaces.space import Choice, Domain, Params
+from spaces.space import Choice, Params
 
 #: of MO-REA: of 10, 20 and 50 the best for it on cifar100, within a budget of 100
 POPULATION = 20
@@ -20,7 +20,7 @@ class MOASHA:
 
     def __init__(self, problem: Problem, seed: int) -> None:
         from syne_tune.backend.trial_status import Trial as Started
-        from syne_tune.optimizer.schedulers.multiobjective import MOASHA as SCHEDULER
+        from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA as SCHEDULER
 
         np.random.seed(seed)  # what Syne Tune samples from
         self._started, self._problem, self._count = Started, problem, 0
@@ -31,7 +31,7 @@ class MOASHA:
 
     def ask(self, given: Params | None = None) -> tuple[Any, Params]:
         """Draw a config."""
-        params = given or _active(self._problem, self._scheduler.suggest().config)
+        params = given or self._problem.active(self._scheduler.suggest().config)
         trial = self._started(self._count, params, None)  # pyright: ignore[reportArgumentType]
         self._count += 1
         self._scheduler.on_trial_add(trial)
@@ -55,7 +55,9 @@ class MOREA:
     """Syne Tune's multi-objective regularized evolution."""
 
     def __init__(self, problem: Problem, seed: int) -> None:
-        from syne_tune.optimizer.schedulers.multiobjective import MultiObjectiveRegularizedEvolution
+        from syne_tune.optimizer.schedulers.multiobjective.multi_objective_regularized_evolution import (
+            MultiObjectiveRegularizedEvolution,
+        )
 
         self._problem, self._count = problem, 0
         self._searcher = MultiObjectiveRegularizedEvolution(
@@ -64,9 +66,9 @@ class MOREA:
 
     def ask(self, given: Params | None = None) -> tuple[Any, Params]:
         """Draw, or mutate one of the population."""
-        config = self._searcher.suggest() if given is None else _spread(self._problem, given)
+        config = self._searcher.suggest() if given is None else self._problem.everywhere(given)
         self._count += 1
-        return (self._count, config), _active(self._problem, config)
+        return (self._count, config), self._problem.active(config)
 
     def report(self, token: Any, errors: Sequence[float]) -> bool:
         """Train all to the end."""
@@ -75,7 +77,7 @@ class MOREA:
     def tell(self, token: Any, errors: Sequence[float], full: bool) -> None:
         """Put a config into the population."""
         number, config = token
-        cost = self._problem.cost[self._problem.number(_active(self._problem, config))]
+        cost = self._problem.cost[self._problem.number(self._problem.active(config))]
         self._searcher.on_trial_complete(number, config, [errors[-1], float(cost)])
 
 
@@ -86,23 +88,6 @@ def _flat(problem: Problem) -> dict[str, Any]:
     domains = problem.space.domains.items()
     assert all(isinstance(domain, Choice) for _, domain in domains)
     return {name: choice(list(domain.values())) for name, domain in domains}
-
-
-def _active(problem: Problem, config: Params) -> Params:
-    """Return only the values of ranges that the others make active."""
-    params: Params = {}
-
-    def choose(name: str, domain: Domain) -> Any:
-        params[name] = int(config[name])
-        return params[name]
-
-    problem.space.resolve(choose)
-    return params
-
-
-def _spread(problem: Problem, params: Params) -> Params:
-    """Return a value for every range, the first where ``params`` have none."""
-    return {name: params.get(name, 0) for name in problem.space.domains}
 
 
 class QNEHVI:

@@ -32,32 +32,44 @@ def never(history: History, number: int) -> bool:
 class Optuna:
     """An Optuna sampler that minimises the error and the cost.
 
+    If ``flat``, it sees every range in every trial: for samplers that take only what all trials share for a space.
     A trial that was stopped is PRUNED; or, if ``partial``, COMPLETE with the error it had, as Ray Tune's OptunaSearch
     tells it. The user attribute "curve" has its errors. The verdict sees what a scheduler of this project sees: top1
     after each epoch, and the price.
     """
 
-    def __init__(self, problem: Problem, sampler: BaseSampler, verdict: Verdict = never, partial: bool = False) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        sampler: BaseSampler,
+        verdict: Verdict = never,
+        partial: bool = False,
+        flat: bool = False,
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        self._problem, self._verdict, self._partial = problem, verdict, partial
+        self._problem, self._verdict, self._partial, self._flat = problem, verdict, partial, flat
         self._study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
         self._history = History()
         self._configs: dict[int, int] = {}
 
     def ask(self, given: Params | None = None) -> tuple[optuna.Trial, Params]:
         """Propose, or enqueue ``given`` and take that."""
+        domains = self._problem.space.domains
         if given is not None:
-            domains = self._problem.space.domains
-            self._study.enqueue_trial({name: _to_optuna(domains[name], value) for name, value in given.items()})
+            fixed = self._problem.everywhere(given) if self._flat else given
+            self._study.enqueue_trial({name: _to_optuna(domains[name], value) for name, value in fixed.items()})
         asked = self._study.ask()
-        params: Params = {}
+        if self._flat:
+            params = self._problem.active({name: _suggest(asked, name, domain) for name, domain in domains.items()})
+        else:
+            params: Params = {}
 
-        def choose(name: str, domain: Domain) -> Any:
-            params[name] = _suggest(asked, name, domain)
-            return params[name]
+            def choose(name: str, domain: Domain) -> Any:
+                params[name] = _suggest(asked, name, domain)
+                return params[name]
 
-        self._problem.space.resolve(choose)
+            self._problem.space.resolve(choose)
         config = self._problem.number(params)
         if config not in self._configs.values():  # what is known already is not trained, and no trial to a scheduler
             cost = {self._problem.price: float(self._problem.cost[config])}
@@ -118,11 +130,11 @@ def _tpe(problem: Problem, seed: int, workers: int) -> Peer:
 
 
 def _nsga2(problem: Problem, seed: int, workers: int) -> Peer:
-    return Optuna(problem, NSGAIISampler(seed=seed, population_size=POPULATION))
+    return Optuna(problem, NSGAIISampler(seed=seed, population_size=POPULATION), flat=True)
 
 
 def _gp(problem: Problem, seed: int, workers: int) -> Peer:
-    return Optuna(problem, GPSampler(seed=seed, deterministic_objective=False))
+    return Optuna(problem, GPSampler(seed=seed, deterministic_objective=False), flat=True)
 
 
 def _tpe_asha(problem: Problem, seed: int, workers: int) -> Peer:

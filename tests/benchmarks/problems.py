@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from search.spec import COSTS, load
-from spaces.space import Params, Space
+from spaces.space import Domain, Params, Space
 
 CURVES = Path(__file__).parent / "curves"
 OPERATIONS = ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]
@@ -68,6 +68,21 @@ class Problem:
         """Return which config these values make."""
         return self._numbers[_key(params)]
 
+    def active(self, values: Params) -> Params:
+        """Return only those of a value for every range that the others make active."""
+        params: Params = {}
+
+        def choose(name: str, domain: Domain) -> Any:
+            params[name] = int(values[name])
+            return params[name]
+
+        self.space.resolve(choose)
+        return params
+
+    def everywhere(self, params: Params) -> Params:
+        """Return a value for every range: the first where these have none."""
+        return {name: params.get(name, 0) for name in self.space.domains}
+
     def volume(self, configs: NDArray[np.int64] | slice = slice(None)) -> float:
         """Return the area that these configs dominate, by their true error and their cost.
 
@@ -118,12 +133,16 @@ def _nas_bench_201(data: str, price: str) -> Problem:
 
 
 def _curves() -> Problem:
-    """Return the table that curves/record.py wrote: error on the validation split, GFLOPs, CPU seconds an epoch."""
-    rows = pq.read_table(CURVES / "curves.parquet").to_pylist()
-    trainings: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        trainings.setdefault(row["architecture"], []).append(row)
-    groups = list(trainings.values())
+    """Return the table that curves/record.py wrote: error on the validation split, GFLOPs, CPU seconds an epoch.
+
+    A seed counts once it is recorded of every network, so that all are known equally well.
+    """
+    by_seed: dict[int, dict[str, dict[str, Any]]] = {}
+    for row in pq.read_table(CURVES / "curves.parquet").to_pylist():
+        by_seed.setdefault(row["seed"], {})[row["architecture"]] = row
+    most = max(map(len, by_seed.values()))
+    whole = [rows for rows in by_seed.values() if len(rows) == most]
+    groups = [[rows[architecture] for rows in whole] for architecture in whole[0]]
     return Problem(
         name=OURS,
         space=load(CURVES / "space.yaml").space,

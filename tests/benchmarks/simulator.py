@@ -13,9 +13,10 @@ from problems import Problem
 from spaces.space import Params
 
 #: proposals in a row that are known already, before a config by chance is trained
-PATIENCE = 20
-#: for all methods that stop trainings: after how many epochs first, and of how many at a rung one goes on
-GRACE, REDUCTION = 1, 3
+PATIENCE = 5
+#: for all methods that stop trainings: after how many epochs first (on `curves` 3 is better for MO-ASHA than 1), and of
+#: how many at a rung one goes on
+GRACE, REDUCTION = 3, 3
 
 
 class Peer(Protocol):

@@ -172,17 +172,17 @@ def test_asha_stops_what_is_behind_the_best_third_at_its_rung() -> None:
         reports = [{"epoch": n + 1, "metrics": {"top1": value}} for n, value in enumerate(top1)]
         return Trial(number, {}, {}, identity="", architecture="", cost={}, reports=reports)
 
-    # After the first epoch the others have 50, 40, 30 and 20 %: two thirds of the way up from 20 are 40 %.
-    others = {1: trial(1, 0.5, 0.6, 0.7), 2: trial(2, 0.4), 3: trial(3, 0.3), 4: trial(4, 0.2)}
+    # After the third epoch the others have 50, 40, 30 and 20 %: two thirds of the way up from 20 are 40 %.
+    others = {n: trial(n, 0.9, 0.9, value) for n, value in enumerate((0.5, 0.4, 0.3, 0.2), start=1)}
+    others[5] = trial(5, 0.9, 0.9)
 
     def stops(*top1: float) -> bool:
         return asha_on_error(History(trials={0: trial(0, *top1), **others}), 0)
 
-    assert stops(0.39)
-    assert not stops(0.41)
-    assert not stops(0.41, 0.1)  # 2 is no rung
-    assert stops(0.41, 0.1, 0.69)  # at 3 only the first other one is
-    assert not asha_on_error(History(trials={0: trial(0, 0.1)}), 0)
+    assert stops(0.9, 0.9, 0.39)
+    assert not stops(0.1, 0.1, 0.41)
+    assert not stops(0.1, 0.1)  # 2 is no rung
+    assert not asha_on_error(History(trials={0: trial(0, 0.1, 0.1, 0.1)}), 0)
 
 
 def test_a_median_of_twenty_lies_between_the_6th_and_the_15th() -> None:

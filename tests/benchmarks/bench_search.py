@@ -35,7 +35,7 @@ RESULTS = Path(__file__).parent / "results" / "searches.parquet"
 BUDGETS = dict.fromkeys(SETTINGS, 100) | {OURS: 50}
 LOOKS = (0.3, 0.6, 1.0)
 #: the methods that the others are compared with, and from how many seeds on another one sets their target
-CHAMPIONS, ENOUGH = ("frontier", "frontier-stopping"), 8
+CHAMPIONS, ENOUGH = ("frontier", "frontier-stopping"), 5
 #: What is kept of each training, see `simulator.Training`, and the regret after it.
 TYPES = {
     "config": pa.int16(), "epochs": pa.int8(), "full": pa.bool_(), "ended": pa.int32(), "spent": pa.float32(),
@@ -246,6 +246,7 @@ def plot(rows: list[Row], out: Path) -> Iterator[Path]:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     out.mkdir(parents=True, exist_ok=True)
     comparisons = compared(rows)
@@ -259,16 +260,17 @@ def plot(rows: list[Row], out: Path) -> Iterator[Path]:
         for axis in axes.flat[len(panels) :]:
             axis.axis("off")
         for axis, (problem, comparison) in zip(axes.flat, panels.items(), strict=False):
-            grid = np.arange(0.05, 1.001, 0.005) * comparison.budget
+            grid = np.arange(0.1, 1.001, 0.005) * comparison.budget
             for peer, searches in comparison.searches.items():
                 curves = np.array([[at(row, spent) for spent in grid] for row in searches.values()])
-                low, middle, high = np.quantile(curves, (0.25, 0.5, 0.75), axis=0)
+                low, middle, high = np.quantile(curves, (0.25, 0.5, 0.75), axis=0, method="nearest")
                 bold = 2.4 if peer in CHAMPIONS else 1.3
                 axis.plot(grid, middle, label=peer, color=colors[peer], linewidth=bold)
                 axis.fill_between(grid, low, high, color=colors[peer], alpha=0.12, linewidth=0)
             axis.set(title=problem, yscale="log", xlabel="full trainings' worth of epochs", ylabel="regret x 1000")
-            for ticks in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
-                ticks("{x:g}")
+            axis.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+            for write in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+                write("{x:g}")
             axis.grid(alpha=0.3)
         handles = {label: h for a in axes.flat for h, label in zip(*a.get_legend_handles_labels(), strict=True)}
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))

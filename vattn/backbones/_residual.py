@@ -97,7 +97,7 @@ def shapes_behind_stem(config: ResidualConfig, side: int) -> Iterator[BlockShape
 
 def check_resnet_weights(weights: str, depth: int, width: float) -> None:
     """Raise ValueError for default weights of a ResNet that torchvision has none of."""
-    if weights == "default" and (depth == 10 or width != 1):
+    if weights == "default" and (depth in (10, 14) or width != 1):
         raise ValueError(
             "weights: default has depths 18, 34, 50 and 101 at width 1; write none, or the path of your own file "
             f"(got depth {depth}, width {width:g})"

@@ -14,10 +14,10 @@ from vattn.modules._base import Layer, Position, Site
 
 
 class ResNetConfig(ResidualConfig, kind="resnet"):
-    """Depth 10, 18 and 34 are of basic blocks, 50 and 101 of bottlenecks; depth 10 has one block a stage."""
+    """Depths 10, 18 and 34 are of basic blocks, the others of bottlenecks; 10 and 14 have one block a stage."""
 
     kind: Literal["resnet"] = "resnet"
-    depth: Literal[10, 18, 34, 50, 101]
+    depth: Literal[10, 14, 18, 34, 50, 101]
 
     @property
     def published(self) -> str:

@@ -119,7 +119,7 @@ class I3DResNetConfig(ResNet3DConfig, kind="i3d_resnet"):
     """
 
     kind: Literal["i3d_resnet"] = "i3d_resnet"  # pyright: ignore[reportIncompatibleVariableOverride]
-    depth: Literal[10, 18, 34, 50, 101] = 18
+    depth: Literal[10, 14, 18, 34, 50, 101] = 18
     shortcut: Literal["B"] = "B"
 
     has_published_weights = True

@@ -1,0 +1,157 @@
+"""What each mechanism is worth on the motion set, at a size for a CPU: every network trained alike, with three seeds.
+
+    python tests/benchmarks/bench_ablation.py [--seeds 3] [--only NAME ...] [--out runs/ablation]
+    python tests/benchmarks/bench_ablation.py --table [--out runs/ablation]
+
+Each finished run is a line of OUT/rows.jsonl; the same command goes on after the last one, first with the first seed of
+all networks. ``--table`` prints what is there as Markdown, with the orderings of the papers' tables held against it.
+
+Accuracies are those of the last epoch's weights on the test split, which nothing was chosen by. "Within pairs" is the
+share of clips for which the own class scores above its reverse: 0.5 for a network that is blind to order, whatever it
+makes of the other classes. Reductions are a quarter of their default where that is 8 or 16, as the width is of a ResNet's.
+"""
+
+import argparse
+import json
+import math
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from scipy.stats import t as student
+from scipy.stats import ttest_ind
+
+from vattn.canonical import trial_id
+from vattn.config import TrialConfig
+from vattn.cost import cost
+from vattn.data import open_clips, prepare
+from vattn.model import build_model
+from vattn.train import fit, score
+
+DATA = {"kind": "motion", "train_clips": 40, "val_clips": 10, "test_clips": 40}
+TRAIN = {"epochs": 10, "batch": 32, "optimizer": "sgd", "lr": 0.1, "schedule": "cosine"}
+CLIP = {"frames": 8, "size": 48, "head": {"kind": "average", "dropout": 0.1}}
+
+#: Of basic blocks; mechanisms that replace a bottleneck's convolution stand in the other.
+RESNET10 = {"kind": "resnet", "depth": 10, "width": 0.25}
+RESNET14 = {"kind": "resnet", "depth": 14, "width": 0.25}
+INFLATED = {"kind": "i3d_resnet", "depth": 10, "width": 0.25}
+#: The paper's pairs, each stage a quarter as wide.
+PAIRS = ((1,), (1,), (1,), (1, 4, 4, 4, 1, 4), (1, 2, 4), (1, 2, 2, 1), (1, 2))
+WIDTHS = (8, 16, 24, 40, 56, 72, 128)
+
+#: Backbone and mechanisms by name, in the order of the table.
+NETWORKS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
+    "2D": (RESNET10, []),
+    "2D + C2D-Pool": (RESNET10, [{"kind": "c2d_pool"}]),
+    "2D + non-local": (RESNET10, [{"kind": "nonlocal"}]),
+    "2D + C2D-TConv": (RESNET10, [{"kind": "c2d_tconv"}]),
+    "2D + TSM": (RESNET10, [{"kind": "tsm"}]),
+    "2D + TAM": (RESNET10, [{"kind": "tam"}]),
+    "2D + TEA's ME": (RESNET10, [{"kind": "tea", "reduction": 4}]),
+    "2D + ACTION": (RESNET10, [{"kind": "action", "reduction": 4}]),
+    "2D + TDN": (RESNET10, [{"kind": "tdn", "reduction": 4}]),
+    "2D + CSTL": (RESNET10, [{"kind": "cstl"}]),
+    "2D + M2A-Attention": (RESNET10, [{"kind": "m2a", "reduction": 2, "motion": "none"}]),
+    "2D + M2A-Motion": (RESNET10, [{"kind": "m2a", "reduction": 2, "attention": "none"}]),
+    "2D + M2A": (RESNET10, [{"kind": "m2a", "reduction": 2}]),
+    "2D + M2A + TSM": (RESNET10, [{"kind": "m2a", "reduction": 2}, {"kind": "tsm"}]),
+    "2D bottlenecks": (RESNET14, []),
+    "2D bottlenecks + I3D 3x1x1": (RESNET14, [{"kind": "i3d"}]),
+    "2D bottlenecks + TEA's MTA": (RESNET14, [{"kind": "mta"}]),
+    "2D bottlenecks + TEA": (RESNET14, [{"kind": "tea", "reduction": 4}, {"kind": "mta"}]),
+    "I3D": (INFLATED, []),
+    "I3D + STA": (INFLATED, [{"kind": "sta"}]),
+    "T-CNN, dilations 1": (
+        {"kind": "tcnn", "widths": WIDTHS, "dilations": [[1] * len(stage) for stage in PAIRS]}, [],
+    ),
+    "T-CNN, the paper's dilations": ({"kind": "tcnn", "widths": WIDTHS, "dilations": PAIRS}, []),
+    "I3D + TA": (INFLATED, [{"kind": "sta", "weights": "ta"}]),
+    "I3D + SA": (INFLATED, [{"kind": "sta", "weights": "sa"}]),
+}  # fmt: skip
+
+
+class Run(NamedTuple):
+    """One trained network: its scores on the test split, and the CPU seconds of each epoch with its validation."""
+
+    name: str
+    seed: int
+    trial: str
+    top1: float
+    within_pairs: float
+    epochs: list[float]
+
+
+def config_of(name: str, seed: int) -> TrialConfig:
+    """Return the recipe of a row of the table."""
+    backbone, attention = NETWORKS[name]
+    model = {**CLIP, "backbone": backbone, "attention": attention}
+    return TrialConfig.parse({"data": DATA, "model": model, "train": {**TRAIN, "seed": seed}})
+
+
+def train(name: str, seed: int, cache: Path) -> Run:
+    """Train one network with one seed, and score it."""
+    config, device, seconds = config_of(name, seed), torch.device("cpu"), []
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.process_time()
+        for _ in fit(config, cache, Path(folder), device):
+            seconds.append(time.process_time() - began)
+            began = time.process_time()
+        net = build_model(config.model, config.data.num_classes())
+        net.load_state_dict(torch.load(Path(folder) / "model.pt", weights_only=True))
+    batches = score(net, open_clips(cache, "test"), config, device)
+    scores, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    top1 = (scores[:, 0].argmax(1) == labels).double().mean().item()
+    return Run(name, seed, trial_id(config), top1, within_pairs(scores[:, 0], labels), seconds)
+
+
+def within_pairs(scores: torch.Tensor, labels: torch.Tensor) -> float:
+    """Return the share of clips whose class scores above its reverse, from scores (N, 16); a tie is half a clip."""
+    own, other = (scores.gather(1, index[:, None]) for index in (labels, labels ^ 1))
+    return ((own > other).double() + (own == other).double() / 2).mean().item()
+
+
+def finished(rows: Path) -> list[Run]:
+    """Return the runs of today's recipes that are in the file, by network and seed."""
+    if not rows.exists():
+        return []
+    runs = [Run(**json.loads(line)) for line in rows.read_text().splitlines()]
+    known = {(run.name, run.seed): run for run in runs if run.name in NETWORKS}
+    return [run for run in known.values() if run.trial == trial_id(config_of(run.name, run.seed))]
+
+
+def main() -> None:
+    """Train what is missing, or print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
+    parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--table", action="store_true")
+    arguments = parser.parse_args()
+    rows = arguments.out / "rows.jsonl"
+    done = {(run.name, run.seed) for run in finished(rows)}
+    torch.set_num_threads(1)
+    cache = prepare(config_of("2D", 0).data, arguments.out)
+    for seed in range(arguments.seeds):
+        for name in arguments.only:
+            if (name, seed) in done:
+                continue
+            run = train(name, seed, cache)
+            with rows.open("a") as file:
+                file.write(json.dumps(run._asdict()) + "\n")
+            print(
+                f"seed {seed}  {name:30} top-1 {run.top1:.3f}  within pairs {run.within_pairs:.3f}  "
+                f"{statistics.median(run.epochs):.1f} s an epoch",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

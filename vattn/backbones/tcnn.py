@@ -1,4 +1,4 @@
-"""T-CNN: pairs of a spatial and a dilated temporal convolution (paper 004, Table 1), every size of which is a value."""
+"""T-CNN (Zhou et al., 2022, Table 1): pairs of a spatial and a dilated temporal convolution, whose sizes are values."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

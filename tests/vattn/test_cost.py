@@ -111,6 +111,7 @@ def test_plain_cost_is_that_of_the_published_networks(
     ("depth", "attention", "size", "frames", "classes", "printed"),
     [
         (18, [], 224, 8, 174, 14.57),
+        (18, [TSM], 224, 8, 174, 14.57),
         (50, [], 256, 8, 400, 43.055),
         (50, [TAM], 256, 8, 400, 43.066),
         (50, [TAM], 224, 8, 400, 32.977),

@@ -261,7 +261,8 @@ def _draw_sta(features: Float[Tensor, "c t h w"], weights: Float[Tensor, "d s"],
 
     W (D, S) is of each frame and channel, or of all channels (D = 1) or frames (S = 1) alike.
     """
-    of_channels, of_frames = weights.shape[0] > 1, weights.shape[1] > 1
+    of_channels = weights.shape[0] > 1
+    of_frames = weights.shape[1] > 1 or not of_channels
     frames = features.shape[1]
     full = weights.expand(len(features), frames)
     # Where the network has shortened time, one of its frames stands for several.

@@ -268,7 +268,7 @@ def _draw_sta(features: Float[Tensor, "c t h w"], weights: Float[Tensor, "d s"],
     # Where the network has shortened time, one of its frames stands for several.
     seen_by = _over_time(torch.arange(frames), len(shown.pixels))
     labels = ["-".join(str(n) for n in _ends(shown.numbers, seen_by, t)) for t in range(frames)]
-    title = f"STA in {place}: weights from 0 to 1 of {len(features)} channels in {frames} of its frames"
+    title = f"STA in {place}: weights from 0 to 1 of {len(features)} channels in {frames} frames"
     figure, below = _under_frames(shown, title, 3 + 2.6 * of_channels)
     curves, maps = np.asarray(below.subfigures(2, 1, height_ratios=(5, 4))) if of_channels else (below, None)
     panels = iter(curves.subplots(1, of_channels + of_frames, squeeze=False)[0])

@@ -99,7 +99,7 @@ ORDERINGS = (
     ("STA, VII", "I3D + STA", "I3D"),
     ("STA, VII", "I3D + STA", "I3D + TA"),
     ("STA, VII", "I3D + STA", "I3D + SA"),
-    ("T-CNN, 1", "T-CNN, the paper's dilations", "T-CNN, dilations 1"),
+    ("T-CNN, 1 (by search)", "T-CNN, the paper's dilations", "T-CNN, dilations 1"),
 )
 
 
@@ -153,7 +153,10 @@ def finished(rows: Path) -> list[Run]:
 
 
 def table(runs: Sequence[Run]) -> str:
-    """Return what the networks reach and cost, as Markdown: means, and half of a 95 % interval (Student's t)."""
+    """Return what the networks reach and cost, as Markdown: means, and half of a 95 % interval (Student's t).
+
+    Of two seeds the interval would be wider than what there is: then both values stand behind the mean.
+    """
     lines = [
         "| network | seeds | top-1, % | within pairs, % | GFLOPs | parameters, M | CPU s an epoch |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -174,8 +177,8 @@ def table(runs: Sequence[Run]) -> str:
 
 def _interval(shares: Sequence[float]) -> str:
     mean = f"{100 * statistics.mean(shares):.1f}"
-    if len(shares) == 1:
-        return mean
+    if len(shares) < 3:
+        return mean if len(shares) == 1 else f"{mean} ({100 * min(shares):.1f}, {100 * max(shares):.1f})"
     half = student.ppf(0.975, len(shares) - 1) * statistics.stdev(shares) / len(shares) ** 0.5
     return f"{mean} ± {100 * half:.1f}"
 

@@ -130,7 +130,7 @@ def _rivals(model: ModelConfig) -> list[Row]:
                 total = totals.setdefault((site.stage, f"({name})"), [0, 0])
                 total[0] += macs
                 total[1] += params
-    return [Row(stage, name, *total, 0) for (stage, name), total in totals.items()]
+    return [Row(stage, name, macs, params, 0) for (stage, name), (macs, params) in totals.items()]
 
 
 @lru_cache(maxsize=4096)

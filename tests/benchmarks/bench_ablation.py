@@ -201,10 +201,12 @@ def orderings(runs: Sequence[Run]) -> str:
 def main() -> None:
     """Train what is missing, or print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
-    parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
-    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each network (default: 3)")
+    parser.add_argument(
+        "--only", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME", help="these alone"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/ablation"), help="folder of clips and rows.jsonl")
+    parser.add_argument("--table", action="store_true", help="train nothing, print what there is")
     arguments = parser.parse_args()
     rows = arguments.out / "rows.jsonl"
     runs = finished(rows)
@@ -213,7 +215,8 @@ def main() -> None:
         return
     done = {(run.name, run.seed) for run in runs}
     torch.set_num_threads(1)
-    for seed, name in product(range(arguments.seeds), arguments.only):
+    wanted: list[str] = arguments.only
+    for seed, name in product(range(arguments.seeds), wanted):
         if (name, seed) not in done:
             cache = prepare(config_of(name, seed).data, arguments.out / f"clips-{seed}")
             run = train(name, seed, cache)

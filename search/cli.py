@@ -249,10 +249,10 @@ def _test(arguments: Arguments) -> None:
 
 def _cost(arguments: Arguments) -> None:
     from search.spec import load_config
-    from vattn.cost import cost, render
+    from vattn.cost import render
 
     config = load_config(arguments.config, arguments.set)
-    print(render(cost(config.model, config.data.num_classes())))
+    print(render(config.model, config.data.num_classes()))
 
 
 def _explain(arguments: Arguments) -> None:

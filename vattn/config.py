@@ -121,7 +121,9 @@ class TrainConfig(Config):
     weight_decay: float = Field(1e-4, ge=0)
     amp: Literal["none", "bf16"] = "none"
     recompute: Literal["none", "blocks"] = Field(
-        "none", description="blocks: what residual blocks compute on their way is computed twice, and not kept"
+        "none",
+        description="blocks: what residual blocks compute on their way is computed twice, and not kept; "
+        "activation_mb is that of none",
     )
     init: Annotated[Literal["scratch"], planned("identity", "base", "parent")] = "scratch"
     seed: int = Field(0, ge=0)

@@ -98,19 +98,39 @@ def _sparse_rows(model: ModelConfig, sparse: SparseConfig, classes: int, network
     return rows
 
 
-def render(total: Cost) -> str:
-    """Return a table of the cost by stage."""
-    names = {-1: "sparse", 0: "head", 1: "stem"}
+def render(model: ModelConfig, classes: int) -> str:
+    """Return a table of the cost by stage, with what a mechanism's paper counts beside it, in brackets."""
+    total, rivals = cost(model, classes), _rivals(model)
     lines = [f"{'stage':6} {'what':14} {'GFLOPs':>9} {'params (M)':>11} {'memory (MB)':>12}"]
-    for row in sorted(total.rows, key=lambda row: row.stage if row.stage > 0 else 99 - row.stage):
-        lines.append(_line(names.get(row.stage, f"res{row.stage}"), row.what, row.macs, row.params, row.activations))
-    lines.append(_line("all", "", total.macs, total.params, total.activations))
-    lines.append("GFLOPs: 1e9 multiply-accumulates of one clip, one view. Memory: of one clip in training, float32.")
+    for row in sorted((*total.rows, *rivals), key=lambda row: row.stage if row.stage > 0 else 99 - row.stage):
+        lines.append(_line(row, memory=row not in rivals))
+    lines.append(_line(Row(-2, "", total.macs, total.params, total.activations)))
+    lines.append(
+        "GFLOPs: 1e9 multiply-accumulates of one clip, one view. Memory: what is kept of one clip in training, in"
+    )
+    lines.append("float32; with train.recompute: blocks it is less.")
+    if rivals:
+        lines.append("In brackets, and in no sum: another mechanism in the same place, by the formulas of the paper.")
     return "\n".join(lines)
 
 
-def _line(stage: str, what: str, macs: int, params: int, activations: int) -> str:
-    return f"{stage:6} {what:14} {macs / 1e9:9.4f} {params / 1e6:11.4f} {activations * 4 / 1e6:12.2f}"
+def _line(row: Row, memory: bool = True) -> str:
+    stage = {-2: "all", -1: "sparse", 0: "head", 1: "stem"}.get(row.stage, f"res{row.stage}")
+    kept = f"{row.activations * 4 / 1e6:.2f}" if memory else "-"
+    return f"{stage:6} {row.what:14} {row.macs / 1e9:9.4f} {row.params / 1e6:11.4f} {kept:>12}"
+
+
+def _rivals(model: ModelConfig) -> list[Row]:
+    """Return for each stage what would be in the place of its mechanisms."""
+    totals: dict[tuple[int, str], list[int]] = {}
+    for module in model.attention:
+        for site in module.at(model.backbone.sites(model.size)):
+            if rival := module.rival(site, model.backbone.frames_at(site, model.frames)):
+                name, macs, params = rival
+                total = totals.setdefault((site.stage, f"({name})"), [0, 0])
+                total[0] += macs
+                total[1] += params
+    return [Row(stage, name, macs, params, 0) for (stage, name), (macs, params) in totals.items()]
 
 
 @lru_cache(maxsize=4096)

@@ -3,11 +3,11 @@
 * ``frames.png``: original, discriminative and complementary frames (Zhou et al., 2022, Figure 2);
 * ``gradcam.png``: Grad-CAM (Selvaraju et al., IJCV 2020) of layers, as in M2A's Figure 4;
 * ``tam-PLACE.png``: a TAM's kernels and importance, as in TANet's Figures 4 to 8;
-* ``sta-PLACE.png``: a STA's weights of frames and channels, as in its Figure 1.
+* ``sta-PLACE.png``: an STA's weights of frames and channels, as in its Figure 1.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure, SubFigure
 from torch import Tensor, nn
 
 from vattn.config import TrialConfig
@@ -31,7 +32,18 @@ from vattn.sparse import SparseAttention, SparseConfig
 from vattn.train import normalise
 from vattn.weights import Fit, read_state
 
+#: What the parts of residual networks are called elsewhere.
+_STAGES = {"relu": "stem", "layer1": "res2", "layer2": "res3", "layer3": "res4", "layer4": "res5"}
+
 Images = UInt8[np.ndarray, "t h w 3"]
+Kernels = Float[Tensor, "n k"]
+
+
+class Shown(NamedTuple):
+    """The frames that a picture shows, one for each of the model's T, and their numbers in the video, from 0."""
+
+    pixels: Images
+    numbers: Sequence[int]
 
 
 class Trained(NamedTuple):
@@ -54,19 +66,18 @@ def load_trained(config: TrialConfig, checkpoint: Path) -> Trained:
 def explain(model: Trained, video: Path, out: Path, i3d: Trained | None = None) -> list[Path]:
     """Write the pictures that there are for ``model`` and its mechanisms into ``out``; return their files.
 
-    ``i3d`` is a model with temporal convolutions 3x1x1, whose kernels are drawn beside TAM's. Raises ValueError where
-    the video cannot be read, or is smaller than the model's clips.
+    ``i3d`` is a model with temporal convolutions 3x1x1: the last one of each stage is drawn beside the TAM of that
+    stage. Raises ValueError where the video cannot be read, or is smaller than the model's clips.
     """
     config, net = model
-    clip = _clip(config, video)
-    shown = clip[config.model.backbone.frames_per_segment // 2 :: config.model.backbone.frames_per_segment]
+    clip, shown = _clip(config, video)
     images = normalise(torch.from_numpy(clip).permute(3, 0, 1, 2)[None], torch.device("cpu"))
     out.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Figure] = {}
     if config.model.backbone.averages:
         figures["frames"] = _draw_branches(net, images, clip, shown)
     figures["gradcam"] = _draw_grad_cam(net, images, shown, config.data.labels())
-    figures |= _draw_mechanisms(net, images, shown, _kernels(i3d))
+    figures |= _draw_mechanisms(net, images, shown, kernels_of_i3d(i3d))
     files = []
     for name, figure in figures.items():
         files.append(out / f"{name}.png")
@@ -74,8 +85,8 @@ def explain(model: Trained, video: Path, out: Path, i3d: Trained | None = None) 
     return files
 
 
-def _clip(config: TrialConfig, video: Path) -> Images:
-    """Return the frames that evaluation takes of a video, cropped at the centre."""
+def _clip(config: TrialConfig, video: Path) -> tuple[Images, Shown]:
+    """Return the frames that evaluation takes of a video, cropped at the centre, and those to show."""
     model, stored = config.model, config.data.store.size
     if not video.is_file():
         raise ValueError(f"{video}: there is no such file")
@@ -86,29 +97,35 @@ def _clip(config: TrialConfig, video: Path) -> Images:
     except ValueError as error:
         raise ValueError(f"{video}: cannot be read: {error}") from error
     chosen = centre_indices(len(frames), model.frames)
-    frames = frames[surrounding(chosen, model.backbone.frames_per_segment, len(frames))]
-    top, left = ((side - model.size) // 2 for side in frames.shape[1:3])
-    return np.ascontiguousarray(frames[:, top : top + model.size, left : left + model.size])
+    around = model.backbone.frames_per_segment
+    clip = frames[surrounding(chosen, around, len(frames))]
+    top, left = ((side - model.size) // 2 for side in clip.shape[1:3])
+    clip = np.ascontiguousarray(clip[:, top : top + model.size, left : left + model.size])
+    return clip, Shown(clip[around // 2 :: around], chosen.tolist())
 
 
 # Original, discriminative, complementary
 
 
-def _draw_branches(net: VideoModel, images: Tensor, clip: Images, shown: Images) -> Figure:
+def _draw_branches(net: VideoModel, images: Tensor, clip: Images, shown: Shown) -> Figure:
     pixels = torch.from_numpy(clip).permute(3, 0, 1, 2)[None].float()
-    # A model without branches of its own is seen as one would start with it.
-    sparse = net.sparse if isinstance(net, SparseModel) else SparseAttention(SparseConfig())
+    own = isinstance(net, SparseModel)
+    sparse = net.sparse if own else SparseAttention(SparseConfig())
     with torch.no_grad():
         maps = net.class_maps(images)[1]
         new = sparse(pixels, maps, "extreme")
         salient = sparse.saliencies(maps, "extreme")
-    rows: dict[str, Any] = {"original": shown}
-    around = len(clip) // len(shown)
-    for branch, frames in new.items():
-        seen = frames[0].permute(1, 2, 3, 0).round().byte().numpy()
-        rows[f"{branch}: salient"] = _over_time(salient[branch], len(shown))
-        rows[branch] = seen[around // 2 :: around]
-    return _strips(rows, shown, "where the classes respond, and what the new clips show of it")
+    rows: dict[str, Any] = {"original": shown.pixels}
+    frames = len(shown.pixels)
+    around = len(clip) // frames
+    for branch, resampled in new.items():
+        seen = resampled[0].permute(1, 2, 3, 0).round().byte().numpy()
+        rows[f"{branch}\nregions"] = _over_time(salient[branch], frames)
+        rows[f"{branch}\nframes"] = seen[around // 2 :: around]
+    title = "Where classes respond most (discriminative) and least (complementary), and the frames enlarged there"
+    if not own:
+        title += "\nThis model has no such branches: as sparse attention would start around it"
+    return _strips(rows, shown, title)
 
 
 # Grad-CAM
@@ -126,7 +143,7 @@ def grad_cams(net: VideoModel, images: Float[Tensor, "1 3 f h w"], label: int) -
     for name, features in seen:
         if features.dim() > 3 and features.shape[-1] > 1:
             height, width = features.shape[-2:]
-            last[height, width] = (f"{name}\n{height} x {width}", features)
+            last[height, width] = (f"{_STAGES.get(name, name)}\n{height} x {width}", features)
     gradients = torch.autograd.grad(score, [features for _, features in last.values()], allow_unused=True)
     found = {}
     for (name, features), gradient in zip(last.values(), gradients, strict=True):
@@ -167,20 +184,22 @@ def _keep(seen: list[tuple[str, Tensor]], name: str) -> Callable[[nn.Module, Any
     return lambda _, __, y: seen.append((name, y))
 
 
-def _draw_grad_cam(net: VideoModel, images: Tensor, shown: Images, labels: Sequence[str]) -> Figure:
+def _draw_grad_cam(net: VideoModel, images: Tensor, shown: Shown, labels: Sequence[str]) -> Figure:
     with torch.no_grad():
-        chance = net(images).softmax(1)[0]
-    label = int(chance.argmax())
-    rows: dict[str, Any] = {"original": shown}
-    rows |= {name: _over_time(maps, len(shown)) for name, maps in grad_cams(net, images, label).items()}
-    return _strips(rows, shown, f"Grad-CAM for {labels[label]}, given with {chance[label]:.0%}")
+        chances, best = net(images).softmax(1)[0].topk(min(3, len(labels)))
+    answers = [f'"{labels[label]}" {chance:.0%}' for label, chance in zip(best.tolist(), chances.tolist(), strict=True)]
+    rows: dict[str, Any] = {"original": shown.pixels}
+    cams = grad_cams(net, images, int(best[0]))
+    rows |= {name: _over_time(maps, len(shown.pixels)) for name, maps in cams.items()}
+    title = f"Grad-CAM: what speaks for {answers[0]}, by the layer that sees it"
+    return _strips(rows, shown, f"{title}\nnext best: {', '.join(answers[1:])}" if answers[1:] else title)
 
 
 # TAM and STA
 
 
 def _draw_mechanisms(
-    net: VideoModel, images: Tensor, shown: Images, convolutions: Sequence[Float[Tensor, "n k"]]
+    net: VideoModel, images: Tensor, shown: Shown, i3d: Mapping[str, tuple[str, Kernels]]
 ) -> dict[str, Figure]:
     """Return a picture of the last TAM and the last STA of each stage."""
     last = {
@@ -188,17 +207,19 @@ def _draw_mechanisms(
     }
     figures = {}
     for name, module in last.values():
-        place = _place(name)[1]
+        stage, place = _place(name)
         if isinstance(module, TAM):
             parts = {n: part for n, part in (("kernel", module.kernel), ("gate", module.gate)) if part is not None}
             with _recorded(parts) as seen, torch.no_grad():
                 net(images)
-            figures[f"tam-{place}"] = _draw_tam({n: found[0] for n, found in seen.items()}, shown, convolutions, place)
+            found = {n: values[0] for n, values in seen.items()}
+            figures[f"tam-{place}"] = _draw_tam(found, shown, i3d.get(stage), place)
         else:
             with _recorded({"sta": module}, inputs=True) as seen, torch.no_grad():
                 net(images)
-                weights = module.weigh(seen["sta"][0])[0]
-            figures[f"sta-{place}"] = _draw_sta(weights, shown, place)
+                features = seen["sta"][0]
+                weights = module.weigh(features)
+            figures[f"sta-{place}"] = _draw_sta(features[0], weights[0], shown, place)
     return figures
 
 
@@ -210,60 +231,83 @@ def _place(name: str) -> tuple[str, str]:
     return parts[0], "_".join(parts[:2])
 
 
-def _draw_tam(
-    seen: dict[str, Tensor], shown: Images, convolutions: Sequence[Float[Tensor, "n k"]], place: str
-) -> Figure:
-    panels: list[tuple[str, Callable[[Axes], None]]] = []
+def _draw_tam(seen: dict[str, Tensor], shown: Shown, i3d: tuple[str, Kernels] | None, place: str) -> Figure:
+    panels: list[tuple[str, str, str, Callable[[Axes], None]]] = []
     if (taps := seen.get("kernel")) is not None:
-        offsets = np.arange(taps.shape[1]) - taps.shape[1] // 2
-        panels.append(("kernel Θ by offset in frames", lambda axes: _violins(axes, taps, offsets)))
-        panels.append(("how many channels have a weight of Θ", lambda axes: _histogram(axes, taps, offsets)))
+        offsets = _offsets(taps)
+        panels.append(("kernel Θ", "offset, frames", "weight", lambda axes: _violins(axes, taps, offsets)))
+        panels.append(("kernel Θ", "weight", "channels", lambda axes: _histogram(axes, taps, offsets)))
     if (gate := seen.get("gate")) is not None:
-        values = gate[0].expand(-1, len(shown))
-        panels.append(("importance V by frame", lambda axes: _violins(axes, values, np.arange(len(shown)))))
-    for weights in convolutions:
-        offsets_i3d = np.arange(weights.shape[1]) - weights.shape[1] // 2
-        title = f"I3D {weights.shape[1]}x1x1: weights by offset"
-        panels.append((title, lambda axes, w=weights, o=offsets_i3d: _violins(axes, w, o)))
-    figure = Figure(figsize=(max(4 * len(panels), 1.2 * len(shown)), 5))
-    _strip(figure, shown, 0.72)
-    for i, (title, draw) in enumerate(panels):
-        axes = figure.add_axes((0.04 + i / len(panels), 0.08, 0.92 / len(panels) - 0.06, 0.5))
+        values = gate[0].expand(-1, len(shown.pixels))
+        panels.append(("importance V", "frame", "gate", lambda axes: _violins(axes, values, shown.numbers)))
+    if i3d:
+        weights = i3d[1]
+        title = f"I3D {weights.shape[1]}x1x1 in {i3d[0]}"
+        panels.append((title, "offset, frames", "weight", lambda axes: _violins(axes, weights, _offsets(weights))))
+    figure, below = _under_frames(shown, f"TAM in {place}: the channels' values, their lowest, median and highest", 3.6)
+    for axes, (title, across, up, draw) in zip(below.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         draw(axes)
-        axes.set_title(title, fontsize=9)
-    figure.suptitle(f"TAM in {place}: each channel is one sample", y=1.02)
+        axes.set(title=title, xlabel=across, ylabel=up)
     return figure
 
 
-def _draw_sta(weights: Float[Tensor, "c t"], shown: Images, place: str) -> Figure:
-    """Draw W (channels or 1, frames or 1): its mean by frame, its mean by channel, and all of it."""
-    figure = Figure(figsize=(max(9, 1.2 * len(shown)), 6))
-    _strip(figure, shown, 0.76)
-    full = weights.expand(-1, len(shown)) if weights.shape[1] == 1 else weights
-    by_frame, by_channel = full.mean(0).numpy(), full.mean(1).sort(descending=True).values.numpy()
-    frame_axes = figure.add_axes((0.05, 0.44, 0.9, 0.24))
-    frame_axes.bar(np.arange(len(by_frame)), by_frame, color="#0072B2")
-    frame_axes.set_title("weight by frame, mean of the channels", fontsize=9)
-    channel_axes = figure.add_axes((0.05, 0.06, 0.4, 0.26))
-    channel_axes.plot(by_channel, color="#D55E00")
-    channel_axes.set_title("weight by channel, mean of the frames, sorted", fontsize=9)
-    all_axes = figure.add_axes((0.55, 0.06, 0.4, 0.26))
-    picture = all_axes.imshow(full.numpy(), aspect="auto", interpolation="nearest", cmap="viridis")
-    all_axes.set_title("weight by channel (down) and frame (across)", fontsize=9)
-    figure.colorbar(picture, ax=all_axes)
-    figure.suptitle(f"STA in {place}", y=1.02)
+def _offsets(kernels: Kernels) -> list[int]:
+    taps = kernels.shape[1]
+    return [tap - taps // 2 for tap in range(taps)]
+
+
+def _draw_sta(features: Float[Tensor, "c t h w"], weights: Float[Tensor, "d s"], shown: Shown, place: str) -> Figure:
+    """Draw W by frame and by channel, and of the frame of highest weight the features of a few channels.
+
+    W (D, S) is of each frame and channel, or of all channels (D = 1) or frames (S = 1) alike.
+    """
+    of_channels = weights.shape[0] > 1
+    of_frames = weights.shape[1] > 1 or not of_channels
+    frames = features.shape[1]
+    full = weights.expand(len(features), frames)
+    # Where the network has shortened time, one of its frames stands for several.
+    seen_by = _over_time(torch.arange(frames), len(shown.pixels))
+    labels = ["-".join(str(n) for n in _ends(shown.numbers, seen_by, t)) for t in range(frames)]
+    title = f"STA in {place}: weights from 0 to 1 of {len(features)} channels in {frames} frames"
+    figure, below = _under_frames(shown, title, 3 + 2.6 * of_channels)
+    curves, maps = np.asarray(below.subfigures(2, 1, height_ratios=(5, 4))) if of_channels else (below, None)
+    panels = iter(curves.subplots(1, of_channels + of_frames, squeeze=False)[0])
+    if of_frames:
+        axes = next(panels)
+        _band(axes, full.T)
+        axes.set_xticks(range(frames), labels)
+        axes.set(title="of each frame: mean, and range of the channels", xlabel="frame", ylabel="weight")
+    if maps:
+        axes = next(panels)
+        _band(axes, full[full.mean(1).argsort(descending=True)])
+        axes.set(title="of each channel: mean, and range of the frames", xlabel="channels, sorted", ylabel="weight")
+        frame = int(full.mean(0).argmax())
+        ranked = full[:, frame].argsort(descending=True)
+        chosen = torch.cat([ranked[:4], ranked[4:][-4:]])
+        maps.suptitle(f"features of frame {labels[frame]}: the channels of highest and of lowest weight there")
+        for axes, channel in zip(maps.subplots(1, len(chosen)), chosen.tolist(), strict=True):
+            axes.imshow(features[channel, frame].numpy(), cmap="gray")
+            axes.set_title(f"channel {channel}\n{full[channel, frame]:.3f}", fontsize=9)
+            axes.set_xticks([])
+            axes.set_yticks([])
     return figure
 
 
-def _kernels(i3d: Trained | None) -> list[Float[Tensor, "n k"]]:
-    """Return the weights over time of the last of I3D's convolutions, one row a pair of channels."""
+def _ends(numbers: Sequence[int], seen_by: Sequence[np.ndarray], t: int) -> list[int]:
+    """Return the first and last of the numbers that frame ``t`` of the features stands for, or the only one."""
+    mine = [number for number, by in zip(numbers, seen_by, strict=True) if by == t]
+    return sorted({mine[0], mine[-1]})
+
+
+def kernels_of_i3d(i3d: Trained | None) -> dict[str, tuple[str, Kernels]]:
+    """Return, by stage, where I3D's last convolution is, and its weights over time, one row a pair of channels."""
     if i3d is None:
-        return []
+        return {}
     config, net = i3d
     if not any(isinstance(mechanism, I3DConfig) for mechanism in config.model.attention):
         raise ValueError("--i3d: the config has no attention of kind i3d; name one that has")
-    last = [module for module in net.backbone.modules() if isinstance(module, TemporalConv)][-1]
-    return [last.weight.detach().flatten(0, 1)]
+    last = {_place(name): m for name, m in net.backbone.named_modules() if isinstance(m, TemporalConv)}
+    return {stage: (place, m.weight.detach().flatten(0, 1)) for (stage, place), m in last.items()}
 
 
 # Drawing
@@ -290,40 +334,60 @@ def _over_time(maps: Tensor, frames: int) -> list[np.ndarray]:
     return [maps[t * len(maps) // frames].numpy() for t in range(frames)]
 
 
-def _strips(rows: dict[str, Any], shown: Images, title: str) -> Figure:
+def _strips(rows: dict[str, Any], shown: Shown, title: str) -> Figure:
     """Draw rows of frames; a row of maps is laid over the original frames."""
-    figure = Figure(figsize=(1.4 * len(shown) + 1, 1.5 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), len(shown), squeeze=False)
-    height, width = shown.shape[1:3]
+    figure = Figure(figsize=(1.4 * len(shown.pixels) + 2, 1.45 * len(rows) + 0.8), layout="constrained")
+    grid = figure.subplots(len(rows), len(shown.pixels), squeeze=False)
+    height, width = shown.pixels.shape[1:3]
     for line, (name, pictures) in zip(grid, rows.items(), strict=True):
-        top = max(float(np.max(picture)) for picture in pictures)
-        for axes, picture, frame in zip(line, pictures, shown, strict=True):
+        top = max(float(np.max(picture)) for picture in pictures) or 1.0
+        for axes, picture, frame in zip(line, pictures, shown.pixels, strict=True):
             axes.imshow(picture if picture.ndim == 3 else frame)
             if picture.ndim == 2:
+                # Where nothing responds, the frame is seen as it is.
                 axes.imshow(
-                    picture, cmap="turbo", alpha=0.5, vmin=0, vmax=top or 1, interpolation="bilinear",
-                    extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+                    picture / top, cmap="turbo", alpha=0.7 * picture / top, vmin=0, vmax=1,
+                    interpolation="bilinear", extent=(-0.5, width - 0.5, height - 0.5, -0.5),
                 )  # fmt: skip
             axes.set_xticks([])
             axes.set_yticks([])
-        line[0].set_ylabel(name.replace(": ", ":\n"), fontsize=8)
+        line[0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center", labelpad=8)
+    for axes, number in zip(grid[0], shown.numbers, strict=True):
+        axes.set_title(f"frame {number}", fontsize=9)
+    scale = figure.colorbar(ScalarMappable(cmap="turbo"), ax=grid, shrink=0.5, aspect=30, ticks=[0, 1])
+    scale.set_label("share of the highest value in a row")
     figure.suptitle(title)
     return figure
 
 
-def _strip(figure: Figure, shown: Images, bottom: float) -> None:
-    for i, frame in enumerate(shown):
-        axes = figure.add_axes((0.04 + 0.92 * i / len(shown), bottom, 0.9 / len(shown), 0.24))
-        axes.imshow(frame)
+def _under_frames(shown: Shown, title: str, inches: float) -> tuple[Figure, SubFigure]:
+    """Return a figure with a title and the frames, and its part of so many inches below."""
+    frames = len(shown.pixels)
+    width = max(12.0, 1.3 * frames)
+    strip = width / frames + 0.5
+    figure = Figure(figsize=(width, strip + inches), layout="constrained")
+    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=(strip, inches)))
+    for axes, pixels, number in zip(above.subplots(1, frames, squeeze=False)[0], *shown, strict=True):
+        axes.imshow(pixels)
+        axes.set_title(f"frame {number}", fontsize=9)
         axes.set_axis_off()
+    above.suptitle(title)
+    return figure, below
 
 
-def _violins(axes: Axes, values: Float[Tensor, "n k"], offsets: np.ndarray) -> None:
+def _violins(axes: Axes, values: Float[Tensor, "n k"], offsets: Sequence[int]) -> None:
     """Draw the whole range of each column, with its lowest, middle and highest value."""
-    axes.violinplot(list(values.numpy().T), offsets, showmedians=True, widths=0.8)
-    axes.set_xticks(offsets)
+    axes.violinplot(list(values.numpy().T), range(len(offsets)), showmedians=True, widths=0.8)
+    axes.set_xticks(range(len(offsets)), [str(offset) for offset in offsets])
 
 
-def _histogram(axes: Axes, taps: Float[Tensor, "n k"], offsets: np.ndarray) -> None:
-    axes.hist(taps.numpy(), bins=30, histtype="step", label=[f"t = {offset:+d}" for offset in offsets])
-    axes.legend(fontsize=7)
+def _histogram(axes: Axes, taps: Kernels, offsets: Sequence[int]) -> None:
+    axes.hist(taps.numpy(), bins=30, histtype="step", label=[f"offset {offset:+d}" for offset in offsets])
+    axes.legend(fontsize=8)
+
+
+def _band(axes: Axes, rows: Float[Tensor, "n k"]) -> None:
+    """Draw the mean of each row, and from its lowest to its highest value."""
+    at = np.arange(len(rows))
+    axes.fill_between(at, rows.amin(1).numpy(), rows.amax(1).numpy(), alpha=0.25, color="#0072B2", linewidth=0)
+    axes.plot(at, rows.mean(1).numpy(), color="#0072B2", marker="o" if len(rows) <= 64 else "")

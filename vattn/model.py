@@ -15,7 +15,9 @@ def build_model(model: ModelConfig, classes: int) -> "VideoModel":
 
     Its weights follow from torch's seed, and from ``backbone.weights``; raises ValueError where those cannot be had.
     """
-    return VideoModel(model, classes) if model.sparse == "none" else SparseModel(model, classes)
+    net = VideoModel(model, classes) if model.sparse == "none" else SparseModel(model, classes)
+    _lay_out(net)
+    return net
 
 
 class VideoModel(nn.Module):
@@ -119,6 +121,15 @@ class SparseModel(VideoModel):
         together = torch.cat([features[branch].mean(1) for branch in self.branches], 1)
         scores = [self._classify(features[branch]) for branch in self.branches]
         return torch.stack([self.total(self.dropout(together)), *scores], 1)
+
+
+def _lay_out(net: nn.Module) -> None:
+    """Lay weights out for features whose channels lie together, as those of our clips do."""
+    # Not net.to(memory_format=...), which refuses a network with both 2D and 3D convolutions.
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for parameter in net.parameters():
+        if parameter.dim() in formats:
+            parameter.data = parameter.data.contiguous(memory_format=formats[parameter.dim()])
 
 
 def _classifier(channels: int, classes: int) -> nn.Linear:

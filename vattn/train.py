@@ -89,7 +89,6 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
     train_clips, val_clips = open_clips(cache, "train"), open_clips(cache, "val")
     torch.manual_seed(config.train.seed)
     net = build_model(config.model, config.data.num_classes()).to(device)
-    _lay_out(net)
     if config.train.recompute == "blocks":
         recompute_blocks(net)
     optimizer = _optimizer(net, config.train)
@@ -230,15 +229,6 @@ def normalise(images: Tensor, device: torch.device) -> Tensor:
     mean = torch.tensor(MEAN, device=device).view(3, 1, 1, 1)
     std = torch.tensor(STD, device=device).view(3, 1, 1, 1)
     return (images.to(device, non_blocking=True).float() - mean) / std
-
-
-def _lay_out(net: nn.Module) -> None:
-    """Lay weights out for features whose channels lie together, as those of our clips do."""
-    # Not net.to(memory_format=...), which refuses a network with both 2D and 3D convolutions.
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    for parameter in net.parameters():
-        if parameter.dim() in formats:
-            parameter.data = parameter.data.contiguous(memory_format=formats[parameter.dim()])
 
 
 def _share_buffers(net: nn.Module) -> None:

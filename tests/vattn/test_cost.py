@@ -111,6 +111,7 @@ def test_plain_cost_is_that_of_the_published_networks(
     ("depth", "attention", "size", "frames", "classes", "printed"),
     [
         (18, [], 224, 8, 174, 14.57),
+        (18, [TSM], 224, 8, 174, 14.57),
         (50, [], 256, 8, 400, 43.055),
         (50, [TAM], 256, 8, 400, 43.066),
         (50, [TAM], 224, 8, 400, 32.977),
@@ -139,7 +140,30 @@ def test_tsm_costs_what_its_paper_prints() -> None:
 
 
 def test_the_table_names_every_stage() -> None:
-    lines = render(cost(model(TAM), 7)).splitlines()
+    lines = render(model(TAM), 7).splitlines()
 
     assert [line.split()[:2] for line in lines[1:4]] == [["stem", "resnet"], ["res2", "resnet"], ["res2", "tam"]]
-    assert lines[-2].startswith("all")
+    assert lines[-3].startswith("all")
+
+
+def test_the_table_has_what_stc_would_cost_in_the_place_of_sta() -> None:
+    # Table IV, r = 16. Two blocks of res5: c = 2048, 64 frames are 4, 64 pixels are 2 x 2. Of STA each has
+    # 2048 (4 + 4) + 5 = 16,389 parameters; of STC 2048^2 (4^2 + 4 + 2) / 16 = 5,767,168, and 2048 (4 + 3) = 14,336
+    # multiplications more.
+    backbone = {"kind": "resnext3d", "depth": 101}
+    network = model({"kind": "sta", "every": 2}, backbone=backbone, frames=64, size=64)
+
+    sta, stc = (line.split() for line in render(network, 51).splitlines() if "st" in line and line.startswith("res5"))
+
+    assert sta[:2] == ["res5", "sta"]
+    assert stc == ["res5", "(stc)", f"{2 * 5_781_504 / 1e9:.4f}", f"{2 * 5_767_168 / 1e6:.4f}", "-"]
+    assert sta[3] == f"{2 * 16_389 / 1e6:.4f}"
+    total = cost(network, 51)
+    assert not any("stc" in row.what for row in total.rows)
+
+
+def test_ta_and_sa_alone_have_no_stc_beside_them() -> None:
+    backbone = {"kind": "i3d_resnet", "depth": 10}
+
+    for weights in ("ta", "sa"):
+        assert "stc" not in render(model({"kind": "sta", "weights": weights}, backbone=backbone, size=64), 7)

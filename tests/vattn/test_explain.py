@@ -10,7 +10,7 @@ from support import model
 
 from vattn.config import ModelConfig, TrialConfig
 from vattn.data.motion import MotionDataConfig, generate
-from vattn.explain import Trained, explain, grad_cams, load_trained
+from vattn.explain import Trained, explain, grad_cams, kernels_of_i3d, load_trained
 from vattn.model import build_model
 
 DATA = {"kind": "motion", "train_clips": 1, "val_clips": 1, "test_clips": 1, "frames": 8, "size": 32}
@@ -39,7 +39,7 @@ def test_grad_cam_of_the_last_features_is_the_class_map() -> None:
     net = fresh(trial(size=64)).net
     clip = torch.randn(1, 3, 4, 64, 64)
 
-    found = grad_cams(net, clip, label=3)["layer4\n2 x 2"]
+    found = grad_cams(net, clip, label=3)["res5\n2 x 2"]
 
     with torch.no_grad():
         expected = (net.class_maps(clip)[1][0, :, 3] - net.fc.bias[3]).relu()
@@ -83,6 +83,29 @@ def test_a_tam_with_one_branch_is_drawn_with_what_it_has(branches: str, video: P
     config = trial({"kind": "tam", "stages": [5], "branches": branches})
 
     assert (tmp_path / "tam-stage5_1b.png") in explain(fresh(config), video, tmp_path)
+
+
+@pytest.mark.parametrize("weights", ["sta", "ta", "sa"])
+def test_each_kind_of_sta_is_drawn_whatever_is_left_of_the_frames(weights: str, video: Path, tmp_path: Path) -> None:
+    # Of 4 frames an inflated network has 2 left in stage 3, and 1 in stage 5.
+    backbone = {"kind": "i3d_resnet", "depth": 10, "width": 0.25}
+    config = trial({"kind": "sta", "weights": weights, "stages": [3, 5]}, backbone=backbone, frames=4)
+
+    files = explain(fresh(config), video, tmp_path)
+
+    assert {"sta-stage3_1b", "sta-stage5_1b"} <= {file.stem for file in files}
+
+
+def test_beside_a_tam_stand_the_kernels_of_the_last_i3d_in_its_stage() -> None:
+    i3d = fresh(trial({"kind": "i3d", "stages": [3, 4]}, depth=50))
+
+    found = kernels_of_i3d(i3d)
+
+    assert {stage: place for stage, (place, _) in found.items()} == {"layer2": "stage3_4b", "layer3": "stage4_6b"}
+    state = i3d.net.state_dict()
+    (name,) = (name for name in state if name.startswith("backbone.layer2.3.conv1") and name.endswith("weight"))
+    # A row for each pair of an output and an input, a column for each frame.
+    torch.testing.assert_close(found["layer2"][1], state[name].view(-1, 3))
 
 
 def test_weights_of_another_config_are_refused(tmp_path: Path) -> None:

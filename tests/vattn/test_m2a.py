@@ -211,7 +211,7 @@ def test_options_of_parts_that_are_not_there_have_no_effect() -> None:
 @pytest.mark.parametrize(
     ("attention", "extra", "printed", "gmacs", "params_m"),
     [
-        # `extra` is what paper 002 counts besides, for each of the T C/R H W values inside: the products of attention
+        # `extra` is what M2A's paper counts besides, for each of the T C/R H W values inside: the products of attention
         # (2 T) only in the full M2A, and there 4 for the norm; not TAM's K = 3; both poolings of TDN.
         ([{"motion": "none"}], -2 * 8, 14.788, 14.730, 11.377),
         ([{"attention": "none"}], 0, 14.788, 14.715, 11.377),

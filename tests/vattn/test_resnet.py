@@ -24,10 +24,12 @@ class Look(nn.Module):
         return x
 
 
-@pytest.mark.parametrize("depth", [18, 34, 50, 101])
+@pytest.mark.parametrize("depth", [14, 18, 34, 50, 101])
 def test_names_shapes_and_start_are_those_of_torchvision(depth: int) -> None:
     with torch.device("meta"):
-        theirs = getattr(torchvision.models, f"resnet{depth}")().state_dict()
+        # Theirs has no name for one bottleneck a stage.
+        small = torchvision.models.ResNet(torchvision.models.resnet.Bottleneck, [1, 1, 1, 1])
+        theirs = (small if depth == 14 else getattr(torchvision.models, f"resnet{depth}")()).state_dict()
         ours = ResNet(ResNetConfig.parse({"depth": depth})).state_dict()
 
     expected = {name: value.shape for name, value in theirs.items() if not name.startswith("fc.")}
@@ -81,7 +83,7 @@ def test_width_scales_every_layer_in_steps_of_8_channels() -> None:
     assert net.channels == 152
 
 
-@pytest.mark.parametrize("changes", [{"depth": 10}, {"depth": 18, "width": 0.5}])
+@pytest.mark.parametrize("changes", [{"depth": 10}, {"depth": 14}, {"depth": 18, "width": 0.5}])
 def test_default_weights_of_what_torchvision_has_not_are_refused(changes: dict) -> None:
     with pytest.raises(ValueError, match="default has depths 18, 34, 50 and 101 at width 1"):
         ResNetConfig.parse(changes | {"weights": "default"})

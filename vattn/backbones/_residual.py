@@ -1,10 +1,13 @@
-"""What residual networks have in common: their sizes, the shapes of their blocks, and the sites in them."""
+"""What residual networks have in common: their sizes, the shapes of their blocks, the way through them, and sites."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cache
+from typing import Any, ClassVar
 
+from jaxtyping import Float
 from pydantic import Field
+from torch import Tensor, nn
 
 from vattn.backbones._base import POSITIONS, BackboneConfig, conv_out
 from vattn.modules._base import Position, Site
@@ -95,9 +98,52 @@ def shapes_behind_stem(config: ResidualConfig, side: int) -> Iterator[BlockShape
             inputs, side = outputs, side_out
 
 
+@cache
+def sites_in(
+    config: BackboneConfig, size: int, shapes: Callable[[Any, int], Iterator[BlockShape]], *, strides_first: bool
+) -> tuple[Site, ...]:
+    """Return the sites of blocks without layers to replace, ``shapes(config, size)``; as in `BlockShape.site`."""
+    return tuple(
+        s.site(position, strides_first=strides_first) for s in shapes(config, size) for position in config.positions()
+    )
+
+
+class ResidualBlock(nn.Module):
+    """The way through a block of two convolutions, or three of a bottleneck, each with a norm; and its sites.
+
+    Who derives from it makes the layers, of images or of clips; ``downsample`` is None where the shortcut is the
+    identity.
+
+    Shape: (N, inputs, ..., H, W) -> (N, outputs, ..., H / stride, W / stride), rounded up.
+    """
+
+    bottleneck: bool
+    conv1: nn.Module
+    conv2: nn.Module
+    conv3: nn.Module
+    bn1: nn.Module
+    bn2: nn.Module
+    bn3: nn.Module
+    relu: nn.Module
+    relu2: nn.Module
+    downsample: nn.Module | None
+    at: nn.ModuleDict
+
+    def forward(self, x: Float[Tensor, "n c *places"]) -> Float[Tensor, "n d *fewer"]:
+        x = self.at["block"](x)
+        y = self.at["b"](self.relu(self.bn1(self.conv1(self.at["a"](x)))))
+        if self.bottleneck:
+            y = self.at["c"](self.relu2(self.bn2(self.conv2(y))))
+            y = self.bn3(self.conv3(y))
+        else:
+            y = self.bn2(self.conv2(y))
+        # Not in place: a mechanism may need for its gradient what it gave.
+        return self.relu(self.at["d"](y) + (x if self.downsample is None else self.downsample(x)))
+
+
 def check_resnet_weights(weights: str, depth: int, width: float) -> None:
     """Raise ValueError for default weights of a ResNet that torchvision has none of."""
-    if weights == "default" and (depth == 10 or width != 1):
+    if weights == "default" and (depth in (10, 14) or width != 1):
         raise ValueError(
             "weights: default has depths 18, 34, 50 and 101 at width 1; write none, or the path of your own file "
             f"(got depth {depth}, width {width:g})"

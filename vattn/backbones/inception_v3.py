@@ -5,9 +5,9 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from vattn.backbones._base import POSITIONS, Backbone, BackboneConfig, Conv, Part, load_weights, part_of, slots
 from vattn.modules._base import Site
@@ -260,7 +260,7 @@ class _Conv(nn.Module):
         self.bn = nn.BatchNorm2d(layer.outputs, eps=0.001)
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.bn(self.conv(x)), inplace=True)
+        return F.relu(self.bn(self.conv(x)), inplace=True)
 
 
 class Block(nn.Module):
@@ -291,9 +291,9 @@ class Block(nn.Module):
 
     def _run(self, branch: _Branch, x: Tensor) -> Tensor:
         if branch.pool == "max":
-            return functional.max_pool2d(x, 3, stride=2)
+            return F.max_pool2d(x, 3, stride=2)
         if branch.pool == "average":
-            x = functional.avg_pool2d(x, 3, stride=1, padding=1)
+            x = F.avg_pool2d(x, 3, stride=1, padding=1)
         for layer in branch.layers:
             x = self.get_submodule(layer.name)(x)
         if branch.fork:
@@ -333,7 +333,7 @@ class InceptionV3(Backbone):
         for layer in _STEM:
             x = self.get_submodule(layer.name)(x)
             if layer.name in _POOLED:
-                x = functional.max_pool2d(x, 3, stride=2)
+                x = F.max_pool2d(x, 3, stride=2)
         for blocks in _BLOCKS.values():
             for name in blocks:
                 x = self.get_submodule(f"Mixed_{name}")(x)

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn import functional
 
 from vattn.backbones._base import (
     POSITIONS,
@@ -56,7 +56,7 @@ class MobileNetV2Config(BackboneConfig, kind="mobilenet_v2"):
     )
 
     @model_validator(mode="after")
-    def _weights_exist(self) -> "MobileNetV2Config":
+    def _weights_exist(self) -> Self:
         if self.weights == "default" and self.width != 1:
             raise ValueError(
                 "weights: default has width 1; write none, or the path of your own file "
@@ -103,6 +103,7 @@ def _rounded(channels: float) -> int:
 
 
 def _shapes(config: MobileNetV2Config, size: int) -> Iterator[_Shape]:
+    """Return the blocks for images of ``size`` x ``size`` pixels, in the order in which data meets them."""
     inputs, side, stage, numbered = _rounded(32 * config.width), conv_out(size, 3, 2), 1, 0
     for expansion, channels, blocks, first_stride in _GROUPS:
         outputs = _rounded(channels * config.width)
@@ -145,7 +146,7 @@ class _ReLU6(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
-        return functional.relu6(x)
+        return F.relu6(x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:

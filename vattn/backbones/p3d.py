@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vattn.backbones._base import Backbone, Conv3, Part, conv_out, load_weights, part_of_clip, slots
-from vattn.backbones._residual import BlockShape, ResidualConfig, shapes_behind_stem
+from vattn.backbones._residual import BlockShape, ResidualConfig, shapes_behind_stem, sites_in
 from vattn.modules._base import Site
 from vattn.modules._fold import fold, unfold
 
@@ -36,7 +35,7 @@ class P3DConfig(ResidualConfig, kind="p3d"):
 
     def sites(self, size: int) -> tuple[Site, ...]:
         """Block by block. A block's stride is in its first convolution."""
-        return _sites(self, size)
+        return sites_in(self, size, _shapes, strides_first=True)
 
     def check(self, size: int, frames: int) -> None:
         """Refuse clips that the pools leave no frame of."""
@@ -99,13 +98,6 @@ def _shapes(config: P3DConfig, size: int) -> Iterator[_Shape]:
     for index, s in enumerate(shapes_behind_stem(config, conv_out(conv_out(size, 7, 2), 3, 2))):
         last = s.block == config.blocks[config.depth][s.stage - 2] - 1
         yield _Shape(**vars(s), kind="2D" if s.stage == 5 else kinds[index % 3], last=last)
-
-
-@cache
-def _sites(config: P3DConfig, size: int) -> tuple[Site, ...]:
-    return tuple(
-        s.site(position, strides_first=True) for s in _shapes(config, size) for position in config.positions()
-    )  # fmt: skip
 
 
 class FrameConv(nn.Conv2d):

@@ -9,15 +9,21 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from vattn.backbones._base import Backbone, Part, conv_out, load_weights, slots
-from vattn.backbones._residual import BlockShape, ResidualConfig, check_resnet_weights, shapes_behind_stem
+from vattn.backbones._residual import (
+    BlockShape,
+    ResidualBlock,
+    ResidualConfig,
+    check_resnet_weights,
+    shapes_behind_stem,
+)
 from vattn.modules._base import Layer, Position, Site
 
 
 class ResNetConfig(ResidualConfig, kind="resnet"):
-    """Depth 10, 18 and 34 are of basic blocks, 50 and 101 of bottlenecks; depth 10 has one block a stage."""
+    """Depths 10, 18 and 34 are of basic blocks, the others of bottlenecks; 10 and 14 have one block a stage."""
 
     kind: Literal["resnet"] = "resnet"
-    depth: Literal[10, 18, 34, 50, 101]
+    depth: Literal[10, 14, 18, 34, 50, 101]
 
     @property
     def published(self) -> str:
@@ -118,7 +124,7 @@ def _parts_of_one_image(config: ResNetConfig, size: int) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-class Block(nn.Module):
+class Block(ResidualBlock):
     """A residual block, basic (two 3x3 convolutions) or bottleneck (1x1, 3x3, 1x1), and its sites.
 
     Shape: (N, inputs, H, W) -> (N, outputs, H / stride, W / stride).
@@ -128,7 +134,6 @@ class Block(nn.Module):
         self, inputs: int, planes: int, outputs: int, stride: int, *, bottleneck: bool, groups: int = 1
     ) -> None:
         super().__init__()
-        self.conv1: nn.Module
         if bottleneck:
             self.conv1 = nn.Conv2d(inputs, planes, 1, bias=False)
             self.bn1 = nn.BatchNorm2d(planes)
@@ -150,17 +155,6 @@ class Block(nn.Module):
             self.downsample = None
         self.bottleneck = bottleneck
         self.at = slots()
-
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
-        x = self.at["block"](x)
-        y = self.at["b"](self.relu(self.bn1(self.conv1(self.at["a"](x)))))
-        if self.bottleneck:
-            y = self.at["c"](self.relu2(self.bn2(self.conv2(y))))
-            y = self.bn3(self.conv3(y))
-        else:
-            y = self.bn2(self.conv2(y))
-        # Not in place: a mechanism may need for its gradient what it gave.
-        return self.relu(self.at["d"](y) + (x if self.downsample is None else self.downsample(x)))
 
     def replace_conv2(self, module: nn.Module) -> None:
         """Put ``module`` in the place of a bottleneck's second convolution, its norm and its ReLU."""

@@ -24,7 +24,14 @@ from vattn.backbones._base import (
     slots,
     start_from_scratch,
 )
-from vattn.backbones._residual import BlockShape, ResidualConfig, check_resnet_weights, shapes_behind_stem
+from vattn.backbones._residual import (
+    BlockShape,
+    ResidualBlock,
+    ResidualConfig,
+    check_resnet_weights,
+    shapes_behind_stem,
+    sites_in,
+)
 from vattn.modules._base import Site
 
 _BLOCKS = {
@@ -58,7 +65,7 @@ class ResNet3DConfig(ResidualConfig, kind="resnet3d"):
 
     def sites(self, size: int) -> tuple[Site, ...]:
         """Block by block. A block's stride is in its first 3x3x3 convolution."""
-        return _sites(self, size)
+        return sites_in(self, size, _shapes, strides_first=not self.bottleneck)
 
     def frames_at(self, site: Site, frames: int) -> int:
         """Half as many in each stage after res2, rounded up, from the convolution with the stride on."""
@@ -119,7 +126,7 @@ class I3DResNetConfig(ResNet3DConfig, kind="i3d_resnet"):
     """
 
     kind: Literal["i3d_resnet"] = "i3d_resnet"  # pyright: ignore[reportIncompatibleVariableOverride]
-    depth: Literal[10, 18, 34, 50, 101] = 18
+    depth: Literal[10, 14, 18, 34, 50, 101] = 18
     shortcut: Literal["B"] = "B"
 
     has_published_weights = True
@@ -220,15 +227,6 @@ def _shapes(config: ResNet3DConfig, size: int) -> Iterator[BlockShape]:
 
 
 @cache
-def _sites(config: ResNet3DConfig, size: int) -> tuple[Site, ...]:
-    return tuple(
-        s.site(position, strides_first=not config.bottleneck)
-        for s in _shapes(config, size)
-        for position in config.positions()
-    )
-
-
-@cache
 def _parts(config: ResNet3DConfig, size: int, frames: int) -> tuple[Part, ...]:
     stem, side = config.base(2), conv_out(size, 7, 2)
     if config.factorized:
@@ -325,7 +323,7 @@ class ZeroChannels(nn.Module):
         return F.pad(x[:, :, ::s, ::s, ::s], (0, 0, 0, 0, 0, 0, 0, self.outputs - x.shape[1]))
 
 
-class Block3D(nn.Module):
+class Block3D(ResidualBlock):
     """A residual block, basic (two 3x3x3 convolutions) or bottleneck (1x1x1, 3x3x3, 1x1x1), and its sites.
 
     Shape: (N, inputs, T, H, W) -> (N, outputs, T / stride, H / stride, W / stride), rounded up.
@@ -340,7 +338,7 @@ class Block3D(nn.Module):
             return _conv(config, inputs, outputs, 3, 3, (stride, stride), config.groups)
 
         if config.bottleneck:
-            self.conv1: nn.Module = nn.Conv3d(s.inputs, s.planes, 1, bias=False)
+            self.conv1 = nn.Conv3d(s.inputs, s.planes, 1, bias=False)
             self.bn1 = nn.BatchNorm3d(s.planes)
             self.conv2 = cube(s.planes, s.planes, s.stride)
             self.bn2 = nn.BatchNorm3d(s.planes)
@@ -362,17 +360,6 @@ class Block3D(nn.Module):
             )
         self.bottleneck = config.bottleneck
         self.at = slots()
-
-    def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d s i j"]:
-        x = self.at["block"](x)
-        y = self.at["b"](self.relu(self.bn1(self.conv1(self.at["a"](x)))))
-        if self.bottleneck:
-            y = self.at["c"](self.relu2(self.bn2(self.conv2(y))))
-            y = self.bn3(self.conv3(y))
-        else:
-            y = self.bn2(self.conv2(y))
-        # Not in place: a mechanism may need for its gradient what it gave.
-        return self.relu(self.at["d"](y) + (x if self.downsample is None else self.downsample(x)))
 
 
 class ResNet3D(Backbone):

@@ -94,6 +94,7 @@ class _Shape(NamedTuple):
 
 
 def _shapes(config: ShuffleNetV2Config, size: int) -> Iterator[_Shape]:
+    """Return the blocks for images of ``size`` x ``size`` pixels, in the order in which data meets them."""
     inputs, side = _STEM, conv_out(conv_out(size, 3, 2), 3, 2)
     for (stage, blocks), outputs in zip(_BLOCKS.items(), _CHANNELS[config.width], strict=False):
         for block in range(blocks):

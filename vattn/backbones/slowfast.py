@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import ClassVar, Literal
 
 import torch
@@ -20,7 +19,7 @@ from vattn.backbones._base import (
     slots,
     start_from_scratch,
 )
-from vattn.backbones._residual import BlockShape, ResidualConfig
+from vattn.backbones._residual import BlockShape, ResidualBlock, ResidualConfig, sites_in
 from vattn.modules._base import Site
 
 #: Frames that the convolution from the fast to the slow pathway sees, and its channels for each one of the fast.
@@ -50,7 +49,7 @@ class SlowFastConfig(ResidualConfig, kind="slowfast"):
 
     def sites(self, size: int) -> tuple[Site, ...]:
         """Stage by stage, first the slow pathway's blocks, then the fast one's."""
-        return _sites(self, size)
+        return sites_in(self, size, _shapes, strides_first=False)
 
     def check(self, size: int, frames: int) -> None:
         """Refuse clips whose frames the slow pathway cannot take evenly."""
@@ -134,14 +133,7 @@ def _shapes(config: SlowFastConfig, size: int) -> Iterator[_Shape]:
         given, start = 4 * config.base(stage), side
 
 
-@cache
-def _sites(config: SlowFastConfig, size: int) -> tuple[Site, ...]:
-    return tuple(
-        s.site(position, strides_first=False) for s in _shapes(config, size) for position in config.positions()
-    )  # fmt: skip
-
-
-class PathwayBlock(nn.Module):
+class PathwayBlock(ResidualBlock):
     """A bottleneck whose first convolution may see neighbouring frames (3x1x1 or 1x1x1, 1x3x3, 1x1x1), and its sites.
 
     Shape: (N, inputs, T, H, W) -> (N, outputs, T, H / stride, W / stride), rounded up.
@@ -149,13 +141,14 @@ class PathwayBlock(nn.Module):
 
     def __init__(self, s: _Shape) -> None:
         super().__init__()
+        self.bottleneck = True
         self.conv1 = nn.Conv3d(s.inputs, s.planes, (s.frames, 1, 1), padding=(s.frames // 2, 0, 0), bias=False)
         self.bn1 = nn.BatchNorm3d(s.planes)
         self.conv2 = nn.Conv3d(s.planes, s.planes, (1, 3, 3), (1, s.stride, s.stride), (0, 1, 1), bias=False)
         self.bn2 = nn.BatchNorm3d(s.planes)
         self.conv3 = nn.Conv3d(s.planes, s.outputs, 1, bias=False)
         self.bn3 = nn.BatchNorm3d(s.outputs)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu, self.relu2 = nn.ReLU(inplace=True), nn.ReLU(inplace=True)
         if s.resizes:
             self.downsample = nn.Sequential(
                 nn.Conv3d(s.inputs, s.outputs, 1, (1, s.stride, s.stride), bias=False), nn.BatchNorm3d(s.outputs)
@@ -163,13 +156,6 @@ class PathwayBlock(nn.Module):
         else:
             self.downsample = None
         self.at = slots()
-
-    def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t i j"]:
-        x = self.at["block"](x)
-        y = self.at["b"](self.relu(self.bn1(self.conv1(self.at["a"](x)))))
-        y = self.at["c"](self.relu(self.bn2(self.conv2(y))))
-        y = self.at["d"](self.bn3(self.conv3(y)))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
 class SlowFast(Backbone):

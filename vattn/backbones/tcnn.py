@@ -1,8 +1,7 @@
-"""T-CNN: pairs of a spatial and a dilated temporal convolution (paper 004, Table 1), every size of which is a value."""
+"""T-CNN (Zhou et al., 2022, Table 1): pairs of a spatial and a dilated temporal convolution, whose sizes are values."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Annotated, ClassVar, Literal, Self
 
 from jaxtyping import Float
@@ -20,7 +19,7 @@ from vattn.backbones._base import (
     slots,
     start_from_scratch,
 )
-from vattn.backbones._residual import BlockShape
+from vattn.backbones._residual import BlockShape, ResidualBlock, sites_in
 from vattn.modules._base import Position, Site
 
 Dilation = Literal[1, 2, 4]
@@ -65,7 +64,7 @@ class TCNNConfig(BackboneConfig, kind="tcnn"):
 
     def sites(self, size: int) -> tuple[Site, ...]:
         """Pair by pair; all have the clip's T."""
-        return _sites(self, size)
+        return sites_in(self, size, _shapes, strides_first=True)
 
     def channels(self) -> int:
         """Length of the feature vector."""
@@ -116,14 +115,7 @@ def _shapes(config: TCNNConfig, size: int) -> Iterator[_Shape]:
             side = conv_out(side, 3, 2)
 
 
-@cache
-def _sites(config: TCNNConfig, size: int) -> tuple[Site, ...]:
-    return tuple(
-        s.site(position, strides_first=True) for s in _shapes(config, size) for position in config.positions()
-    )  # fmt: skip
-
-
-class Pair(nn.Module):
+class Pair(ResidualBlock):
     """A residual pair: 1x3x3 over the pixels, then 3x1x1 over frames that are ``dilation`` apart; and its sites.
 
     Shape: (N, inputs, T, H, W) -> (N, outputs, T, H / stride, W / stride), rounded up.
@@ -131,6 +123,7 @@ class Pair(nn.Module):
 
     def __init__(self, s: _Shape) -> None:
         super().__init__()
+        self.bottleneck = False
         self.conv1 = nn.Conv3d(s.inputs, s.outputs, (1, 3, 3), (1, s.stride, s.stride), (0, 1, 1), bias=False)
         self.bn1 = nn.BatchNorm3d(s.outputs)
         d = s.dilation
@@ -144,12 +137,6 @@ class Pair(nn.Module):
         else:
             self.downsample = None
         self.at = slots(("block", "a", "b", "d"))
-
-    def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t i j"]:
-        x = self.at["block"](x)
-        y = self.at["b"](self.relu(self.bn1(self.conv1(self.at["a"](x)))))
-        y = self.at["d"](self.bn2(self.conv2(y)))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
 class TCNN(Backbone):

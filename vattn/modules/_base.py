@@ -135,6 +135,10 @@ class ModuleConfig(Kinded):
         """Learnable parameters."""
         raise NotImplementedError
 
+    def rival(self, site: Site, frames: int) -> tuple[str, int, int] | None:
+        """Return name, multiply-accumulates and parameters of another one in its place, if its paper counts one."""
+        return None
+
     def activations(self, site: Site, frames: int) -> int:
         """Values of one clip that autograd keeps because the mechanism is there.
 

@@ -67,6 +67,13 @@ class STAConfig(ModuleConfig, kind="sta"):
         squeeze = site.channels * seen * site.height * site.width + 1
         return squeeze + (self.kernel_size + 1) * (self.deconv + self._outputs(site))
 
+    def rival(self, site: Site, frames: int) -> tuple[str, int, int] | None:
+        """STC (Diba et al., ECCV 2018, arXiv:1806.07754) by the same table, which is of the whole STA; r = 16."""
+        if self.weights != "sta":
+            return None
+        params = site.channels**2 * (frames**2 + frames + 2) // 16
+        return "stc", params + site.channels * (frames + 3), params
+
     def activations(self, site: Site, frames: int) -> int:
         """The squeezed row, the stretched one, the weights, the output."""
         rows = self._rows(frames)

@@ -26,7 +26,7 @@ import torch
 from vattn.config import ModelConfig, TrainConfig
 from vattn.data import open_clips, train_batches
 from vattn.data._base import StoreConfig
-from vattn.data.cache import _INDEX_SCHEMA, CHECK, INDEX, Clips
+from vattn.data.cache import _INDEX_SCHEMA, Clips, write_index
 from vattn.data.ingest import ingest
 from vattn.data.motion import MotionDataConfig
 
@@ -149,8 +149,6 @@ def cold(clips: Callable[[], Clips], folder: Path) -> float:
 
 def million(folder: Path) -> tuple[float, float]:
     """Return the seconds and megabytes that it takes to open a cache of a million clips, in a process of its own."""
-    import zlib
-
     count = 1_000_000
     columns = {
         "path": [f"train/class-{i % 400:03}/{i:011}_000010_000020.mp4" for i in range(count)],
@@ -159,10 +157,7 @@ def million(folder: Path) -> tuple[float, float]:
         "shard": [f"shard-{i // 100:05}.arrow" for i in range(count)], "batch": np.arange(count) % 100,
     }  # fmt: skip
     arrays = [pa.array(columns.get(field.name, np.full(count, 300)), field.type) for field in _INDEX_SCHEMA]
-    schema = _INDEX_SCHEMA.with_metadata({"codec": "raw"})
-    with pa.ipc.new_file(str(folder / INDEX), schema) as index:
-        index.write_table(pa.table(arrays, schema=schema))
-    (folder / CHECK).write_text(f"{zlib.crc32((folder / INDEX).read_bytes()):08x}")
+    write_index(folder, pa.table(arrays, schema=_INDEX_SCHEMA), "raw")
     code = (
         "import re, sys, time; from pathlib import Path; from vattn.data.cache import open_clips\n"
         "import pyarrow.compute\n"

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vattn.canonical import trial_id
 from vattn.config import TrainConfig, TrialConfig
-from vattn.data import eval_batches, open_clips, train_batches
+from vattn.data import ahead, eval_batches, open_clips, train_batches
 from vattn.data.cache import Clips
 from vattn.model import VideoModel, build_model
 from vattn.recompute import recompute_blocks
@@ -147,7 +147,7 @@ def score(
     """
     net.eval()
     with torch.inference_mode():
-        for images, labels in eval_batches(clips, config.data, config.model, config.train.batch, rank, world):
+        for images, labels in ahead(eval_batches(clips, config.data, config.model, config.train.batch, rank, world)):
             with _autocast(config.train, device):
                 scores = net.scores(normalise(images, device))
             yield averaged(scores.float(), len(labels)), labels.to(device)
@@ -189,7 +189,9 @@ def _train_epoch(
     model.train()
     total, seen = torch.zeros((), device=device), 0
     batches = train_batches(clips, config.data, config.model, config.train, number, rank, world)
-    for step, (images, labels) in enumerate(batches):
+    # What recolours draws from torch's one generator, as dropout does: there the order of draws must not be chance.
+    recolours = config.data.augment.color or config.data.augment.randaugment
+    for step, (images, labels) in enumerate(batches if recolours else ahead(batches)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config.train, number - 1 + step / len(batches))
         with _autocast(config.train, device):

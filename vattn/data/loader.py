@@ -1,8 +1,9 @@
 """Batches of clips from the cache. Only the pixels that are used are copied, so no loader processes are needed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from vattn.data.sampling import evaluation_indices, surrounding, training_indice
 
 Images = UInt8[Tensor, "n 3 t size size"]
 Labels = Int64[Tensor, " clips"]
+Batch = TypeVar("Batch")
 
 
 class View(NamedTuple):
@@ -189,6 +191,19 @@ def eval_batches(
 
     mine = np.arange(rank, len(clips), world)
     return Batches(clips, [mine[first : first + step] for first in range(0, len(mine), step)], views, data, model)
+
+
+def ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Yield ``batches`` in their order; a thread makes the next one while the caller works with the last.
+
+    They must not draw from a generator from which the caller draws meanwhile.
+    """
+    made = iter(batches)
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, made, None)
+        while (batch := following.result()) is not None:
+            following = thread.submit(next, made, None)
+            yield batch
 
 
 def _words(*numbers: int) -> np.ndarray:

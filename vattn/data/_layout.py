@@ -95,6 +95,7 @@ class LayoutConfig(DataConfig):
 
         Of a file in two splits the evaluation's row stays, of one listed twice in a split the first.
         """
+        assert self.split != "all", "each of `each_split` has a manifest"
         labels = self.labels()
         return checked(self, tuple(self.read_rows(root, labels)), labels, root)
 

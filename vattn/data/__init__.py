@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vattn.data import folders, hmdb51, kinetics, lists, motion, ssv1, ssv2, table, ucf101  # noqa: F401
+from vattn.data import folders, hmdb51, kinetics, lists, motion, ssv1, ssv2, table, thumos14, ucf101  # noqa: F401
 from vattn.data._base import DataConfig, Progress
 from vattn.data.cache import open_clips
 

@@ -4,6 +4,7 @@ Each epoch is a function of (weights, optimizer state, seed, epoch, rank) alone,
 workers' random numbers too, so a run that was cut off and resumed ends in the same weights as one that was not.
 """
 
+import io
 import math
 import time
 import zlib
@@ -338,10 +339,15 @@ def _save(
 
 def _write(state: dict[str, Any], path: Path) -> None:
     """Write so that ``path`` holds the old content or the new one, whenever the process is killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(path)
+    content = io.BytesIO()  # as torch tells of a full disk, that is no error of the system, but one of its own
+    torch.save(state, content)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content.getbuffer())
+        part.replace(path)
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written: {error}; make room and go on with --resume") from error
 
 
 def _load(

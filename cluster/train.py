@@ -68,8 +68,13 @@ def _work(task: dict[str, Any]) -> None:
     if group and ray.train.get_context().get_world_rank() == 0:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / GROUP).write_text(group.id.hex())
-    for epoch in fit(TrialConfig.parse(task["config"]), Path(task["cache"]), folder):
-        ray.train.report({"epoch": epoch.number, "metrics": epoch.metrics, "seconds": epoch.seconds})
+    try:
+        for epoch in fit(TrialConfig.parse(task["config"]), Path(task["cache"]), folder):
+            ray.train.report({"epoch": epoch.number, "metrics": epoch.metrics, "seconds": epoch.seconds})
+    except OSError as error:
+        if ray.train.get_context().get_world_size() > 1:
+            raise  # the others wait for this one: Ray has to end them
+        ray.train.report({"halt": str(error)})
 
 
 def release(folder: Path) -> None:
@@ -89,7 +94,7 @@ def release(folder: Path) -> None:
 def train(config: TrialConfig, cache: Path, folder: Path, resources: Resources) -> Iterator[dict[str, Any]]:
     """Train to the end and yield each epoch's result (epoch, metrics, seconds), those of an earlier attempt first.
 
-    Raises ray.train.TrainingFailedError with the worker's own error.
+    Raises ray.train.TrainingFailedError with the worker's own error, OSError where one worker cannot read or write.
     """
     results: Queue = Queue(actor_options={"num_cpus": 0})
     # Not in this process: Ray would take our SIGINT there, and its thread would outlive our Ctrl-C and crash us.
@@ -98,7 +103,10 @@ def train(config: TrialConfig, cache: Path, folder: Path, resources: Resources) 
     while not done:
         done = bool(ray.wait([drive], timeout=0.5)[0])
         while not results.empty():
-            yield results.get()
+            result = results.get()
+            if "halt" in result:
+                raise OSError(result["halt"])
+            yield result
     ray.get(drive)
 
 

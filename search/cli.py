@@ -29,6 +29,9 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
+        if type(error) is OSError and error.errno is None:  # one of ours, which says all there is to say
+            print(error, file=sys.stderr)
+            return 1
         if error.filename is None:
             traceback.print_exc()
             return 1

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from pydantic import ValidationError
 
 from search.faults import faults
@@ -40,27 +41,32 @@ def ingest_set(
     # Absolute, as other nodes and later commands have working directories of their own.
     folder, target = Path(data.root).expanduser().absolute(), cache.expanduser().absolute()
     data.supply(folder, progress)
-    manifest = data.manifest(folder)
-    needed, room = predicted_bytes(manifest, folder, data.store), _room(target)
-    print(f"{len(manifest)} clips; about {size(needed)} in {target}, which has {size(room)} free", file=sys.stderr)
+    splits = data.each_split()
+    manifests = [split.manifest(folder) for split in splits]
+    needed, room = predicted_bytes(pa.concat_tables(manifests), folder, data.store), _room(target)
+    clips = " + ".join(str(len(manifest)) for manifest in manifests)
+    print(f"{clips} clips; about {size(needed)} in {target}, which has {size(room)} free", file=sys.stderr)
     if needed > room:
         print("this may not fit; lower --size or --frames, or take --codec jpeg", file=sys.stderr)
     with nullcontext() if address is None else _connected(address) as have:
         read = partial(
-            ingest, manifest, folder, target, data.store, progress=progress, time_limit=time_limit,
+            ingest, root=folder, cache=target, store=data.store, progress=progress, time_limit=time_limit,
             modality="flow" if data.modality == "flow" else "rgb",
         )  # fmt: skip
-        try:
-            if have is None:
-                made = read(jobs=jobs or workers.cores())
-            else:
-                from cluster.ingest import run
+        if have is None:
+            read = partial(read, jobs=jobs or workers.cores())
+        else:
+            from cluster.ingest import run
 
-                made = read(jobs=jobs or int(have.get("CPU", 1)), run=run)
-        except OSError as error:
-            print(error, file=sys.stderr)
-            return 1
-    print(_summary(made, data))
+            read = partial(read, jobs=jobs or int(have.get("CPU", 1)), run=run)
+        # A later split takes what it has in common with an earlier one from its cache.
+        for split, manifest in zip(splits, manifests, strict=True):
+            try:
+                made = read(manifest)
+            except OSError as error:
+                print(error, file=sys.stderr)
+                return 1
+            print(_summary(made, split))
     return 0
 
 
@@ -102,5 +108,8 @@ def _summary(made: Path, data: DataConfig) -> str:
     lines += [f"{failed} files could not be read: {made / FAILURES}"] if failed else []
     lines += [f"{concealed} are damaged, which their decoder concealed: {made / CONCEALED}"] if concealed else []
     store = ", ".join(f"{key}: {value}" for key, value in data.store.tree().items())
-    lines += [f"in a spec: data: {{kind: {data.kind}, root: {data.root}, cache: {data.cache}, store: {{{store}}}}}"]
+    split = "" if data.split == 1 else f" split: {data.split},"
+    lines += [
+        f"in a spec: data: {{kind: {data.kind}, root: {data.root},{split} cache: {data.cache}, store: {{{store}}}}}"
+    ]
     return "\n".join(lines)

@@ -312,6 +312,9 @@ def _trial_faults(trial: Tree) -> list[Fault]:
             found.append(Fault(("trial", *name.split("/")[0].split(".")), rule))
     # Each section for itself first: what one allows does not depend on the others, but for the rules of a whole trial.
     valid = {key: _valid(space.part(key), key, found) for key in sections if key in trial}
+    if isinstance(trial.get("data"), dict) and trial["data"].get("split") == "all":
+        rule = "a search compares trials on one split; take 1, 2 or 3, and all for `vattn train` of what it found"
+        found.append(Fault(("trial", "data", "split"), rule, "all"))
     return found or _trial_rules(space, valid)
 
 

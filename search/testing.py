@@ -2,8 +2,10 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -32,7 +34,9 @@ def score_files(
 ) -> None:
     """Score the checkpoint of a config on the test split, or on the validation split where there is no other.
 
-    ``fuse`` are other models, CONFIG=CHECKPOINT, such as one of flow. Raises ValueError where the input is wrong.
+    ``fuse`` are other models, CONFIG=CHECKPOINT, such as one of flow. With ``split: all`` checkpoints are the output
+    folders of trainings, whose three models are scored each on its own split; then the means of their metrics are told.
+    Raises ValueError where the input is wrong.
     """
     streams = [(path, checkpoint)]
     for other in fuse:
@@ -40,21 +44,71 @@ def score_files(
         if not equals:
             raise ValueError(f"--fuse {other}: must be CONFIG=CHECKPOINT, such as flow.yaml=flow/model.pt")
         streams.append((Path(config), Path(weights)))
-    scored, split = [], ""
-    for place, (config, weights) in enumerate(streams):
-        trial = load_config(config, sets if place == 0 else [])
-        if views:
-            trial = trial.model_copy(update={"data": trial.data.model_copy(update={"views": parse_views(views)})})
-        clips = _clips(trial, out or Path("runs") / config.stem)
+    models = [
+        _models(file, weights, sets if place == 0 else [], views) for place, (file, weights) in enumerate(streams)
+    ]
+    for (file, _), each in zip(streams, models, strict=True):
+        if len(each) != len(models[0]):
+            raise ValueError(f"{file}: data.split: must be all or one number, as in {path}, to fuse with it")
+    told: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for together in zip(*models, strict=True):
+        number = f"split {together[0].trial.data.split}: " if len(models[0]) > 1 else ""
+        for name, metrics in _score_together(together, out, number):
+            told[name].append(metrics)
+    if len(models[0]) > 1:
+        for name, each in told.items():
+            mean = {metric: fmean(metrics[metric] for metrics in each) for metric in each[0]}
+            print(f"mean of {len(each)} splits: {name}: {_told(mean)}")
+
+
+class _Model(NamedTuple):
+    """A config, where it stands, and its weights."""
+
+    file: Path
+    trial: TrialConfig
+    weights: Path
+
+
+def _models(file: Path, weights: Path, sets: list[str], views: str | None) -> list[_Model]:
+    """Return the model of a config, or with ``split: all`` that of each split."""
+    trial = load_config(file, sets)
+    data = trial.data if views is None else trial.data.model_copy(update={"views": parse_views(views)})
+    splits = data.each_split()
+    models = [
+        _Model(
+            file,
+            trial.model_copy(update={"data": split}),
+            weights if len(splits) == 1 else weights / f"split{split.split}" / "model.pt",
+        )
+        for split in splits
+    ]
+    if missing := [model.weights for model in models if len(models) > 1 and not model.weights.is_file()]:
+        raise ValueError(
+            f"--checkpoint {weights}: must be the output folder of a training with split: all, to test all of its "
+            f"splits; there is no file {missing[0]}"
+        )
+    return models
+
+
+def _score_together(models: Sequence[_Model], out: Path | None, number: str) -> Iterator[tuple[str, dict[str, float]]]:
+    """Score models on one split and tell it; yield the metrics of each, and of their mean if they are several."""
+    scored, clips = [], None
+    for model in models:
+        split = clips and clips.split
+        clips = _clips(model.trial, out or Path("runs") / model.file.stem)
         if split and clips.split != split:
-            raise ValueError(f"{config}: has no {split} split to fuse with; its clips are of {clips.split}")
-        split = clips.split
-        scored.append(_score(trial, weights, clips))
-        asked = trial.data.views
-        print(f"{config}: {_told(scored[-1])}; {asked.clips} x {asked.crops} views")
-    if fuse:
-        print(f"fused: {_told(fused(scored))}")
-    print(f"{len(scored[0].names)} clips of the {split} split")
+            raise ValueError(f"{model.file}: has no {split} split to fuse with; its clips are of {clips.split}")
+        scored.append(_score(model.trial, model.weights, clips))
+        views, metrics = model.trial.data.views, judge(scored[-1].scores, scored[-1].target).metrics
+        print(f"{number}{model.file}: {_told(metrics)}; {views.clips} x {views.crops} views")
+        yield str(model.file), metrics
+    if len(models) > 1:
+        both = fused(scored)
+        metrics = judge(both.scores, both.target).metrics
+        print(f"{number}fused: {_told(metrics)}")
+        yield "fused", metrics
+    assert clips is not None
+    print(f"{number}{len(clips)} clips of the {clips.split} split")
 
 
 def parse_views(text: str) -> ViewsConfig:
@@ -114,8 +168,7 @@ def _score(trial: TrialConfig, checkpoint: Path, clips: Clips) -> Scored:
     return Scored(names, scores.log_softmax(1), target)
 
 
-def _told(scored: Scored) -> str:
-    metrics = judge(scored.scores, scored.target).metrics
+def _told(metrics: dict[str, float]) -> str:
     return (
         f"top-1 {metrics['top1']:.2%}  top-5 {metrics['top5']:.2%}  mean class {metrics['mean_class']:.2%}  "
         f"loss {metrics['loss']:.4f}"

@@ -60,6 +60,7 @@ class Search:
         self._unfinished = [trial.number for trial in ledger.history.in_state("proposed", "running")]
         self._scheduler = _scheduler(spec)
         self.reason = "budget"
+        self.halt = ""  # why nothing can be written any more
         self._failures = 0  # in this process, before anything succeeded
 
     def __getstate__(self) -> dict[str, Any]:
@@ -78,6 +79,8 @@ class Search:
 
     def next_task(self) -> dict[str, Any] | None:
         """Return what the next trial is to do: what an earlier process left unfinished comes first; None: no more."""
+        if self.halt:
+            return None
         if self._unfinished:
             return self._task(self._unfinished.pop(0))
         budget = self.spec.search.budget
@@ -95,6 +98,9 @@ class Search:
         """Take in a result of a trial; return whether it ends here."""
         trial = self.ledger.history.trials[number]
         if trial.end is not None:
+            return True
+        if "halt" in result:
+            self.halt = result["halt"]  # the trial has not ended: a resume takes it up
             return True
         if "error" not in result:
             self._failures = -sys.maxsize
@@ -139,7 +145,7 @@ def _scheduler(spec: Spec) -> Scheduler | None:
 def tune_search(search: Search, address: str | None) -> None:
     """Run trials until the budget or the space is spent, or until it is interrupted.
 
-    Raises ValueError where not even one trial fits the cluster.
+    Raises ValueError where not even one trial fits the cluster, OSError where a trial cannot write its checkpoint.
     """
     wanted = search.spec.resources
     resources = Resources(workers=wanted.workers, cpus=wanted.cpus, gpus=wanted.gpus)
@@ -164,6 +170,8 @@ def tune_search(search: Search, address: str | None) -> None:
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()  # fmt: skip
+    if search.halt:
+        raise OSError(search.halt)
 
 
 def _name(trial: TuneTrial) -> str:
@@ -218,6 +226,8 @@ def _train(task: dict[str, Any]) -> Iterator[dict[str, Any]]:
         config = TrialConfig.parse(json.loads(task["config"]))
         for epoch in fit(config, Path(task["cache"]), Path(task["folder"])):
             yield {"epoch": epoch.number, "metrics": epoch.metrics, "seconds": epoch.seconds}
+    except OSError as error:
+        yield {"halt": str(error)}
     except Exception:
         yield {"error": traceback.format_exc()}
 
@@ -256,7 +266,7 @@ class _Verdicts(FIFOScheduler):
 def trial_result(flat: dict[str, Any]) -> dict[str, Any]:
     """Undo Tune's flattening ("metrics/top1") of a result."""
     metrics = {key.removeprefix("metrics/"): value for key, value in flat.items() if key.startswith("metrics/")}
-    return {key: flat[key] for key in ("epoch", "seconds", "error") if key in flat} | {"metrics": metrics}
+    return {key: flat[key] for key in ("epoch", "seconds", "error", "halt") if key in flat} | {"metrics": metrics}
 
 
 class _Bridge(Callback):

@@ -23,8 +23,8 @@ def canonical_trial(trial: TrialConfig) -> TrialConfig:
     # Frames around a chosen one are drawn as the backbone takes them, or the trial is refused.
     sampling = trial.data.sampling.model_copy(update={"frames_per_segment": "auto"})
     data = trial.data.canonical().model_copy(update={"sampling": sampling})
-    # It saves memory, and changes no number.
-    train = trial.train.model_copy(update={"recompute": "none"})
+    # These save memory and time, and change no number.
+    train = trial.train.model_copy(update={"recompute": "none", "checkpoint_minutes": 10.0})
     return trial.model_copy(update={"data": data, "model": canonical_model(trial.model), "train": train})
 
 

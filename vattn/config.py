@@ -125,6 +125,10 @@ class TrainConfig(Config):
         description="blocks: what residual blocks compute on their way is computed twice, and not kept; "
         "activation_mb is that of none",
     )
+    checkpoint_minutes: Annotated[
+        Literal["none"] | Annotated[float, Field(gt=0)],
+        Field(description="so often a checkpoint is written within an epoch, beside the one at its end"),
+    ] = 10.0
     init: Annotated[Literal["scratch"], planned("identity", "base", "parent")] = "scratch"
     seed: int = Field(0, ge=0)
 

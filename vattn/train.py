@@ -1,9 +1,10 @@
 """Training and evaluation of one model: plain loops over batches, on one device or as one of several workers.
 
-Each epoch is a function of (weights, optimizer state, seed, epoch, rank) alone, so a run that was cut off and resumed
-ends in the same weights as one that was not.
+Each epoch is a function of (weights, optimizer state, seed, epoch, rank) alone, and a checkpoint within one has its
+workers' random numbers too, so a run that was cut off and resumed ends in the same weights as one that was not.
 """
 
+import io
 import math
 import time
 import zlib
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -21,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vattn.canonical import trial_id
 from vattn.config import TrainConfig, TrialConfig
-from vattn.data import eval_batches, open_clips, train_batches
+from vattn.data import ahead, eval_batches, open_clips, train_batches
 from vattn.data.cache import Clips
 from vattn.model import VideoModel, build_model
 from vattn.recompute import recompute_blocks
@@ -29,6 +30,8 @@ from vattn.recompute import recompute_blocks
 # ImageNet's statistics, as torchvision's weights expect; in units of a uint8 value.
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
+#: After each so many steps several workers agree on whether a checkpoint is due.
+AGREE = 16
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,9 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
     """Train, and yield each epoch once its checkpoint is on the disk; those of an earlier attempt come first.
 
     In a `torch.distributed` process group the batch is shared among its workers, and rank 0 alone writes. ``folder``
-    gets ``checkpoint.pt`` (all that a resume needs) after each epoch and ``model.pt`` (a plain state dict) after the
-    last. Raises FloatingPointError as soon as the loss is not finite, and ValueError where ``folder`` belongs to
-    another config.
+    gets ``checkpoint.pt`` (all that a resume needs) after each epoch, and within one each
+    ``train.checkpoint_minutes``, and ``model.pt`` (a plain state dict) after the last. Raises FloatingPointError after
+    an epoch whose loss is not finite, and ValueError where ``folder`` belongs to another config.
     """
     device = device or default_device()
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
@@ -93,7 +96,7 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
         recompute_blocks(net)
     optimizer = _optimizer(net, config.train)
     checkpoint = folder / "checkpoint.pt"
-    done = _load(checkpoint, config, net, optimizer, device)
+    done, halfway = _load(checkpoint, config, net, optimizer, device, world)
     yield from done
     # Stages of sparse attention's training leave parameters without a gradient.
     stages = config.model.sparse != "none"
@@ -103,7 +106,18 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
         # A string's own checksum: Python's hash of a tuple of ints would do, but says nothing of its stability.
         torch.manual_seed(zlib.crc32(f"{config.train.seed} {number} {rank}".encode()))
         net.begin(number, config.train.epochs)
-        loss = _train_epoch(model, net, optimizer, train_clips, config, number, rank, world, device)
+        start = _Progress(0, torch.zeros((), device=device), 0)
+        if halfway:
+            start, began = halfway[rank].taken_up(device), began - halfway[rank].seconds
+            halfway = []
+        progress, saved = start, time.perf_counter()
+        for progress in _train_epoch(model, net, optimizer, train_clips, config, number, start, rank, world, device):
+            if _is_due(config.train, saved, progress.step, world, device):
+                everyone = _gathered(_Halfway.of(progress, device, time.perf_counter() - began), world)
+                if rank == 0:
+                    _save(checkpoint, config, net, optimizer, done, everyone)
+                saved = time.perf_counter()
+        loss = progress.mean(config.train, number)
         _share_buffers(net)
         evaluation = evaluate(net, val_clips, config, device, rank, world)
         epoch = Epoch(number, evaluation.metrics | {"train_loss": loss}, time.perf_counter() - began)
@@ -112,7 +126,7 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
             # The weights first: a process killed between the two trains the last epoch again, and misses nothing.
             if number == config.train.epochs:
                 _write(net.state_dict(), folder / "model.pt")
-            _save(checkpoint, config, net, optimizer, done)
+            _save(checkpoint, config, net, optimizer, done, [])
         if world > 1:
             dist.barrier()  # the others must not report an epoch whose checkpoint is not written yet
         yield epoch
@@ -146,7 +160,7 @@ def score(
     """
     net.eval()
     with torch.inference_mode():
-        for images, labels in eval_batches(clips, config.data, config.model, config.train.batch, rank, world):
+        for images, labels in ahead(eval_batches(clips, config.data, config.model, config.train.batch, rank, world)):
             with _autocast(config.train, device):
                 scores = net.scores(normalise(images, device))
             yield averaged(scores.float(), len(labels)), labels.to(device)
@@ -180,31 +194,92 @@ def averaged(scores: Tensor, clips: int) -> Tensor:
     return scores.log_softmax(-1).unflatten(0, (clips, views)).logsumexp(1) - math.log(views)
 
 
+class _Progress(NamedTuple):
+    """How far an epoch has come on one worker: steps, and the sum of the losses of its clips."""
+
+    step: int
+    total: Tensor
+    seen: int
+
+    def mean(self, train: TrainConfig, number: int) -> float:
+        """Return the mean loss; raises FloatingPointError where it is not finite."""
+        mean = float(self.total) / self.seen
+        if not math.isfinite(mean):
+            raise FloatingPointError(
+                f"the training loss is {mean} in epoch {number}; try a lower train.lr (got {train.lr})"
+            )
+        return mean
+
+
+@dataclass(frozen=True)
+class _Halfway:
+    """What one worker needs to go on within an epoch: its progress, its random numbers, the seconds so far."""
+
+    step: int
+    total: float
+    seen: int
+    random: list[Tensor]
+    seconds: float
+
+    @classmethod
+    def of(cls, progress: _Progress, device: torch.device, seconds: float) -> "_Halfway":
+        random = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+        return cls(progress.step, float(progress.total), progress.seen, random, seconds)
+
+    def taken_up(self, device: torch.device) -> _Progress:
+        """Set the generators, and return the progress."""
+        torch.set_rng_state(self.random[0].cpu())
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(self.random[1].cpu(), device)
+        return _Progress(self.step, torch.tensor(self.total, device=device), self.seen)
+
+
 def _train_epoch(
     model: nn.Module, net: VideoModel, optimizer: torch.optim.Optimizer, clips: Clips, config: TrialConfig,
-    number: int, rank: int, world: int, device: torch.device,
-) -> float:  # fmt: skip
-    """Take one pass over the training clips; return the mean loss of this worker's clips."""
+    number: int, start: _Progress, rank: int, world: int, device: torch.device,
+) -> Iterator[_Progress]:  # fmt: skip
+    """Go on with a pass over the training clips; yield the progress after each step."""
     model.train()
-    total, seen = torch.zeros((), device=device), 0
-    batches = train_batches(clips, config.data, config.model, config.train, number, rank, world)
-    for step, (images, labels) in enumerate(batches):
+    first, total, seen = start
+    batches = train_batches(clips, config.data, config.model, config.train, number, rank, world, first)
+    steps = first + len(batches)
+    # What recolours draws from torch's one generator, as dropout does: there the order of draws must not be chance.
+    recolours = config.data.augment.color or config.data.augment.randaugment
+    for step, (images, labels) in enumerate(batches if recolours else ahead(batches), first):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config.train, number - 1 + step / len(batches))
+            group["lr"] = learning_rate(config.train, number - 1 + step / steps)
         with _autocast(config.train, device):
             loss = net.loss(model(normalise(images, device)), labels.to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        total += loss.detach() * len(labels)
+        # Nobody looks at the sum within an epoch: that would wait for the GPU at each step.
+        total = total + loss.detach() * len(labels)
         seen += len(labels)
-    # One look at the sum an epoch: a look at each loss would wait for the GPU at each step.
-    mean = float(total) / seen
-    if not math.isfinite(mean):
-        raise FloatingPointError(
-            f"the training loss is {mean} in epoch {number}; try a lower train.lr (got {config.train.lr})"
-        )
-    return mean
+        yield _Progress(step + 1, total, seen)
+
+
+def _is_due(train: TrainConfig, saved: float, step: int, world: int, device: torch.device) -> bool:
+    """Whether all workers are to take part in a checkpoint now."""
+    if train.checkpoint_minutes == "none":
+        return False
+    due = time.perf_counter() - saved >= 60 * train.checkpoint_minutes
+    if world == 1:
+        return due
+    if step % AGREE:
+        return False
+    said = torch.tensor(due, dtype=torch.int32, device=device)
+    dist.broadcast(said, 0)
+    return bool(said)
+
+
+def _gathered(mine: _Halfway, world: int) -> list[_Halfway]:
+    """Return what every worker has, in the order of ranks."""
+    if world == 1:
+        return [mine]
+    everyone: list[Any] = [None] * world
+    dist.all_gather_object(everyone, mine)
+    return everyone
 
 
 def learning_rate(train: TrainConfig, epoch: float) -> float:
@@ -238,32 +313,48 @@ def _share_buffers(net: nn.Module) -> None:
             dist.broadcast(buffer, 0)
 
 
-def _save(path: Path, config: TrialConfig, net: nn.Module, optimizer: torch.optim.Optimizer, done: list[Epoch]) -> None:
+def _save(
+    path: Path, config: TrialConfig, net: nn.Module, optimizer: torch.optim.Optimizer, done: list[Epoch],
+    halfway: list[_Halfway],
+) -> None:  # fmt: skip
     state = {
         "identity": trial_id(config),
         "model": net.state_dict(),
         "optimizer": optimizer.state_dict(),
         "epochs": [asdict(epoch) for epoch in done],
+        "halfway": [asdict(worker) for worker in halfway],
     }
     _write(state, path)
 
 
 def _write(state: dict[str, Any], path: Path) -> None:
     """Write so that ``path`` holds the old content or the new one, whenever the process is killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(path)
+    content = io.BytesIO()  # as torch tells of a full disk, that is no error of the system, but one of its own
+    torch.save(state, content)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content.getbuffer())
+        part.replace(path)
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written: {error}; make room and go on with --resume") from error
 
 
 def _load(
-    path: Path, config: TrialConfig, net: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
-) -> list[Epoch]:
+    path: Path, config: TrialConfig, net: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device, world: int
+) -> tuple[list[Epoch], list[_Halfway]]:
+    """Return the epochs that are done, and what each worker has of the next one, or nothing where it begins anew."""
     if not path.exists():
-        return []
+        return [], []
     state = torch.load(path, map_location=device, weights_only=True)
     if state["identity"] != trial_id(config):
         raise ValueError(f"{path}: was written by another config; train into another folder, or remove it")
+    workers = len(state["halfway"])
+    if workers not in (0, world):
+        raise ValueError(
+            f"{path}: was written within an epoch by {workers} workers, each with its own random numbers; go on with "
+            f"as many (got {world})"
+        )
     net.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
-    return [Epoch(**row) for row in state["epochs"]]
+    return [Epoch(**row) for row in state["epochs"]], [_Halfway(**row) for row in state["halfway"]]

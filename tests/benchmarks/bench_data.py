@@ -1,5 +1,7 @@
 """Clips a second on one core, by where they come from: 8 frames of 112 pixels, cropped, in batches of 32.
 
+Then how long trainings wait for their clips, and how long a cache of a million takes to open.
+
     python tests/benchmarks/bench_data.py [--seconds 5] [--files 8]
 
 The files are 320 x 240 H.264 of 10 seconds at 25 frames a second. Times are the CPU's, so that they hold on a machine
@@ -13,8 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -26,7 +29,7 @@ import torch
 from vattn.config import ModelConfig, TrainConfig
 from vattn.data import open_clips, train_batches
 from vattn.data._base import StoreConfig
-from vattn.data.cache import _INDEX_SCHEMA, CHECK, INDEX, Clips
+from vattn.data.cache import _INDEX_SCHEMA, Clips, write_index
 from vattn.data.ingest import ingest
 from vattn.data.motion import MotionDataConfig
 
@@ -147,10 +150,55 @@ def cold(clips: Callable[[], Clips], folder: Path) -> float:
     return done / (time.perf_counter() - began)
 
 
+def waiting(folder: Path, frames: int, width: float) -> tuple[float, float]:
+    """Train ResNet-10 with TAM on the motion set, on one core; return shares of its second epoch.
+
+    The first is of the clock's time, in which the training waited for a batch; the other of the CPU's time, which went
+    into making batches: no thread could hide that on a machine without a core to spare.
+    """
+    import vattn.train
+    from vattn.config import TrialConfig
+    from vattn.data import ahead, prepare
+
+    config = TrialConfig.parse({
+        "data": {"kind": "motion", "train_clips": 40},
+        "model": {
+            "frames": frames, "size": 48, "backbone": {"kind": "resnet", "depth": 10, "width": width},
+            "attention": [{"kind": "tam"}],
+        },
+        "train": {"epochs": 2, "batch": 32, "lr": 0.1},
+    })  # fmt: skip
+    waited = made = 0.0
+
+    def making(batches: Iterable[Any]) -> Iterator[Any]:
+        nonlocal made
+        each, began = iter(batches), time.thread_time()
+        while (batch := next(each, None)) is not None:
+            made += time.thread_time() - began
+            yield batch
+            began = time.thread_time()
+
+    def timed(batches: Iterable[Any]) -> Iterator[Any]:
+        nonlocal waited
+        each, began = ahead(making(batches)), time.perf_counter()
+        while (batch := next(each, None)) is not None:
+            waited += time.perf_counter() - began
+            yield batch
+            began = time.perf_counter()
+
+    vattn.train.ahead = timed
+    try:
+        epochs = vattn.train.fit(config, prepare(config.data, folder), folder / f"{frames}-{width}")
+        next(epochs)
+        waited, made, clock, cpu = 0.0, 0.0, time.perf_counter(), time.process_time()
+        next(epochs)
+        return waited / (time.perf_counter() - clock), made / (time.process_time() - cpu)
+    finally:
+        vattn.train.ahead = ahead
+
+
 def million(folder: Path) -> tuple[float, float]:
     """Return the seconds and megabytes that it takes to open a cache of a million clips, in a process of its own."""
-    import zlib
-
     count = 1_000_000
     columns = {
         "path": [f"train/class-{i % 400:03}/{i:011}_000010_000020.mp4" for i in range(count)],
@@ -159,10 +207,7 @@ def million(folder: Path) -> tuple[float, float]:
         "shard": [f"shard-{i // 100:05}.arrow" for i in range(count)], "batch": np.arange(count) % 100,
     }  # fmt: skip
     arrays = [pa.array(columns.get(field.name, np.full(count, 300)), field.type) for field in _INDEX_SCHEMA]
-    schema = _INDEX_SCHEMA.with_metadata({"codec": "raw"})
-    with pa.ipc.new_file(str(folder / INDEX), schema) as index:
-        index.write_table(pa.table(arrays, schema=schema))
-    (folder / CHECK).write_text(f"{zlib.crc32((folder / INDEX).read_bytes()):08x}")
+    write_index(folder, pa.table(arrays, schema=_INDEX_SCHEMA), "raw")
     code = (
         "import re, sys, time; from pathlib import Path; from vattn.data.cache import open_clips\n"
         "import pyarrow.compute\n"
@@ -221,6 +266,10 @@ def main() -> None:
         print("| source | clips/s a core | times decord |\n| --- | ---: | ---: |")
         for name, value in results.items():
             print(f"| {name} | {value:,.1f} | {value / base:,.0f} |")
+        print("\n| training, raw cache | waits, by the clock | makes batches, of its CPU time |\n| --- | ---: | ---: |")
+        for frames, width in ((4, 0.125), (8, 0.25), (8, 0.5), (8, 1.0)):
+            waited, made = waiting(Path(scratch) / "motion", frames, width)
+            print(f"| {frames} frames, width {width} | {waited:.1%} | {made:.1%} |")
         large = Path(scratch) / "million"
         large.mkdir()
         seconds, megabytes = million(large)

@@ -57,9 +57,8 @@ def test_sampling_and_augmentation_are_searchable(spec_file: Path) -> None:
         ("trial.data={kind: folders}", "trial.data.root: is missing; add it"),
         ("trial.data.root=auto", "trial.data.root: must be the folder of the files as their owners publish it"),
         ("trial.data.views.crops=2", "trial.data.views.crops: must be one of 1, 3 (got 2)"),
-        ("trial.data={kind: ucf101, root: x, split: 4}", "trial.data.split: must be one of 1, 2, 3 (got 4)"),
+        ("trial.data={kind: ucf101, root: x, split: 4}", "trial.data.split: must be one of 1, 2, 3, all (got 4)"),
         ("trial.data={kind: table, root: x}", "trial.data.file: is missing; add it"),
-        ("trial.data={kind: thumos14, root: x}", "trial.data.kind: not available yet; take folders or "),
     ],
 )
 def test_what_is_wrong_with_data_is_one_line(spec_file: Path, change: str, line: str) -> None:

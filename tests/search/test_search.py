@@ -349,3 +349,25 @@ def test_two_workers_share_a_trial_and_give_their_cpus_back_after_an_early_stop(
 
     assert done.returncode == 0, done.stderr
     check_complete(history(output / NAME), trials=3, epochs=3)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_cannot_be_written_ends_the_search_in_one_line_and_a_resume_completes_it(
+    data: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    file = write(tmp_path / "spec.yaml", changed({"output": str(output)}, data))
+    in_the_way = output / "trials" / "0001" / "checkpoint.part"  # of the file, as a full disk would be
+    in_the_way.mkdir(parents=True)
+
+    full = vattn("run", file)
+
+    assert full.returncode == 1, full.stderr
+    assert "Traceback" not in full.stderr
+    assert re.match(r".*0001/checkpoint\.pt: cannot be written: .*; make room and ", full.stderr.splitlines()[-1])
+    assert not history(output / NAME).in_state("failed")
+    in_the_way.rmdir()
+    again = vattn("run", file, "--resume")
+    assert again.returncode == 0, again.stderr
+    check_complete(history(output / NAME), trials=4, epochs=3)
+    assert repeated_epochs(output) == 0

@@ -1,5 +1,6 @@
 """`vattn test`: scores of several views and several models, averaged."""
 
+import json
 import math
 import re
 from pathlib import Path
@@ -7,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from search.cli import main
 from search.testing import Scored, fused
 from vattn.config import TrialConfig
+from vattn.data import prepare
 from vattn.data.motion import encode, render
 from vattn.model import build_model
+from vattn.train import fit
 
 CONFIG = """\
 data: {kind: folders, root: %s, store: {size: 40}}
@@ -101,3 +105,39 @@ def test_what_is_wrong_ends_with_status_2(
 
     assert status == 2
     assert re.match(line, capsys.readouterr().err.splitlines()[-1])
+
+
+def test_flow_is_ingested_trained_on_and_fused_with_colours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Colours are noise; flow goes left in the clips of one class, and right in those of the other.
+    for split, count in (("train", 4), ("val", 1), ("test", 2)):
+        for name, across in (("left", 98), ("right", 158)):
+            for number in range(count):
+                folder = tmp_path / "set" / split / name / str(number)
+                folder.mkdir(parents=True)
+                for t in range(4):
+                    noise = np.random.default_rng([number, t]).integers(0, 256, (32, 32, 3), np.uint8)
+                    Image.fromarray(noise).save(folder / f"img_{t + 1:05}.jpg")
+                    for axis, value in (("x", across), ("y", 128)):
+                        Image.fromarray(np.full((32, 32), value, np.uint8)).save(folder / f"flow_{axis}_{t + 1:05}.jpg")
+    model = {"frames": 2, "size": 32, "backbone": {"kind": "resnet", "depth": 10, "width": 0.125}}
+    for modality in ("rgb", "flow"):
+        data = {"kind": "folders", "root": str(tmp_path / "set"), "store": {"size": 32}, "modality": modality}
+        tree = {"data": data, "model": model, "train": {"epochs": 20, "batch": 4, "lr": 0.05}}
+        (tmp_path / f"{modality}.yaml").write_text(json.dumps(tree))
+        assert main(["ingest", "folders", data["root"], "--out", str(tmp_path / "cache"), "--size", "32",
+                     "--modality", modality]) == 0  # fmt: skip
+        trial = TrialConfig.parse(tree)
+        list(fit(trial, prepare(trial.data, tmp_path), tmp_path / modality))
+    fuse = f"{tmp_path / 'flow.yaml'}={tmp_path / 'flow/model.pt'}"
+    capsys.readouterr()
+
+    status = main(["test", str(tmp_path / "rgb.yaml"), "--checkpoint", str(tmp_path / "rgb/model.pt"), "--fuse", fuse,
+                   "--out", str(tmp_path)])  # fmt: skip
+
+    assert status == 0
+    told = dict(
+        line.rsplit("/", 1)[-1].split(": ", 1) for line in capsys.readouterr().out.splitlines() if "top-1" in line
+    )
+    assert told["flow.yaml"].startswith("top-1 100.00%")
+    assert told["rgb.yaml"].startswith("top-1 50.00%")  # both classes have the same pictures
+    assert told["fused"].startswith("top-1 100.00%")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -68,6 +69,24 @@ def test_one_worker_trains_as_a_trial_of_a_search_does(file: Path, tmp_path: Pat
     # The folder is taken now: by the same config for a resume only, by another one not at all.
     assert "go on with --resume" in refused(file, "--out", output)
     assert "must be as when the training" in refused(file, "--out", output, "--resume", "--set", "train.lr=0.1")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_checkpoint_that_cannot_be_written_is_one_line_and_a_resume_goes_on(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.part").mkdir()  # in the way of the file, as a full disk would be
+
+    done = subprocess.run(command(file, "--out", tmp_path), capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.match(
+        r".*checkpoint\.pt: cannot be written: .*; make room and go on with --resume", done.stderr.splitlines()[-1]
+    )
+    (tmp_path / "checkpoint.part").rmdir()
+    again = subprocess.run(command(file, "--out", tmp_path, "--resume"), capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
 
 
 def test_workers_that_cannot_share_a_batch_are_refused(file: Path, tmp_path: Path) -> None:

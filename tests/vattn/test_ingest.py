@@ -285,7 +285,7 @@ def test_jpeg_frames_are_close_to_the_raw_ones_and_any_of_them_can_be_asked_for(
         # Chroma is stored at half the resolution, so the blocks are compared by their means.
         error = (first.clip(i).astype(float) - second.clip(i)).reshape(-1, 2, 16, 3, 16, 3)
         assert np.abs(error.mean(axis=(2, 4))).max() < 12
-    np.testing.assert_array_equal(np.stack(second.frames(1, [3, 0, 3])), second.clip(1)[[3, 0, 3]])
+    np.testing.assert_array_equal(np.stack(list(second.frames(1, [3, 0, 3]))), second.clip(1)[[3, 0, 3]])
 
 
 @pytest.mark.parametrize("codec", ["raw", "jpeg"])
@@ -300,9 +300,9 @@ def test_an_altered_byte_of_a_frame_is_found_when_it_is_read(codec: str, root: P
     shard.write_bytes(data)
 
     altered = open_clips(cache, "train")
-    assert len(altered.frames(0, [0, 1, 3])) == 3
+    assert len(list(altered.frames(0, [0, 1, 3]))) == 3
     with pytest.raises(ValueError, match=r"shard-00000\.arrow: was altered or cut off .*good0\.mp4: frame 2 .*remove"):
-        altered.frames(0, [2])
+        list(altered.frames(0, [2]))
     with pytest.raises(ValueError, match="was altered"):
         altered.clip(0)
 
@@ -317,10 +317,27 @@ def test_a_shard_or_an_index_that_is_cut_off_or_altered_is_found_when_it_is_open
         open_clips(cache, "train").clip(0)
     shard.write_bytes(whole)
     open_clips(cache, "train").clip(0)
+    shard.write_bytes(whole)
+    one = ingest(manifest("good1.mp4"), root, tmp_path / "other", STORE, jobs=1)
+    shard.write_bytes(next(one.glob("shard-*")).read_bytes())  # a whole shard, but not this one
+    with pytest.raises(ValueError, match=r"was altered or cut off after it was written \(good0\.mp4: "):
+        open_clips(cache, "train").clip(0)
     index = bytearray((cache / "index.arrow").read_bytes())
     index[len(index) // 2] ^= 1
     (cache / "index.arrow").write_bytes(index)
     with pytest.raises(ValueError, match=r"index\.arrow: was altered"):
+        open_clips(cache, "train")
+
+
+def test_a_cache_of_an_earlier_version_is_told_from_an_altered_one(root: Path, tmp_path: Path) -> None:
+    cache = ingest(manifest("good0.mp4"), root, tmp_path / "cache", STORE, jobs=1)
+    _, digest = (cache / "index.check").read_text().split()
+
+    (cache / "index.check").write_text(f"4 {digest}")
+    with pytest.raises(ValueError, match=r"is a cache of version 4, and only .* version 3 can be read; ingest again"):
+        open_clips(cache, "train")
+    (cache / "index.check").unlink()  # which earlier versions did not have
+    with pytest.raises(ValueError, match=r"is a cache of version 2 or earlier"):
         open_clips(cache, "train")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -15,6 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from vattn.canonical import trial_id
 from vattn.config import AnyData, DataConfig, TrialConfig
+from vattn.data import open_clips
+from vattn.data.ingest import ingest, read_video
+from vattn.data.motion import encode, render
 
 Rows = set[tuple[str, str, str]]
 
@@ -269,6 +273,63 @@ def test_hmdb51_lists_say_train_test_or_unused(tmp_path: Path) -> None:
     assert not held & {row["path"][:10] for row in found if row["split"] == "train"}
 
 
+# THUMOS14
+
+
+def thumos14(root: Path, **lists: str) -> DataConfig:
+    """A set with three videos of two seconds at 12 frames a second."""
+    write(root, {f"annotation/{name}.txt": text for name, text in lists.items()})
+    for name in ("video_validation_0000001", "video_validation_0000002", "video_test_0000004"):
+        (root / "videos").mkdir(exist_ok=True)
+        encode(root / f"videos/{name}.mp4", render(0, np.random.default_rng(0), 24, 32))
+    return config("thumos14", root, store={"size": 32})
+
+
+def test_thumos14_takes_segments_of_videos_and_trains_on_the_owners_validation(tmp_path: Path) -> None:
+    one, two, three = "video_validation_0000001", "video_validation_0000002", "video_test_0000004"
+    data = thumos14(
+        tmp_path,
+        CliffDiving_val=f"{one}  0.5 1.0\n", CliffDiving_test="", Ambiguous_val=f"{two} 0.1 0.2\n",
+        Diving_val=f"{one} 0.5 1.0\n{two} 0.0 0.3\n{two} 0.5 9.0\n", Diving_test=f"{three}  0.25 0.9\n",
+    )  # fmt: skip
+
+    found = table(data)
+
+    assert data.labels() == ("CliffDiving", "Diving")
+    # 0.5 s is frame 6, and before 1.0 s is frame 11; 0.25 s is 3, 0.9 s is 10.8.
+    assert [(row["path"], row["label"], row["split"], row["first"], row["last"]) for row in found] == [
+        (f"videos/{one}.mp4", 0, "train", 6, 11),
+        (f"videos/{three}.mp4", 1, "test", 3, 10),
+        (f"videos/{two}.mp4", 1, "train", 0, 3),
+        (f"videos/{two}.mp4", 1, "train", 6, 107),
+    ]
+    assert found[0]["seconds"] == 0.5
+    clips = open_clips(ingest(data.manifest(tmp_path), tmp_path, tmp_path / "cache", data.store, jobs=1), "train")
+    assert clips.shapes[:, 0].tolist() == [6, 4, 18]  # a segment ends with its video
+    np.testing.assert_array_equal(clips.clip(2), read_video(tmp_path / f"videos/{two}.mp4", 32)[6:])
+
+
+def test_faults_in_lists_of_segments_are_named(tmp_path: Path) -> None:
+    one = "video_validation_0000001"
+    data = thumos14(
+        tmp_path, Diving_val=f"{one} 0.5 1.0\n{one} 0.5\n{one} 1.0 0.5\nvideo_validation_9 0 1\n{one} 0.5 1.0\n"
+    )
+    (tmp_path / "videos/video_validation_0000002.mp4").write_text("text")
+    write(tmp_path, {"annotation/Diving_test.txt": "video_validation_0000002 0 1\n"})
+
+    with pytest.raises(ValueError, match="5 of 6 rows are at fault") as error:
+        table(data)
+
+    assert str(error.value).splitlines()[1:] == [
+        "  Diving_test.txt:1: videos/video_validation_0000002.mp4: cannot be read: Invalid data found when processing "
+        "input",
+        f"  Diving_val.txt:2: {one} 0.5: is not VIDEO SECONDS SECONDS",
+        f"  Diving_val.txt:3: videos/{one}.mp4: ends before it starts: {one} 1.0 0.5",
+        "  Diving_val.txt:4: video_validation_9: missing file",
+        f"  Diving_val.txt:5: videos/{one}.mp4: listed twice: also Diving_val.txt:1",
+    ]
+
+
 # Folders, lists, tables
 
 
@@ -374,7 +435,7 @@ def test_a_parquet_table_of_numbers_and_frames(tmp_path: Path) -> None:
 # All
 
 
-@pytest.mark.parametrize("kind", ["kinetics", "ssv1", "ssv2", "ucf101", "hmdb51", "folders", "list"])
+@pytest.mark.parametrize("kind", ["kinetics", "ssv1", "ssv2", "ucf101", "hmdb51", "folders", "list", "thumos14"])
 def test_a_folder_without_the_sets_files_is_told(kind: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"^data\.\w+: {re.escape(str(tmp_path))}"):
         config(kind, tmp_path).num_classes()

@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,9 @@ from hypothesis import strategies as st
 from support import model
 
 from vattn.config import DataConfig, ModelConfig, TrainConfig
-from vattn.data import eval_batches, open_clips, train_batches
+from vattn.data import ahead, eval_batches, open_clips, train_batches
 from vattn.data.cache import CacheWriter, Clips
+from vattn.data.loader import _words
 from vattn.data.motion import MotionDataConfig
 
 FRAMES, HEIGHT, WIDTH = 12, 40, 44
@@ -170,6 +173,24 @@ def test_an_epoch_is_a_function_of_seed_and_number_with_any_number_of_workers(cl
     assert list(epoch()) != list(epoch(1))
     assert all(epoch()[number] != epoch(1)[number] for number in range(10))
     assert list(epoch()) != list(epoch(seed=1))
+
+
+@given(st.lists(st.integers(0, 2**70), min_size=1, max_size=4))
+def test_words_of_seeds_are_those_that_numpy_makes(seeds: list[int]) -> None:
+    assert np.random.default_rng(_words(*seeds)).random() == np.random.default_rng(seeds).random()
+
+
+def test_batches_made_ahead_come_in_order_and_what_their_making_raises_is_raised() -> None:
+    def made() -> Iterator[int]:
+        yield from range(5)
+        raise ValueError("altered")
+
+    batches = ahead(made())
+
+    assert list(islice(batches, 5)) == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="altered"):
+        next(batches)
+    assert list(ahead([])) == []
 
 
 def test_training_without_enough_clips_is_refused(clips: Clips) -> None:

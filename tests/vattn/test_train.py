@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,7 +56,7 @@ def test_a_run_cut_off_after_any_epoch_ends_in_the_same_weights(cache: Path, tmp
 
 def test_a_run_cut_off_while_the_weights_are_written_still_gets_them(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "model.part").mkdir()  # a folder in the way of the file: the last epoch ends there
-    with pytest.raises(RuntimeError, match="open file failed"):
+    with pytest.raises(OSError, match=r"model\.pt: cannot be written: .*Is a directory.*; make room and go on with"):
         list(fit(trial([]), cache, tmp_path))
     (tmp_path / "model.part").rmdir()
 
@@ -62,6 +64,78 @@ def test_a_run_cut_off_while_the_weights_are_written_still_gets_them(cache: Path
 
     assert [epoch.number for epoch in epochs] == [1, 2, 3]
     assert (tmp_path / "model.pt").exists()
+
+
+FIT = """
+import os, pathlib, signal, sys, torch
+from torch import distributed as dist
+from vattn.config import TrialConfig
+from vattn.train import fit
+config, cache, folder, rank, world, last = sys.argv[1:]
+torch.set_num_threads(1)
+if world != "1":
+    meeting = (pathlib.Path(folder) / f"meeting{last}").as_uri()
+    dist.init_process_group("gloo", init_method=meeting, rank=int(rank), world_size=int(world))
+step, taken = torch.optim.SGD.step, 0
+def stepped(*args, **options):
+    global taken
+    if taken == int(last): os.kill(os.getpid(), signal.SIGKILL)
+    taken += 1
+    return step(*args, **options)
+torch.optim.SGD.step = stepped
+print([(epoch.number, epoch.metrics) for epoch in
+       fit(TrialConfig.parse(eval(config)), pathlib.Path(cache), pathlib.Path(folder))])
+print(taken)
+"""
+
+
+def fit_apart(config: TrialConfig, cache: Path, folder: Path, world: int, last: int = -1) -> list[str]:
+    """Train in processes of their own, which kill themselves after ``last`` steps; return what the first one prints."""
+    folder.mkdir(exist_ok=True)
+    words = [[repr(config.tree()), str(cache), str(folder), str(rank), str(world), str(last)] for rank in range(world)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", FIT, *word], stdout=subprocess.PIPE, text=True) for word in words
+    ]
+    printed = [process.communicate()[0] for process in processes]
+    assert {process.returncode for process in processes} == {0 if last < 0 else -9}
+    return printed[0].splitlines()
+
+
+@pytest.mark.parametrize(
+    ("world", "batch", "last", "left"),
+    [
+        (1, 16, 6, 8 - 6),  # 4 steps an epoch, of which the second has 2
+        pytest.param(2, 2, 52, 64 - 32 - 16, marks=pytest.mark.slow),  # 32 steps, and a checkpoint each 16
+    ],
+)
+def test_a_run_killed_within_an_epoch_ends_in_the_same_weights(
+    cache: Path, tmp_path: Path, world: int, batch: int, last: int, left: int
+) -> None:
+    config = trial(TSM, epochs=2)
+    often, never = (
+        config.model_copy(
+            update={"train": config.train.model_copy(update={"batch": batch, "checkpoint_minutes": minutes})}
+        )
+        for minutes in (1e-9, "none")
+    )
+    expected = fit_apart(never, cache, tmp_path / "whole", world)
+    assert fit_apart(often, cache, tmp_path / "cut", world, last) == []
+
+    metrics, steps = fit_apart(often, cache, tmp_path / "cut", world)
+
+    assert (metrics, int(steps)) == (expected[0], left)
+    one, other = (torch.load(tmp_path / run / "model.pt", weights_only=True) for run in ("whole", "cut"))
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_within_an_epoch_only_as_many_workers_go_on(cache: Path, tmp_path: Path) -> None:
+    config = trial([], epochs=2)
+    next(fit(config, cache, tmp_path))
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    torch.save(state | {"halfway": [{}, {}]}, tmp_path / "checkpoint.pt")
+
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: .* by 2 workers, .*; go on with as many \(got 1\)"):
+        next(fit(config, cache, tmp_path))
 
 
 def test_another_seed_gives_another_run(cache: Path, tmp_path: Path) -> None:

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vattn.data import folders, hmdb51, kinetics, lists, motion, ssv1, ssv2, table, ucf101  # noqa: F401
+from vattn.data import folders, hmdb51, kinetics, lists, motion, ssv1, ssv2, table, thumos14, ucf101  # noqa: F401
 from vattn.data._base import DataConfig, Progress
 from vattn.data.cache import open_clips
 
 if TYPE_CHECKING:
-    from vattn.data.loader import eval_batches, train_batches
+    from vattn.data.loader import ahead, eval_batches, train_batches
 
 
 def prepare(data: DataConfig, output: Path, progress: Progress | None = None) -> Path:
@@ -30,11 +30,11 @@ def prepare(data: DataConfig, output: Path, progress: Progress | None = None) ->
 
 def __getattr__(name: str) -> Any:
     # Only batches need torch: what decodes video starts without its seconds of import.
-    if name in ("eval_batches", "train_batches"):
+    if name in ("ahead", "eval_batches", "train_batches"):
         from vattn.data import loader
 
         return getattr(loader, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["DataConfig", "Progress", "eval_batches", "open_clips", "prepare", "train_batches"]
+__all__ = ["DataConfig", "Progress", "ahead", "eval_batches", "open_clips", "prepare", "train_batches"]

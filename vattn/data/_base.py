@@ -78,7 +78,7 @@ class DataConfig(Kinded):
 
     kind: str
     root: Annotated[str, Field(description="folder as its owners publish it")] = "auto"
-    split: int = Field(1, ge=1)
+    split: int | Literal["all"] = 1
     cache: Annotated[str, Field(description="folder of the clip cache")] = "auto"
     store: StoreConfig = StoreConfig()
     modality: Annotated[
@@ -105,6 +105,12 @@ class DataConfig(Kinded):
     def num_classes(self) -> int:
         """Number of labels; they are 0 ... num_classes - 1."""
         return len(self.labels())
+
+    def each_split(self) -> Sequence[Self]:
+        """Return the data that are trained and tested on one by one: these, or of ``split: all`` the three splits."""
+        if self.split != "all":
+            return [self]
+        return [self.model_copy(update={"split": number}) for number in (1, 2, 3)]
 
     def supply(self, root: Path, progress: Progress | None = None) -> None:
         """Make sure that the files are below ``root``; raises ValueError where they must be put there by hand."""

@@ -9,7 +9,6 @@ from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -95,6 +94,7 @@ class LayoutConfig(DataConfig):
 
         Of a file in two splits the evaluation's row stays, of one listed twice in a split the first.
         """
+        assert self.split != "all", "each of `each_split` has a manifest"
         labels = self.labels()
         return checked(self, tuple(self.read_rows(root, labels)), labels, root)
 
@@ -115,19 +115,21 @@ def checked(config: LayoutConfig, listed: Sequence[Row], labels: tuple[str, ...]
     faults: list[tuple[str, str]] = []  # kind, and the whole line
     good: dict[str, list[Row]] = defaultdict(list)
     there = _Files(root)
+    kept: list[int] = []
     # Evaluation first: a training row that stands there too is the one to go.
-    for row in sorted(listed, key=lambda row: row.split == "train"):
+    for place in sorted(range(len(listed)), key=lambda place: listed[place].split == "train"):
+        row = listed[place]
         kind, found = _fault(row, labels, there, good)
         if kind:
             faults.append((kind, f"{row.source}: {row.path}: {kind}{found and ': ' + found}"))
         else:
             good[row.path].append(row)
+            kept.append(place)
     if faults:
         _tell(faults, len(listed), config.max_faults, root)
-    if not good:
+    if not kept:
         raise ValueError(f"data.root: {root}: lists no file that is there; name the folder that the lists belong to")
-    order = {row: place for place, row in enumerate(listed)}
-    rows = sorted(chain.from_iterable(good.values()), key=order.__getitem__)
+    rows = [listed[place] for place in sorted(kept)]
     return _table(rows if any(row.split == "val" for row in rows) else _hold_out(rows, config))
 
 
@@ -197,14 +199,14 @@ class _Files:
     """What is below a root; folders are listed once, which is faster than a look at each file."""
 
     def __init__(self, root: Path) -> None:
-        self._root = str(root)
+        self._root = root
         self._names: dict[str, frozenset[str]] = {}
 
     def has(self, path: str) -> bool:
-        folder, name = os.path.split(os.path.join(self._root, path))  # noqa: PTH118  # a million times
+        folder, slash, name = path.rpartition("/")
         if folder not in self._names:
             try:
-                self._names[folder] = frozenset(os.listdir(folder))  # noqa: PTH208
+                self._names[folder] = frozenset(os.listdir(self._root / (folder + slash)))  # noqa: PTH208
             except OSError:
                 self._names[folder] = frozenset()
         return name in self._names[folder]

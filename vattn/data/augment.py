@@ -70,8 +70,8 @@ def training_region(crop: str, height: int, width: int, size: int, rng: np.rando
 
 
 def _anywhere(height: int, width: int, rows: int, columns: int, rng: np.random.Generator) -> Region:
-    top, left = (int(rng.integers(space, endpoint=True)) for space in (height - rows, width - columns))
-    return Region(top, left, rows, columns)
+    top = int(rng.integers(height - rows, endpoint=True))
+    return Region(top, int(rng.integers(width - columns, endpoint=True)), rows, columns)
 
 
 def _multiscale(height: int, width: int, size: int, rng: np.random.Generator) -> Region:

@@ -3,19 +3,18 @@
 A cache is one folder, complete from the moment it appears:
 
 * ``shard-NNNNN.arrow``: one clip a record batch: the file that it is of, frames, height, width, and the frames one
-  behind the other, as raw uint8 (height, width, 3), RGB, or as JPEG, with the place and the CRC-32 of each;
+  behind the other, as raw uint8 (height, width, 3), RGB, or as JPEG, with the place and the XXH3 hash of each;
 * ``index.arrow``: a row a clip, in the manifest's order: the same without frames, its label, split, shard and batch;
-  ``index.crc32``: its checksum;
+  ``index.check``: the version of this layout, and the index's hash;
 * ``failures.jsonl``: the files that could not be read; ``concealed.jsonl``: those of which a decoder made up damaged
   parts. Both give the reasons.
 
-Every frame is held against its checksum each time it is read, so that what is read is what was written. Nothing in a
-cache ever changes: any number of processes read it, without a lock.
+Every frame is held against its hash each time it is read, so that what is read is what was written, whatever became of
+the file since this process last looked. Nothing in a cache ever changes: any number of processes read it, and no lock
+is needed.
 """
 
-import io
 import json
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -23,14 +22,16 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int64, UInt8, UInt32
+from jaxtyping import Int64, UInt8, UInt64
+from simplejpeg import decode_jpeg, decode_jpeg_header, encode_jpeg
+from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 
 INDEX = "index.arrow"
-CHECK = "index.crc32"
+CHECK = "index.check"
 FAILURES = "failures.jsonl"
 CONCEALED = "concealed.jsonl"
 #: Of the layout above; counted up when older caches cannot be read.
-VERSION = 2
+VERSION = 3
 #: Of 95, as libjpeg counts.
 QUALITY = 90
 
@@ -39,7 +40,7 @@ _ORIGIN = {
     "digest": pa.string(), "damage": pa.string(),
 }  # fmt: skip
 _SHAPE = {"frames": pa.int32(), "height": pa.int32(), "width": pa.int32()}
-_FRAMES = {"ends": pa.list_(pa.int64()), "checks": pa.list_(pa.uint32()), "pixels": pa.large_binary()}
+_FRAMES = {"ends": pa.list_(pa.int64()), "checks": pa.list_(pa.uint64()), "pixels": pa.large_binary()}
 _SHARD_SCHEMA = pa.schema(_ORIGIN | _SHAPE | _FRAMES)
 _PLACE = {"label": pa.int32(), "split": pa.string(), "shard": pa.string(), "batch": pa.int32()}
 _INDEX_SCHEMA = pa.schema(_ORIGIN | _SHAPE | _PLACE)
@@ -64,12 +65,12 @@ class Origin(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A clip as it stands in a shard: frame i is ``pixels[ends[i] : ends[i + 1]]``, and its CRC-32 is ``checks[i]``."""
+    """A clip as it stands in a shard: frame i is ``pixels[ends[i] : ends[i + 1]]``, and its hash is ``checks[i]``."""
 
     height: int
     width: int
     ends: Int64[np.ndarray, " ends"]
-    checks: UInt32[np.ndarray, " t"]
+    checks: UInt64[np.ndarray, " t"]
     pixels: UInt8[np.ndarray, " bytes"]
 
     @classmethod
@@ -82,18 +83,25 @@ class Stored(NamedTuple):
     @classmethod
     def jpeg(cls, frames: Iterable[Frame | bytes]) -> Self:
         """Return a clip of JPEG frames; those that are JPEG already are taken as they are."""
-        from PIL import Image
-
         coded = [frame if isinstance(frame, bytes) else _to_jpeg(frame) for frame in frames]
-        width, height = Image.open(io.BytesIO(coded[0])).size
+        height, width = map(int, decode_jpeg_header(coded[0])[:2])
         ends = np.cumsum([0, *map(len, coded)], dtype=np.int64)
         return cls._of(height, width, ends, np.frombuffer(b"".join(coded), np.uint8))
 
     @classmethod
     def _of(cls, height: int, width: int, ends: np.ndarray, pixels: np.ndarray) -> Self:
         bounds = zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)
-        checks = [zlib.crc32(pixels[start:end].data) for start, end in bounds]
-        return cls(height, width, ends, np.array(checks, np.uint32), pixels)
+        checks = [xxh3_64_intdigest(pixels[start:end].data) for start, end in bounds]
+        return cls(height, width, ends, np.array(checks, np.uint64), pixels)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every frame is as it was written."""
+        return bool((self._of(self.height, self.width, self.ends, self.pixels).checks == self.checks).all())
+
+
+#: Of a clip as of `Stored`: ends, pixels, checks.
+_Frames = tuple[Int64[np.ndarray, " ends"], UInt8[np.ndarray, " bytes"], UInt64[np.ndarray, " t"]]
 
 
 class Clips:
@@ -102,7 +110,9 @@ class Clips:
     def __init__(self, cache: Path, split: str, index: pa.Table, rows: Int64[np.ndarray, " clips"]) -> None:
         self.cache, self.split, self._index, self._rows = cache, split, index, rows
         self.codec = index.schema.metadata[b"codec"].decode()
-        self._shards: dict[str, pa.RecordBatchFileReader] = {}
+        self._shards: dict[int, _Mapped] = {}
+        #: Where in its shard each clip's ends, checks and pixels begin; 0 where that was not looked up yet.
+        self._starts = np.zeros((len(rows), len(_FRAMES)), np.int64)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -124,39 +134,42 @@ class Clips:
 
     def clip(self, i: int) -> Video:
         """Return the i-th clip whole; raw, it is a read-only view of the file. Raises ValueError as `frames` does."""
-        every = self.frames(i, range(int(self.shapes[i, 0])))
+        every = list(self.frames(i, range(self.shapes.item(i, 0))))
         if self.codec == "jpeg":
             return np.stack(every)
         _, pixels, _ = self._read(i)
         return pixels.reshape(*self.shapes[i], 3)
 
-    def frames(self, i: int, wanted: Iterable[int]) -> list[Frame]:
-        """Return these frames of the i-th clip; raw ones are read-only views, and only what is asked for is read.
+    def frames(self, i: int, wanted: Iterable[int]) -> Iterator[Frame]:
+        """Yield these frames of the i-th clip; raw ones are read-only views, and only what is asked for is read.
 
+        One by one, so that what is done with a frame finds it in the processor's cache, into which hashing brought it.
         Raises ValueError where the file is no longer as it was written.
         """
         ends, pixels, checks = self._read(i)
-        height, width = self.shapes[i, 1:].tolist()
-        seen: dict[int, Frame] = {}
-        frames = []
+        shape = (*self.shapes[i, 1:].tolist(), 3)
+        frames: dict[int, Frame] = {}
         for t in wanted:
-            if t not in seen:
-                data = pixels[ends[t] : ends[t + 1]]
-                if zlib.crc32(data.data) != checks[t]:
-                    raise self._altered(i, f"frame {t} has another checksum")
-                seen[t] = data.reshape(height, width, 3) if self.codec == "raw" else _from_jpeg(data)
-            frames.append(seen[t])
-        return frames
+            if t not in frames:
+                data = pixels[ends.item(t) : ends.item(t + 1)]
+                if xxh3_64_intdigest(data.data) != checks.item(t):
+                    raise self._altered(i, f"frame {t} has another hash")
+                frames[t] = data.reshape(shape) if self.codec == "raw" else decode_jpeg(data)
+            yield frames[t]
 
-    def _read(self, i: int) -> tuple[Int64[np.ndarray, " ends"], UInt8[np.ndarray, " bytes"], UInt32[np.ndarray, " t"]]:
+    def _read(self, i: int) -> _Frames:
+        num_frames = self.shapes.item(i, 0)
         try:
-            row = self._shard(self._name("shard", i)).get_batch(int(self._batches[i]))
-            stored = _stored(row)
+            shard = self._shard(self._shard_of.item(i))
+            if not self._starts.item(i, 0):
+                # Once a clip: it takes as long as reading two frames.
+                self._starts[i] = shard.starts(self._batch_of.item(i), num_frames)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise self._altered(i, str(error)) from error
-        if len(stored.checks) != self.shapes[i, 0] or stored.ends[-1] != len(stored.pixels):
-            raise self._altered(i, "it does not have the frames that the index names")
-        return stored.ends, stored.pixels, stored.checks
+        ends_at, checks_at, pixels_at = self._starts[i].tolist()
+        ends = shard.bytes[ends_at : ends_at + 8 * (num_frames + 1)].view(np.int64)
+        checks = shard.bytes[checks_at : checks_at + 8 * num_frames].view(np.uint64)
+        return ends, shard.bytes[pixels_at : pixels_at + ends.item(-1)], checks
 
     def _altered(self, i: int, found: str) -> ValueError:
         return ValueError(
@@ -165,7 +178,15 @@ class Clips:
         )
 
     @cached_property
-    def _batches(self) -> Int64[np.ndarray, " clips"]:
+    def _shard_names(self) -> pa.DictionaryArray:
+        return self._index["shard"].combine_chunks().dictionary_encode()
+
+    @cached_property
+    def _shard_of(self) -> Int64[np.ndarray, " clips"]:
+        return self._shard_names.indices.to_numpy()[self._rows].astype(np.int64)
+
+    @cached_property
+    def _batch_of(self) -> Int64[np.ndarray, " clips"]:
         return self._column("batch")
 
     def _column(self, name: str) -> Int64[np.ndarray, " clips"]:
@@ -175,11 +196,10 @@ class Clips:
         # Names stay in the file: those of a million clips would take seconds and hundreds of megabytes.
         return self._index[column][int(self._rows[i])].as_py()
 
-    def _shard(self, name: str) -> pa.RecordBatchFileReader:
-        if name not in self._shards:
-            # From a buffer: from the file itself, Arrow asks the system for the whole clip each time.
-            self._shards[name] = pa.ipc.open_file(pa.memory_map(str(self.cache / name)).read_buffer())
-        return self._shards[name]
+    def _shard(self, number: int) -> "_Mapped":
+        if number not in self._shards:
+            self._shards[number] = _Mapped(self.cache / self._shard_names.dictionary[number].as_py())
+        return self._shards[number]
 
 
 def open_clips(cache: Path, split: str) -> Clips:
@@ -202,19 +222,50 @@ def read_index(cache: Path) -> pa.Table:
     """Return the index; raises ValueError where ``cache`` is no cache or was altered."""
     if not is_cache(cache):
         raise ValueError(f"{cache}: is not a clip cache, which has a file {INDEX}")
-    data = pa.memory_map(str(cache / INDEX)).read_buffer()
-    check = cache / CHECK
-    if not check.is_file() or check.read_text() != f"{zlib.crc32(data):08x}":
+    check = (cache / CHECK).read_text() if (cache / CHECK).is_file() else "2 or earlier "
+    version, _, digest = check.rpartition(" ")
+    if version != str(VERSION):
         raise ValueError(
-            f"{cache / INDEX}: was altered, or is of another version; remove the folder, and it is written anew"
+            f"{cache}: is a cache of version {version}, and only those of version {VERSION} can be read; ingest again, "
+            "and remove this one"
         )
+    data = pa.memory_map(str(cache / INDEX)).read_buffer()
+    if xxh3_64_hexdigest(data) != digest:
+        raise ValueError(f"{cache / INDEX}: was altered or cut off; remove the folder, and it is written anew")
     return pa.ipc.open_file(data).read_all()
+
+
+def write_index(cache: Path, rows: pa.Table, codec: Codec) -> None:
+    """Write the index, a row a clip: now the folder is a cache."""
+    part = cache / f"{INDEX}.part"
+    with pa.ipc.new_file(str(part), rows.schema.with_metadata({"codec": codec})) as index:
+        index.write_table(rows)
+    (cache / CHECK).write_text(f"{VERSION} {xxh3_64_hexdigest(pa.memory_map(str(part)).read_buffer())}")
+    part.rename(cache / INDEX)
 
 
 def read_failures(cache: Path, name: str = FAILURES) -> list[dict[str, Any]]:
     """Return (path, reason) of each file that is missing from the cache, or in `CONCEALED`, that is there in part."""
     with (cache / name).open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
+
+
+class _Mapped:
+    """A shard, mapped into memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._buffer = pa.memory_map(str(path)).read_buffer()
+        self._file = pa.ipc.open_file(self._buffer)
+        self.bytes = np.frombuffer(self._buffer, np.uint8)
+
+    def starts(self, batch: int, num_frames: int) -> list[int]:
+        """Return where the ends, the checks and the pixels of a clip begin; raises ValueError where it is another."""
+        row = self._file.get_batch(batch)
+        ends, checks, pixels = (row.column(name).buffers()[-1] for name in _FRAMES)
+        lengths = (8 * (num_frames + 1), 8 * num_frames, np.frombuffer(ends, np.int64)[-1])
+        if lengths != (ends.size, checks.size, pixels.size):
+            raise ValueError("it does not have the frames that the index names")
+        return [buffer.address - self._buffer.address for buffer in (ends, checks, pixels)]
 
 
 class Place(NamedTuple):
@@ -234,7 +285,8 @@ class CacheWriter:
     """
 
     def __init__(self, folder: Path, shard_bytes: int = 1 << 30, codec: Codec = "raw") -> None:
-        self.folder, self.shard_bytes, self.codec = folder, shard_bytes, codec
+        self.folder, self.shard_bytes = folder, shard_bytes
+        self.codec: Codec = codec
         self.found: dict[tuple[str, int, int], Place] = {}
         self._rows: dict[int, dict[str, Any]] = {}
         self._shard: _Shard | None = None
@@ -291,12 +343,7 @@ class CacheWriter:
         concealed = {row["path"]: row["damage"] for row in rows if row["damage"]}
         _write_lines(self.folder / FAILURES, failures)
         _write_lines(self.folder / CONCEALED, [{"path": path, "reason": why} for path, why in concealed.items()])
-        part = self.folder / f"{INDEX}.part"
-        schema = _INDEX_SCHEMA.with_metadata({"codec": self.codec})
-        with pa.ipc.new_file(str(part), schema) as index:
-            index.write_table(pa.Table.from_pylist(rows, schema=schema))
-        (self.folder / CHECK).write_text(f"{zlib.crc32(pa.memory_map(str(part)).read_buffer()):08x}")
-        part.rename(self.folder / INDEX)
+        write_index(self.folder, pa.Table.from_pylist(rows, schema=_INDEX_SCHEMA), self.codec)
 
     def _new_name(self) -> str:
         self._next += 1
@@ -311,8 +358,7 @@ class CacheWriter:
         else:
             for row in _batches(shard):
                 stored, origin = _stored(row), _place(shard.name, 0, row).origin
-                bounds = zip(stored.ends[:-1].tolist(), stored.ends[1:].tolist(), stored.checks.tolist(), strict=True)
-                if all(zlib.crc32(stored.pixels[start:end].data) == check for start, end, check in bounds):
+                if stored.whole:
                     self.found[origin[:3]] = self.store(stored, origin)
         if not closed:
             self.close()
@@ -355,10 +401,11 @@ def _place(shard: str, batch: int, row: pa.RecordBatch) -> Place:
 
 
 def _stored(row: pa.RecordBatch) -> Stored:
-    # From the buffers: going through Arrow's scalars costs more than reading the pixels does.
-    ends, checks = (row.column(name).values.to_numpy() for name in ("ends", "checks"))
-    pixels = np.frombuffer(row.column("pixels").buffers()[2], np.uint8)
-    return Stored(row.column("height")[0].as_py(), row.column("width")[0].as_py(), ends, checks, pixels)
+    height, width = (row.column(name)[0].as_py() for name in ("height", "width"))
+    ends, checks, pixels = (row.column(name).buffers()[-1] for name in _FRAMES)
+    return Stored(
+        height, width, np.frombuffer(ends, np.int64), np.frombuffer(checks, np.uint64), np.frombuffer(pixels, np.uint8)
+    )
 
 
 def _is_closed(shard: Path) -> bool:
@@ -384,14 +431,4 @@ def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
 
 
 def _to_jpeg(frame: Frame) -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(frame).save(file, "JPEG", quality=QUALITY)
-    return file.getvalue()
-
-
-def _from_jpeg(data: UInt8[np.ndarray, " bytes"]) -> Frame:
-    from PIL import Image
-
-    return np.asarray(Image.open(io.BytesIO(data.data)))
+    return encode_jpeg(np.ascontiguousarray(frame), QUALITY, colorsubsampling="420")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -21,7 +21,9 @@ class HMDB51DataConfig(LayoutConfig, kind="hmdb51"):
     """
 
     kind: Literal["hmdb51"] = "hmdb51"
-    split: Literal[1, 2, 3] = Field(1, description="which of the three sets of lists")
+    split: Annotated[
+        Literal[1, 2, 3, "all"], Field(description="which of the three sets of lists; all: the mean of them")
+    ] = 1
 
     def source_of(self, path: str) -> str:
         """Return the film of a clip: ``FILM_CLASS_VISIBLE_CAMERA_NUMBER_VIEW_QUALITY_N.avi`` without the rest."""
@@ -45,7 +47,7 @@ class HMDB51DataConfig(LayoutConfig, kind="hmdb51"):
 
     def _lists(self, root: Path) -> dict[str, Path]:
         """Return the list of each class."""
-        ending = f"_test_split{self.split}.txt"
+        ending = f"_test_split{self.each_split()[0].split}.txt"
         for folder in (root / "testTrainMulti_7030_splits", root):
             if lists := sorted(folder.glob(f"*{ending}")):
                 return {path.name.removesuffix(ending): path for path in lists}

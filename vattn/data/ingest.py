@@ -7,11 +7,13 @@ Where it says anything about a file, or finds another number of frames than the 
 import hashlib
 import json
 import logging
+import math
 import os
 import random
 import re
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -65,8 +67,10 @@ class Job(NamedTuple):
     last: int = -1
 
 
-#: Yields each job with its result or failure, as `vattn.data.workers.run` does.
-Run = Callable[..., Iterator[tuple[Job, Any]]]
+#: Clips of one file, which is decoded once for all of them.
+Jobs = tuple[Job, ...]
+#: Yields each of many jobs with its result or failure, as `vattn.data.workers.run` does.
+Run = Callable[..., Iterator[tuple[Jobs, Any]]]
 
 
 def ingest(
@@ -90,7 +94,7 @@ def ingest(
     was decoded then waits for the next call.
     """
     rows = _rows(manifest)
-    states = {path: _state(root / path) for path in {job.path for _, job in rows}}
+    states = {path: _state(os.path.join(root, path)) for path in {job.path for _, job in rows}}  # noqa: PTH118
     made_by = identity({"version": VERSION, "store": store.tree(), "modality": modality})[:8]
     folder = cache / f"{made_by}-{identity([[*row, *job, *states[job.path]] for row, job in rows])}"
     if not is_cache(folder):
@@ -134,7 +138,7 @@ def read_video(path: Path, size: int) -> Video:
     decord decodes; PyAV does where decord is not installed or not to be trusted, and its word is final: raises
     ValueError with the reason why the file cannot be read.
     """
-    return np.stack(_video(path, size)[0])
+    return np.stack(_video(path, size, lambda t: True)[0])
 
 
 def _rows(manifest: pa.Table) -> list[tuple[tuple[int, str], Job]]:
@@ -149,9 +153,9 @@ def _rows(manifest: pa.Table) -> list[tuple[tuple[int, str], Job]]:
     ]
 
 
-def _state(path: Path) -> tuple[int, int]:
+def _state(path: str | Path) -> tuple[int, int]:
     try:
-        stat = path.stat()
+        stat = os.stat(path)  # noqa: PTH116  # a million times
     except OSError:
         return (-1, -1)
     return stat.st_size, stat.st_mtime_ns
@@ -164,24 +168,29 @@ def _write(
     folder: Path,
     store: StoreConfig,
     progress: Progress | None,
-    run: Callable[[Sequence[Job]], Iterator[tuple[Job, Any]]],
+    run: Callable[[Sequence[Jobs]], Iterator[tuple[Jobs, Any]]],
 ) -> None:
     clips = list(dict.fromkeys(job for _, job in rows))
     try:
         writer = CacheWriter(folder, codec=store.codec)
         done = _taken_over(clips, states, root, writer)
         failures = _failed_before(folder, states)
-        missing = [job for job in clips if job not in done and job not in failures]
+        files: dict[str, list[Job]] = defaultdict(list)
+        for job in clips:
+            if job not in done and job not in failures:
+                files[job.path].append(job)
         with (folder / FAILED).open("a", encoding="utf-8") as failed:
-            for count, (job, outcome) in enumerate(run(missing), start=len(clips) - len(missing) + 1):
-                if isinstance(outcome, workers.Failure):
-                    failures[job] = outcome.reason
-                    failed.write(json.dumps([*job, *states[job.path], outcome.reason]) + "\n")
-                    failed.flush()
-                else:
-                    done[job] = writer.store(*outcome)
-                if progress:
-                    progress("ingest", count, len(clips))
+            for jobs, outcome in run([tuple(jobs) for jobs in files.values()]):
+                each: Sequence[Any] = [outcome] * len(jobs) if isinstance(outcome, workers.Failure) else outcome
+                for job, clip in zip(jobs, each, strict=True):
+                    if isinstance(clip, workers.Failure):
+                        failures[job] = clip.reason
+                        failed.write(json.dumps([*job, *states[job.path], clip.reason]) + "\n")
+                        failed.flush()
+                    else:
+                        done[job] = writer.store(*clip)
+                    if progress:
+                        progress("ingest", len(done) + len(failures), len(clips))
         if clips and not done:
             first = f"; the first, {clips[0].path}: {failures[clips[0]]}"
             for file in folder.iterdir():
@@ -240,20 +249,38 @@ def _failed_before(folder: Path, states: dict[str, tuple[int, int]]) -> dict[Job
     return failures
 
 
-def _read(root: Path, store: StoreConfig, modality: Modality, job: Job) -> tuple[Stored, Origin]:
-    path = root / job.path
-    size, modified = _state(path)
+def _read(
+    root: Path, store: StoreConfig, modality: Modality, jobs: Jobs
+) -> list[tuple[Stored, Origin] | workers.Failure]:
+    """Return the clips of one file, each with what it is of, or why there is none."""
+    path = root / jobs[0].path
+    state = _state(path)
+    damage = ""
     if path.is_dir():
-        frames, damage = _folder(path, store, modality, job), ""
+        chosen = partial(_folder, path, store, modality)
     elif modality == "flow":
         raise ValueError("has no optical flow: that is a folder of flow_x_NNNNN.jpg and flow_y_NNNNN.jpg")
     else:
-        video, damage = _video(path, store.size)
-        frames = _kept(video[max(job.first, 0) : job.last + 1 if job.last >= 0 else None], store)
-    if not frames:
-        raise ValueError(f"has no frames from {max(job.first, 0)} on")
-    stored = Stored.jpeg(frames) if store.codec == "jpeg" else Stored.raw(np.stack(frames))
-    return stored, Origin(*job, size, modified, _digest(path), damage)
+        spans = [(max(job.first, 0), math.inf if job.last < 0 else job.last) for job in jobs]
+        video, damage = _video(path, store.size, lambda t: any(first <= t <= last for first, last in spans))
+
+        def chosen(job: Job) -> list[Any]:
+            frames = _kept(video[max(job.first, 0) : job.last + 1 if job.last >= 0 else None], store)
+            if not frames:
+                raise ValueError(f"has no frames from {max(job.first, 0)} on")
+            return frames
+
+    digest = _digest(path)
+    read: list[tuple[Stored, Origin] | workers.Failure] = []
+    for job in jobs:
+        try:
+            frames = chosen(job)
+        except ValueError as error:
+            read.append(workers.Failure(str(error)))
+        else:
+            stored = Stored.jpeg(frames) if store.codec == "jpeg" else Stored.raw(np.stack(frames))
+            read.append((stored, Origin(*job, *state, digest, damage)))
+    return read
 
 
 def _kept(frames: Sequence[Any], store: StoreConfig) -> list[Any]:
@@ -276,8 +303,8 @@ def _digest(path: Path) -> str:
 # --- videos
 
 
-def _video(path: Path, size: int) -> tuple[list[Frame], str]:
-    """Return the frames of a file, and what is wrong with them."""
+def _video(path: Path, size: int, wanted: Callable[[int], bool]) -> tuple[list[Any], str]:
+    """Return the frames of a file, None for each that is not wanted, and what is wrong with them."""
     from av.error import FFmpegError
 
     try:
@@ -285,14 +312,14 @@ def _video(path: Path, size: int) -> tuple[list[Frame], str]:
         if stream.plain:
             try:
                 with _silenced() as said:
-                    frames = _scaled(_decord_frames(path), size)
+                    frames = _scaled(_decord_frames(path), size, wanted)
                 if len(frames) == stream.frames and not said and not stream.damage:
                     return frames, ""
                 log.debug("%s: decord: %d of %d frames; %s", path, len(frames), stream.frames, said)
             except Exception as error:  # decord reports one fault as any of several types, and has no common one
                 log.debug("%s: decord: %s", path, error)
         faults = [stream.damage] if stream.damage else []
-        frames = _scaled(_pyav_frames(path, faults), size)
+        frames = _scaled(_pyav_frames(path, faults), size, wanted)
     except FFmpegError as error:
         raise ValueError(error.strerror) from error
     if faults and len(frames) < WHOLE * stream.frames:
@@ -399,20 +426,25 @@ def _silenced() -> Iterator[list[str]]:
             said += file.read(1 << 16).decode(errors="replace").splitlines()
 
 
-def _scaled(frames: Iterator[Frame], size: int) -> list[Frame]:
+def _scaled(frames: Iterable[Frame], size: int, wanted: Callable[[int], bool] = lambda t: True) -> list[Any]:
+    """Return the frames with their shorter side scaled to ``size``, None for each that is not wanted."""
     from av.video.frame import VideoFrame
     from av.video.reformatter import VideoReformatter
 
-    scaler, kept = VideoReformatter(), []
-    for frame in frames:
+    scaler, kept, shape = VideoReformatter(), [], None
+    for t, frame in enumerate(frames):
+        if not wanted(t):
+            kept.append(None)
+            continue
         height, width = frame.shape[:2]
         if min(height, width) != size:
             height, width = (round(side * size / min(frame.shape[:2])) for side in (height, width))
             whole = VideoFrame.from_ndarray(frame, format="rgb24")
             # Swscale widens its kernel where it scales down, so that fine texture does not turn into flicker.
             frame = scaler.reformat(whole, width, height, "rgb24", interpolation="BICUBIC").to_ndarray()
-        if kept and kept[0].shape != frame.shape:
-            raise ValueError(f"changes its size from {kept[0].shape[1::-1]} to {frame.shape[1::-1]} pixels")
+        shape = shape or frame.shape
+        if shape != frame.shape:
+            raise ValueError(f"changes its size from {shape[1::-1]} to {frame.shape[1::-1]} pixels")
         kept.append(frame)
     if not kept:
         raise ValueError("has no frames")
@@ -422,7 +454,6 @@ def _scaled(frames: Iterator[Frame], size: int) -> list[Frame]:
 def _header(path: Path) -> tuple[int, int, int]:
     """Return about how many frames a file has, and their height and width."""
     import av
-    from av.error import FFmpegError
 
     if path.is_dir():
         files = list(_numbered(path, ""))
@@ -430,14 +461,31 @@ def _header(path: Path) -> tuple[int, int, int]:
             raise ValueError("has no frames")
         width, height = _image(files[0][1]).size
         return len(files), height, width
+    with _opened(path) as (container, stream, rate):
+        frames = stream.frames or round((container.duration or 0) / av.time_base * rate)
+        return frames, max(stream.height, 1), max(stream.width, 1)
+
+
+def frame_rate(path: Path) -> float:
+    """Return the mean number of frames a second of a video; raises ValueError where its header does not tell."""
+    with _opened(path) as (_, _, rate):
+        if not rate:
+            raise ValueError("tells no frame rate")
+        return rate
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any, float]]:
+    """Give a file, its video stream, and the frames a second that its header tells, or 0."""
+    import av
+    from av.error import FFmpegError
+
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise ValueError("has no video stream")
             stream = container.streams.video[0]
-            seconds = (container.duration or 0) / av.time_base
-            frames = stream.frames or round(seconds * float(stream.average_rate or stream.guessed_rate or 0))
-            return frames, max(stream.height, 1), max(stream.width, 1)
+            yield container, stream, float(stream.average_rate or stream.guessed_rate or 0)
     except FFmpegError as error:
         raise ValueError(error.strerror) from error
 
@@ -493,7 +541,7 @@ def _frame(file: Path, store: StoreConfig) -> tuple[tuple[int, int], Frame | byt
     image, pixels = _decoded(file, "RGB")
     if store.codec == "jpeg" and image.format == "JPEG" and image.mode == "RGB" and min(image.size) == store.size:
         return pixels.shape[:2], file.read_bytes()  # coding it a second time would only lose
-    scaled = _scaled(iter([pixels]), store.size)[0]
+    scaled = _scaled([pixels], store.size)[0]
     return scaled.shape[:2], scaled
 
 
@@ -502,7 +550,7 @@ def _flow(x: Path, y: Path, store: StoreConfig) -> tuple[tuple[int, int], Frame]
     across, down = (_decoded(file, "L")[1] for file in (x, y))
     if across.shape != down.shape:
         raise ValueError(f"{x.name} and {y.name} are of different sizes")
-    scaled = _scaled(iter([np.stack([across, down, np.full_like(down, 128)], axis=-1)]), store.size)[0]
+    scaled = _scaled([np.stack([across, down, np.full_like(down, 128)], axis=-1)], store.size)[0]
     return scaled.shape[:2], scaled
 
 

@@ -1,8 +1,9 @@
 """Batches of clips from the cache. Only the pixels that are used are copied, so no loader processes are needed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from vattn.data.sampling import evaluation_indices, surrounding, training_indice
 
 Images = UInt8[Tensor, "n 3 t size size"]
 Labels = Int64[Tensor, " clips"]
+Batch = TypeVar("Batch")
 
 
 class View(NamedTuple):
@@ -66,21 +68,23 @@ class Batches:
             yield torch.from_numpy(pixels).permute(0, 4, 1, 2, 3), torch.from_numpy(labels)
 
     def _copy(self, i: int, view: View, out: UInt8[np.ndarray, "t size size 3"]) -> None:
-        num_frames, size = int(self._clips.shapes[i, 0]), self._shape[1]
+        num_frames, size = self._clips.shapes.item(i, 0), self._shape[1]
         top, left, height, width = view.region
+        rows, columns = slice(top, top + height), slice(left, left + width)
         wanted = surrounding(view.frames, self._around, num_frames)
-        frames = [
-            frame[top : top + height, left : left + width]
-            for frame in self._clips.frames(i, self._read(wanted, num_frames))
-        ]
+        frames = (frame[rows, columns] for frame in self._clips.frames(i, self._read(wanted, num_frames)))
         if self._modality == "diff":
-            pairs = zip(frames[::2], frames[1::2], strict=True)
-            frames = [(128 + ((after.astype(np.int16) - before) >> 1)).astype(np.uint8) for before, after in pairs]
+            pairs = zip(frames, frames, strict=True)  # each takes the next one of the same
+            frames = ((128 + ((after.astype(np.int16) - before) >> 1)).astype(np.uint8) for before, after in pairs)
         if (height, width) == (size, size):
             for frame, pixels in zip(frames, out, strict=True):
-                pixels[...] = frame[:, ::-1] if view.mirrored else frame
+                if view.mirrored:
+                    # Pixels as one thing each: as three numbers they take twice as long.
+                    pixels.view("V3")[...] = frame.view("V3")[:, ::-1]
+                else:
+                    pixels[...] = frame
         else:
-            whole = scaled(torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
+            whole = scaled(torch.from_numpy(np.stack(list(frames))).permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
             out[...] = (whole.flip(2) if view.mirrored else whole).numpy()
         if view.mirrored and self._modality == "flow":
             out[..., 0] = 255 - out[..., 0]  # what went to the left goes to the right
@@ -143,12 +147,15 @@ def train_batches(
         )
     recolour = Recolour(augment) if augment.color or augment.randaugment else None
     has_mirror = np.array(data.mirrored()) >= 0 if augment.flip else np.empty(0, bool)
+    kind, num = data.sampling.kind, model.frames
+    seed = _words(train.seed, epoch, 0)
 
     def views(i: int) -> list[View]:
         # Its own numbers for each clip: the same augmentation with any number of workers. 0 is the order's.
-        rng = np.random.default_rng([train.seed, epoch, 1 + i])
+        seed[-1] = 1 + i
+        rng = np.random.default_rng(seed)
         num_frames, height, width = clips.shapes[i].tolist()
-        frames = training_indices(data.sampling.kind, num_frames, model.frames, rng)
+        frames = training_indices(kind, num_frames, num, rng)
         region = training_region(augment.crop, height, width, size, rng)
         mirrored = augment.flip and rng.random() < 0.5 and bool(has_mirror[clips.labels[i]])
         return [View(frames, region, mirrored, partial(recolour, rng=rng) if recolour else None)]
@@ -184,6 +191,26 @@ def eval_batches(
 
     mine = np.arange(rank, len(clips), world)
     return Batches(clips, [mine[first : first + step] for first in range(0, len(mine), step)], views, data, model)
+
+
+def ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Yield ``batches`` in their order; a thread makes the next one while the caller works with the last.
+
+    They must not draw from a generator from which the caller draws meanwhile.
+    """
+    made = iter(batches)
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, made, None)
+        while (batch := following.result()) is not None:
+            following = thread.submit(next, made, None)
+            yield batch
+
+
+def _words(*numbers: int) -> np.ndarray:
+    """Return what numpy's generators make of these seeds; to have them made of it for each clip would take longer."""
+    shifts = (range(0, max(number.bit_length(), 1), 32) for number in numbers)
+    words = (number >> shift & 0xFFFFFFFF for number, bits in zip(numbers, shifts, strict=True) for shift in bits)
+    return np.fromiter(words, np.uint32)
 
 
 def _check_size(clips: Clips, data: DataConfig, model: ModelConfig) -> None:

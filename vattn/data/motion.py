@@ -128,7 +128,8 @@ def generate(
         written = workers.run(partial(write_clip, config, out), missing, processes)
         for done, (clip, outcome) in enumerate(written, start=len(clips) - len(missing) + 1):
             if isinstance(outcome, workers.Failure):
-                raise OSError(f"{out / clip.path}: could not be written: {outcome.reason}")
+                reason = f"could not be written: {outcome.reason}"
+                raise OSError(f"{out / clip.path}: {reason}; make room and call again: it goes on")
             if progress:
                 progress("motion", done, len(clips))
         lines = [f"{clip.path},{clip.label},{clip.split}\n" for clip in clips]

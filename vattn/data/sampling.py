@@ -80,6 +80,8 @@ def surrounding(indices: Indices, per_segment: int, num_frames: int) -> Int64[np
 
     TDN's code moves the middle instead where a segment's five frames would reach beyond the video.
     """
+    if per_segment == 1:
+        return indices
     around = indices[:, None] + np.arange(per_segment) - per_segment // 2
     return around.clip(0, num_frames - 1).ravel()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -19,7 +19,9 @@ class UCF101DataConfig(LayoutConfig, kind="ucf101"):
     """
 
     kind: Literal["ucf101"] = "ucf101"
-    split: Literal[1, 2, 3] = Field(1, description="which of the three pairs of lists")
+    split: Annotated[
+        Literal[1, 2, 3, "all"], Field(description="which of the three pairs of lists; all: the mean of them")
+    ] = 1
 
     def source_of(self, path: str) -> str:
         """Return the class and group of a video: its name without the number of the clip."""
@@ -40,7 +42,7 @@ class UCF101DataConfig(LayoutConfig, kind="ucf101"):
         numbers = {name: number for number, name in enumerate(labels)}
         below = "UCF-101/" if (root / "UCF-101").is_dir() else ""
         for split in ("train", "test"):
-            for where, line in read_lines(_list(root, f"{split}list{self.split:02d}")):
+            for where, line in read_lines(_list(root, f"{split}list0{self.split}")):
                 path, _, number = line.partition(" ")
                 label = numbers.get(path.partition("/")[0], -1)
                 fault = "" if label >= 0 else f"unknown class: {path.partition('/')[0]}"

@@ -113,7 +113,7 @@ def serve(handle: int) -> None:
         pipe.send(True)
         while True:
             pipe.send(_outcome(work, pipe.recv()))
-    except (EOFError, BrokenPipeError):
+    except (EOFError, ConnectionError):  # who gave the jobs was killed
         return
 
 

@@ -30,8 +30,10 @@ class Check:
     trials: int | None
     """how many distinct trials meet the limits; None if they were not all counted"""
     limits: Mapping[CostName, Limit]
-    budget: tuple[int | None, float | None]
-    """trials and hours"""
+    budget: tuple[int | None, float | None, float | None]
+    """trials, hours and GPU-hours"""
+    confirm: tuple[int, int] | None
+    """near misses of the front, and fresh seeds of each"""
     epochs: tuple[int, int]
     """fewest and most of one trial"""
     halved: float | None
@@ -78,7 +80,8 @@ def check(spec: Spec) -> Check:
         within=within,
         trials=trials,
         limits=spec.constraints,
-        budget=(spec.search.budget.trials, spec.search.budget.hours),
+        budget=(spec.search.budget.trials, spec.search.budget.hours, spec.search.budget.gpu_hours),
+        confirm=None if (confirm := spec.search.confirm) == "none" else (confirm.top, confirm.seeds),
         epochs=(min(epochs), max(epochs)),
         halved=halved(max(epochs), scheduler.min_epochs, scheduler.reduction) if scheduler.kind == "halving" else None,
     )
@@ -192,17 +195,23 @@ def _histogram(values: list[float], bins: int = 8, width: int = 40) -> list[str]
 
 
 def _budget(check: Check) -> list[str]:
-    trials, hours = check.budget
+    trials, hours, gpu_hours = check.budget
     if check.trials is not None and trials is not None:
         trials = min(trials, check.trials)
     fewest, most = check.epochs
     epochs = f"{most}" if fewest == most else f"{fewest} to {most}"
     ends = [] if trials is None else [f"{trials:,} trials of {epochs} epochs, at most {trials * most:,} epochs"]
     ends += [] if hours is None else [f"{hours:g} hours"]
+    ends += [] if gpu_hours is None else [f"{gpu_hours:g} GPU-hours"]
     lines = ["budget         " + "; or ".join(ends) + (f"; trials have {epochs} epochs" if trials is None else "")]
     if check.halved is not None:
         total = "" if trials is None else f", {math.ceil(trials * check.halved):,} in all"
         lines.append(
             f"with halving   from {check.halved:.1f} epochs a trial{total}; more where trials do not beat each other"
+        )
+    if check.confirm is not None:
+        top, seeds = check.confirm
+        lines.append(
+            f"confirmation   on top: {seeds} trainings of each trial of the front, and of {top} that just miss it"
         )
     return lines

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from search.ledger import NAME, History, Trial, history
-from search.pareto import Objectives, describe, pick, shown, spec_of
+from search.pareto import Objectives, describe, pick, settled, shown, spec_of
 
 #: where searches are kept that name no output folder
 RUNS = Path("runs")
@@ -70,8 +70,10 @@ def resolved(config: dict[str, Any], output: Path) -> dict[str, Any]:
 def _head(found: History, objectives: Objectives, trial: Trial, out: Path) -> list[str]:
     names = dict.fromkeys([*objectives, *trial.cost])
     numbers = ", ".join(f"{name} {shown(name, trial.metrics[name])}" for name in names)
+    again = trial.number in {other.number for other in settled(found, objectives)}
     return [
         f"{describe(trial)}: trial {trial.number} of the search {found.search['name']} ({found.search['id']}).",
         f"After {trial.epoch} epochs there: {numbers}, on the validation split.",
+        *([f"These are the mean of {len(trial.fresh)} fresh seeds."] if again else []),
         f"Set train.epochs and train.lr for a training at full length; then: vattn train {out}",
     ]

@@ -15,7 +15,6 @@ PLANNED = {
     "trial.data.kind": "thumos14",
     "search.sampler.kind": "gp frontier",
     "search.scheduler.kind": "frontier",
-    "search.budget": "gpu_hours",
     "objectives": "latency_ms",
     "constraints": "latency_ms",
 }

@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    Discriminator,
     Field,
     PrivateAttr,
+    Tag,
     TypeAdapter,
     ValidationError,
     field_validator,
@@ -86,16 +88,28 @@ class Budget(Config):
 
     trials: int | None = Field(default=None, ge=1)
     hours: float | None = Field(default=None, gt=0)
+    gpu_hours: float | None = Field(default=None, gt=0, description="hours of epochs, times the GPUs of their trial")
 
     @model_validator(mode="after")
     def _ends(self) -> "Budget":
-        if self.trials is None and self.hours is None:
-            raise ValueError("has no end; give trials, hours or both")
+        if self.trials is None and self.hours is None and self.gpu_hours is None:
+            raise ValueError("has no end; give trials, hours or gpu_hours, or several of them")
         return self
+
+
+class Confirm(Config):
+    """Training the front again before it is called one."""
+
+    top: int = Field(default=3, ge=0, description="how many of those that miss the front by least go with it")
+    seeds: int = Field(default=2, ge=2, le=100, description="fresh seeds of each; one alone would tell of no spread")
 
 
 def _none_as_kind(value: Any) -> Any:
     return {"kind": "none"} if value == "none" else value
+
+
+def _none_or_not(value: Any) -> str:
+    return "none" if isinstance(value, str) else "confirm"
 
 
 def _none_yet(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -112,7 +126,10 @@ class Search(Config):
         NoScheduler()
     )
     budget: Budget
-    confirm: Annotated[Literal["none"], planned()] = "none"
+    #: Told apart by form, so that a fault is told of the one that was meant.
+    confirm: Annotated[
+        Annotated[Literal["none"], Tag("none")] | Annotated[Confirm, Tag("confirm")], Discriminator(_none_or_not)
+    ] = "none"
     inherit: Annotated[Literal["none"], planned()] = "none"
     warm_start: Annotated[tuple[str, ...], AfterValidator(_none_yet)] = ()
 
@@ -170,6 +187,15 @@ class Spec(Config):
         if not objectives.keys() & ACCURACIES:
             raise ValueError(f"has none that training measures; add one of {', '.join(ACCURACIES)}")
         return objectives
+
+    @model_validator(mode="after")
+    def _gpus_are_there_to_be_counted(self) -> "Spec":
+        if self.search.budget.gpu_hours is not None and not self.resources.gpus:
+            raise ValueError(
+                "search.budget.gpu_hours: is never spent, as trials have no GPU; set resources.gpus, or give hours "
+                f"instead (got {self.search.budget.gpu_hours:g})"
+            )
+        return self
 
     def tree(self) -> dict[str, Any]:
         """Return plain mappings, lists and scalars, with every default filled in; `parse` reads it back."""

@@ -15,9 +15,11 @@ from optuna.trial import TrialState
 from typing_extensions import override
 
 from search.ledger import Event, Ledger
+from search.pace import cannot_end
 from search.spec import Spec
 from spaces.space import Choice, Domain, Float, Int, Subset
 from vattn.canonical import architecture_id, trial_id
+from vattn.config import TrialConfig
 
 #: proposals of the sampler in a row that may be over a limit or known already, before chance takes over
 PATIENCE = 20
@@ -42,6 +44,8 @@ class Proposer:
         self._spec, self._ledger = spec, ledger
         self._seen: dict[str, int | None] = {}  # identity -> its trial, None if it was over a limit
         self._asked: optuna.Trial | None = None
+        #: whether the last `propose` passed over a config that could not end within the budget
+        self.late = False
         self._open: dict[int, optuna.Trial] = {}
         for name, domain in spec.space.domains.items():
             if isinstance(domain, Subset) and domain.count > MOST_SUBSETS:
@@ -60,7 +64,9 @@ class Proposer:
         self._study.set_metric_names(list(spec.objectives))
 
     def apply(self, event: Event) -> None:
-        """Take in one event of the ledger."""
+        """Take in one event of the ledger; bases and retrainings are none of the study's trials."""
+        if event.get("trial") in self._ledger.history.extras:
+            return
         match event["event"]:
             case "proposed":
                 trial = self._asked or self._replay(event["params"])
@@ -71,7 +77,8 @@ class Proposer:
             case "rejected":
                 trial = self._asked or self._replay(event["params"])
                 self._asked = None
-                self._seen.setdefault(event["identity"], None)
+                if not event.get("late"):  # a budget may be raised
+                    self._seen.setdefault(event["identity"], None)
                 trial.set_user_attr("rejected", event["reason"])
                 self._study.tell(trial, state=TrialState.FAIL)
             case "finished":
@@ -93,6 +100,7 @@ class Proposer:
 
         The very first is the space's plainest config, so that a search has a baseline to compare with.
         """
+        self.late = False
         first = not self._ledger.history.trials and not self._ledger.history.rejected
         if first and (number := self._judge(*self._plain(), record)) is not None:
             return number
@@ -128,7 +136,10 @@ class Proposer:
         if broken := self._spec.broken_limits(cost):
             record("rejected", params=params, identity=identity, cost=cost, reason="; ".join(broken))
             return None
-        number = len(self._ledger.history.trials)
+        if late := self._cannot_end(config, cost):
+            record("rejected", params=params, identity=identity, cost=cost, reason=late, late=True)
+            return None
+        number = self._ledger.history.next_number
         record(
             "proposed", trial=number, params=params, config=config.tree(), identity=identity,
             architecture=architecture_id(config.model), cost=cost,
@@ -146,8 +157,19 @@ class Proposer:
             candidates = (self._spec.space.sample(rng) for _ in range(DRAWS))
         for params, tree in candidates:
             config = self._spec.trial_config(tree)
-            if trial_id(config) not in self._seen and not self._spec.broken_limits(self._spec.cost(config)):
+            cost = self._spec.cost(config)
+            if trial_id(config) in self._seen or self._spec.broken_limits(cost):
+                continue
+            if not self._cannot_end(config, cost):
                 yield params, tree
+
+    def _cannot_end(self, config: TrialConfig, cost: dict[str, float]) -> str | None:
+        budget, each = self._spec.search.budget, self._spec.resources
+        late = cannot_end(
+            self._ledger.history, cost, config.train.epochs, budget.hours, budget.gpu_hours, each.workers * each.gpus
+        )
+        self.late |= late is not None
+        return late
 
     def _resolve(self, trial: optuna.Trial) -> tuple[dict[str, Any], dict[str, Any]]:
         params: dict[str, Any] = {}

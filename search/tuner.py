@@ -26,11 +26,13 @@ from ray.tune.search import Searcher
 from typing_extensions import override
 
 from cluster.connect import connected
-from cluster.train import Resources, release, trainer
-from search.ledger import EXHAUSTED, FAILING, Event, Ledger
+from cluster.train import Resources, epochs, release, trainer
+from search.confirm import plan
+from search.ledger import EXHAUSTED, FAILING, LATE, Event, Ledger
 from search.scheduler import Halving
 from search.spec import Spec
 from search.study import Proposer
+from vattn.canonical import trial_id
 from vattn.config import TrialConfig
 
 #: how often a trial whose process dies is taken up again, from its last checkpoint
@@ -57,12 +59,13 @@ class Search:
         self._projections = [self._proposer, *projections]
         for event in ledger.replay():
             self._tell(event)
-        self._unfinished = [trial.number for trial in ledger.history.in_state("proposed", "running")]
+        self._waiting = [trial.number for trial in ledger.history.under_way()]
         scheduler = spec.search.scheduler
         self._halving = (
             Halving(scheduler.min_epochs, scheduler.reduction, spec.objectives) if scheduler.kind == "halving" else None
         )
         self.reason = "budget"
+        self._closed = False  # nothing further is proposed, though the budget may not be spent
         self._failures = 0  # in this process, before anything succeeded
 
     def __getstate__(self) -> dict[str, Any]:
@@ -80,23 +83,45 @@ class Search:
             projection.apply(event)
 
     def next_task(self) -> dict[str, Any] | None:
-        """Return what the next trial is to do: what an earlier process left unfinished comes first; None: no more."""
-        if self._unfinished:
-            return self._task(self._unfinished.pop(0))
-        budget = self.spec.search.budget
-        if self.ledger.history.spent(budget.trials, budget.hours):
-            return None
-        if self._failures >= HOPELESS:
-            self.reason = FAILING
-            return None
-        number = self._proposer.propose(self.record)
-        if number is None:
-            self.reason = EXHAUSTED
-        return None if number is None else self._task(number)
+        """Return what the next trial is to do, of those left unfinished first; None: none can start now."""
+        if not self._waiting:
+            self._propose()
+        return self._task(self._waiting.pop(0)) if self._waiting else None
+
+    def at_end(self) -> bool:
+        """Whether nothing further can start, even when those that run have ended."""
+        confirms = self.spec.search.confirm != "none"
+        return not (self._waiting or (confirms and self.ledger.history.in_state("proposed", "running")))
+
+    def _propose(self) -> None:
+        """Propose a trial while there is budget; behind the end of the last one, what confirms the front."""
+        history, budget = self.ledger.history, self.spec.search.budget
+        if not self._closed and not history.spent(budget.trials, budget.hours, budget.gpu_hours):
+            if self._failures >= HOPELESS:
+                self._closed, self.reason = True, FAILING
+            elif (number := self._proposer.propose(self.record)) is not None:
+                self._waiting.append(number)
+            else:
+                self._closed, self.reason = True, LATE if self._proposer.late else EXHAUSTED
+        if not self._waiting:
+            self._confirm()
+
+    def _confirm(self) -> None:
+        confirm = self.spec.search.confirm
+        if confirm == "none":
+            return
+        for trial, seed in plan(self.ledger.history, self.spec.objectives, confirm.top, confirm.seeds):
+            config = trial.config | {"train": trial.config["train"] | {"seed": seed}}
+            number = self.ledger.history.next_number
+            self.record(
+                "proposed", trial=number, confirms=trial.number, params=trial.params, config=config,
+                identity=trial_id(TrialConfig.parse(config)), architecture=trial.architecture, cost=trial.cost,
+            )  # fmt: skip
+            self._waiting.append(number)
 
     def reported(self, number: int, result: dict[str, Any]) -> bool:
         """Take in a result of a trial; return whether it ends here."""
-        trial = self.ledger.history.trials[number]
+        trial = self.ledger.history.trial(number)
         if trial.end is not None:
             return True
         if "error" not in result:
@@ -113,7 +138,8 @@ class Search:
             self.record("finished", trial=number, epoch=trial.epoch, seconds=round(trial.seconds, 3))
             (self.folder(number) / "checkpoint.pt").unlink(missing_ok=True)
             return True
-        if self._halving and (reason := self._halving.verdict(self.ledger.history, number)):
+        own = number in self.ledger.history.trials
+        if own and self._halving and (reason := self._halving.verdict(self.ledger.history, number)):
             self.record("stopped", trial=number, epoch=trial.epoch, reason=reason)
             (self.folder(number) / "checkpoint.pt").unlink(missing_ok=True)
             return True
@@ -124,8 +150,12 @@ class Search:
         return self.output / "trials" / f"{number:04d}"
 
     def _task(self, number: int) -> dict[str, Any]:
-        config = json.dumps(self.ledger.history.trials[number].config)  # as text: Tune would flatten a tree
-        return {"number": number, "config": config, "cache": str(self.cache), "folder": str(self.folder(number))}
+        trial = self.ledger.history.trial(number)
+        config = json.dumps(trial.config)  # as text: Tune would flatten a tree
+        return {
+            "number": number, "config": config, "cache": str(self.cache), "folder": str(self.folder(number)),
+            "tested": trial.confirms is not None,
+        }  # fmt: skip
 
 
 def tune_search(search: Search, address: str | None) -> None:
@@ -174,7 +204,7 @@ def _trainable(resources: Resources) -> Any:
         try:
             trainer(
                 TrialConfig.parse(json.loads(task["config"])), Path(task["cache"]), Path(task["folder"]), resources,
-                [TuneReportCallback()],
+                [TuneReportCallback()], task["tested"],
             ).fit()  # fmt: skip
         except TrainingFailedError:
             tune.report({"error": traceback.format_exc()})
@@ -203,13 +233,10 @@ def _train(task: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield a result an epoch. What training raises is a result too: it would raise again in a new process."""
     import torch
 
-    from vattn.train import fit
-
     try:
         torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
         config = TrialConfig.parse(json.loads(task["config"]))
-        for epoch in fit(config, Path(task["cache"]), Path(task["folder"])):
-            yield {"epoch": epoch.number, "metrics": epoch.metrics, "seconds": epoch.seconds}
+        yield from epochs(config, Path(task["cache"]), Path(task["folder"]), task["tested"])
     except Exception:
         yield {"error": traceback.format_exc()}
 
@@ -222,7 +249,8 @@ class _Proposals(Searcher):
         self._search = search
 
     def suggest(self, trial_id: str) -> Any:
-        return self._search.next_task() or Searcher.FINISHED
+        # None: Tune asks again while trials run.
+        return self._search.next_task() or (Searcher.FINISHED if self._search.at_end() else None)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing to do: the ledger knows already."""
@@ -259,7 +287,11 @@ class _Bridge(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         number = trial.config["number"]
-        self._search.record("started", trial=number, epoch=self._search.ledger.history.trials[number].epoch)
+        resources = self._search.spec.resources
+        self._search.record(
+            "started", trial=number, epoch=self._search.ledger.history.trial(number).epoch,
+            gpus=resources.workers * resources.gpus,
+        )  # fmt: skip
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         self._release(trial)
@@ -272,7 +304,7 @@ class _Bridge(Callback):
 
     def _failed(self, trial: TuneTrial, final: bool) -> None:
         self._release(trial)
-        if self._search.ledger.history.trials[trial.config["number"]].end is not None:
+        if self._search.ledger.history.trial(trial.config["number"]).end is not None:
             return  # what was left of an ended trial died
         error = str(trial.get_error() or "its process died")
         self._search.record("failed", trial=trial.config["number"], error=error, final=final)

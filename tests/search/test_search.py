@@ -204,6 +204,38 @@ def test_ctrl_c_ends_with_130_and_a_resume_finishes(data: Path, tmp_path: Path) 
     assert repeated_epochs(output) == 0
 
 
+def test_a_confirmation_cut_off_goes_on_and_ends_in_a_front_of_fresh_seeds(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    spec = changed({"output": str(output)}, data)
+    spec["trial"]["train"]["epochs"] = 2
+    spec["search"] = {"budget": {"trials": 2}, "confirm": {"top": 1, "seeds": 2}}
+    path = write(tmp_path / "spec.yaml", spec)
+    process = start("run", path)
+    wait_for(lambda: reports(output) >= 2 * 2 + 1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+    again = vattn("run", path, "--resume", "--json")
+
+    assert again.returncode == 0, again.stderr
+    found = history(output / NAME)
+    check_complete(found, trials=2, epochs=2)
+    # Both are on the front, or one is and the other misses it.
+    assert Counter(trial.confirms for trial in found.extras.values()) == {0: 2, 1: 2}
+    assert {trial.config["train"]["seed"] for trial in found.extras.values()} == {1, 2}
+    assert len({trial.identity for trial in [*found.trials.values(), *found.extras.values()]}) == 6
+    assert repeated_epochs(output) == 0
+    models = json.loads(again.stdout)["confirmation"]["models"]
+    for model in models:
+        fresh = found.trials[model["trial"]].fresh
+        assert model["mean"]["top1"] == pytest.approx(sum(metrics["top1"] for metrics in fresh) / 2)
+        assert model["test"]["top1"] == pytest.approx(sum(metrics["test_top1"] for metrics in fresh) / 2)
+    assert "optimism" in again.stderr
+    before = (output / NAME).read_bytes()
+    assert vattn("run", path, "--resume").returncode == 0
+    assert (output / NAME).read_bytes() == before
+
+
 @pytest.mark.parametrize(
     "moment", [2, pytest.param(5, marks=pytest.mark.slow), pytest.param(9, marks=pytest.mark.slow)]
 )

@@ -27,7 +27,7 @@ from pydantic import (
 from search.faults import faults
 from search.reading import SpecError, read
 from spaces.space import RANGES, Fault, Params, Space, SpaceError, Tree
-from vattn.base import Config, planned
+from vattn.base import Config
 from vattn.config import TrialConfig
 from vattn.cost import cost
 from vattn.data import DataConfig
@@ -130,7 +130,10 @@ class Search(Config):
     confirm: Annotated[
         Annotated[Literal["none"], Tag("none")] | Annotated[Confirm, Tag("confirm")], Discriminator(_none_or_not)
     ] = "none"
-    inherit: Annotated[Literal["none"], planned()] = "none"
+    inherit: Annotated[
+        Literal["none", "base", "parent"],
+        Field(description="start with the weights of the model without mechanisms, or of the nearest finished trial"),
+    ] = "none"
     warm_start: Annotated[tuple[str, ...], AfterValidator(_none_yet)] = ()
 
 

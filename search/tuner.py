@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -28,11 +29,12 @@ from typing_extensions import override
 from cluster.connect import connected
 from cluster.train import Resources, epochs, release, trainer
 from search.confirm import plan
-from search.ledger import EXHAUSTED, FAILING, LATE, Event, Ledger
+from search.inherit import base_of, nearest, plainest
+from search.ledger import EXHAUSTED, FAILING, LATE, Event, Ledger, Trial
 from search.scheduler import Halving
 from search.spec import Spec
 from search.study import Proposer
-from vattn.canonical import trial_id
+from vattn.canonical import architecture_id, trial_id
 from vattn.config import TrialConfig
 
 #: how often a trial whose process dies is taken up again, from its last checkpoint
@@ -60,6 +62,9 @@ class Search:
         for event in ledger.replay():
             self._tell(event)
         self._waiting = [trial.number for trial in ledger.history.under_way()]
+        #: trials that may run at once; no more than that wait for others to end
+        self.slots = 1
+        self._plain = plainest(spec.space)
         scheduler = spec.search.scheduler
         self._halving = (
             Halving(scheduler.min_epochs, scheduler.reduction, spec.objectives) if scheduler.kind == "halving" else None
@@ -84,40 +89,105 @@ class Search:
 
     def next_task(self) -> dict[str, Any] | None:
         """Return what the next trial is to do, of those left unfinished first; None: none can start now."""
-        if not self._waiting:
-            self._propose()
-        return self._task(self._waiting.pop(0)) if self._waiting else None
+        while True:
+            for number in self._waiting:  # to which a base may be added meanwhile
+                if self._prepare(number):
+                    self._waiting.remove(number)
+                    return self._task(number)
+            if len(self._waiting) >= self.slots or not self._propose():
+                return None
 
     def at_end(self) -> bool:
         """Whether nothing further can start, even when those that run have ended."""
         confirms = self.spec.search.confirm != "none"
         return not (self._waiting or (confirms and self.ledger.history.in_state("proposed", "running")))
 
-    def _propose(self) -> None:
-        """Propose a trial while there is budget; behind the end of the last one, what confirms the front."""
+    def _propose(self) -> bool:
+        """Propose a trial while there is budget, and behind the end of the last one what confirms the front."""
         history, budget = self.ledger.history, self.spec.search.budget
         if not self._closed and not history.spent(budget.trials, budget.hours, budget.gpu_hours):
             if self._failures >= HOPELESS:
                 self._closed, self.reason = True, FAILING
             elif (number := self._proposer.propose(self.record)) is not None:
-                self._waiting.append(number)
+                if not self._adopt(number):
+                    self._waiting.append(number)
+                return True
             else:
                 self._closed, self.reason = True, LATE if self._proposer.late else EXHAUSTED
-        if not self._waiting:
-            self._confirm()
+        return self._confirm()
 
-    def _confirm(self) -> None:
+    def _adopt(self, number: int) -> bool:
+        """Give a new trial what a base came to that is the very same training; return whether there is one."""
+        trial = self.ledger.history.trial(number)
+        bases = [other for other in self.ledger.history.extras.values() if other.base and other.state == "finished"]
+        twin = next((other for other in bases if other.identity == trial.identity), None)
+        if twin is None:
+            return False
+        self.folder(number).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self.folder(twin.number) / "model.pt", self.folder(number) / "model.pt")
+        self.record("started", trial=number, epoch=0, gpus=0)
+        for report in twin.reports:
+            self.record("report", trial=number, **{key: report[key] for key in ("epoch", "metrics", "seconds")})
+        self.record("finished", trial=number, epoch=twin.epoch, seconds=round(twin.seconds, 3))
+        return True
+
+    def _confirm(self) -> bool:
         confirm = self.spec.search.confirm
         if confirm == "none":
-            return
-        for trial, seed in plan(self.ledger.history, self.spec.objectives, confirm.top, confirm.seeds):
+            return False
+        planned = plan(self.ledger.history, self.spec.objectives, confirm.top, confirm.seeds)
+        for trial, seed in planned:
             config = trial.config | {"train": trial.config["train"] | {"seed": seed}}
-            number = self.ledger.history.next_number
-            self.record(
-                "proposed", trial=number, confirms=trial.number, params=trial.params, config=config,
-                identity=trial_id(TrialConfig.parse(config)), architecture=trial.architecture, cost=trial.cost,
-            )  # fmt: skip
-            self._waiting.append(number)
+            number = self._record_extra(TrialConfig.parse(config), trial.cost, trial.params, confirms=trial.number)
+            if trial.inherits:
+                self.record("inherits", trial=number, **{key: trial.inherits[key] for key in ("source", "reason")})
+        return bool(planned)
+
+    def _record_extra(self, config: TrialConfig, cost: dict[str, float], params: dict[str, Any], **why: Any) -> int:
+        """Propose a training that is no trial of the search, and return its number."""
+        number = self.ledger.history.next_number
+        self.record(
+            "proposed", trial=number, params=params, config=config.tree(), identity=trial_id(config),
+            architecture=architecture_id(config.model), cost=cost, **why,
+        )  # fmt: skip
+        self._waiting.append(number)
+        return number
+
+    def _prepare(self, number: int) -> bool:
+        """Choose with whose weights a trial starts; return whether they are there.
+
+        Where it needs a base that nothing has trained, that is proposed.
+        """
+        trial, inherit = self.ledger.history.trial(number), self.spec.search.inherit
+        if inherit == "none" or trial.inherits or number in self.ledger.history.extras:
+            return True
+        if inherit == "parent":
+            found = nearest(self.ledger.history, trial)
+            told = (
+                f"the nearest finished trial; choices that differ: {found[1]}"
+                if found
+                else "no finished trial has this backbone"
+            )
+            self.record("inherits", trial=number, source=found and found[0].number, reason=told)
+            return True
+        if not trial.config["model"]["attention"]:
+            return True
+        base = base_of(TrialConfig.parse(trial.config), self._plain)
+        identity = trial_id(base)
+        known = [other for other in self._trainings() if other.identity == identity and other.state != "stopped"]
+        if not known:
+            self._record_extra(base, self.spec.cost(base), {}, base=True)
+            return False
+        if source := next((other for other in known if other.state == "finished"), None):
+            self.record("inherits", trial=number, source=source.number, reason="the same model without mechanisms")
+        elif all(other.state == "failed" for other in known):
+            self.record("inherits", trial=number, source=None, reason="the training without mechanisms failed")
+        return self.ledger.history.trial(number).inherits is not None
+
+    def _trainings(self) -> list[Trial]:
+        """All trainings but those of a fresh seed."""
+        everyone = [*self.ledger.history.trials.values(), *self.ledger.history.extras.values()]
+        return [trial for trial in everyone if trial.confirms is None]
 
     def reported(self, number: int, result: dict[str, Any]) -> bool:
         """Take in a result of a trial; return whether it ends here."""
@@ -151,9 +221,13 @@ class Search:
 
     def _task(self, number: int) -> dict[str, Any]:
         trial = self.ledger.history.trial(number)
-        config = json.dumps(trial.config)  # as text: Tune would flatten a tree
+        config = trial.config
+        if trial.inherits and trial.inherits["source"] is not None:
+            weights = self.folder(trial.inherits["source"]) / "model.pt"
+            config = config | {"train": config["train"] | {"init": str(weights)}}
+        text = json.dumps(config)  # Tune would flatten a tree
         return {
-            "number": number, "config": config, "cache": str(self.cache), "folder": str(self.folder(number)),
+            "number": number, "config": text, "cache": str(self.cache), "folder": str(self.folder(number)),
             "tested": trial.confirms is not None,
         }  # fmt: skip
 
@@ -171,6 +245,7 @@ def tune_search(search: Search, address: str | None) -> None:
         concurrent = resources.concurrency(have)
         if wanted.concurrent != "auto":
             concurrent = min(concurrent, wanted.concurrent)
+        search.slots = concurrent
         logging.getLogger("ray").setLevel(logging.CRITICAL)  # it misses the result files that we do not let it write
         tune.Tuner(
             _trainable(resources),

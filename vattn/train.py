@@ -25,6 +25,7 @@ from vattn.data import eval_batches, open_clips, train_batches
 from vattn.data.cache import Clips
 from vattn.model import VideoModel, build_model
 from vattn.recompute import recompute_blocks
+from vattn.start import start
 from vattn.weights import read_state
 
 # ImageNet's statistics, as torchvision's weights expect; in units of a uint8 value.
@@ -89,7 +90,7 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
     began = time.perf_counter()
     train_clips, val_clips = open_clips(cache, "train"), open_clips(cache, "val")
     torch.manual_seed(config.train.seed)
-    net = build_model(config.model, config.data.num_classes()).to(device)
+    net = start(config).to(device)
     _lay_out(net)
     if config.train.recompute == "blocks":
         recompute_blocks(net)

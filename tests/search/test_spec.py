@@ -219,7 +219,7 @@ ATTENTION = "trial.model.attention="
         ("search.confirm={top: 3, seeds: 1}", "search.confirm.seeds: must be at least 2; try 2 (got 1)"),
         ("search.confirm={tops: 3}", "search.confirm.tops: unknown key; did you mean top?"),
         ("search.confirm=all", 'search.confirm: must be none (got "all")'),
-        ("search.inherit=base", "search.inherit: not available yet; leave it out, or write none (got "),
+        ("search.inherit=bases", "search.inherit: must be one of none, base, parent; did you mean base? (got "),
         ("search.warm_start=[runs/a]", "search.warm_start: not available yet; leave it out, or write [] (got "),
         ("trial.model.sparse=s3n", 'trial.model.sparse: must be none (got "s3n")'),
         ("trial.model.sparse={brunches: []}", "trial.model.sparse.brunches: unknown key; did you mean branches?"),

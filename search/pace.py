@@ -1,51 +1,79 @@
 """How long trials take, learnt from those that ran, so that none starts that could not end within the budget."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
+from typing import Self
 
 import numpy as np
 
-from search.ledger import History
+from search.ledger import History, Trial
 
 
-def seconds_an_epoch(history: History, gflops: float) -> float | None:
-    """Return how long an epoch of a model of that cost takes, in seconds; None before the first one has ended.
+@dataclass(frozen=True)
+class Pace:
+    """Seconds an epoch takes: ``scale * gflops ** power``.
 
-    The logarithm of a trial's median epoch is fitted by that of its GFLOPs, with a slope of 0 (cost does not matter)
-    to 1 (nothing else does); of fewer than three different costs it is 0.
+    Fitted to the trials' median epochs, in logarithms, with a power of 0 (cost does not matter) to 1 (nothing else
+    does); of fewer than three different costs it is 0.
     """
-    seen = [
-        (np.log(max(trial.cost["gflops"], 1e-12)), np.log(max(median(seconds), 1e-6)))
-        for trial in [*history.trials.values(), *history.extras.values()]
-        if (seconds := [report["seconds"] for report in trial.reports])
-    ]
-    if not seen:
-        return None
-    cost, time = np.array(seen).T
-    slope = np.clip(np.polyfit(cost, time, 1)[0], 0.0, 1.0) if len(set(cost.tolist())) >= 3 else 0.0
-    level = np.median(time - slope * cost)
-    return float(np.exp(level + slope * np.log(max(gflops, 1e-12))))
+
+    scale: float
+    power: float
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial]) -> Self | None:
+        """Learn from trials; None before the first epoch has ended."""
+        began = [trial for trial in trials if trial.reports]
+        if not began:
+            return None
+        cost = np.log([max(trial.cost["gflops"], 1e-12) for trial in began])
+        time = np.log([max(median(report["seconds"] for report in trial.reports), 1e-6) for trial in began])
+        power = float(np.clip(np.polyfit(cost, time, 1)[0], 0.0, 1.0)) if len(set(cost.tolist())) >= 3 else 0.0
+        return cls(float(np.exp(np.median(time - power * cost))), power)
+
+    def seconds(self, gflops: float) -> float:
+        """Return how long an epoch of a model of that cost takes."""
+        return self.scale * max(gflops, 1e-12) ** self.power
 
 
-def cannot_end(
-    history: History, cost: Mapping[str, float], epochs: int, hours: float | None, gpu_hours: float | None, gpus: float
-) -> str | None:
-    """Return why a trial of that cost, on so many GPUs, cannot end within what is left of the budget; None if it can.
+@dataclass(frozen=True)
+class Rest:
+    """What is left of a budget of time for one more trial, on ``gpus``."""
 
-    What the running trials still take, should they go on to their end, is not left of GPU-hours.
-    """
-    pace = seconds_an_epoch(history, cost["gflops"])
-    if pace is None:
+    pace: Pace
+    gpus: float
+    seconds: float
+    gpu_seconds: float
+
+    @classmethod
+    def of(cls, history: History, hours: float | None, gpu_hours: float | None, gpus: float) -> Self | None:
+        """Return what is left; None where nothing limits it or no epoch has ended.
+
+        What the running trials still take, should they go on to their end, is not left of GPU-hours.
+        """
+        if hours is None and gpu_hours is None:
+            return None
+        pace = Pace.of([*history.trials.values(), *history.extras.values()])
+        if pace is None:
+            return None
+        taken = sum(
+            (trial.config["train"]["epochs"] - trial.epoch) * pace.seconds(trial.cost["gflops"])
+            for trial in history.under_way()
+        )
+        return cls(
+            pace,
+            gpus,
+            seconds=np.inf if hours is None else 3600 * hours - history.active,
+            gpu_seconds=np.inf if gpu_hours is None else 3600 * gpu_hours - history.gpu_seconds - gpus * taken,
+        )
+
+    def too_short_for(self, gflops: float, epochs: int) -> str | None:
+        """Return why a trial of that cost cannot end within it; None if it can."""
+        needs = epochs * self.pace.seconds(gflops)
+        if needs > self.seconds:
+            return f"would take about {needs:.0f} s, and of the budget {max(self.seconds, 0):.0f} s are left"
+        if self.gpus * needs > self.gpu_seconds:
+            left = max(self.gpu_seconds, 0)
+            return f"would take about {self.gpus * needs:.0f} GPU-seconds, and of the budget {left:.0f} are left"
         return None
-    needs = epochs * pace
-    if hours is not None and needs > (left := 3600 * hours - history.active):
-        return f"would take about {needs:.0f} s, and of the budget {max(left, 0):.0f} s are left"
-    if gpu_hours is None:
-        return None
-    left = 3600 * gpu_hours - history.gpu_seconds
-    for trial in history.under_way():
-        rest = trial.config["train"]["epochs"] - trial.epoch
-        left -= gpus * rest * (seconds_an_epoch(history, trial.cost["gflops"]) or 0.0)
-    if gpus * needs > left:
-        return f"would take about {gpus * needs:.0f} GPU-seconds, and of the budget {max(left, 0):.0f} are left"
-    return None

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from typing_extensions import override
 
 from search.ledger import Event, Ledger
-from search.pace import cannot_end
+from search.pace import Rest
 from search.spec import Spec
 from spaces.space import Choice, Domain, Float, Int, Subset
 from vattn.canonical import architecture_id, trial_id
@@ -44,6 +44,7 @@ class Proposer:
         self._spec, self._ledger = spec, ledger
         self._seen: dict[str, int | None] = {}  # identity -> its trial, None if it was over a limit
         self._asked: optuna.Trial | None = None
+        self._rest: Rest | None = None
         #: whether the last `propose` passed over a config that could not end within the budget
         self.late = False
         self._open: dict[int, optuna.Trial] = {}
@@ -100,6 +101,8 @@ class Proposer:
 
         The very first is the space's plainest config, so that a search has a baseline to compare with.
         """
+        budget, each = self._spec.search.budget, self._spec.resources
+        self._rest = Rest.of(self._ledger.history, budget.hours, budget.gpu_hours, each.workers * each.gpus)
         self.late = False
         first = not self._ledger.history.trials and not self._ledger.history.rejected
         if first and (number := self._judge(*self._plain(), record)) is not None:
@@ -136,7 +139,7 @@ class Proposer:
         if broken := self._spec.broken_limits(cost):
             record("rejected", params=params, identity=identity, cost=cost, reason="; ".join(broken))
             return None
-        if late := self._cannot_end(config, cost):
+        if late := self._too_late(config, cost):
             record("rejected", params=params, identity=identity, cost=cost, reason=late, late=True)
             return None
         number = self._ledger.history.next_number
@@ -160,16 +163,13 @@ class Proposer:
             cost = self._spec.cost(config)
             if trial_id(config) in self._seen or self._spec.broken_limits(cost):
                 continue
-            if not self._cannot_end(config, cost):
+            if not self._too_late(config, cost):
                 yield params, tree
 
-    def _cannot_end(self, config: TrialConfig, cost: dict[str, float]) -> str | None:
-        budget, each = self._spec.search.budget, self._spec.resources
-        late = cannot_end(
-            self._ledger.history, cost, config.train.epochs, budget.hours, budget.gpu_hours, each.workers * each.gpus
-        )
-        self.late |= late is not None
-        return late
+    def _too_late(self, config: TrialConfig, cost: dict[str, float]) -> str | None:
+        reason = self._rest and self._rest.too_short_for(cost["gflops"], config.train.epochs)
+        self.late |= reason is not None
+        return reason
 
     def _resolve(self, trial: optuna.Trial) -> tuple[dict[str, Any], dict[str, Any]]:
         params: dict[str, Any] = {}

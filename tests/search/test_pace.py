@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.ledger import NAME, History, Ledger
-from search.pace import cannot_end, seconds_an_epoch
+from search.pace import Pace, Rest
 from search.spec import parse
 from search.study import Proposer
 
@@ -37,9 +37,25 @@ def history(*trials: tuple[float, list[float]], epochs: int = 4, gpus: float = 0
     return found
 
 
+def seconds_an_epoch(found: History, gflops: float) -> float:
+    pace = Pace.of(list(found.trials.values()))
+    assert pace is not None
+    return pace.seconds(gflops)
+
+
+def too_late(found: History, epochs: int, hours: float | None, gpu_hours: float | None, gpus: float) -> str | None:
+    rest = Rest.of(found, hours, gpu_hours, gpus)
+    assert rest is not None
+    return rest.too_short_for(1.0, epochs)
+
+
 def test_nothing_is_known_before_the_first_epoch() -> None:
-    assert seconds_an_epoch(history((1.0, [])), 1.0) is None
-    assert cannot_end(history((1.0, [])), {"gflops": 1.0}, 10**9, 0.01, None, 0.0) is None
+    assert Pace.of(list(history((1.0, [])).trials.values())) is None
+    assert Rest.of(history((1.0, [])), 0.01, None, 0.0) is None
+
+
+def test_a_budget_of_trials_knows_no_time() -> None:
+    assert Rest.of(history((1.0, [5.0])), None, None, 1.0) is None
 
 
 @given(st.floats(0.01, 100), st.floats(0, 1), st.floats(0.05, 20))
@@ -64,17 +80,15 @@ def test_noise_makes_no_cheaper_model_slower() -> None:
 def test_a_trial_must_end_within_what_is_left_of_the_hours() -> None:
     # 10 of 30 seconds are worked: 4 epochs of 5 s just fit, 5 do not.
     seen = history((1.0, [5.0] * 4))
-    assert cannot_end(seen, {"gflops": 1.0}, 4, 30 / 3600, None, 0.0) is None
-    assert cannot_end(seen, {"gflops": 1.0}, 5, 30 / 3600, None, 0.0) == (
-        "would take about 25 s, and of the budget 20 s are left"
-    )
+    assert too_late(seen, 4, 30 / 3600, None, 0.0) is None
+    assert too_late(seen, 5, 30 / 3600, None, 0.0) == ("would take about 25 s, and of the budget 20 s are left")
 
 
 def test_what_runs_has_its_share_of_the_gpu_hours() -> None:
     # Two GPUs for 2 epochs of 5 s are 20 GPU-seconds of 100; the other two epochs of the running trial take 20 more.
     seen = history((1.0, [5.0] * 2), gpus=2.0, end="running")
-    assert cannot_end(seen, {"gflops": 1.0}, 6, None, 100 / 3600, 2.0) is None
-    assert cannot_end(seen, {"gflops": 1.0}, 7, None, 100 / 3600, 2.0) == (
+    assert too_late(seen, 6, None, 100 / 3600, 2.0) is None
+    assert too_late(seen, 7, None, 100 / 3600, 2.0) == (
         "would take about 70 GPU-seconds, and of the budget 60 are left"
     )
 

@@ -4,17 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from search.ledger import History, Trial
-from spaces.space import Domain, Space
 from vattn.config import TrialConfig
-
-
-def plainest(space: Space) -> TrialConfig:
-    """Return the config of each choice's first option, the middle of each range and the largest subset."""
-
-    def choose(name: str, domain: Domain) -> Any:
-        return domain.plain()
-
-    return TrialConfig.parse(space.resolve(choose))
 
 
 def base_of(config: TrialConfig, plain: TrialConfig) -> TrialConfig:

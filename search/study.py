@@ -118,13 +118,7 @@ class Proposer:
         return None
 
     def _plain(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        params: dict[str, Any] = {}
-
-        def choose(name: str, domain: Domain) -> Any:
-            params[name] = domain.plain()
-            return params[name]
-
-        tree = self._spec.space.resolve(choose)
+        params, tree = self._spec.space.plain()
         self._asked = self._replay(params)
         return params, tree
 

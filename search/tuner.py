@@ -29,7 +29,7 @@ from typing_extensions import override
 from cluster.connect import connected
 from cluster.train import Resources, epochs, release, trainer
 from search.confirm import plan
-from search.inherit import base_of, nearest, plainest
+from search.inherit import base_of, nearest
 from search.ledger import EXHAUSTED, FAILING, LATE, Event, Ledger, Trial
 from search.scheduler import Halving
 from search.spec import Spec
@@ -64,7 +64,7 @@ class Search:
         self._waiting = [trial.number for trial in ledger.history.under_way()]
         #: trials that may run at once; no more than that wait for others to end
         self.slots = 1
-        self._plain = plainest(spec.space)
+        self._plain = spec.trial_config(spec.space.plain()[1])
         scheduler = spec.search.scheduler
         self._halving = (
             Halving(scheduler.min_epochs, scheduler.reduction, spec.objectives) if scheduler.kind == "halving" else None
@@ -154,22 +154,23 @@ class Search:
         return number
 
     def _prepare(self, number: int) -> bool:
-        """Choose with whose weights a trial starts; return whether they are there.
-
-        Where it needs a base that nothing has trained, that is proposed.
-        """
+        """Choose with whose weights a trial starts; return whether they are there."""
         trial, inherit = self.ledger.history.trial(number), self.spec.search.inherit
         if inherit == "none" or trial.inherits or number in self.ledger.history.extras:
             return True
-        if inherit == "parent":
-            found = nearest(self.ledger.history, trial)
-            told = (
-                f"the nearest finished trial; choices that differ: {found[1]}"
-                if found
-                else "no finished trial has this backbone"
-            )
-            self.record("inherits", trial=number, source=found and found[0].number, reason=told)
-            return True
+        return self._choose_parent(trial) if inherit == "parent" else self._choose_base(trial)
+
+    def _choose_parent(self, trial: Trial) -> bool:
+        found = nearest(self.ledger.history, trial)
+        if found is None:
+            self.record("inherits", trial=trial.number, source=None, reason="no finished trial has this backbone")
+        else:
+            reason = f"the nearest finished trial; choices that differ: {found[1]}"
+            self.record("inherits", trial=trial.number, source=found[0].number, reason=reason)
+        return True
+
+    def _choose_base(self, trial: Trial) -> bool:
+        """Where nothing trains the base of a trial yet, that is proposed."""
         if not trial.config["model"]["attention"]:
             return True
         base = base_of(TrialConfig.parse(trial.config), self._plain)
@@ -177,12 +178,12 @@ class Search:
         known = [other for other in self._trainings() if other.identity == identity and other.state != "stopped"]
         if not known:
             self._record_extra(base, self.spec.cost(base), {}, base=True)
-            return False
-        if source := next((other for other in known if other.state == "finished"), None):
-            self.record("inherits", trial=number, source=source.number, reason="the same model without mechanisms")
+        elif source := next((other for other in known if other.state == "finished"), None):
+            reason = "the same model without mechanisms"
+            self.record("inherits", trial=trial.number, source=source.number, reason=reason)
         elif all(other.state == "failed" for other in known):
-            self.record("inherits", trial=number, source=None, reason="the training without mechanisms failed")
-        return self.ledger.history.trial(number).inherits is not None
+            self.record("inherits", trial=trial.number, source=None, reason="the training without mechanisms failed")
+        return trial.inherits is not None
 
     def _trainings(self) -> list[Trial]:
         """All trainings but those of a fresh seed."""

@@ -240,8 +240,9 @@ def _inheritance(check: Check) -> list[str]:
         "parent": "from the nearest finished trial of the same backbone",
     }[check.inherit]
     lines = [f"weights        {whose}"] if whose else []
-    if able := sorted(kind for kind, reason in check.fresh.items() if not reason):
-        lines.append(f"as identity    start {', '.join(able)}")
-    if others := sorted(kind for kind, reason in check.fresh.items() if reason):
-        lines.append(f"as ever        start {', '.join(others)}, which cannot start as the identity")
+    able, others = (sorted(k for k, reason in check.fresh.items() if bool(reason) is no) for no in (False, True))
+    if able:
+        lines.append(f"mechanisms     start as the identity: {', '.join(able)}")
+    if others:
+        lines.append(f"mechanisms     cannot be the identity, and start as ever: {', '.join(others)}")
     return lines

@@ -242,6 +242,7 @@ def test_a_confirmation_cut_off_goes_on_and_ends_in_a_front_of_fresh_seeds(data:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_trial_that_inherited_is_exported_whole_and_trains_to_the_very_same_weights(
     data: Path, tmp_path: Path
 ) -> None:

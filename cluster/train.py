@@ -14,7 +14,7 @@ from ray.util.queue import Queue
 
 from vattn.base import Config
 from vattn.config import TrialConfig
-from vattn.train import fit
+from vattn.train import fit, score_test_split
 
 #: file in a training's folder that names what its workers hold
 GROUP = "placement_group"
@@ -41,13 +41,28 @@ class Resources(Config):
         return fits
 
 
-def trainer(config: TrialConfig, cache: Path, folder: Path, resources: Resources, callbacks: list[Any]) -> TorchTrainer:
-    """Return a trainer whose workers report each epoch's number, metrics and seconds; all nodes must see ``folder``."""
+def epochs(config: TrialConfig, cache: Path, folder: Path, tested: bool) -> Iterator[dict[str, Any]]:
+    """Train, and yield each epoch's number, metrics and seconds; where ``tested``, the last has the test split's too.
+
+    Those begin with ``test_``; there are none where the data have no test split.
+    """
+    for epoch in fit(config, cache, folder):
+        last = tested and epoch.number == config.train.epochs
+        scores = score_test_split(config, cache, folder) if last else {}
+        scores = {f"test_{name}": value for name, value in scores.items()}
+        yield {"epoch": epoch.number, "metrics": epoch.metrics | scores, "seconds": epoch.seconds}
+
+
+def trainer(
+    config: TrialConfig, cache: Path, folder: Path, resources: Resources, callbacks: list[Any], tested: bool = False
+) -> TorchTrainer:
+    """Return a trainer whose workers report what `epochs` yields; all nodes must see ``folder``."""
     per_worker: dict[str, float] = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
     return TorchTrainer(
         _work,
         train_loop_config={
             "config": config.tree(), "cache": str(cache), "folder": str(folder), "threads": resources.cpus,
+            "tested": tested,
         },
         scaling_config=ScalingConfig(
             num_workers=resources.workers, use_gpu=resources.gpus > 0, resources_per_worker=per_worker
@@ -69,8 +84,8 @@ def _work(task: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / GROUP).write_text(group.id.hex())
     try:
-        for epoch in fit(TrialConfig.parse(task["config"]), Path(task["cache"]), folder):
-            ray.train.report({"epoch": epoch.number, "metrics": epoch.metrics, "seconds": epoch.seconds})
+        for result in epochs(TrialConfig.parse(task["config"]), Path(task["cache"]), folder, task["tested"]):
+            ray.train.report(result)
     except OSError as error:
         if ray.train.get_context().get_world_size() > 1:
             raise  # the others wait for this one: Ray has to end them

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
+from typing import Literal
 
 from search.spec import COSTS, SAMPLES, CostName, Limit, Spec, corners
 from spaces.space import Fault, Space, SpaceError
@@ -30,8 +31,13 @@ class Check:
     trials: int | None
     """how many distinct trials meet the limits; None if they were not all counted"""
     limits: Mapping[CostName, Limit]
-    budget: tuple[int | None, float | None]
-    """trials and hours"""
+    budget: tuple[int | None, float | None, float | None]
+    """trials, hours and GPU-hours"""
+    inherit: Literal["none", "base", "parent"]
+    fresh: Mapping[str, str]
+    """kinds of mechanisms beside inherited weights, and why they cannot start as the identity; empty where they do"""
+    confirm: tuple[int, int] | None
+    """near misses of the front, and fresh seeds of each"""
     epochs: tuple[int, int]
     """fewest and most of one trial"""
     halved: float | None
@@ -41,14 +47,17 @@ class Check:
 def check(spec: Spec) -> Check:
     """Count a spec's space and weigh it.
 
-    Raises SpecError if it is proved that no config meets the limits, or if workers cannot share a batch evenly.
+    Raises SpecError if it is proved that no config meets the limits, if workers cannot share a batch evenly, or if
+    training is to start with weights that are not there.
     """
     some = spec.trial_config(next(spec.space.one_at_a_time())[1])
     classes = spec.classes
     seen: dict[str, Mapping[str, float]] = {}
+    fresh: dict[str, str] = {}
     models, exact = corners(spec.space.part("model"))
     for _, tree in models:
         model = ModelConfig.parse(tree)
+        fresh |= {module.kind: module.no_identity for module in model.attention}
         if (architecture := architecture_id(model)) not in seen:
             seen[architecture] = _weigh(model, classes)
     within = sum(not spec.broken_limits(weight) for weight in seen.values())
@@ -61,6 +70,12 @@ def check(spec: Spec) -> Check:
     if uneven := sorted({train.batch for train in recipes if train.batch % workers}):
         rule = f"must divide train.batch, which they share; {', '.join(map(str, uneven))} cannot be shared so"
         raise spec.error(Fault(("resources", "workers"), rule, str(workers)))
+    for weights in {train.weights for train in recipes if train.weights}:
+        if spec.search.inherit != "none":
+            rule = f"search.inherit, {spec.search.inherit}, chooses the weights; write scratch, or inherit: none"
+            raise spec.error(Fault(("trial", "train", "init"), rule, str(weights)))
+        if not weights.is_file():
+            raise spec.error(Fault(("trial", "train", "init"), "there is no such file; name another", str(weights)))
     datas, all_datas = corners(spec.space.part("data"))
     trials = None
     if exact and all_trains and all_datas:
@@ -78,7 +93,10 @@ def check(spec: Spec) -> Check:
         within=within,
         trials=trials,
         limits=spec.constraints,
-        budget=(spec.search.budget.trials, spec.search.budget.hours),
+        budget=(spec.search.budget.trials, spec.search.budget.hours, spec.search.budget.gpu_hours),
+        inherit=spec.search.inherit,
+        fresh=fresh if spec.search.inherit != "none" or any(train.init != "scratch" for train in recipes) else {},
+        confirm=None if (confirm := spec.search.confirm) == "none" else (confirm.top, confirm.seeds),
         epochs=(min(epochs), max(epochs)),
         halved=halved(max(epochs), scheduler.min_epochs, scheduler.reduction) if scheduler.kind == "halving" else None,
     )
@@ -192,17 +210,39 @@ def _histogram(values: list[float], bins: int = 8, width: int = 40) -> list[str]
 
 
 def _budget(check: Check) -> list[str]:
-    trials, hours = check.budget
+    trials, hours, gpu_hours = check.budget
     if check.trials is not None and trials is not None:
         trials = min(trials, check.trials)
     fewest, most = check.epochs
     epochs = f"{most}" if fewest == most else f"{fewest} to {most}"
     ends = [] if trials is None else [f"{trials:,} trials of {epochs} epochs, at most {trials * most:,} epochs"]
     ends += [] if hours is None else [f"{hours:g} hours"]
+    ends += [] if gpu_hours is None else [f"{gpu_hours:g} GPU-hours"]
     lines = ["budget         " + "; or ".join(ends) + (f"; trials have {epochs} epochs" if trials is None else "")]
     if check.halved is not None:
         total = "" if trials is None else f", {math.ceil(trials * check.halved):,} in all"
         lines.append(
             f"with halving   from {check.halved:.1f} epochs a trial{total}; more where trials do not beat each other"
         )
+    lines += _inheritance(check)
+    if check.confirm is not None:
+        top, seeds = check.confirm
+        lines.append(
+            f"confirmation   on top: {seeds} trainings of each trial of the front, and of {top} that just miss it"
+        )
+    return lines
+
+
+def _inheritance(check: Check) -> list[str]:
+    whose = {
+        "none": "",
+        "base": "from the same model without mechanisms, which is trained first, on top of a budget of trials",
+        "parent": "from the nearest finished trial of the same backbone",
+    }[check.inherit]
+    lines = [f"weights        {whose}"] if whose else []
+    able, others = (sorted(k for k, reason in check.fresh.items() if bool(reason) is no) for no in (False, True))
+    if able:
+        lines.append(f"mechanisms     start as the identity: {', '.join(able)}")
+    if others:
+        lines.append(f"mechanisms     cannot be the identity, and start as ever: {', '.join(others)}")
     return lines

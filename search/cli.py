@@ -213,8 +213,8 @@ def _jobs(arguments: Arguments) -> int:
 
 
 def _pareto(arguments: Arguments) -> None:
+    from search.confirm import as_json, render
     from search.export import open_run
-    from search.pareto import as_json, render
     from search.plot import draw
 
     history, objectives = open_run(arguments.search)

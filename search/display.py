@@ -12,8 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from search.confirm import render
 from search.ledger import Event, History, Trial
-from search.pareto import Objectives, describe, front_of, render, shown, spec_of, tally
+from search.pareto import Objectives, describe, front_of, shown, spec_of, tally
 
 #: seconds between two plain lines while no trial ends, and between two lines of progress
 _HEARTBEAT, _PROGRESS = 15.0, 5.0
@@ -60,7 +61,7 @@ class Display:
         while not self._closed.wait(min(1.0, self._heartbeat)):
             with self._lock:
                 if self._history.search and time.monotonic() - self._spoke >= self._heartbeat:
-                    self._say("; ".join([self._headline(), *map(self._latest, self._history.in_state("running"))]))
+                    self._say("; ".join([self._headline(), *map(self._latest, self._history.running())]))
 
     def _say(self, line: str) -> None:
         self._console.print(Text(line), soft_wrap=True)
@@ -76,7 +77,7 @@ class Display:
             return f"trial {event['trial']} failed: {first_line(event['error'])}{further}"
         if kind not in ("finished", "stopped"):
             return None
-        trial = self._history.trials[event["trial"]]
+        trial = self._history.trial(event["trial"])
         after = "finished" if kind == "finished" else f"stopped after epoch {trial.epoch} of {_epochs(trial)}"
         return f"trial {trial.number} {after}: {self._numbers(trial)}; {describe(trial)} [{self._done()}]"
 
@@ -92,7 +93,10 @@ class Display:
         return self._history.active + time.time() - self._last
 
     def _done(self) -> str:
-        """Return such as "5 of 16 trials"; 5 have ended."""
+        """Return such as "5 of 16 trials", of which 5 have ended; after their end, how many fresh seeds have."""
+        again = [trial for trial in self._history.extras.values() if trial.confirms is not None]
+        if again and not self._history.in_state("proposed", "running"):
+            return f"{sum(trial.end is not None for trial in again)} of {len(again)} fresh seeds"
         ended = len(self._history.in_state("finished", "stopped", "failed"))
         budget = self._history.budget.get("trials")
         return f"{ended} of {budget} trials" if budget else f"{ended} trials"
@@ -114,7 +118,7 @@ class Display:
             parts: list[Any] = [Text(self._headline(), style="bold")]
             if front := front_of(self._history, objectives):
                 parts.append(_table("front so far", front, objectives, progress=False))
-            if running := self._history.in_state("running"):
+            if running := self._history.running():
                 parts.append(_table("running", running, objectives, progress=True))
             return Group(*parts)
 
@@ -137,22 +141,28 @@ def seconds_left(history: History, elapsed: float) -> float | None:
 
     For a number of trials: the epochs of those to come, each trial as long as those that ended so far (early stops
     included), each epoch as long as those so far, as many side by side as now. Where a time limit comes sooner, that.
+    What confirms the front comes on top, once it has begun.
     """
     budget = history.budget
     bounds = []
-    if hours := budget.get("hours"):
-        bounds.append(max(0.0, 3600 * hours - elapsed))
+    if not any(trial.confirms is not None for trial in history.under_way()):
+        if hours := budget.get("hours"):
+            bounds.append(max(0.0, 3600 * hours - elapsed))
+        gpus = sum(trial.starts[-1].get("gpus", 0) for trial in history.running())
+        if (gpu_hours := budget.get("gpu_hours")) and gpus:
+            bounds.append(max(0.0, 3600 * gpu_hours - history.gpu_seconds) / gpus)
     reports = [report for trial in history.trials.values() for report in trial.reports]
     if (trials := budget.get("trials")) and reports:
         ended = history.in_state("finished", "stopped", "failed")
         sample = ended or list(history.trials.values())
         each = sum(trial.epoch if ended else _epochs(trial) for trial in sample) / len(sample)
         epochs = max(0, trials - len(history.trials)) * each
-        for trial in history.in_state("running", "proposed"):
-            # One that is past the length of most goes on to its end.
-            epochs += (each if trial.epoch < each else _epochs(trial)) - trial.epoch
+        for trial in history.under_way():
+            # One that is past the length of most goes on to its end, as do those that no scheduler judges.
+            stops = trial.number in history.trials and trial.epoch < each
+            epochs += (each if stops else _epochs(trial)) - trial.epoch
         seconds = sum(report["seconds"] for report in reports) / len(reports)
-        bounds.append(epochs * seconds / max(1, len(history.in_state("running"))))
+        bounds.append(epochs * seconds / max(1, len(history.running())))
     return min(bounds, default=None)
 
 
@@ -176,7 +186,7 @@ def final(history: History, objectives: Objectives, output: Path) -> str:
     """Return the end of a search in words: the front, what failed, where the results lie, and what to do next."""
     states = ", ".join(f"{count} {_WORDS.get(state, state)}" for state, count in tally(history).items())
     lines = [f"{history.search['name']}: {states or 'no trial was started'}", "", render(history, objectives), ""]
-    for trial in history.in_state("failed"):
+    for trial in [*history.in_state("failed"), *(t for t in history.extras.values() if t.state == "failed")]:
         assert trial.end is not None
         lines.append(f"trial {trial.number} failed: {first_line(trial.end['error'])}")
     lines.append(f"results   {output}")

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from search.ledger import NAME, History, Trial, history
-from search.pareto import Objectives, describe, pick, shown, spec_of
+from search.pareto import Objectives, describe, pick, settled, shown, spec_of
 
 #: where searches are kept that name no output folder
 RUNS = Path("runs")
@@ -38,7 +38,8 @@ def export(run: str, rule: str, out: Path, weights: Path | None) -> None:
     """Write the trial that ``rule`` picks (see `search.pareto.pick`) to ``out`` as a complete config, and say so.
 
     Folders in it are absolute, so that it works from anywhere. With ``weights``, the trained weights are copied there
-    as ``model.pt``, a plain state dict. Raises ValueError where the pick fits nothing or the weights are gone.
+    as ``model.pt``, a plain state dict; those that a trial inherited, its ``train.init``, as ``start.pt``. Raises
+    ValueError where the pick fits nothing or the weights are gone.
     """
     found, objectives = open_run(run)
     output = resolve_run(run).resolve()
@@ -47,6 +48,9 @@ def export(run: str, rule: str, out: Path, weights: Path | None) -> None:
     if weights and not source.is_file():
         raise ValueError(f"{source}: the weights of trial {trial.number} are gone; train them anew from the config")
     config = resolved(trial.config, output)
+    start = _start(trial, output, weights)
+    if start:
+        config["train"] = config["train"] | {"init": str(start)}
     out.parent.mkdir(parents=True, exist_ok=True)
     head = "".join(f"# {line}\n" for line in _head(found, objectives, trial, out))
     out.write_text(head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
@@ -55,6 +59,22 @@ def export(run: str, rule: str, out: Path, weights: Path | None) -> None:
         weights.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, weights / "model.pt")
         print(f"its weights are in {weights / 'model.pt'}")
+
+
+def _start(trial: Trial, output: Path, copies: Path | None) -> Path | None:
+    """Return the file of the weights that a trial started with, copied to a folder if one is given; None: scratch."""
+    if trial.inherits is None or trial.inherits["source"] is None:
+        return None
+    file = output / "trials" / f"{trial.inherits['source']:04d}" / "model.pt"
+    if not file.is_file():
+        raise ValueError(
+            f"{file}: the weights that trial {trial.number} started with are gone, without which it cannot be trained "
+            "again; pick another trial"
+        )
+    if copies is None:
+        return file
+    copies.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copyfile(file, copies.absolute() / "start.pt"))
 
 
 def resolved(config: dict[str, Any], output: Path) -> dict[str, Any]:
@@ -70,8 +90,10 @@ def resolved(config: dict[str, Any], output: Path) -> dict[str, Any]:
 def _head(found: History, objectives: Objectives, trial: Trial, out: Path) -> list[str]:
     names = dict.fromkeys([*objectives, *trial.cost])
     numbers = ", ".join(f"{name} {shown(name, trial.metrics[name])}" for name in names)
+    again = trial.number in {other.number for other in settled(found, objectives)}
     return [
         f"{describe(trial)}: trial {trial.number} of the search {found.search['name']} ({found.search['id']}).",
         f"After {trial.epoch} epochs there: {numbers}, on the validation split.",
+        *([f"These are the mean of {len(trial.fresh)} fresh seeds."] if again else []),
         f"Set train.epochs and train.lr for a training at full length; then: vattn train {out}",
     ]

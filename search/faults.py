@@ -12,7 +12,6 @@ from vattn.base import Config
 
 #: words of the interface that are not built yet, by the path of the mapping or the value that they stand in
 PLANNED = {
-    "search.budget": "gpu_hours",
     "objectives": "latency_ms",
     "constraints": "latency_ms",
 }

@@ -7,9 +7,13 @@ the table on the screen are projections of it: whatever they know, they know fro
 event      fields
 =========  =====================================================================================================
 search     id, name, spec (the whole tree), versions; the first line
-proposed   trial, params (choice of each dimension), config, identity, architecture, cost, why (what its sampler knows)
-rejected   params, identity, cost, reason, and duplicate_of (a trial) where that is why
-started    trial, epoch (finished epochs that it continues from); once more after a failure or a resume
+proposed   trial, params (choice of each dimension), config, identity, architecture, cost, why (what its sampler knows);
+           where it is no trial of the search itself, confirms (the trial that it trains again with a fresh seed) or
+           base (true)
+rejected   params, identity, cost, reason; where that is why, duplicate_of (a trial) or late (it could not end in time)
+inherits   trial, source (the trial with whose weights it starts, or null), reason
+started    trial, epoch (finished epochs that it continues from), gpus (of all its workers); once more after a failure
+           or a resume
 report     trial, epoch (from 1), metrics, seconds (of that epoch)
 stopped    trial, epoch, reason; early, by the scheduler: its metrics are partial
 failed     trial, error, final (false: it is tried again)
@@ -24,15 +28,16 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 Event = dict[str, Any]
 State = Literal["proposed", "running", "finished", "stopped", "failed"]
 NAME = "ledger.jsonl"
-#: reasons of an end before the budget is spent; a search that was failing may be taken up again
-EXHAUSTED, FAILING = "space exhausted", "every trial failed"
+#: reasons of an end before the budget is spent; a search that was failing may be taken up again, and one that was late
+#: with a larger budget
+EXHAUSTED, FAILING, LATE = "space exhausted", "every trial failed", "no further trial could end within the budget"
 
 
 @dataclass
@@ -50,6 +55,14 @@ class Trial:
     reports: list[Event] = field(default_factory=list)
     starts: list[Event] = field(default_factory=list)
     end: Event | None = None
+    #: the trial that this one trains again with a fresh seed
+    confirms: int | None = None
+    #: without mechanisms; others start with its weights
+    base: bool = False
+    #: the event that says with whose weights it starts
+    inherits: Event | None = None
+    #: trials that train this one again
+    retrainings: list["Trial"] = field(default_factory=list)
 
     @property
     def epoch(self) -> int:
@@ -70,19 +83,40 @@ class Trial:
         """Time inside the epochs."""
         return sum(report["seconds"] for report in self.reports)
 
+    @property
+    def confirmed(self) -> bool:
+        """Whether it was trained again with fresh seeds, as often as it will be."""
+        return bool(self.retrainings) and all(trial.end is not None for trial in self.retrainings)
+
+    @property
+    def fresh(self) -> list[dict[str, float]]:
+        """The metrics of each fresh seed that came to its end."""
+        return [trial.metrics for trial in self.retrainings if trial.state == "finished"]
+
+    def settled(self) -> "Trial":
+        """Return this trial with the mean of its fresh seeds in the place of its own metrics; there must be some."""
+        names = set.intersection(*(set(metrics) for metrics in self.fresh)) - self.cost.keys()
+        means = {name: sum(metrics[name] for metrics in self.fresh) / len(self.fresh) for name in names}
+        return replace(self, reports=[*self.reports[:-1], self.reports[-1] | {"metrics": means}])
+
 
 @dataclass
 class History:
     """The sum of a ledger's events."""
 
     search: Event = field(default_factory=dict)
-    #: trials, hours: as of the last start
+    #: trials, hours, gpu_hours: as of the last start
     budget: dict[str, Any] = field(default_factory=dict)
+    #: those of the search itself, which it learns from and chooses among
     trials: dict[int, Trial] = field(default_factory=dict)
+    #: bases and retrainings; numbers are of both kinds together
+    extras: dict[int, Trial] = field(default_factory=dict)
     rejected: list[Event] = field(default_factory=list)
     ended: Event | None = None
     #: seconds in which a process was at work on this search, pauses between an interruption and its resume left out
     active: float = 0.0
+    #: seconds of epochs times the GPUs of their trials, without what confirmed the front
+    gpu_seconds: float = 0.0
     _last: float | None = None
 
     def apply(self, event: Event) -> None:
@@ -94,9 +128,7 @@ class History:
         if kind == "search":
             self.search, self.budget = event, event["spec"]["search"]["budget"]
         elif kind == "proposed":
-            keys = ("params", "config", "identity", "architecture", "cost")
-            known = {key: event[key] for key in keys} | {"why": event.get("why", {})}
-            self.trials[event["trial"]] = Trial(event["trial"], **known)
+            self._propose(event)
         elif kind == "rejected":
             self.rejected.append(event)
         elif kind == "resumed":
@@ -104,7 +136,18 @@ class History:
         elif kind == "ended":
             self.ended = event
         else:
-            self._apply_to_trial(self.trials[event["trial"]], kind, event)
+            self._apply_to_trial(self.trial(event["trial"]), kind, event)
+
+    def _propose(self, event: Event) -> None:
+        keys = ("params", "config", "identity", "architecture", "cost")
+        trial = Trial(
+            event["trial"], **{key: event[key] for key in keys}, confirms=event.get("confirms"),
+            base=event.get("base", False), why=event.get("why", {}),
+        )  # fmt: skip
+        own = trial.confirms is None and not trial.base
+        (self.trials if own else self.extras)[trial.number] = trial
+        if trial.confirms is not None:
+            self.trials[trial.confirms].retrainings.append(trial)
 
     def _apply_to_trial(self, trial: Trial, kind: str, event: Event) -> None:
         if kind == "started":
@@ -113,20 +156,44 @@ class History:
         elif kind == "report":
             if event["epoch"] == trial.epoch + 1:
                 trial.reports.append(event)
+                if trial.confirms is None and trial.starts:
+                    self.gpu_seconds += event["seconds"] * trial.starts[-1].get("gpus", 0)
+        elif kind == "inherits":
+            trial.inherits = event
         elif kind == "failed" and not event["final"]:
             trial.state = "proposed"
         else:
             assert kind in ("stopped", "failed", "finished"), f"unknown event {kind!r}"
             trial.state, trial.end = kind, event
 
+    def trial(self, number: int) -> Trial:
+        """Return the trial of that number, whichever kind it is."""
+        return self.trials[number] if number in self.trials else self.extras[number]
+
+    @property
+    def next_number(self) -> int:
+        """The number of the trial that is proposed next."""
+        return len(self.trials) + len(self.extras)
+
     def in_state(self, *states: State) -> list[Trial]:
-        """Trials in any of ``states``, by number."""
+        """Trials of the search in any of ``states``, by number."""
         return [trial for trial in self.trials.values() if trial.state in states]
 
-    def spent(self, trials: int | None, hours: float | None) -> bool:
+    def under_way(self) -> list[Trial]:
+        """Trials of all kinds that have not ended, by number."""
+        everyone = sorted([*self.trials.values(), *self.extras.values()], key=lambda trial: trial.number)
+        return [trial for trial in everyone if trial.end is None]
+
+    def running(self) -> list[Trial]:
+        """Trials of all kinds that run, by number."""
+        return [trial for trial in self.under_way() if trial.state == "running"]
+
+    def spent(self, trials: int | None, hours: float | None, gpu_hours: float | None) -> bool:
         """Whether so many trials were proposed, or so many hours worked; None is no limit."""
-        return (trials is not None and len(self.trials) >= trials) or (
-            hours is not None and self.active >= hours * 3600
+        return (
+            (trials is not None and len(self.trials) >= trials)
+            or (hours is not None and self.active >= hours * 3600)
+            or (gpu_hours is not None and self.gpu_seconds >= gpu_hours * 3600)
         )
 
 

@@ -79,14 +79,34 @@ def values(trials: Sequence[Trial], objectives: Objectives) -> NDArray[np.float6
 
 
 def front_of(history: History, objectives: Objectives) -> list[Trial]:
-    """Return the front of the finished trials, cheapest first (by the first objective to minimise, else best first)."""
+    """Return the front of the finished trials, cheapest first (by the first objective to minimise, else best first).
+
+    Once they were trained again with fresh seeds it is the front of those, `Trial.settled`.
+    """
+    candidates = settled(history, objectives) or history.in_state("finished")
+    return in_order(on_front(candidates, objectives), objectives)
+
+
+def on_front(trials: Sequence[Trial], objectives: Objectives) -> list[Trial]:
+    """Return those that no other one dominates, by number."""
+    return [trials[index] for index in front(values(trials, objectives), list(objectives.values()))]
+
+
+def settled(history: History, objectives: Objectives) -> list[Trial]:
+    """Return the trials with fresh seeds, each with the mean of these; [] until the whole front was trained again."""
     finished = history.in_state("finished")
-    chosen = [finished[index] for index in front(values(finished, objectives), list(objectives.values()))]
+    if not all(trial.confirmed for trial in on_front(finished, objectives)):
+        return []
+    return [trial.settled() for trial in finished if trial.confirmed and trial.fresh]
+
+
+def in_order(trials: Sequence[Trial], objectives: Objectives) -> list[Trial]:
+    """Return the trials cheapest first, by the first objective to minimise; without one, best first."""
     order = next((name for name, direction in objectives.items() if direction == "min"), None)
     if order is not None:
-        return sorted(chosen, key=lambda trial: trial.metrics[order])
+        return sorted(trials, key=lambda trial: trial.metrics[order])
     first = next(iter(objectives))
-    return sorted(chosen, key=lambda trial: -trial.metrics[first])
+    return sorted(trials, key=lambda trial: -trial.metrics[first])
 
 
 def reference(trials: Sequence[Trial], objectives: Objectives, constraints: Mapping[str, Any]) -> list[float]:
@@ -124,13 +144,15 @@ def pick(history: History, objectives: Objectives, rule: str) -> Trial:
     """Return the finished trial that ``rule`` names.
 
     ``knee``: see `knee`. ``best``: the best in the first objective. ``trial=ID``: that one. ``gflops<=X``, or any other
-    metric or cost: the best in the first other objective among those within X.
+    metric or cost: the best in the first other objective among those within X. Of a front that was confirmed, trials
+    have the means of their fresh seeds for metrics (`settled`).
 
     Raises ValueError, naming what there is, where no finished trial fits or the rule is none.
     """
     finished = history.in_state("finished")
     if match := re.fullmatch(r"trial\s*=\s*(\d+)", rule.strip()):
-        return _by_number(history, int(match[1]))
+        trial = _by_number(history, int(match[1]))
+        return next((other for other in settled(history, objectives) if other.number == trial.number), trial)
     bound = re.fullmatch(r"(\w+)\s*<=\s*([-+.\deE]+)", rule.strip())
     if rule not in ("knee", "best") and not bound:
         raise ValueError(f"pick: must be knee, best, trial=ID or NAME<=X, such as gflops<=0.5 (got {rule!r})")
@@ -213,8 +235,12 @@ def render(history: History, objectives: Objectives) -> str:
         numbers = [shown(name, trial.metrics[name]) for name in names]
         marks = " ".join(rule for rule, number in picks.items() if number == trial.number)
         rows.append([str(trial.number), *numbers, marks, describe(trial)])
+    return aligned(rows, right=len(names) + 1)
+
+
+def aligned(rows: Sequence[Sequence[str]], right: int) -> str:
+    """Return rows of cells as a text whose first ``right`` columns end at one place, and the others begin there."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    right = len(names) + 1
     lines = [
         "  ".join(
             cell.rjust(width) if n < right else cell.ljust(width)
@@ -252,8 +278,10 @@ def describe(trial: Trial) -> str:
     """Return a trial's config in a few words, such as "tam a2 b4 K3 @res2-5 b, T8, lr 0.05".
 
     The mechanisms with their numbers, and with their words and switches where these were searched; the frames; what
-    else of the config was searched.
+    else of the config was searched. Of a training with a fresh seed, which trial it trains again.
     """
+    if trial.confirms is not None:
+        return f"trial {trial.confirms} again, seed {trial.config['train']['seed']}"
     model, varied = trial.config["model"], {re.split(r"[./]", name)[-1] for name in trial.params}
     words = [
         " + ".join(_module(module, varied) for module in model["attention"]) or "no attention",
@@ -262,7 +290,7 @@ def describe(trial: Trial) -> str:
     for name, value in searched(trial).items():
         if "attention" not in name and name != "model.frames":
             words.append(f"{name.rpartition('.')[-1]} {_value(value)}")
-    return ", ".join(words)
+    return ("base of others: " if trial.base else "") + ", ".join(words)
 
 
 def searched(trial: Trial) -> dict[str, Any]:

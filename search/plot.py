@@ -7,11 +7,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from search.confirm import LEVEL, Confirmation, Row, confirmation, points, with_reach
 from search.ledger import History, Trial
 from search.pareto import RATES, Direction, Objectives, describe, front_of, label, shown
 
 #: Okabe and Ito's colours, told apart by colour-blind readers too; black is kept for the front
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
+_FRESH = f"fresh seeds, {100 * LEVEL:.0f} % interval"
 _WORDS = {
     "top1": "top-1 accuracy (%)",
     "top5": "top-5 accuracy (%)",
@@ -34,6 +36,16 @@ class _Picture:
     partial: list[Trial]
     front: list[Trial]
     steps: list[tuple[float, float]]
+    confirmed: Confirmation | None
+
+    @property
+    def bars(self) -> tuple[list[float], list[float], list[float]]:
+        """Cost and quality of each retrained trial, by its fresh seeds, and half of the interval of its quality."""
+        rows = self.confirmed.rows if self.confirmed else []
+        x, y = zip(*(self.at(row.trial) for row in rows), strict=True) if rows else ((), ())
+        # A single training tells of no spread: a bar without length.
+        reach = [_scaled(self.y, half) if math.isfinite(half := row.reach.get(self.y, 0.0)) else 0.0 for row in rows]
+        return list(x), list(y), reach
 
     def at(self, trial: Trial) -> tuple[float, float]:
         return _scaled(self.x, trial.metrics[self.x]), _scaled(self.y, trial.metrics[self.y])
@@ -52,29 +64,39 @@ def figure_html(history: History, objectives: Objectives, path: Path) -> None:
     """Write an interactive scatter of a search to ``path``, an HTML file that needs no network.
 
     Finished trials are coloured by their mechanisms, trials stopped early are faint at the value that they had
-    reached, and the front is a line of steps. The axes are the first two objectives: cost to the right, quality up.
+    reached, and the front is a line of steps. Once it was confirmed, that is the front by fresh seeds, and each
+    retrained trial has their mean with its interval too. The axes are the first two objectives: cost to the right,
+    quality up.
     """
     import plotly.graph_objects as go
 
     picture = _arrange(history, objectives)
     figure = go.Figure()
 
-    def points(name: str, trials: Sequence[Trial], **style: Any) -> None:
+    def draw_points(name: str, trials: Sequence[Trial], **style: Any) -> None:
         at = [picture.at(trial) for trial in trials]
         figure.add_scatter(
             name=name, mode="markers", x=[x for x, _ in at], y=[y for _, y in at],
             text=[_hover(trial, objectives) for trial in trials], hovertemplate="%{text}<extra></extra>", **style,
         )  # fmt: skip
 
-    points("stopped early (partial)", picture.partial, marker={"color": "#999999", "opacity": 0.45, "symbol": "x"})
+    draw_points("stopped early (partial)", picture.partial, marker={"color": "#999999", "opacity": 0.45, "symbol": "x"})
     figure.add_scatter(
         name="front", mode="lines", x=[x for x, _ in picture.steps], y=[y for _, y in picture.steps],
         line={"color": "black", "width": 1.5}, hoverinfo="skip",
     )  # fmt: skip
     for colour, (name, trials) in zip(_colours(picture), picture.finished.items(), strict=True):
-        points(name, trials, marker={"color": colour, "size": 9, "line": {"color": "white", "width": 1}})
+        draw_points(name, trials, marker={"color": colour, "size": 9, "line": {"color": "white", "width": 1}})
+    if picture.confirmed:
+        x, y, reach = picture.bars
+        figure.add_scatter(
+            name=_FRESH, mode="markers", x=x, y=y, error_y={"array": reach}, hovertemplate="%{text}<extra></extra>",
+            text=[_hover_fresh(row, picture) for row in picture.confirmed.rows],
+            marker={"color": "black", "symbol": "diamond-open", "size": 8},
+        )  # fmt: skip
     figure.update_layout(
-        title=_title(history), template="plotly_white", xaxis_title=_axis(picture.x), yaxis_title=_axis(picture.y),
+        title=_title(history, picture).replace("\n", "<br>"), template="plotly_white",
+        xaxis_title=_axis(picture.x), yaxis_title=_axis(picture.y),
         legend={"title": {"text": "mechanisms"}},
     )  # fmt: skip
     if picture.log:
@@ -102,13 +124,19 @@ def figure_png(history: History, objectives: Objectives, path: Path) -> None:
     for colour, (name, trials) in zip(_colours(picture), picture.finished.items(), strict=True):
         x, y = zip(*map(picture.at, trials), strict=True)
         axes.scatter(x, y, s=36, color=colour, edgecolors="white", linewidths=0.6, zorder=3, label=name)
+    if picture.confirmed:
+        x, y, reach = picture.bars
+        axes.errorbar(
+            x, y, reach, fmt="D", markersize=4, markerfacecolor="white", color="black", linewidth=1, capsize=2,
+            zorder=4, label=_FRESH,
+        )  # fmt: skip
     if picture.log:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.06)
-    axes.set(xlabel=_axis(picture.x), ylabel=_axis(picture.y), title=_title(history))
+    axes.set(xlabel=_axis(picture.x), ylabel=_axis(picture.y), title=_title(history, picture))
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
@@ -150,6 +178,7 @@ def _arrange(history: History, objectives: Objectives) -> _Picture:
     return _Picture(
         x=x, y=y, log=min(spread, default=0.0) > 0 and max(spread) > 10 * min(spread),
         finished=grouped, partial=partial, front=front, steps=_steps(front, x, y, max(spread, default=0.0), plane),
+        confirmed=confirmation(history, plane),
     )  # fmt: skip
 
 
@@ -176,9 +205,20 @@ def _axis(name: str) -> str:
     return _WORDS.get(name, name)
 
 
-def _title(history: History) -> str:
+def _title(history: History, picture: _Picture) -> str:
     counts = [f"{len(trials)} {state}" for state in ("finished", "stopped") if (trials := history.in_state(state))]
-    return f"{history.search.get('name', 'search')}: {', '.join(counts) or 'no trial is finished yet'}"
+    title = f"{history.search.get('name', 'search')}: {', '.join(counts) or 'no trial is finished yet'}"
+    return f"{title}\noptimism {points(picture.confirmed)}" if picture.confirmed else title
+
+
+def _hover_fresh(row: Row, picture: _Picture) -> str:
+    """Return what a reader sees at the mean of a trial's fresh seeds."""
+    mean = with_reach(picture.y, row.trial.metrics[picture.y], row.reach.get(picture.y, math.nan))
+    return "<br>".join([
+        f"<b>trial {row.trial.number}</b>, {row.seeds} fresh seeds", f"{picture.y} {mean}",
+        f"in the search {shown(picture.y, row.searched[picture.y])}",
+        f"on the front with probability {row.probability:.2f}",
+    ])  # fmt: skip
 
 
 def _hover(trial: Trial, objectives: Objectives) -> str:

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from search.check import check
+from search.confirm import as_json, plan
 from search.display import Display, final, program, progress
-from search.ledger import EXHAUSTED, FAILING, NAME, History, Ledger
-from search.pareto import as_json
+from search.ledger import EXHAUSTED, FAILING, LATE, NAME, History, Ledger
 from search.plot import draw
 from search.spec import Spec, load
 from vattn.data import prepare
 
 #: what of a spec may change between an interruption and the resume
-CHANGEABLE = ("budget", "resources", "tracking", "output")
+CHANGEABLE = ("budget", "confirm", "resources", "tracking", "output")
 
 
 def run(path: Path, sets: list[str], resume: bool, address: str | None, for_machines: bool) -> int:
@@ -38,8 +38,7 @@ def run(path: Path, sets: list[str], resume: bool, address: str | None, for_mach
             raise ValueError(f"{path}: output: {output} holds a search already; go on with --resume, or name another")
         if ledger.history.search:
             _must_match(path, spec, ledger)
-        ended = ledger.history.ended
-        complete = is_complete(spec, ledger.history, exhausted=ended is not None and ended["reason"] == EXHAUSTED)
+        complete = is_complete(spec, ledger.history, exhausted=_exhausted(spec, ledger.history))
         if not complete:
             try:
                 complete = _search(spec, output, ledger, address, screen)
@@ -61,10 +60,17 @@ def run(path: Path, sets: list[str], resume: bool, address: str | None, for_mach
 
 
 def is_complete(spec: Spec, history: History, exhausted: bool) -> bool:
-    """Whether nothing is left to do: no trial is under way, and the budget or the space is spent."""
-    budget = spec.search.budget
-    spent = exhausted or history.spent(budget.trials, budget.hours)
-    return spent and not history.in_state("proposed", "running")
+    """Whether nothing is left to do: the budget or the space is spent, the front confirmed, and no trial under way."""
+    budget, confirm = spec.search.budget, spec.search.confirm
+    spent = exhausted or history.spent(budget.trials, budget.hours, budget.gpu_hours)
+    unconfirmed = confirm != "none" and plan(history, spec.objectives, confirm.top, confirm.seeds)
+    return spent and not history.under_way() and not unconfirmed
+
+
+def _exhausted(spec: Spec, history: History) -> bool:
+    """Whether the search has ended before its budget was spent, for a reason that is one still."""
+    reason = history.ended and history.ended["reason"]
+    return reason == EXHAUSTED or (reason == LATE and history.budget == spec.search.budget.tree())
 
 
 def _search(spec: Spec, output: Path, ledger: Ledger, address: str | None, screen: TextIO) -> bool:
@@ -85,7 +91,7 @@ def _search(spec: Spec, output: Path, ledger: Ledger, address: str | None, scree
             search.record("search", id=uuid.uuid4().hex, name=spec.name, spec=spec.tree(), versions=_versions())
         with suppress(KeyboardInterrupt):  # which Tune makes an end of its work, but not what goes before and after it
             tune_search(search, address)
-        complete = is_complete(spec, ledger.history, exhausted=search.reason in (EXHAUSTED, FAILING))
+        complete = is_complete(spec, ledger.history, exhausted=search.reason in (EXHAUSTED, FAILING, LATE))
         search.record("ended", reason=search.reason if complete else "interrupted")
     return complete
 

@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    Discriminator,
     Field,
     PrivateAttr,
+    Tag,
     TypeAdapter,
     ValidationError,
     field_validator,
@@ -25,7 +27,7 @@ from pydantic import (
 from search.faults import faults
 from search.reading import SpecError, read
 from spaces.space import RANGES, Fault, Params, Space, SpaceError, Tree
-from vattn.base import Config, planned
+from vattn.base import Config
 from vattn.config import TrialConfig
 from vattn.cost import cost
 from vattn.data import DataConfig
@@ -94,16 +96,28 @@ class Budget(Config):
 
     trials: int | None = Field(default=None, ge=1)
     hours: float | None = Field(default=None, gt=0)
+    gpu_hours: float | None = Field(default=None, gt=0, description="hours of epochs, times the GPUs of their trial")
 
     @model_validator(mode="after")
     def _ends(self) -> "Budget":
-        if self.trials is None and self.hours is None:
-            raise ValueError("has no end; give trials, hours or both")
+        if self.trials is None and self.hours is None and self.gpu_hours is None:
+            raise ValueError("has no end; give trials, hours or gpu_hours, or several of them")
         return self
+
+
+class Confirm(Config):
+    """Training the front again before it is called one."""
+
+    top: int = Field(default=3, ge=0, description="how many of those that miss the front by least go with it")
+    seeds: int = Field(default=2, ge=2, le=100, description="fresh seeds of each; one alone would tell of no spread")
 
 
 def _none_as_kind(value: Any) -> Any:
     return {"kind": "none"} if value == "none" else value
+
+
+def _none_or_not(value: Any) -> str:
+    return "none" if isinstance(value, str) else "confirm"
 
 
 def _none_yet(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -120,8 +134,14 @@ class Search(Config):
         NoScheduler | Halving | FrontierStopping, Field(discriminator="kind"), BeforeValidator(_none_as_kind)
     ] = NoScheduler()
     budget: Budget
-    confirm: Annotated[Literal["none"], planned()] = "none"
-    inherit: Annotated[Literal["none"], planned()] = "none"
+    #: Told apart by form, so that a fault is told of the one that was meant.
+    confirm: Annotated[
+        Annotated[Literal["none"], Tag("none")] | Annotated[Confirm, Tag("confirm")], Discriminator(_none_or_not)
+    ] = "none"
+    inherit: Annotated[
+        Literal["none", "base", "parent"],
+        Field(description="start with the weights of the model without mechanisms, or of the nearest finished trial"),
+    ] = "none"
     warm_start: Annotated[tuple[str, ...], AfterValidator(_none_yet)] = ()
 
 
@@ -188,6 +208,15 @@ class Spec(Config):
         if not objectives.keys() & ACCURACIES:
             raise ValueError(f"has none that training measures; add one of {', '.join(ACCURACIES)}")
         return objectives
+
+    @model_validator(mode="after")
+    def _gpus_are_there_to_be_counted(self) -> "Spec":
+        if self.search.budget.gpu_hours is not None and not self.resources.gpus:
+            raise ValueError(
+                "search.budget.gpu_hours: is never spent, as trials have no GPU; set resources.gpus, or give hours "
+                f"instead (got {self.search.budget.gpu_hours:g})"
+            )
+        return self
 
     def tree(self) -> dict[str, Any]:
         """Return plain mappings, lists and scalars, with every default filled in; `parse` reads it back."""

@@ -17,9 +17,11 @@ from typing_extensions import override
 from search.frontier import FrontierSampler
 from search.ledger import Event, Ledger
 from search.optuna_space import distributions, suggest, to_optuna
+from search.pace import Rest
 from search.spec import Spec
 from spaces.space import Domain, Params, Tree
 from vattn.canonical import architecture_id, trial_id
+from vattn.config import TrialConfig
 
 #: proposals of the sampler in a row that may be over a limit or known already, before chance takes over
 PATIENCE = 20
@@ -42,6 +44,9 @@ class Proposer:
         self._spec, self._ledger = spec, ledger
         self._seen: dict[str, int | None] = {}  # identity -> its trial, None if it was over a limit
         self._asked: optuna.Trial | None = None
+        self._rest: Rest | None = None
+        #: whether the last `propose` passed over a config that could not end within the budget
+        self.late = False
         self._open: dict[int, optuna.Trial] = {}
         distributions(spec.space)  # refuses what a sampler cannot choose from
         storage.unlink(missing_ok=True)
@@ -55,7 +60,9 @@ class Proposer:
         self._study.set_metric_names(list(spec.objectives))
 
     def apply(self, event: Event) -> None:
-        """Take in one event of the ledger."""
+        """Take in one event of the ledger; bases and retrainings are none of the study's trials."""
+        if event.get("trial") in self._ledger.history.extras:
+            return
         match event["event"]:
             case "proposed":
                 trial = self._asked or self._replay(event["params"])
@@ -66,7 +73,8 @@ class Proposer:
             case "rejected":
                 trial = self._asked or self._replay(event["params"])
                 self._asked = None
-                self._seen.setdefault(event["identity"], None)
+                if not event.get("late"):  # a budget may be raised
+                    self._seen.setdefault(event["identity"], None)
                 trial.set_user_attr("rejected", event["reason"])
                 self._study.tell(trial, state=TrialState.FAIL)
             case "finished":
@@ -94,6 +102,9 @@ class Proposer:
 
         The very first is the space's plainest config, so that a search has a baseline to compare with.
         """
+        budget, each = self._spec.search.budget, self._spec.resources
+        self._rest = Rest.of(self._ledger.history, budget.hours, budget.gpu_hours, each.workers * each.gpus)
+        self.late = False
         first = not self._ledger.history.trials and not self._ledger.history.rejected
         if first and (number := self._judge(*self._plain(), record, {"plain": True})) is not None:
             return number
@@ -112,13 +123,7 @@ class Proposer:
         return sampler.why if isinstance(sampler, FrontierSampler) else {}
 
     def _plain(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        params: dict[str, Any] = {}
-
-        def choose(name: str, domain: Domain) -> Any:
-            params[name] = domain.plain()
-            return params[name]
-
-        tree = self._spec.space.resolve(choose)
+        params, tree = self._spec.space.plain()
         self._asked = self._replay(params)
         return params, tree
 
@@ -133,7 +138,10 @@ class Proposer:
         if broken := self._spec.broken_limits(cost):
             record("rejected", params=params, identity=identity, cost=cost, reason="; ".join(broken))
             return None
-        number = len(self._ledger.history.trials)
+        if late := self._too_late(config, cost):
+            record("rejected", params=params, identity=identity, cost=cost, reason=late, late=True)
+            return None
+        number = self._ledger.history.next_number
         record(
             "proposed", trial=number, params=params, config=config.tree(), identity=identity,
             architecture=architecture_id(config.model), cost=cost, why=why,
@@ -151,8 +159,16 @@ class Proposer:
             candidates = (self._spec.space.sample(rng) for _ in range(DRAWS))
         for params, tree in candidates:
             config = self._spec.trial_config(tree)
-            if trial_id(config) not in self._seen and not self._spec.broken_limits(self._spec.cost(config)):
+            cost = self._spec.cost(config)
+            if trial_id(config) in self._seen or self._spec.broken_limits(cost):
+                continue
+            if not self._too_late(config, cost):
                 yield params, tree
+
+    def _too_late(self, config: TrialConfig, cost: dict[str, float]) -> str | None:
+        reason = self._rest and self._rest.too_short_for(cost["gflops"], config.train.epochs)
+        self.late |= reason is not None
+        return reason
 
     def _replay(self, params: dict[str, Any]) -> optuna.Trial:
         fixed: dict[str, Any] = {}

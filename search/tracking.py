@@ -127,7 +127,7 @@ class Tracker:
                     open_ = False
                 else:
                     history.apply(event)
-                    changed |= {event["trial"]} & history.trials.keys() if "trial" in event else set()
+                    changed |= {event["trial"]} if "trial" in event else set()
             if not history.search or (open_ and time.monotonic() < retry):
                 continue
             try:
@@ -138,7 +138,7 @@ class Tracker:
                 changed, warned = set(), False
             except Exception as error:  # whatever goes wrong here, a search is worth more than its display
                 retry, written = time.monotonic() + _EVERY, None
-                changed = set(history.trials)
+                changed = {*history.trials, *history.extras}
                 if not warned:
                     _warn(self._uri, error, "the search goes on, and what is missing is written later")
                 warned = True
@@ -180,10 +180,11 @@ class _Written:
             self._begin(history)
             self._drawn = -math.inf
         assert self._parent is not None
-        running = {trial.number for trial in history.in_state("running")} if closing else set()
+        running = {trial.number for trial in history.running()} if closing else set()
         for number in sorted(changed | running):
-            if history.trials[number].starts:
-                self._update_trial(history.trials[number], closing)
+            trial = history.trial(number)
+            if trial.starts:
+                self._update_trial(trial, closing)
         logged = int(self._parent.data.tags.get(_LOGGED, 0))
         if fresh := _volumes(history, self._objectives, self._constraints, logged):
             tags = {_LOGGED: str(logged + len(fresh))}
@@ -215,6 +216,8 @@ class _Written:
         logged = int(run.data.tags.get(_LOGGED, 0))
         state = "interrupted" if closing and trial.state == "running" else trial.state
         tags = {_STATE: state, _LOGGED: str(max(logged, trial.epoch))}
+        if trial.inherits and trial.inherits["source"] is not None:
+            tags["inherits"] = str(trial.inherits["source"])
         if trial.end and (reason := trial.end.get("reason") or trial.end.get("error")):
             tags["reason"] = reason
         new = {key: value for key, value in tags.items() if run.data.tags.get(key) != value}

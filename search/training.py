@@ -27,6 +27,8 @@ def train_file(
     if config.train.batch % workers:
         rule = f"must be divisible by the {workers} workers, who share it"
         raise ValueError(f"{path}: train.batch: {rule} (got {config.train.batch})")
+    if config.train.weights and not config.train.weights.is_file():
+        raise ValueError(f"{path}: train.init: there is no such file; name another (got {config.train.weights})")
     output = output or Path("runs") / path.stem
     splits = config.data.each_split()
     folders = [output / f"split{data.split}" for data in splits] if len(splits) > 1 else [output]

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -26,11 +27,14 @@ from ray.tune.search import Searcher
 from typing_extensions import override
 
 from cluster.connect import connected
-from cluster.train import Resources, release, trainer
-from search.ledger import EXHAUSTED, FAILING, Event, Ledger
+from cluster.train import Resources, epochs, release, trainer
+from search.confirm import plan
+from search.inherit import base_of, nearest
+from search.ledger import EXHAUSTED, FAILING, LATE, Event, Ledger, Trial
 from search.scheduler import Frontier, Halving, Scheduler
 from search.spec import Spec
 from search.study import Proposer
+from vattn.canonical import architecture_id, trial_id
 from vattn.config import TrialConfig
 
 #: how often a trial whose process dies is taken up again, from its last checkpoint
@@ -57,10 +61,14 @@ class Search:
         self._projections = [self._proposer, *projections]
         for event in ledger.replay():
             self._tell(event)
-        self._unfinished = [trial.number for trial in ledger.history.in_state("proposed", "running")]
+        self._waiting = [trial.number for trial in ledger.history.under_way()]
+        #: trials that may run at once; no more than that wait for others to end
+        self.slots = 1
+        self._plain = spec.trial_config(spec.space.plain()[1])
         self._scheduler = _scheduler(spec)
         self.reason = "budget"
         self.halt = ""  # why nothing can be written any more
+        self._closed = False  # nothing further is proposed, though the budget may not be spent
         self._failures = 0  # in this process, before anything succeeded
 
     def __getstate__(self) -> dict[str, Any]:
@@ -78,25 +86,112 @@ class Search:
             projection.apply(event)
 
     def next_task(self) -> dict[str, Any] | None:
-        """Return what the next trial is to do: what an earlier process left unfinished comes first; None: no more."""
-        if self.halt:
-            return None
-        if self._unfinished:
-            return self._task(self._unfinished.pop(0))
-        budget = self.spec.search.budget
-        if self.ledger.history.spent(budget.trials, budget.hours):
-            return None
-        if self._failures >= HOPELESS:
-            self.reason = FAILING
-            return None
-        number = self._proposer.propose(self.record)
-        if number is None:
-            self.reason = EXHAUSTED
-        return None if number is None else self._task(number)
+        """Return what the next trial is to do, of those left unfinished first; None: none can start now."""
+        while not self.halt:
+            for number in self._waiting:  # to which a base may be added meanwhile
+                if self._prepare(number):
+                    self._waiting.remove(number)
+                    return self._task(number)
+            if len(self._waiting) >= self.slots or not self._propose():
+                return None
+        return None
+
+    def at_end(self) -> bool:
+        """Whether nothing further can start, even when those that run have ended."""
+        confirms = self.spec.search.confirm != "none"
+        return not (self._waiting or (confirms and self.ledger.history.in_state("proposed", "running")))
+
+    def _propose(self) -> bool:
+        """Propose a trial while there is budget, and behind the end of the last one what confirms the front."""
+        history, budget = self.ledger.history, self.spec.search.budget
+        if not self._closed and not history.spent(budget.trials, budget.hours, budget.gpu_hours):
+            if self._failures >= HOPELESS:
+                self._closed, self.reason = True, FAILING
+            elif (number := self._proposer.propose(self.record)) is not None:
+                if not self._adopt(number):
+                    self._waiting.append(number)
+                return True
+            else:
+                self._closed, self.reason = True, LATE if self._proposer.late else EXHAUSTED
+        return self._confirm()
+
+    def _adopt(self, number: int) -> bool:
+        """Give a new trial what a base came to that is the very same training; return whether there is one."""
+        trial = self.ledger.history.trial(number)
+        bases = [other for other in self.ledger.history.extras.values() if other.base and other.state == "finished"]
+        twin = next((other for other in bases if other.identity == trial.identity), None)
+        if twin is None:
+            return False
+        self.folder(number).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self.folder(twin.number) / "model.pt", self.folder(number) / "model.pt")
+        self.record("started", trial=number, epoch=0, gpus=0)
+        for report in twin.reports:
+            self.record("report", trial=number, **{key: report[key] for key in ("epoch", "metrics", "seconds")})
+        self.record("finished", trial=number, epoch=twin.epoch, seconds=round(twin.seconds, 3))
+        return True
+
+    def _confirm(self) -> bool:
+        confirm = self.spec.search.confirm
+        if confirm == "none":
+            return False
+        planned = plan(self.ledger.history, self.spec.objectives, confirm.top, confirm.seeds)
+        for trial, seed in planned:
+            config = trial.config | {"train": trial.config["train"] | {"seed": seed}}
+            number = self._record_extra(TrialConfig.parse(config), trial.cost, trial.params, confirms=trial.number)
+            if trial.inherits:
+                self.record("inherits", trial=number, **{key: trial.inherits[key] for key in ("source", "reason")})
+        return bool(planned)
+
+    def _record_extra(self, config: TrialConfig, cost: dict[str, float], params: dict[str, Any], **why: Any) -> int:
+        """Propose a training that is no trial of the search, and return its number."""
+        number = self.ledger.history.next_number
+        self.record(
+            "proposed", trial=number, params=params, config=config.tree(), identity=trial_id(config),
+            architecture=architecture_id(config.model), cost=cost, **why,
+        )  # fmt: skip
+        self._waiting.append(number)
+        return number
+
+    def _prepare(self, number: int) -> bool:
+        """Choose with whose weights a trial starts; return whether they are there."""
+        trial, inherit = self.ledger.history.trial(number), self.spec.search.inherit
+        if inherit == "none" or trial.inherits or number in self.ledger.history.extras:
+            return True
+        return self._choose_parent(trial) if inherit == "parent" else self._choose_base(trial)
+
+    def _choose_parent(self, trial: Trial) -> bool:
+        found = nearest(self.ledger.history, trial)
+        if found is None:
+            self.record("inherits", trial=trial.number, source=None, reason="no finished trial has this backbone")
+        else:
+            reason = f"the nearest finished trial; choices that differ: {found[1]}"
+            self.record("inherits", trial=trial.number, source=found[0].number, reason=reason)
+        return True
+
+    def _choose_base(self, trial: Trial) -> bool:
+        """Where nothing trains the base of a trial yet, that is proposed."""
+        if not trial.config["model"]["attention"]:
+            return True
+        base = base_of(TrialConfig.parse(trial.config), self._plain)
+        identity = trial_id(base)
+        known = [other for other in self._trainings() if other.identity == identity and other.state != "stopped"]
+        if not known:
+            self._record_extra(base, self.spec.cost(base), {}, base=True)
+        elif source := next((other for other in known if other.state == "finished"), None):
+            reason = "the same model without mechanisms"
+            self.record("inherits", trial=trial.number, source=source.number, reason=reason)
+        elif all(other.state == "failed" for other in known):
+            self.record("inherits", trial=trial.number, source=None, reason="the training without mechanisms failed")
+        return trial.inherits is not None
+
+    def _trainings(self) -> list[Trial]:
+        """All trainings but those of a fresh seed."""
+        everyone = [*self.ledger.history.trials.values(), *self.ledger.history.extras.values()]
+        return [trial for trial in everyone if trial.confirms is None]
 
     def reported(self, number: int, result: dict[str, Any]) -> bool:
         """Take in a result of a trial; return whether it ends here."""
-        trial = self.ledger.history.trials[number]
+        trial = self.ledger.history.trial(number)
         if trial.end is not None:
             return True
         if "halt" in result:
@@ -116,7 +211,8 @@ class Search:
             self.record("finished", trial=number, epoch=trial.epoch, seconds=round(trial.seconds, 3))
             (self.folder(number) / "checkpoint.pt").unlink(missing_ok=True)
             return True
-        if self._scheduler and (reason := self._scheduler.verdict(self.ledger.history, number)):
+        own = number in self.ledger.history.trials
+        if own and self._scheduler and (reason := self._scheduler.verdict(self.ledger.history, number)):
             self.record("stopped", trial=number, epoch=trial.epoch, reason=reason)
             (self.folder(number) / "checkpoint.pt").unlink(missing_ok=True)
             return True
@@ -127,8 +223,16 @@ class Search:
         return self.output / "trials" / f"{number:04d}"
 
     def _task(self, number: int) -> dict[str, Any]:
-        config = json.dumps(self.ledger.history.trials[number].config)  # as text: Tune would flatten a tree
-        return {"number": number, "config": config, "cache": str(self.cache), "folder": str(self.folder(number))}
+        trial = self.ledger.history.trial(number)
+        config = trial.config
+        if trial.inherits and trial.inherits["source"] is not None:
+            weights = self.folder(trial.inherits["source"]) / "model.pt"
+            config = config | {"train": config["train"] | {"init": str(weights)}}
+        text = json.dumps(config)  # Tune would flatten a tree
+        return {
+            "number": number, "config": text, "cache": str(self.cache), "folder": str(self.folder(number)),
+            "tested": trial.confirms is not None,
+        }  # fmt: skip
 
 
 def _scheduler(spec: Spec) -> Scheduler | None:
@@ -155,6 +259,7 @@ def tune_search(search: Search, address: str | None) -> None:
         concurrent = resources.concurrency(have)
         if wanted.concurrent != "auto":
             concurrent = min(concurrent, wanted.concurrent)
+        search.slots = concurrent
         logging.getLogger("ray").setLevel(logging.CRITICAL)  # it misses the result files that we do not let it write
         tune.Tuner(
             _trainable(resources),
@@ -190,7 +295,7 @@ def _trainable(resources: Resources) -> Any:
         try:
             trainer(
                 TrialConfig.parse(json.loads(task["config"])), Path(task["cache"]), Path(task["folder"]), resources,
-                [TuneReportCallback()],
+                [TuneReportCallback()], task["tested"],
             ).fit()  # fmt: skip
         except TrainingFailedError:
             tune.report({"error": traceback.format_exc()})
@@ -219,13 +324,10 @@ def _train(task: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield a result an epoch. What training raises is a result too: it would raise again in a new process."""
     import torch
 
-    from vattn.train import fit
-
     try:
         torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
         config = TrialConfig.parse(json.loads(task["config"]))
-        for epoch in fit(config, Path(task["cache"]), Path(task["folder"])):
-            yield {"epoch": epoch.number, "metrics": epoch.metrics, "seconds": epoch.seconds}
+        yield from epochs(config, Path(task["cache"]), Path(task["folder"]), task["tested"])
     except OSError as error:
         yield {"halt": str(error)}
     except Exception:
@@ -240,7 +342,8 @@ class _Proposals(Searcher):
         self._search = search
 
     def suggest(self, trial_id: str) -> Any:
-        return self._search.next_task() or Searcher.FINISHED
+        # None: Tune asks again while trials run.
+        return self._search.next_task() or (Searcher.FINISHED if self._search.at_end() else None)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing to do: the ledger knows already."""
@@ -277,7 +380,11 @@ class _Bridge(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         number = trial.config["number"]
-        self._search.record("started", trial=number, epoch=self._search.ledger.history.trials[number].epoch)
+        resources = self._search.spec.resources
+        self._search.record(
+            "started", trial=number, epoch=self._search.ledger.history.trial(number).epoch,
+            gpus=resources.workers * resources.gpus,
+        )  # fmt: skip
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         self._release(trial)
@@ -290,7 +397,7 @@ class _Bridge(Callback):
 
     def _failed(self, trial: TuneTrial, final: bool) -> None:
         self._release(trial)
-        if self._search.ledger.history.trials[trial.config["number"]].end is not None:
+        if self._search.ledger.history.trial(trial.config["number"]).end is not None:
             return  # what was left of an ended trial died
         error = str(trial.get_error() or "its process died")
         self._search.record("failed", trial=trial.config["number"], error=error, final=final)

@@ -115,6 +115,16 @@ class Space:
 
         return self.resolve(recorded)
 
+    def plain(self) -> tuple[Params, Tree]:
+        """Return the plainest config: of each choice the first option, of each range the middle, the largest subset."""
+        params: Params = {}
+
+        def choose(name: str, domain: Domain) -> Any:
+            params[name] = domain.plain()
+            return params[name]
+
+        return params, self._root.resolve(choose)
+
     def sample(self, rng: random.Random) -> tuple[Params, Tree]:
         """Return one config by chance: each range for itself, in the order in which choices make it active."""
         params: Params = {}

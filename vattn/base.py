@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any, ClassVar, Self, dataclass_transform
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -40,17 +40,6 @@ class Kinded(Config):
         if kind is not None:
             assert kind not in cls.kinds, f"two recipes are of kind {kind!r}"
             cls.kinds[kind] = cls
-
-
-def planned(*values: str) -> BeforeValidator:
-    """Refuse values of SPEC that are not built yet, by name. Without values: refuse everything but "none"."""
-
-    def refuse(value: Any) -> Any:
-        if (values and value in values) or (not values and value != "none"):
-            raise ValueError("not available yet" + ("" if values else "; leave it out, or write none"))
-        return value
-
-    return BeforeValidator(refuse)
 
 
 def identity(tree: Any) -> str:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from vattn.base import identity
 from vattn.config import ModelConfig, TrialConfig
 from vattn.modules import ModuleConfig, Position
+from vattn.start import as_identity
 
 
 def canonical_model(model: ModelConfig) -> ModelConfig:
@@ -25,7 +26,13 @@ def canonical_trial(trial: TrialConfig) -> TrialConfig:
     data = trial.data.canonical().model_copy(update={"sampling": sampling})
     # These save memory and time, and change no number.
     train = trial.train.model_copy(update={"recompute": "none", "checkpoint_minutes": 10.0})
-    return trial.model_copy(update={"data": data, "model": canonical_model(trial.model), "train": train})
+    model = trial.model
+    if train.init != "scratch":
+        model = as_identity(model)
+    if train.init == "identity":
+        # Each mechanism says so now.
+        train = train.model_copy(update={"init": "scratch"})
+    return trial.model_copy(update={"data": data, "model": canonical_model(model), "train": train})
 
 
 def architecture_id(model: ModelConfig) -> str:

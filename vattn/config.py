@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from functools import reduce
 from operator import or_
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from vattn.backbones import BackboneConfig
-from vattn.base import Config, Kinded, planned
+from vattn.base import Config, Kinded
 from vattn.data import DataConfig
 from vattn.modules import Layer, ModuleConfig, Site
 from vattn.sparse import SparseConfig
@@ -129,8 +130,27 @@ class TrainConfig(Config):
         Literal["none"] | Annotated[float, Field(gt=0)],
         Field(description="so often a checkpoint is written within an epoch, beside the one at its end"),
     ] = 10.0
-    init: Annotated[Literal["scratch"], planned("identity", "base", "parent")] = "scratch"
+    init: str = Field(
+        "scratch",
+        description="scratch; identity: mechanisms that can start as such; or the absolute path of a state dict, whose "
+        "matching weights are taken, and the rest is as for identity",
+    )
     seed: int = Field(0, ge=0)
+
+    @field_validator("init")
+    @classmethod
+    def _known_or_a_file(cls, init: str) -> str:
+        if init not in ("scratch", "identity") and not Path(init).is_absolute():
+            raise ValueError(
+                "must be scratch, identity, or the absolute path of a state dict; in a search, search.inherit chooses "
+                "one for each trial"
+            )
+        return init
+
+    @property
+    def weights(self) -> Path | None:
+        """The state dict that training starts with."""
+        return None if self.init in ("scratch", "identity") else Path(self.init)
 
 
 class TrialConfig(Config):

@@ -26,6 +26,8 @@ from vattn.data import ahead, eval_batches, open_clips, train_batches
 from vattn.data.cache import Clips
 from vattn.model import VideoModel, build_model
 from vattn.recompute import recompute_blocks
+from vattn.start import start
+from vattn.weights import read_state
 
 # ImageNet's statistics, as torchvision's weights expect; in units of a uint8 value.
 MEAN = (123.675, 116.28, 103.53)
@@ -91,7 +93,7 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
     began = time.perf_counter()
     train_clips, val_clips = open_clips(cache, "train"), open_clips(cache, "val")
     torch.manual_seed(config.train.seed)
-    net = build_model(config.model, config.data.num_classes()).to(device)
+    net = start(config).to(device)
     if config.train.recompute == "blocks":
         recompute_blocks(net)
     optimizer = _optimizer(net, config.train)
@@ -131,6 +133,25 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
             dist.barrier()  # the others must not report an epoch whose checkpoint is not written yet
         yield epoch
         began = time.perf_counter()
+
+
+def score_test_split(
+    config: TrialConfig, cache: Path, folder: Path, device: torch.device | None = None
+) -> dict[str, float]:
+    """Return what the weights that `fit` left in ``folder`` come to on the test split; {} where the data have none.
+
+    In a process group the clips are shared among its workers, as in `fit`.
+    """
+    try:
+        clips = open_clips(cache, "test")
+    except ValueError:
+        return {}
+    device = device or default_device()
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    untrained = config.model.backbone.model_copy(update={"weights": "none"})
+    net = build_model(config.model.model_copy(update={"backbone": untrained}), config.data.num_classes())
+    net.load_state_dict(read_state(folder / "model.pt"))
+    return evaluate(net.to(device), clips, config, device, rank, world).metrics
 
 
 def evaluate(

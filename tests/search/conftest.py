@@ -19,7 +19,7 @@ def proposed(trial: int, kind: str | None, gflops: float) -> dict[str, Any]:
     config = {
         "data": {"kind": "motion", "root": "auto", "cache": "auto"},
         "model": {"frames": 8, "attention": [module] if kind else []},
-        "train": {"epochs": 2, "lr": 0.05},
+        "train": {"epochs": 2, "lr": 0.05, "seed": 0},
     }
     return {
         "event": "proposed", "trial": trial, "params": {"model.frames": 1, "model.attention": 0},

@@ -146,3 +146,28 @@ def test_halving_takes_the_epochs_that_the_rungs_add_up_to() -> None:
     assert halved(9, 1, 3) == pytest.approx(1 + 2 / 3 + 6 / 9)
     assert halved(4, 1, 2) == pytest.approx(1 + 1 / 2 + 2 / 4)
     assert halved(2, 5, 3) == 2
+
+
+def test_what_comes_on_top_of_a_budget_and_whose_weights_are_taken_is_said() -> None:
+    many = {"choice": [[], [{"kind": "tsm"}], [{"kind": "tea"}, {"kind": "nonlocal"}]]}
+    search = {"budget": {"gpu_hours": 3}, "inherit": "base", "confirm": {"top": 4, "seeds": 5}}
+
+    text = render(check(small(attention=many, search=search, resources={"gpus": 0.5})))
+
+    assert "budget         3 GPU-hours; trials have 9 epochs" in text
+    assert "weights        from the same model without mechanisms" in text
+    assert "mechanisms     start as the identity: nonlocal, tea" in text
+    assert "mechanisms     cannot be the identity, and start as ever: tsm" in text
+    assert "on top: 5 trainings of each trial of the front, and of 4 that just miss it" in text
+    assert "mechanisms" not in render(check(small()))
+
+
+def test_weights_to_start_with_must_be_there_and_are_one_persons_choice(tmp_path: Path) -> None:
+    train = SMALL["trial"]["train"] | {"init": str(tmp_path / "gone.pt")}
+    tree = SMALL | {"trial": SMALL["trial"] | {"train": train}}
+    with pytest.raises(SpecError, match=r"trial\.train\.init: there is no such file; name another \(got .*gone\.pt\)"):
+        check(parse(tree, Path("spec.yaml")))
+
+    both = tree | {"search": {"budget": {"trials": 1}, "inherit": "parent"}}
+    with pytest.raises(SpecError, match=r"trial\.train\.init: search\.inherit, parent, chooses the weights"):
+        check(parse(both, Path("spec.yaml")))

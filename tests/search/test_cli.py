@@ -50,7 +50,6 @@ def faults(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], comman
         ("kernel_size: 3", "stages: [2, 6]", "trial.model.attention.choice[1][0].stages: "),
         ("search:", "constraints: {gflops: {max: 0.0001}}\nsearch:", "constraints.gflops.max: no config meets"),
         ("search:", "objectives: {top2: max}\nsearch:", "objectives.top2: unknown key; did you mean top5?"),
-        ("{trials: 1}", "{trials: 1}, inherit: base", "search.inherit: not available yet"),
     ],
 )  # fmt: skip
 def test_wrong_input_is_one_line_a_fault_and_status_2(

@@ -36,7 +36,7 @@ def test_the_exported_config_has_its_folders_and_says_where_it_comes_from(run: P
                 {"kind": "tam", "alpha": 2, "kernel_size": 3, "stages": [2, 3, 4, 5], "position": "b", "every": 1}
             ],
         },
-        "train": {"epochs": 2, "lr": 0.05},
+        "train": {"epochs": 2, "lr": 0.05, "seed": 0},
     }
     assert "trial 1 of the search by-hand (s1)" in text
     assert "top1 75.0 %, gflops 0.4, params_m 2" in text
@@ -64,6 +64,23 @@ def test_what_is_exported_is_a_trials_whole_config(run: Path, tmp_path: Path, ev
     exported = TrialConfig.parse(yaml.safe_load((tmp_path / "out.yaml").read_text()))
     assert (exported.model, exported.train) == (config.model, config.train)
     assert exported.data.root == str(run / "data" / "motion")
+
+
+def test_weights_that_a_trial_started_with_are_named_or_go_with_it(run: Path, tmp_path: Path, events: Events) -> None:
+    heritage = {"event": "inherits", "time": 1.7e9, "trial": 1, "source": 0, "reason": "the nearest finished trial"}
+    (run / "ledger.jsonl").write_text("".join(json.dumps(event) + "\n" for event in [*events, heritage]))
+    with pytest.raises(ValueError, match=r"0000/model\.pt: the weights that trial 1 started with are gone"):
+        export("by-hand", "trial=1", tmp_path / "gone.yaml", None)
+    (run / "trials" / "0000").mkdir()
+    (run / "trials" / "0000" / "model.pt").write_bytes(b"of trial 0")
+
+    export("by-hand", "trial=1", tmp_path / "named.yaml", None)
+    export("by-hand", "trial=1", tmp_path / "copied.yaml", tmp_path / "weights")
+
+    starts = [yaml.safe_load((tmp_path / f"{name}.yaml").read_text())["train"]["init"] for name in ("named", "copied")]
+    assert starts == [str(run / "trials" / "0000" / "model.pt"), str(tmp_path / "weights" / "start.pt")]
+    assert (tmp_path / "weights" / "start.pt").read_bytes() == b"of trial 0"
+    assert (tmp_path / "weights" / "model.pt").read_bytes() == b"weights"
 
 
 def test_folders_of_the_users_own_stay_but_become_absolute(run: Path, tmp_path: Path, events: Events) -> None:

@@ -42,3 +42,17 @@ def test_a_search_is_complete_when_nothing_is_left_to_do(
         history.apply(event)
 
     assert is_complete(spec, history, exhausted) is complete
+
+
+def test_a_search_is_not_complete_before_its_front_is_confirmed(events: list[dict[str, Any]]) -> None:
+    search = {"budget": {"trials": 1}, "confirm": {"top": 1, "seeds": 2}}
+    spec, history = parse(SPEC | {"search": search}, Path("spec.yaml")), History()
+    for event in events[:6]:
+        history.apply(event)
+    assert not is_complete(spec, history, exhausted=False)
+
+    # The one trial that there is, trained again twice.
+    for number in (1, 2):
+        for event in [*events[1:4], *events[4:6]]:
+            history.apply(event | {"trial": number} | ({"confirms": 0} if event["event"] == "proposed" else {}))
+            assert is_complete(spec, history, exhausted=False) is (number == 2 and event["event"] == "finished")

@@ -204,6 +204,64 @@ def test_ctrl_c_ends_with_130_and_a_resume_finishes(data: Path, tmp_path: Path) 
     assert repeated_epochs(output) == 0
 
 
+def test_a_confirmation_cut_off_goes_on_and_ends_in_a_front_of_fresh_seeds(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    spec = changed({"output": str(output)}, data)
+    spec["trial"]["model"]["attention"] = [{"kind": "tam", "beta": 2, "stages": {"choice": [[4], [3, 4]]}}]
+    spec["trial"]["model"]["frames"] = 2
+    spec["trial"]["train"]["epochs"] = 2
+    spec["search"] = {"budget": {"trials": 2}, "confirm": {"top": 1, "seeds": 2}, "inherit": "base"}
+    path = write(tmp_path / "spec.yaml", spec)
+    process = start("run", path)
+    wait_for(lambda: (output / NAME).exists() and any(trial.fresh for trial in history(output / NAME).trials.values()))
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+    again = vattn("run", path, "--resume", "--json")
+
+    assert again.returncode == 0, again.stderr
+    found = history(output / NAME)
+    (base,) = (trial for trial in found.extras.values() if trial.base)
+    assert base.config["model"]["attention"] == []
+    own = found.in_state("finished")
+    # Both are on the front, or one is and the other misses it.
+    assert [len(trial.fresh) for trial in own] == [2, 2]
+    fresh = [trial for trial in found.extras.values() if trial.confirms is not None]
+    assert {trial.config["train"]["seed"] for trial in fresh} == {1, 2}
+    assert all(trial.inherits and trial.inherits["source"] == base.number for trial in [*own, *fresh])
+    assert len({trial.identity for trial in [*own, *fresh, base]}) == 7
+    assert repeated_epochs(output) == 0
+    for model in json.loads(again.stdout)["confirmation"]["models"]:
+        metrics = found.trials[model["trial"]].fresh
+        assert model["mean"]["top1"] == pytest.approx(sum(each["top1"] for each in metrics) / 2)
+        assert model["test"]["top1"] == pytest.approx(sum(each["test_top1"] for each in metrics) / 2)
+    assert "optimism" in again.stderr
+    before = (output / NAME).read_bytes()
+    assert vattn("run", path, "--resume").returncode == 0
+    assert (output / NAME).read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_trial_that_inherited_is_exported_whole_and_trains_to_the_very_same_weights(
+    data: Path, tmp_path: Path
+) -> None:
+    output, best, weights, one = (tmp_path / name for name in ("out", "best.yaml", "weights", "one"))
+    spec = changed({"output": str(output)}, data)
+    spec["search"] = {"budget": {"trials": 4}, "inherit": "parent"}
+    assert vattn("run", write(tmp_path / "spec.yaml", spec)).returncode == 0
+    heir = next(t for t in history(output / NAME).trials.values() if t.inherits and t.inherits["source"] is not None)
+    exported = vattn("export", output, "--pick", f"trial={heir.number}", "--out", best, "--weights", weights)
+    assert exported.returncode == 0, exported.stderr
+    assert yaml.safe_load(best.read_text())["train"]["init"] == str(weights / "start.pt")
+
+    trained = vattn("train", best, "--out", one)
+
+    assert trained.returncode == 0, trained.stderr
+    states = [torch.load(folder / "model.pt", weights_only=True) for folder in (weights, one)]
+    torch.testing.assert_close(*states, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     "moment", [2, pytest.param(5, marks=pytest.mark.slow), pytest.param(9, marks=pytest.mark.slow)]
 )

@@ -205,13 +205,19 @@ ATTENTION = "trial.model.attention="
         ),
         ("constraints={gflops: {max: 1, min: 2}}", "constraints.gflops: has min above max; lower min or raise max"),
         ("constraints={gflops: {}}", "constraints.gflops: limits nothing; give min, max or both (got {})"),
-        ("search.budget={}", "search.budget: has no end; give trials, hours or both (got {})"),
+        ("search.budget={}", "search.budget: has no end; give trials, hours or gpu_hours, or several of them (got {})"),
         # not built yet
         ("objectives={top1: max, latency_ms: min}", "objectives.latency_ms: not available yet; leave it out"),
         ("constraints={latency_ms: {max: 3}}", "constraints.latency_ms: not available yet; leave it out"),
-        ("search.budget.gpu_hours=3", "search.budget.gpu_hours: not available yet; leave it out"),
-        ("search.confirm={top: 3, seeds: 2}", "search.confirm: not available yet; leave it out, or write none (got "),
-        ("search.inherit=base", "search.inherit: not available yet; leave it out, or write none (got "),
+        (
+            "search.budget.gpu_hours=3",
+            "search.budget.gpu_hours: is never spent, as trials have no GPU; set resources.gpus, or give hours instead "
+            "(got 3)",
+        ),
+        ("search.confirm={top: 3, seeds: 1}", "search.confirm.seeds: must be at least 2; try 2 (got 1)"),
+        ("search.confirm={tops: 3}", "search.confirm.tops: unknown key; did you mean top?"),
+        ("search.confirm=all", 'search.confirm: must be none (got "all")'),
+        ("search.inherit=bases", "search.inherit: must be one of none, base, parent; did you mean base? (got "),
         ("search.warm_start=[runs/a]", "search.warm_start: not available yet; leave it out, or write [] (got "),
         ("trial.model.sparse=s3n", 'trial.model.sparse: must be none (got "s3n")'),
         ("trial.model.sparse={brunches: []}", "trial.model.sparse.brunches: unknown key; did you mean branches?"),

@@ -10,7 +10,7 @@ from typing import Any
 
 Arguments = argparse.Namespace
 #: commands of the interface that are not built yet
-PLANNED = ("why", "report", "compare", "predict", "latency")
+PLANNED = ("report", "compare", "predict", "latency")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,12 +75,15 @@ def _parser() -> argparse.ArgumentParser:
         job.add_argument("--address", required=True, metavar="URL", help="of the cluster's dashboard: http://HOST:8265")
 
     pareto = command("pareto", _pareto, "print the front of a search")
+    why = command("why", _why, "tell what was decided about a trial, and by what comparison")
     export = command("export", _export, "write one trial as a complete config")
     ui = command("ui", _ui, "serve MLflow's page for a search on loopback")
-    for result in (pareto, export, ui):
+    for result in (pareto, why, export, ui):
         result.add_argument("search", metavar="RUN", help="output folder or name of the search")
     pareto.add_argument("--json", action="store_true", help="print the front as JSON")
     pareto.add_argument("--plot", type=Path, metavar="FILE", help="draw it, as .html or .png")
+    why.add_argument("trial", type=int, metavar="TRIAL", help="its number")
+    why.add_argument("--json", action="store_true", help="print it as JSON")
     export.add_argument("--pick", required=True, metavar="WHICH", help="knee, best, trial=ID or gflops<=X")
     export.add_argument("--out", type=Path, required=True, metavar="FILE.yaml", help="where to write the config")
     export.add_argument("--weights", type=Path, metavar="DIR", help="copy the trained weights there")
@@ -218,6 +221,16 @@ def _pareto(arguments: Arguments) -> None:
     if arguments.plot:
         draw(history, objectives, arguments.plot)
     print(json.dumps(as_json(history, objectives), indent=2) if arguments.json else render(history, objectives))
+
+
+def _why(arguments: Arguments) -> None:
+    from search.export import open_run, resolve_run
+    from search.ledger import NAME, read
+    from search.why import answer, render
+
+    open_run(arguments.search)
+    found = answer(read(resolve_run(arguments.search) / NAME), arguments.trial)
+    print(json.dumps(found, indent=2) if arguments.json else render(found))
 
 
 def _export(arguments: Arguments) -> None:

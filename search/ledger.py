@@ -7,7 +7,8 @@ the table on the screen are projections of it: whatever they know, they know fro
 event      fields
 =========  =====================================================================================================
 search     id, name, spec (the whole tree), versions; the first line
-proposed   trial, params (choice of each dimension), config, identity, architecture, cost
+proposed   trial, params (choice of each dimension), config, identity, architecture, cost, by (plain, sampler, chance:
+           who chose it), why (numbers by which the sampler chose it, where it has such)
 rejected   params, identity, cost, reason, and duplicate_of (a trial) where that is why
 started    trial, epoch (finished epochs that it continues from); once more after a failure or a resume
 report     trial, epoch (from 1), metrics, seconds (of that epoch)

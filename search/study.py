@@ -94,16 +94,16 @@ class Proposer:
         The very first is the space's plainest config, so that a search has a baseline to compare with.
         """
         first = not self._ledger.history.trials and not self._ledger.history.rejected
-        if first and (number := self._judge(*self._plain(), record)) is not None:
+        if first and (number := self._judge(*self._plain(), "plain", record)) is not None:
             return number
         for _ in range(PATIENCE):
             self._asked = self._study.ask()
-            number = self._judge(*self._resolve(self._asked), record)
+            number = self._judge(*self._resolve(self._asked), "sampler", record)
             if number is not None:
                 return number
         for params, tree in self._by_chance():
             self._asked = self._replay(params)
-            return self._judge(params, tree, record)
+            return self._judge(params, tree, "chance", record)
         return None
 
     def _plain(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -117,7 +117,8 @@ class Proposer:
         self._asked = self._replay(params)
         return params, tree
 
-    def _judge(self, params: dict[str, Any], tree: dict[str, Any], record: Callable[..., Event]) -> int | None:
+    def _judge(self, params: dict[str, Any], tree: dict[str, Any], by: str, record: Callable[..., Event]) -> int | None:
+        """Record what was proposed, as a trial or as rejected; return the trial's number."""
         config = self._spec.trial_config(tree)
         identity, cost = trial_id(config), self._spec.cost(config)
         if identity in self._seen:
@@ -131,7 +132,7 @@ class Proposer:
         number = len(self._ledger.history.trials)
         record(
             "proposed", trial=number, params=params, config=config.tree(), identity=identity,
-            architecture=architecture_id(config.model), cost=cost,
+            architecture=architecture_id(config.model), cost=cost, by=by,
         )  # fmt: skip
         return number
 

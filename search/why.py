@@ -55,7 +55,7 @@ def answer(events: Iterable[Event], number: int) -> dict[str, Any]:
         "seconds": round(trial.seconds, 3),
         "proposed": _proposed(events, history, before, number),
         "nearest": {
-            "earlier": _nearest(before.trials.values(), trial, objectives),
+            "earlier": _nearest([other for other in history.trials.values() if other.number < number], trial, objectives),
             "later": _nearest([other for other in history.trials.values() if other.number > number], trial, objectives),
         },
         "reports": _reports(history, trial, objectives),

@@ -186,9 +186,14 @@ def _planned(arguments: Arguments) -> None:
 
 def _check(arguments: Arguments) -> None:
     from search.check import check, render
+    from search.display import told_source
     from search.spec import load
+    from search.warm import read_sources
 
-    print(render(check(load(arguments.spec, arguments.set))))
+    spec = load(arguments.spec, arguments.set)
+    print(render(check(spec)))
+    for source in read_sources(spec):
+        print(f"warm start     {told_source(source.event())}")
 
 
 def _run(arguments: Arguments) -> int:

@@ -7,8 +7,10 @@ the table on the screen are projections of it: whatever they know, they know fro
 event      fields
 =========  =====================================================================================================
 search     id, name, spec (the whole tree), versions; the first line
-proposed   trial, params (choice of each dimension), config, identity, architecture, cost, by (plain, sampler, chance:
-           who chose it), why (numbers by which the sampler chose it, where it has such)
+warm_start source, id, name (an earlier search), trials (what is of use here), left_out (how many by reason), differs
+guard      source, trusted, correlation, trials, offset: whether an earlier search is believed from now on
+proposed   trial, params (choice of each dimension), config, identity, architecture, cost, by (plain, earlier, sampler,
+           chance: who chose it), earlier (source, trial: which one it repeats), why (the sampler's numbers, if any)
 rejected   params, identity, cost, reason, and duplicate_of (a trial) where that is why
 started    trial, epoch (finished epochs that it continues from); once more after a failure or a resume
 report     trial, epoch (from 1), metrics, seconds (of that epoch)
@@ -77,6 +79,9 @@ class History:
     trials: dict[int, Trial] = field(default_factory=dict)
     rejected: list[Event] = field(default_factory=list)
     ended: Event | None = None
+    #: of each earlier search what was taken, and the last verdict on it
+    warm: dict[str, Event] = field(default_factory=dict)
+    guards: dict[str, Event] = field(default_factory=dict)
     #: seconds in which a process was at work on this search, pauses between an interruption and its resume left out
     active: float = 0.0
     _last: float | None = None
@@ -98,6 +103,10 @@ class History:
             self.ended, self.budget = None, event.get("budget", self.budget)
         elif kind == "ended":
             self.ended = event
+        elif kind == "warm_start":
+            self.warm[event["source"]] = event
+        elif kind == "guard":
+            self.guards[event["source"]] = event
         else:
             self._apply_to_trial(self.trials[event["trial"]], kind, event)
 

@@ -98,10 +98,10 @@ def _none_as_kind(value: Any) -> Any:
     return {"kind": "none"} if value == "none" else value
 
 
-def _none_yet(value: tuple[str, ...]) -> tuple[str, ...]:
-    if value:
-        raise ValueError("not available yet; leave it out, or write []")
-    return value
+def _once(runs: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := [run for n, run in enumerate(runs) if run in runs[:n]]:
+        raise ValueError(f"names {twice[0]} twice; name it once")
+    return runs
 
 
 class Search(Config):
@@ -114,7 +114,7 @@ class Search(Config):
     budget: Budget
     confirm: Annotated[Literal["none"], planned()] = "none"
     inherit: Annotated[Literal["none"], planned()] = "none"
-    warm_start: Annotated[tuple[str, ...], AfterValidator(_none_yet)] = ()
+    warm_start: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(_once)] = ()
 
 
 class Resources(Config):

@@ -4,6 +4,7 @@ import json
 import random
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from typing_extensions import override
 
 from search.ledger import Event, Ledger
 from search.spec import Spec
+from search.warm import Guard, Source, repeats
 from spaces.space import Choice, Domain, Float, Int, Subset
 from vattn.canonical import architecture_id, trial_id
 
@@ -33,7 +35,8 @@ class Proposer:
     The study is a projection: `apply` builds it from the events alone, whether they happen now or are replayed. It lies
     in ``storage``, where optuna-dashboard can open it, and is written anew from the ledger at each start. Finished
     trials are COMPLETE, those stopped early are PRUNED with their partial values as the attribute "partial"; failed and
-    rejected ones are FAIL.
+    rejected ones are FAIL. Trials of an earlier search that is believed (see `search.warm`) are COMPLETE, their
+    accuracies moved to the level of those here, and have it as the attribute "source".
     """
 
     def __init__(self, spec: Spec, storage: Path, ledger: Ledger) -> None:
@@ -49,19 +52,53 @@ class Proposer:
                     f"{name}: a sampler can choose among at most {MOST_SUBSETS} subsets; name fewer items, or narrow "
                     f"min and max (got {domain.count})"
                 )
-        storage.unlink(missing_ok=True)
-        self._study = optuna.create_study(
-            study_name=spec.name,
-            storage=JournalStorage(_Journal(storage)),
-            directions=["maximize" if way == "max" else "minimize" for way in spec.objectives.values()],
-            # The seed moves on with each attempt, or a resumed search would propose again what it began with.
-            sampler=_sampler(spec, len(ledger.history.trials) + len(ledger.history.rejected)),
+        # The seed moves on with each attempt, or a resumed search would propose again what it began with.
+        self._sampler = _sampler(spec, len(ledger.history.trials) + len(ledger.history.rejected))
+        self._storage = storage
+        self._study = self._begin()
+        self._told: list[Event] = []
+        self._sources: dict[str, Source] = {}
+        self._guards: dict[str, Guard] = {}
+        self._judged = 0  # finished trials at the last verdict on the earlier searches
+
+    def _begin(self) -> optuna.Study:
+        self._storage.unlink(missing_ok=True)
+        study = optuna.create_study(
+            study_name=self._spec.name,
+            storage=JournalStorage(_Journal(self._storage)),
+            directions=["maximize" if way == "max" else "minimize" for way in self._spec.objectives.values()],
+            sampler=self._sampler,
         )
-        self._study.set_metric_names(list(spec.objectives))
+        study.set_metric_names(list(self._spec.objectives))
+        return study
 
     def apply(self, event: Event) -> None:
         """Take in one event of the ledger."""
         match event["event"]:
+            case "warm_start":
+                self._sources[event["source"]] = Source.of(event)
+                self._guards[event["source"]] = Guard(self._spec, self._sources[event["source"]])
+            case "guard" if not event["trusted"]:
+                # A study forgets nothing, so it is made anew of what is left.
+                told = [old for old in self._told if old["event"] != "guard" or old["source"] != event["source"]]
+                self._study, self._told = self._begin(), []
+                self._open.clear()
+                for old in told:
+                    self.apply(old)
+            case "proposed" | "rejected" | "finished" | "stopped" | "failed" | "guard":
+                self._told.append(event)
+                self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        """Bring the study up to date by an event that is news to it."""
+        match event["event"]:
+            case "guard":
+                for earlier in self._sources[event["source"]].trials:
+                    trial = self._replay(earlier.params)
+                    trial.set_user_attr("source", event["source"])
+                    trial.set_user_attr("earlier", earlier.trial)
+                    values = [earlier.metrics[name] + event["offset"].get(name, 0.0) for name in self._spec.objectives]
+                    self._study.tell(trial, values)
             case "proposed":
                 trial = self._asked or self._replay(event["params"])
                 self._asked = None
@@ -91,20 +128,40 @@ class Proposer:
     def propose(self, record: Callable[..., Event]) -> int | None:
         """Record a new trial (and what was rejected on the way to it) and return its number; None: nothing is left.
 
-        The very first is the space's plainest config, so that a search has a baseline to compare with.
+        The very first is the space's plainest config, so that a search has a baseline to compare with. Then come the
+        best of earlier searches, by which these are judged.
         """
+        self._judge_sources(record)
         first = not self._ledger.history.trials and not self._ledger.history.rejected
-        if first and (number := self._judge(*self._plain(), "plain", record)) is not None:
-            return number
+        if first:
+            params, tree = self._plain()
+            if (number := self._judge(params, tree, {"by": "plain"}, record)) is not None:
+                return number
+        for source, earlier in repeats(list(self._sources.values()), self._spec.objectives):
+            if earlier.identity not in self._seen:
+                self._asked = self._replay(earlier.params)
+                about = {"by": "earlier", "earlier": {"source": source.source, "trial": earlier.trial}}
+                return self._judge(earlier.params, self._spec.space.replay(earlier.params), about, record)
         for _ in range(PATIENCE):
             self._asked = self._study.ask()
-            number = self._judge(*self._resolve(self._asked), "sampler", record)
+            number = self._judge(*self._resolve(self._asked), {"by": "sampler"}, record)
             if number is not None:
                 return number
         for params, tree in self._by_chance():
             self._asked = self._replay(params)
-            return self._judge(params, tree, "chance", record)
+            return self._judge(params, tree, {"by": "chance"}, record)
         return None
+
+    def _judge_sources(self, record: Callable[..., Event]) -> None:
+        """Record which earlier searches are believed from now on, and which no more."""
+        own = self._ledger.history.in_state("finished")
+        if len(own) == self._judged:
+            return
+        self._judged = len(own)
+        for source, guard in self._guards.items():
+            trusted = self._ledger.history.guards.get(source, {"trusted": False})["trusted"]
+            if verdict := guard.verdict(own, trusted):
+                record("guard", **asdict(verdict))
 
     def _plain(self) -> tuple[dict[str, Any], dict[str, Any]]:
         params: dict[str, Any] = {}
@@ -117,8 +174,10 @@ class Proposer:
         self._asked = self._replay(params)
         return params, tree
 
-    def _judge(self, params: dict[str, Any], tree: dict[str, Any], by: str, record: Callable[..., Event]) -> int | None:
-        """Record what was proposed, as a trial or as rejected; return the trial's number."""
+    def _judge(
+        self, params: dict[str, Any], tree: dict[str, Any], about: dict[str, Any], record: Callable[..., Event]
+    ) -> int | None:
+        """Record what was proposed, as a trial with what there is to tell ``about`` it, or as rejected."""
         config = self._spec.trial_config(tree)
         identity, cost = trial_id(config), self._spec.cost(config)
         if identity in self._seen:
@@ -132,7 +191,7 @@ class Proposer:
         number = len(self._ledger.history.trials)
         record(
             "proposed", trial=number, params=params, config=config.tree(), identity=identity,
-            architecture=architecture_id(config.model), cost=cost, by=by,
+            architecture=architecture_id(config.model), cost=cost, **about,
         )  # fmt: skip
         return number
 

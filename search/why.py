@@ -55,7 +55,9 @@ def answer(events: Iterable[Event], number: int) -> dict[str, Any]:
         "seconds": round(trial.seconds, 3),
         "proposed": _proposed(events, history, before, number),
         "nearest": {
-            "earlier": _nearest([other for other in history.trials.values() if other.number < number], trial, objectives),
+            "earlier": _nearest(
+                [other for other in history.trials.values() if other.number < number], trial, objectives
+            ),
             "later": _nearest([other for other in history.trials.values() if other.number > number], trial, objectives),
         },
         "reports": _reports(history, trial, objectives),
@@ -87,6 +89,7 @@ def _proposed(events: Sequence[Event], history: History, before: History, number
     about = {key: events[place][key] for key in ("by", "earlier", "why") if key in events[place]}
     return about | {
         "sampler": history.search["spec"]["search"]["sampler"]["kind"],
+        "believed": [source for source, guard in before.guards.items() if guard["trusted"]],
         "known": {state: len(before.in_state(state)) for state in ("finished", "stopped", "running")},
         "rejected_before": dict(rejected.most_common()),
         "twins": sum(event.get("duplicate_of") == number for event in history.rejected),
@@ -259,16 +262,19 @@ def _against(values: Mapping[str, float], mine: Mapping[str, float]) -> str:
 
 
 def _told_proposed(found: Mapping[str, Any]) -> list[str]:
-    sampler = found["sampler"]
+    sampler, earlier = found["sampler"], found.get("earlier", {"source": "", "trial": ""})
     lines = [
         {
             "plain": "as the plainest config of the space, a baseline to compare with",
             "sampler": f"by the sampler {sampler}",
             "chance": f"by chance: what the sampler {sampler} proposed was known or over a limit too often",
+            "earlier": f"as it is on the front of an earlier search: {earlier['source']}, trial {earlier['trial']}",
         }.get(found.get("by", ""), f"in a search by {sampler}")
     ]
     if known := ", ".join(f"{count} {state}" for state, count in found["known"].items() if count):
         lines[0] += f"; it knew of trials: {known}"
+    if found["believed"]:
+        lines[0] += f", and of earlier searches: {', '.join(found['believed'])}"
     if why := found.get("why"):
         lines.append(reasons(why))
     if rejected := found["rejected_before"]:

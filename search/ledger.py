@@ -9,8 +9,8 @@ event      fields
 search     id, name, spec (the whole tree), versions; the first line
 warm_start source, id, name (an earlier search), trials (what is of use here), left_out (how many by reason), differs
 guard      source, trusted, correlation, trials, offset: whether an earlier search is believed from now on
-proposed   trial, params (choice of each dimension), config, identity, architecture, cost, by (plain, earlier, sampler,
-           chance: who chose it), earlier (source, trial: which one it repeats), why (the sampler's numbers, if any)
+proposed   trial, params (choice of each dimension), config, identity, architecture, cost, why (plain, chance, earlier
+           with a source and a trial, or what its sampler knows)
 rejected   params, identity, cost, reason, and duplicate_of (a trial) where that is why
 started    trial, epoch (finished epochs that it continues from); once more after a failure or a resume
 report     trial, epoch (from 1), metrics, seconds (of that epoch)

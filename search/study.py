@@ -52,8 +52,6 @@ class Proposer:
                     f"{name}: a sampler can choose among at most {MOST_SUBSETS} subsets; name fewer items, or narrow "
                     f"min and max (got {domain.count})"
                 )
-        # The seed moves on with each attempt, or a resumed search would propose again what it began with.
-        self._sampler = _sampler(spec, len(ledger.history.trials) + len(ledger.history.rejected))
         self._storage = storage
         self._study = self._begin()
         self._told: list[Event] = []
@@ -67,7 +65,7 @@ class Proposer:
             study_name=self._spec.name,
             storage=JournalStorage(_Journal(self._storage)),
             directions=["maximize" if way == "max" else "minimize" for way in self._spec.objectives.values()],
-            sampler=self._sampler,
+            sampler=_sampler(self._spec, 0),
         )
         study.set_metric_names(list(self._spec.objectives))
         return study
@@ -135,22 +133,28 @@ class Proposer:
         first = not self._ledger.history.trials and not self._ledger.history.rejected
         if first:
             params, tree = self._plain()
-            if (number := self._judge(params, tree, {"by": "plain"}, record)) is not None:
+            if (number := self._judge(params, tree, record, {"plain": True})) is not None:
                 return number
         for source, earlier in repeats(list(self._sources.values()), self._spec.objectives):
             if earlier.identity not in self._seen:
                 self._asked = self._replay(earlier.params)
-                about = {"by": "earlier", "earlier": {"source": source.source, "trial": earlier.trial}}
-                return self._judge(earlier.params, self._spec.space.replay(earlier.params), about, record)
+                why = {"earlier": {"source": source.source, "trial": earlier.trial}}
+                return self._judge(earlier.params, self._spec.space.replay(earlier.params), record, why)
         for _ in range(PATIENCE):
-            self._asked = self._study.ask()
-            number = self._judge(*self._resolve(self._asked), {"by": "sampler"}, record)
+            self._asked = self._ask()
+            number = self._judge(*self._resolve(self._asked), record, {})
             if number is not None:
                 return number
         for params, tree in self._by_chance():
             self._asked = self._replay(params)
-            return self._judge(params, tree, {"by": "chance"}, record)
+            return self._judge(params, tree, record, {"chance": True})
         return None
+
+    def _ask(self) -> optuna.Trial:
+        """Ask the sampler, whose chance is that of the ledger: a resumed search proposes what it would have, whole."""
+        attempts = len(self._ledger.history.trials) + len(self._ledger.history.rejected)
+        self._study.sampler = _sampler(self._spec, attempts)
+        return self._study.ask()
 
     def _judge_sources(self, record: Callable[..., Event]) -> None:
         """Record which earlier searches are believed from now on, and which no more."""
@@ -175,9 +179,9 @@ class Proposer:
         return params, tree
 
     def _judge(
-        self, params: dict[str, Any], tree: dict[str, Any], about: dict[str, Any], record: Callable[..., Event]
+        self, params: dict[str, Any], tree: dict[str, Any], record: Callable[..., Event], why: dict[str, Any]
     ) -> int | None:
-        """Record what was proposed, as a trial with what there is to tell ``about`` it, or as rejected."""
+        """Record what was proposed, as a trial with the reason ``why``, or as rejected; return the trial's number."""
         config = self._spec.trial_config(tree)
         identity, cost = trial_id(config), self._spec.cost(config)
         if identity in self._seen:
@@ -191,7 +195,7 @@ class Proposer:
         number = len(self._ledger.history.trials)
         record(
             "proposed", trial=number, params=params, config=config.tree(), identity=identity,
-            architecture=architecture_id(config.model), cost=cost, **about,
+            architecture=architecture_id(config.model), cost=cost, why=why,
         )  # fmt: skip
         return number
 
@@ -268,9 +272,10 @@ def _to_optuna(domain: Domain, value: Any) -> Any:
             return value
 
 
-def _sampler(spec: Spec, proposals: int) -> BaseSampler:
+def _sampler(spec: Spec, attempts: int) -> BaseSampler:
+    """Return the sampler for the proposal after so many; no two proposals, nor two searches, share their chance."""
     config = spec.search.sampler
-    seed = config.seed + proposals
+    seed = random.Random(f"{config.seed} {attempts}").randrange(2**31)
     match config.kind:
         case "random":
             return RandomSampler(seed=seed)

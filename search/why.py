@@ -1,5 +1,6 @@
 """`vattn why`: what was decided about a trial, by what comparison, and what it is worth; from the ledger alone."""
 
+import math
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -86,8 +87,8 @@ def _proposed(events: Sequence[Event], history: History, before: History, number
     place = next(i for i, e in enumerate(events) if e["event"] == "proposed" and e["trial"] == number)
     start = max((i for i, e in enumerate(events[:place]) if e["event"] == "proposed"), default=-1)
     rejected = Counter(e["reason"] for e in events[start + 1 : place] if e["event"] == "rejected")
-    about = {key: events[place][key] for key in ("by", "earlier", "why") if key in events[place]}
-    return about | {
+    return {
+        "why": events[place].get("why"),
         "sampler": history.search["spec"]["search"]["sampler"]["kind"],
         "believed": [source for source, guard in before.guards.items() if guard["trusted"]],
         "known": {state: len(before.in_state(state)) for state in ("finished", "stopped", "running")},
@@ -170,8 +171,7 @@ def _end(events: Sequence[Event], at_end: History, trial: Trial, objectives: Obj
     if trial.state == "failed":
         return found | {"error": first_line(trial.end["error"])}
     if trial.state == "stopped":
-        about = {key: trial.end[key] for key in ("reason", "why") if key in trial.end}
-        return found | about | _standing(at_end, trial, trial.epoch, objectives)
+        return found | {"reason": trial.end["reason"]} | _standing(at_end, trial, trial.epoch, objectives)
     return found
 
 
@@ -262,21 +262,11 @@ def _against(values: Mapping[str, float], mine: Mapping[str, float]) -> str:
 
 
 def _told_proposed(found: Mapping[str, Any]) -> list[str]:
-    sampler, earlier = found["sampler"], found.get("earlier", {"source": "", "trial": ""})
-    lines = [
-        {
-            "plain": "as the plainest config of the space, a baseline to compare with",
-            "sampler": f"by the sampler {sampler}",
-            "chance": f"by chance: what the sampler {sampler} proposed was known or over a limit too often",
-            "earlier": f"as it is on the front of an earlier search: {earlier['source']}, trial {earlier['trial']}",
-        }.get(found.get("by", ""), f"in a search by {sampler}")
-    ]
+    lines = [_told_reason(found["why"], found["sampler"])]
     if known := ", ".join(f"{count} {state}" for state, count in found["known"].items() if count):
         lines[0] += f"; it knew of trials: {known}"
     if found["believed"]:
         lines[0] += f", and of earlier searches: {', '.join(found['believed'])}"
-    if why := found.get("why"):
-        lines.append(reasons(why))
     if rejected := found["rejected_before"]:
         told = [f"{count} x {reason}" for reason, count in list(rejected.items())[:_NAMED]]
         lines.append(f"rejected just before it: {'; '.join(told)}{_more(len(rejected), 'reasons')}")
@@ -285,17 +275,43 @@ def _told_proposed(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def reasons(why: Mapping[str, Any]) -> str:
-    """Return the numbers by which a sampler or scheduler decided, in words; those without words by their names."""
-    words = {
-        "predicted_error": "an error of {:.1%} was expected",
-        "spread": "give or take {:.1%}",
-        "probability_of_front": "on the front with probability {:.0%}",
-        "expected_gain": "expected gain in hypervolume {:.3g}",
-        "pool": "the best of {:,} candidates",
-    }
-    told = [words[name].format(value) if name in words else f"{name} {worded(value)}" for name, value in why.items()]
-    return "; ".join(told)
+def _told_reason(why: Mapping[str, Any] | None, sampler: str) -> str:
+    """Return who chose a config and why; nothing for a ledger of before this was written down."""
+    match why:
+        case None:
+            return f"in a search by {sampler}"
+        case {"plain": True}:
+            return "as the plainest config of the space, a baseline to compare with"
+        case {"chance": True}:
+            return f"by chance: what the sampler {sampler} proposed was known or over a limit too often"
+        case {"earlier": {"source": source, "trial": trial}}:
+            return f"as it is on the front of an earlier search: {source}, trial {trial}"
+        case _:
+            return f"by the sampler {sampler}" + (f": {_reasons(why)}" if why else "")
+
+
+def _reasons(why: Mapping[str, Any]) -> str:
+    """Return the numbers by which a sampler decided, in words; those without words by their names."""
+    if why.get("initial"):
+        return f"one of the first, which are spread over the range of {why['by']}: part {why['part']} of {why['parts']}"
+    told = []
+    for name, value in why.items():
+        match name:
+            case "predicted_error":
+                told.append(f"an error of {value:.1%} was expected")
+            case "spread":  # of the logarithm
+                told.append(f"{math.exp(value):.2f} times up or down")
+            case "probability_of_front":
+                told.append(f"on the front with probability {value:.0%}")
+            case "expected_gain":
+                told.append(f"expected gain in hypervolume {value:.3g}")
+            case "pool":
+                told.append(f"the best of {value:,} candidates")
+            case "learnt_from":
+                told.append(f"learnt from {value} trials")
+            case _:
+                told.append(f"{name} {worded(value)}")
+    return ", ".join(told)
 
 
 def _times(count: int) -> str:
@@ -344,8 +360,6 @@ def _told_end(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"failed: {end['error']}")
     if found["state"] == "stopped":
         lines.append(f"stopped: {end['reason']}")
-        if end.get("why"):
-            lines.append(reasons(end["why"]))
         lines.append(f"it had {_numbers(end['values'])}; ahead of it were {_list(end['ahead']) or 'none'}")
     return lines
 

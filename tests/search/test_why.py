@@ -1,6 +1,7 @@
 """What is told of a trial, on ledgers in which the right answer can be seen."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from search.cli import main
-from search.why import answer, reasons, render
+from search.why import answer, render
 
 Events = list[dict[str, Any]]
 
@@ -110,27 +111,36 @@ def test_what_was_rejected_is_told_of_the_proposal_that_followed_and_of_its_twin
 
 
 @pytest.mark.parametrize(
-    ("by", "words"),
+    ("why", "words"),
     [
-        ("plain", "as the plainest config of the space, a baseline"),
-        ("sampler", "by the sampler tpe; it knew of trials: 1 finished"),
-        ("chance", "by chance: what the sampler tpe proposed was known or over a limit too often"),
+        ({"plain": True}, "as the plainest config of the space, a baseline"),
+        ({}, "proposed by the sampler tpe; it knew of trials: 1 finished nearest"),
+        ({"chance": True}, "by chance: what the sampler tpe proposed was known or over a limit too often"),
+        ({"earlier": {"source": "runs/a", "trial": 7}}, "on the front of an earlier search: runs/a, trial 7"),
+        (
+            {"predicted_error": 0.241, "spread": math.log(1.25), "probability_of_front": 0.612, "pool": 1500},
+            "by the sampler tpe: an error of 24.1% was expected, 1.25 times up or down, on the front with probability "
+            "61%, the best of 1,500 candidates; it knew",
+        ),
+        ({"initial": True, "part": 3, "parts": 8, "by": "gflops"}, "over the range of gflops: part 3 of 8; it knew"),
+        ({"seen_by": 3.25}, "by the sampler tpe: seen_by 3.25; it knew"),
     ],
 )
-def test_who_proposed_a_trial_is_told(events: Events, by: str, words: str) -> None:
-    events = [event | {"by": by} if event["event"] == "proposed" else event for event in events]
+def test_who_proposed_a_trial_for_what_reason_is_told(events: Events, why: dict[str, Any], words: str) -> None:
+    events = [event | {"why": why} if event["event"] == "proposed" else event for event in events]
 
     assert words in told(events, 1)
 
 
-def test_the_numbers_of_a_sampler_are_told_in_words_with_their_units() -> None:
-    known = {"predicted_error": 0.241, "spread": 0.03, "probability_of_front": 0.612, "pool": 1500}
+def test_earlier_searches_that_were_believed_are_told(events: Events) -> None:
+    guards = [
+        {"event": "guard", "time": 1.7e9, "source": source, "trusted": trusted}
+        for source, trusted in (("a", True), ("b", True), ("a", False))
+    ]
+    of_six = told([*events[:6], *guards, *events[6:]], 1)
 
-    assert reasons(known) == (
-        "an error of 24.1% was expected; give or take 3.0%; on the front with probability 61%; the best of 1,500 "
-        "candidates"
-    )
-    assert reasons({"seen_by": 3.25}) == "seen_by 3.25"
+    assert "it knew of trials: 1 finished, and of earlier searches: b" in of_six
+    assert "earlier searches" not in told([*events[:6], *guards, *events[6:]], 0)
 
 
 def test_a_long_training_is_told_in_few_lines(events: Events) -> None:

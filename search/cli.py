@@ -191,8 +191,9 @@ def _check(arguments: Arguments) -> None:
     from search.warm import read_sources
 
     spec = load(arguments.spec, arguments.set)
-    print(render(check(spec)))
-    for source in read_sources(spec):
+    found, sources = check(spec), read_sources(spec)
+    print(render(found))
+    for source in sources:
         print(f"warm start     {told_source(source.event())}")
 
 

@@ -125,9 +125,10 @@ class Display:
 
 def told_source(event: Event) -> str:
     """Return what a ``warm_start`` event says: what of an earlier search is of use, and what is not."""
-    left = "".join(f"; {count} left out: {reason}" for reason, count in event["left_out"].items())
+    taken, left_out = len(event["trials"]), event["left_out"]
+    left = "".join(f"; {count} left out: {reason}" for reason, count in left_out.items())
     differs = ", ".join(event["differs"][:5]) + (" and more" if len(event["differs"]) > 5 else "")
-    return f"{event['source']}: {len(event['trials'])} finished trials are of use{left}" + (
+    return f"{event['source']}: {taken} of {taken + sum(left_out.values())} finished trials are of use{left}" + (
         f"; not as here: {differs}" if differs else ""
     )
 

@@ -177,8 +177,11 @@ def repeats(sources: Sequence[Source], objectives: Mapping[Any, Any]) -> list[tu
         best.sort(key=lambda trial: sign * trial.metrics[first])
         most = min(REPEATS, len(best))
         lists.append([(source, best[round(i * (len(best) - 1) / max(1, most - 1))]) for i in range(most)])
-    in_turn = [pair for pairs in zip_longest(*lists) for pair in pairs if pair is not None]
-    return list({earlier.identity: (source, earlier) for source, earlier in reversed(in_turn)}.values())[::-1][:REPEATS]
+    chosen: dict[str, tuple[Source, Earlier]] = {}
+    for pair in chain.from_iterable(zip_longest(*lists)):
+        if pair is not None:
+            chosen.setdefault(pair[1].identity, pair)
+    return list(chosen.values())[:REPEATS]
 
 
 @dataclass(frozen=True)
@@ -275,4 +278,4 @@ def _least(found: float, trials: int, costs: int) -> float:
     freedom = trials - 3 - costs
     if freedom < 1:
         return -1.0
-    return math.tanh(math.atanh(min(found, 0.999)) - CONFIDENCE * math.sqrt(1.06 / freedom))
+    return math.tanh(math.atanh(max(-0.999, min(found, 0.999))) - CONFIDENCE * math.sqrt(1.06 / freedom))

@@ -214,7 +214,6 @@ ATTENTION = "trial.model.attention="
         ("search.scheduler={kind: frontier}", "search.scheduler.kind: not available yet; take none or halving (got "),
         ("search.confirm={top: 3, seeds: 2}", "search.confirm: not available yet; leave it out, or write none (got "),
         ("search.inherit=base", "search.inherit: not available yet; leave it out, or write none (got "),
-        ("search.warm_start=[runs/a]", "search.warm_start: not available yet; leave it out, or write [] (got "),
         ("trial.model.sparse=s3n", 'trial.model.sparse: must be none (got "s3n")'),
         ("trial.model.sparse={brunches: []}", "trial.model.sparse.brunches: unknown key; did you mean branches?"),
         ("trial.model.sparse={window: 4}", "trial.model.sparse.window: must be one of 3, 5 (got 4)"),

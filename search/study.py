@@ -46,6 +46,7 @@ class Proposer:
         self._seen: dict[str, int | None] = {}  # identity -> its trial, None if it was over a limit
         self._asked: optuna.Trial | None = None
         self._open: dict[int, optuna.Trial] = {}
+        self._rejected = 0  # in a row
         for name, domain in spec.space.domains.items():
             if isinstance(domain, Subset) and domain.count > MOST_SUBSETS:
                 raise ValueError(
@@ -98,12 +99,14 @@ class Proposer:
                     values = [earlier.metrics[name] + event["offset"].get(name, 0.0) for name in self._spec.objectives]
                     self._study.tell(trial, values)
             case "proposed":
+                self._rejected = 0
                 trial = self._asked or self._replay(event["params"])
                 self._asked = None
                 self._seen[event["identity"]] = event["trial"]
                 self._open[event["trial"]] = trial
                 trial.set_user_attr("trial", event["trial"])
             case "rejected":
+                self._rejected += 1
                 trial = self._asked or self._replay(event["params"])
                 self._asked = None
                 self._seen.setdefault(event["identity"], None)
@@ -140,7 +143,7 @@ class Proposer:
                 self._asked = self._replay(earlier.params)
                 why = {"earlier": {"source": source.source, "trial": earlier.trial}}
                 return self._judge(earlier.params, self._spec.space.replay(earlier.params), record, why)
-        for _ in range(PATIENCE):
+        while self._rejected < PATIENCE:
             self._asked = self._ask()
             number = self._judge(*self._resolve(self._asked), record, {})
             if number is not None:

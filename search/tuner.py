@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import signal
-import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -27,7 +26,7 @@ from typing_extensions import override
 
 from cluster.connect import connected
 from cluster.train import Resources, release, trainer
-from search.ledger import EXHAUSTED, FAILING, Event, Ledger
+from search.ledger import EXHAUSTED, FAILING, Event, Ledger, Trial
 from search.scheduler import Halving
 from search.spec import Spec
 from search.study import Proposer
@@ -55,15 +54,18 @@ class Search:
         self.spec, self.output, self.cache, self.ledger = spec, output.resolve(), cache, ledger
         self._proposer = Proposer(spec, output / "study.log", ledger)
         self._projections = [self._proposer, *projections]
-        for event in ledger.replay():
-            self._tell(event)
+        last: Event = {"event": "none"}
+        for last in ledger.replay():
+            self._tell(last)
+        # A report that was the last thing an earlier process wrote: whether that trial goes on was not decided.
+        self._undecided = last["trial"] if last["event"] == "report" else None
         self._unfinished = [trial.number for trial in ledger.history.in_state("proposed", "running")]
         scheduler = spec.search.scheduler
         self._halving = (
             Halving(scheduler.min_epochs, scheduler.reduction, spec.objectives) if scheduler.kind == "halving" else None
         )
         self.reason = "budget"
-        self._failures = 0  # in this process, before anything succeeded
+        self._failures, self._succeeded = 0, False  # in this process
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles itself for a resume of its own, which is never used."""
@@ -86,7 +88,7 @@ class Search:
         budget = self.spec.search.budget
         if self.ledger.history.spent(budget.trials, budget.hours):
             return None
-        if self._failures >= HOPELESS:
+        if not self._succeeded and self._failures >= HOPELESS:
             self.reason = FAILING
             return None
         number = self._proposer.propose(self.record)
@@ -99,25 +101,27 @@ class Search:
         trial = self.ledger.history.trials[number]
         if trial.end is not None:
             return True
-        if "error" not in result:
-            self._failures = -sys.maxsize
-        else:
+        if "error" in result:
             self._failures += 1
             self.record("failed", trial=number, error=result["error"], final=True)
             return True
+        self._succeeded = True
         if result["epoch"] == trial.epoch + 1:
             self.record("report", trial=number, **{key: result[key] for key in ("epoch", "metrics", "seconds")})
-        if result["epoch"] < trial.epoch:
-            return False  # a trial that was taken up again tells its earlier epochs first
+        elif result["epoch"] < trial.epoch or number != self._undecided:
+            return False  # a trial that was taken up again tells its earlier epochs first, which were judged then
+        self._undecided = None
         if trial.epoch == trial.config["train"]["epochs"]:
-            self.record("finished", trial=number, epoch=trial.epoch, seconds=round(trial.seconds, 3))
-            (self.folder(number) / "checkpoint.pt").unlink(missing_ok=True)
-            return True
+            return self._end("finished", trial, seconds=round(trial.seconds, 3))
         if self._halving and (reason := self._halving.verdict(self.ledger.history, number)):
-            self.record("stopped", trial=number, epoch=trial.epoch, reason=reason)
-            (self.folder(number) / "checkpoint.pt").unlink(missing_ok=True)
-            return True
+            return self._end("stopped", trial, reason=reason)
         return False
+
+    def _end(self, event: str, trial: Trial, **fields: Any) -> bool:
+        """Record the end of a trial, which needs its checkpoint no more."""
+        self.record(event, trial=trial.number, epoch=trial.epoch, **fields)
+        (self.folder(trial.number) / "checkpoint.pt").unlink(missing_ok=True)
+        return True
 
     def folder(self, number: int) -> Path:
         """Where a trial keeps its checkpoint and its trained weights."""

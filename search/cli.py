@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import linecache
 import sys
 import traceback
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 Arguments = argparse.Namespace
+PACKAGES = ("vattn", "spaces", "cluster", "search")
 #: commands of the interface that are not built yet
 PLANNED = ("report", "compare", "predict", "latency")
 
@@ -19,6 +21,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return arguments.run(arguments) or 0
     except ValueError as error:
+        if not raised_by_us(error):
+            traceback.print_exc()
+            return 1
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -37,6 +42,13 @@ def main(argv: list[str] | None = None) -> int:
     except Exception:
         traceback.print_exc()
         return 1
+
+
+def raised_by_us(error: BaseException) -> bool:
+    """Whether a ``raise`` of ours made an error: then it tells a user what to do, else it is a fault of the program."""
+    (frame, line), *_ = reversed(list(traceback.walk_tb(error.__traceback__)))
+    package = frame.f_globals.get("__name__", "").partition(".")[0]
+    return package in PACKAGES and linecache.getline(frame.f_code.co_filename, line).lstrip().startswith("raise ")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -204,10 +216,17 @@ def _run(arguments: Arguments) -> int:
 
 
 def _submit(arguments: Arguments) -> int:
+    from search.check import check
     from search.jobs import submit
     from search.spec import load
 
-    load(arguments.spec, _sets(arguments))  # what is wrong is said here, not in a job's log
+    # What is wrong is said here, not in a job's log; but for what only the cluster sees.
+    spec = load(arguments.spec, _sets(arguments))
+    root = spec.trial["data"].get("root", "auto")
+    if root == "auto" or Path(root).exists():
+        check(spec)
+    else:
+        print(f"data.root: {root} is not there on this machine: the job will check the limits", file=sys.stderr)
     return submit(arguments.spec, _sets(arguments), arguments.address, arguments.follow)
 
 
@@ -285,12 +304,20 @@ def _explain(arguments: Arguments) -> None:
 
 
 def _motion(arguments: Arguments) -> None:
+    from pydantic import ValidationError
+
     from search.display import progress
+    from search.faults import faults
     from vattn.data.motion import MotionDataConfig, generate
 
     fields = ("train_clips", "val_clips", "test_clips", "frames", "size", "seed")
     given = {name: value for name in fields if (value := getattr(arguments, name)) is not None}
-    generate(MotionDataConfig.parse({"kind": "motion", **given}), arguments.out, progress=progress)
+    try:
+        config = MotionDataConfig.parse({"kind": "motion", **given})
+    except ValidationError as error:
+        found = faults(error, MotionDataConfig, given)
+        raise ValueError("\n".join(f"vattn motion: --{fault}".replace("_", "-", 1) for fault in found)) from None
+    generate(config, arguments.out, progress=progress)
     print(f"the motion set is in {arguments.out}")
 
 

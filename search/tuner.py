@@ -54,11 +54,10 @@ class Search:
         self.spec, self.output, self.cache, self.ledger = spec, output.resolve(), cache, ledger
         self._proposer = Proposer(spec, output / "study.log", ledger)
         self._projections = [self._proposer, *projections]
-        last: Event = {"event": "none"}
-        for last in ledger.replay():
-            self._tell(last)
-        # A report that was the last thing an earlier process wrote: whether that trial goes on was not decided.
-        self._undecided = last["trial"] if last["event"] == "report" else None
+        events = list(ledger.replay())
+        for event in events:
+            self._tell(event)
+        self._undecided = undecided(events)
         self._unfinished = [trial.number for trial in ledger.history.in_state("proposed", "running")]
         scheduler = spec.search.scheduler
         self._halving = (
@@ -106,15 +105,17 @@ class Search:
             self.record("failed", trial=number, error=result["error"], final=True)
             return True
         self._succeeded = True
-        if result["epoch"] == trial.epoch + 1:
+        fresh = result["epoch"] == trial.epoch + 1
+        if fresh:
             self.record("report", trial=number, **{key: result[key] for key in ("epoch", "metrics", "seconds")})
-        elif result["epoch"] < trial.epoch or number != self._undecided:
-            return False  # a trial that was taken up again tells its earlier epochs first, which were judged then
-        self._undecided = None
+        elif result["epoch"] < trial.epoch:
+            return False  # a trial that was taken up again tells its earlier epochs first
         if trial.epoch == trial.config["train"]["epochs"]:
             return self._end("finished", trial, seconds=round(trial.seconds, 3))
-        if self._halving and (reason := self._halving.verdict(self.ledger.history, number)):
+        judged = not fresh and number not in self._undecided
+        if self._halving and not judged and (reason := self._halving.verdict(self.ledger.history, number)):
             return self._end("stopped", trial, reason=reason)
+        self._undecided.discard(number)
         return False
 
     def _end(self, event: str, trial: Trial, **fields: Any) -> bool:
@@ -130,6 +131,18 @@ class Search:
     def _task(self, number: int) -> dict[str, Any]:
         config = json.dumps(self.ledger.history.trials[number].config)  # as text: Tune would flatten a tree
         return {"number": number, "config": config, "cache": str(self.cache), "folder": str(self.folder(number))}
+
+
+def undecided(events: list[Event]) -> set[int]:
+    """Return the trials whose report was the last thing that a process wrote: it died before it judged them."""
+    found, last = set[int](), Event()
+    for event in [*events, {"event": "resumed"}]:
+        if event["event"] == "resumed" and last.get("event") == "report":
+            found.add(last["trial"])
+        elif event["event"] == "report":
+            found.discard(event["trial"])
+        last = event
+    return found
 
 
 def tune_search(search: Search, address: str | None) -> None:

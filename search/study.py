@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from search.ledger import Event, Ledger
 from search.spec import Spec
-from search.warm import Guard, Source, repeats
+from search.warm import Guard, Source, moved, repeats
 from spaces.space import Choice, Domain, Float, Int, Subset
 from vattn.canonical import architecture_id, trial_id
 
@@ -96,8 +96,8 @@ class Proposer:
                     trial = self._replay(earlier.params)
                     trial.set_user_attr("source", event["source"])
                     trial.set_user_attr("earlier", earlier.trial)
-                    values = [earlier.metrics[name] + event["offset"].get(name, 0.0) for name in self._spec.objectives]
-                    self._study.tell(trial, values)
+                    values = moved(earlier.metrics, event["offset"])
+                    self._study.tell(trial, [values[name] for name in self._spec.objectives])
             case "proposed":
                 self._rejected = 0
                 trial = self._asked or self._replay(event["params"])

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from search.export import open_run
 from search.ledger import Event, History, Trial
-from search.pareto import front
+from search.pareto import RATES, front
 from search.spec import ACCURACIES, COSTS, Spec
 from spaces.space import RANGES, Choice, Domain, Fault, Subset
 from vattn.canonical import architecture_id, trial_id
@@ -182,6 +182,14 @@ def repeats(sources: Sequence[Source], objectives: Mapping[Any, Any]) -> list[tu
         if pair is not None:
             chosen.setdefault(pair[1].identity, pair)
     return list(chosen.values())[:REPEATS]
+
+
+def moved(metrics: Mapping[str, float], offset: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics with ``offset`` added to those that have one; rates stay in 0 ... 1, losses above 0."""
+    return {
+        name: value if name not in offset else min(max(value + offset[name], 0.0), 1.0 if name in RATES else math.inf)
+        for name, value in metrics.items()
+    }
 
 
 @dataclass(frozen=True)

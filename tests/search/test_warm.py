@@ -16,7 +16,7 @@ from searches import TREE, finish, searching, spec, state
 from search.cli import main
 from search.ledger import NAME, Event, Ledger, Trial
 from search.spec import Spec, SpecError
-from search.warm import Earlier, Guard, Source, correlation, distance, read_sources, repeats
+from search.warm import Earlier, Guard, Source, correlation, distance, moved, read_sources, repeats
 from spaces.space import Choice, Float, Int, Subset
 
 TSM = [{"kind": "tsm", "stages": [2, 3]}]
@@ -219,6 +219,15 @@ def test_an_earlier_search_that_ranks_alike_is_believed_at_its_level_and_one_tha
     dropped = guard.verdict(reached(own, *reversed(alike)), trusted=True)
     assert dropped is not None
     assert (dropped.trusted, dropped.correlation) == (False, -1.0)
+
+
+def test_accuracies_that_are_moved_stay_what_they_are() -> None:
+    metrics = {"top1": 0.9, "top5": 0.1, "loss": 1.0, "gflops": 0.5}
+
+    assert moved(metrics, {"top1": 0.2, "top5": -0.2, "loss": -2.0}) == {
+        "top1": 1.0, "top5": 0.0, "loss": 0.0, "gflops": 0.5,
+    }  # fmt: skip
+    assert moved(metrics, {"loss": 0.5}) == metrics | {"loss": 1.5}
 
 
 def test_how_sure_it_must_be_depends_on_the_number_of_trials() -> None:

@@ -194,7 +194,9 @@ def guarded(objectives: dict[str, str]) -> tuple[Guard, list[Trial]]:
     for n in range(10):
         params = {"model.frames": 0, "model.attention": 0, "train.lr": round(0.1 * (n + 1), 1)}
         trials.append(Earlier(n, params, str(n), {"top1": 0.05 * n, "gflops": 1.0 + n}))
-    own = [Trial(n, t.params, {}, "", "", {"gflops": t.metrics["gflops"]}, "finished") for n, t in enumerate(trials)]
+    own = [
+        Trial(n, t.params, {}, "", "", {"gflops": t.metrics["gflops"]}, state="finished") for n, t in enumerate(trials)
+    ]
     return Guard(space, Source("runs/a", "", "", tuple(trials), {}, ())), own
 
 

@@ -34,7 +34,8 @@ def connected(address: str | None = None) -> Iterator[dict[str, float]]:
         )
     except (OSError, OverflowError) as error:
         raise ValueError(
-            f"--address {address}: no Ray cluster answers there ({error}); start one with: ray start --head"
+            f"--address {address}: no Ray cluster answers there ({error}); start one with: ray start --head, or, for "
+            "one that asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
         ) from None
     try:
         # Ray's own handler, set just now, would abort. `ray job stop` sends SIGTERM: end as for Ctrl-C, resumable.

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import linecache
 import sys
 import traceback
 from collections.abc import Callable
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 Arguments = argparse.Namespace
+PACKAGES = ("vattn", "spaces", "cluster", "search")
 #: commands of the interface that are not built yet
-PLANNED = ("why", "report", "compare", "predict", "latency")
+PLANNED = ("report", "compare", "predict", "latency")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,6 +21,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return arguments.run(arguments) or 0
     except ValueError as error:
+        if not raised_by_us(error):
+            traceback.print_exc()
+            return 1
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -40,6 +45,13 @@ def main(argv: list[str] | None = None) -> int:
     except Exception:
         traceback.print_exc()
         return 1
+
+
+def raised_by_us(error: BaseException) -> bool:
+    """Whether a ``raise`` of ours made an error: then it tells a user what to do, else it is a fault of the program."""
+    (frame, line), *_ = reversed(list(traceback.walk_tb(error.__traceback__)))
+    package = frame.f_globals.get("__name__", "").partition(".")[0]
+    return package in PACKAGES and linecache.getline(frame.f_code.co_filename, line).lstrip().startswith("raise ")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,12 +90,15 @@ def _parser() -> argparse.ArgumentParser:
         job.add_argument("--address", required=True, metavar="URL", help="of the cluster's dashboard: http://HOST:8265")
 
     pareto = command("pareto", _pareto, "print the front of a search")
+    why = command("why", _why, "tell what was decided about a trial, and by what comparison")
     export = command("export", _export, "write one trial as a complete config")
     ui = command("ui", _ui, "serve MLflow's page for a search on loopback")
-    for result in (pareto, export, ui):
+    for result in (pareto, why, export, ui):
         result.add_argument("search", metavar="RUN", help="output folder or name of the search")
     pareto.add_argument("--json", action="store_true", help="print the front as JSON")
     pareto.add_argument("--plot", type=Path, metavar="FILE", help="draw it, as .html or .png")
+    why.add_argument("trial", type=int, metavar="TRIAL", help="its number")
+    why.add_argument("--json", action="store_true", help="print it as JSON")
     export.add_argument("--pick", required=True, metavar="WHICH", help="knee, best, trial=ID or gflops<=X")
     export.add_argument("--out", type=Path, required=True, metavar="FILE.yaml", help="where to write the config")
     export.add_argument("--weights", type=Path, metavar="DIR", help="copy the trained weights there")
@@ -186,9 +201,15 @@ def _planned(arguments: Arguments) -> None:
 
 def _check(arguments: Arguments) -> None:
     from search.check import check, render
+    from search.display import told_source
     from search.spec import load
+    from search.warm import read_sources
 
-    print(render(check(load(arguments.spec, arguments.set))))
+    spec = load(arguments.spec, arguments.set)
+    found, sources = check(spec), read_sources(spec)
+    print(render(found))
+    for source in sources:
+        print(f"warm start     {told_source(source.event())}")
 
 
 def _run(arguments: Arguments) -> int:
@@ -198,10 +219,17 @@ def _run(arguments: Arguments) -> int:
 
 
 def _submit(arguments: Arguments) -> int:
+    from search.check import check
     from search.jobs import submit
     from search.spec import load
 
-    load(arguments.spec, _sets(arguments))  # what is wrong is said here, not in a job's log
+    # What is wrong is said here, not in a job's log; but for what only the cluster sees.
+    spec = load(arguments.spec, _sets(arguments))
+    root = spec.trial["data"].get("root", "auto")
+    if root == "auto" or Path(root).exists():
+        check(spec)
+    else:
+        print(f"data.root: {root} is not there on this machine: the job will check the limits", file=sys.stderr)
     return submit(arguments.spec, _sets(arguments), arguments.address, arguments.follow)
 
 
@@ -221,6 +249,16 @@ def _pareto(arguments: Arguments) -> None:
     if arguments.plot:
         draw(history, objectives, arguments.plot)
     print(json.dumps(as_json(history, objectives), indent=2) if arguments.json else render(history, objectives))
+
+
+def _why(arguments: Arguments) -> None:
+    from search.export import open_run, resolve_run
+    from search.ledger import NAME, read
+    from search.why import answer, render
+
+    open_run(arguments.search)
+    found = answer(read(resolve_run(arguments.search) / NAME), arguments.trial)
+    print(json.dumps(found, indent=2) if arguments.json else render(found))
 
 
 def _export(arguments: Arguments) -> None:
@@ -269,12 +307,20 @@ def _explain(arguments: Arguments) -> None:
 
 
 def _motion(arguments: Arguments) -> None:
+    from pydantic import ValidationError
+
     from search.display import progress
+    from search.faults import faults
     from vattn.data.motion import MotionDataConfig, generate
 
     fields = ("train_clips", "val_clips", "test_clips", "frames", "size", "seed")
     given = {name: value for name in fields if (value := getattr(arguments, name)) is not None}
-    generate(MotionDataConfig.parse({"kind": "motion", **given}), arguments.out, progress=progress)
+    try:
+        config = MotionDataConfig.parse({"kind": "motion", **given})
+    except ValidationError as error:
+        found = faults(error, MotionDataConfig, given)
+        raise ValueError("\n".join(f"vattn motion: --{fault}".replace("_", "-", 1) for fault in found)) from None
+    generate(config, arguments.out, progress=progress)
     print(f"the motion set is in {arguments.out}")
 
 

@@ -72,6 +72,10 @@ class Display:
         kind = event["event"]
         if kind == "resumed":
             return f"resumed: {self._headline()}"
+        if kind == "warm_start":
+            return f"earlier search {told_source(event)}"
+        if kind == "guard":
+            return f"earlier search {told_verdict(event)}"
         if kind == "failed":
             further = "" if event["final"] else "; it is tried again"
             return f"trial {event['trial']} failed: {first_line(event['error'])}{further}"
@@ -121,6 +125,24 @@ class Display:
             if running := self._history.running():
                 parts.append(_table("running", running, objectives, progress=True))
             return Group(*parts)
+
+
+def told_source(event: Event) -> str:
+    """Return what a ``warm_start`` event says: what of an earlier search is of use, and what is not."""
+    taken, left_out = len(event["trials"]), event["left_out"]
+    left = "".join(f"; {count} left out: {reason}" for reason, count in left_out.items())
+    differs = ", ".join(event["differs"][:5]) + (" and more" if len(event["differs"]) > 5 else "")
+    return f"{event['source']}: {taken} of {taken + sum(left_out.values())} finished trials are of use{left}" + (
+        f"; not as here: {differs}" if differs else ""
+    )
+
+
+def told_verdict(event: Event) -> str:
+    """Return what a ``guard`` event says: whether an earlier search is believed."""
+    so = "agrees with" if event["trusted"] else "does not agree any more with"
+    then = "its trials are used from now on" if event["trusted"] else "its trials are left out from now on"
+    by = f"rank correlation at equal cost {event['correlation']:.2f}"
+    return f"{event['source']} {so} the {event['trials']} finished trials here ({by}): {then}"
 
 
 def _table(title: str, trials: list[Trial], objectives: Objectives, progress: bool) -> Table:

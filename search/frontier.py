@@ -44,6 +44,10 @@ WHOLE = 20_000
 KEPT, RENEWED, NEIGHBOURS, DRAWS = 2_000, 400, 40, 50
 
 
+#: the spread of the log error of an earlier search's trial: what it was there is no more than a forecast here
+EARLIER = 0.1
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A config that could be proposed, its point in the space (columns), and its known costs."""
@@ -305,7 +309,8 @@ class FrontierSampler(BaseSampler):
             if candidate is None:
                 continue
             if trial.state == TrialState.COMPLETE:
-                observed.append(Observation(candidate, self._error(trial.values[self._value])))
+                spread = EARLIER if "source" in trial.user_attrs else 0.0
+                observed.append(Observation(candidate, self._error(trial.values[self._value]), spread))
             elif curve := self._curve(trial):
                 forecast = curves.forecast(len(curve), curve[-1])
                 if forecast is not None:

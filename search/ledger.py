@@ -7,9 +7,11 @@ the table on the screen are projections of it: whatever they know, they know fro
 event      fields
 =========  =====================================================================================================
 search     id, name, spec (the whole tree), versions; the first line
-proposed   trial, params (choice of each dimension), config, identity, architecture, cost, why (what its sampler knows);
-           where it is no trial of the search itself, confirms (the trial that it trains again with a fresh seed) or
-           base (true)
+warm_start source, id, name (an earlier search), trials (what is of use here), left_out (how many by reason), differs
+guard      source, trusted, correlation, trials, offset: whether an earlier search is believed from now on
+proposed   trial, params (choice of each dimension), config, identity, architecture, cost, why (plain, chance, earlier
+           with a source and a trial, or what its sampler knows); where it is no trial of the search itself, confirms
+           (the trial that it trains again with a fresh seed) or base (true)
 rejected   params, identity, cost, reason; where that is why, duplicate_of (a trial) or late (it could not end in time)
 inherits   trial, source (the trial with whose weights it starts, or null), reason
 started    trial, epoch (finished epochs that it continues from), gpus (of all its workers); once more after a failure
@@ -113,6 +115,9 @@ class History:
     extras: dict[int, Trial] = field(default_factory=dict)
     rejected: list[Event] = field(default_factory=list)
     ended: Event | None = None
+    #: of each earlier search what was taken, and the last verdict on it
+    warm: dict[str, Event] = field(default_factory=dict)
+    guards: dict[str, Event] = field(default_factory=dict)
     #: seconds in which a process was at work on this search, pauses between an interruption and its resume left out
     active: float = 0.0
     #: seconds of epochs times the GPUs of their trials, without what confirmed the front
@@ -135,6 +140,10 @@ class History:
             self.ended, self.budget = None, event.get("budget", self.budget)
         elif kind == "ended":
             self.ended = event
+        elif kind == "warm_start":
+            self.warm[event["source"]] = event
+        elif kind == "guard":
+            self.guards[event["source"]] = event
         else:
             self._apply_to_trial(self.trial(event["trial"]), kind, event)
 

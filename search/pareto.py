@@ -38,6 +38,12 @@ def front(points: ArrayLike, directions: Sequence[Direction]) -> list[int]:
     return finite[~(no_worse & better).any(axis=0)].tolist()
 
 
+def dominates(one: Mapping[str, float], other: Mapping[str, float], objectives: Objectives) -> bool:
+    """Whether one trial's values are nowhere worse than another's and somewhere better."""
+    gains = [(one[name] - other[name]) * (1 if way == "max" else -1) for name, way in objectives.items()]
+    return all(gain >= 0 for gain in gains) and any(gain > 0 for gain in gains)
+
+
 def hypervolume(points: ArrayLike, reference: Sequence[float], directions: Sequence[Direction]) -> float:
     """Return the volume that the points (n, objectives) dominate, as far as ``reference``; exact.
 
@@ -282,15 +288,17 @@ def describe(trial: Trial) -> str:
     """
     if trial.confirms is not None:
         return f"trial {trial.confirms} again, seed {trial.config['train']['seed']}"
-    model, varied = trial.config["model"], {re.split(r"[./]", name)[-1] for name in trial.params}
-    words = [
-        " + ".join(_module(module, varied) for module in model["attention"]) or "no attention",
-        f"T{model['frames']}",
-    ]
+    words = [mechanisms(trial), f"T{trial.config['model']['frames']}"]
     for name, value in searched(trial).items():
         if "attention" not in name and name != "model.frames":
-            words.append(f"{name.rpartition('.')[-1]} {_value(value)}")
+            words.append(f"{name.rpartition('.')[-1]} {worded(value)}")
     return ("base of others: " if trial.base else "") + ", ".join(words)
+
+
+def mechanisms(trial: Trial) -> str:
+    """Return a trial's mechanisms in their order as `describe` shows them, or "no attention"."""
+    varied = {re.split(r"[./]", name)[-1] for name in trial.params}
+    return " + ".join(_module(module, varied) for module in trial.config["model"]["attention"]) or "no attention"
 
 
 def searched(trial: Trial) -> dict[str, Any]:
@@ -330,9 +338,9 @@ def _module(module: Mapping[str, Any], varied: Collection[str]) -> str:
             continue
         if number:
             short = "K" if name == "kernel_size" else "".join(part[0] for part in name.split("_"))
-            words.append(short + _value(value))
+            words.append(short + worded(value))
         else:
-            words.append(f"{name} {_value(value)}")
+            words.append(f"{name} {worded(value)}")
     if "stages" in module:
         words.append(f"@res{_stages(module['stages'])}")
     words.append(str(module.get("position", "")))
@@ -347,11 +355,12 @@ def _stages(stages: Sequence[int]) -> str:
     return f"{stages[0]}-{stages[-1]}" if together else ",".join(map(str, stages))
 
 
-def _value(value: Any) -> str:
+def worded(value: Any) -> str:
+    """Return a value of a config as people read it: yes and no, numbers in four digits, kinds, lists with commas."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
-        return str(value.get("kind", "")) or " ".join(f"{key} {_value(item)}" for key, item in value.items())
-    return ",".join(map(_value, value)) if isinstance(value, list | tuple) else str(value)
+        return str(value.get("kind", "")) or " ".join(f"{key} {worded(item)}" for key, item in value.items())
+    return ",".join(map(worded, value)) if isinstance(value, list | tuple) else str(value)

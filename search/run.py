@@ -16,6 +16,7 @@ from search.display import Display, final, program, progress
 from search.ledger import EXHAUSTED, FAILING, LATE, NAME, History, Ledger
 from search.plot import draw
 from search.spec import Spec, load
+from search.warm import Source, read_sources
 from vattn.data import prepare
 
 #: what of a spec may change between an interruption and the resume
@@ -38,10 +39,12 @@ def run(path: Path, sets: list[str], resume: bool, address: str | None, for_mach
             raise ValueError(f"{path}: output: {output} holds a search already; go on with --resume, or name another")
         if ledger.history.search:
             _must_match(path, spec, ledger)
+        # What the ledger has of earlier searches is not read again: a resume needs them no more.
+        sources = read_sources(spec, ledger.history.warm)
         complete = is_complete(spec, ledger.history, exhausted=_exhausted(spec, ledger.history))
         if not complete:
             try:
-                complete = _search(spec, output, ledger, address, screen)
+                complete = _search(spec, sources, output, ledger, address, screen)
             except KeyboardInterrupt:  # while data were made, or while the end was written
                 complete = False
         history = ledger.history
@@ -73,7 +76,9 @@ def _exhausted(spec: Spec, history: History) -> bool:
     return reason == EXHAUSTED or (reason == LATE and history.budget == spec.search.budget.tree())
 
 
-def _search(spec: Spec, output: Path, ledger: Ledger, address: str | None, screen: TextIO) -> bool:
+def _search(
+    spec: Spec, sources: list[Source], output: Path, ledger: Ledger, address: str | None, screen: TextIO
+) -> bool:
     """Return whether it came to its end."""
     cache = prepare(spec.data, output, progress).resolve()  # workers have working directories of their own
     # Ray, Optuna and MLflow take seconds to import: not before the input is known to be right.
@@ -89,6 +94,8 @@ def _search(spec: Spec, output: Path, ledger: Ledger, address: str | None, scree
             search.record("resumed", budget=spec.search.budget.tree())
         else:
             search.record("search", id=uuid.uuid4().hex, name=spec.name, spec=spec.tree(), versions=_versions())
+        for source in sources:
+            search.record("warm_start", **source.event())
         with suppress(KeyboardInterrupt):  # which Tune makes an end of its work, but not what goes before and after it
             tune_search(search, address)
         complete = is_complete(spec, ledger.history, exhausted=search.reason in (EXHAUSTED, FAILING, LATE))

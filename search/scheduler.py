@@ -40,7 +40,7 @@ class Halving:
     def verdict(self, history: History, number: int) -> str | None:
         """Return why the trial should stop after its last reported epoch, or None."""
         epoch = history.trials[number].epoch
-        if not self._is_rung(epoch):
+        if not is_rung(epoch, self.min_epochs, self.reduction):
             return None
         at_rung = {
             trial.number: tuple((trial.cost | trial.reports[epoch - 1]["metrics"])[name] for name in self.objectives)
@@ -61,11 +61,13 @@ class Halving:
             return None
         return f"rung of epoch {epoch}: behind {len(kept)} of {len(at_rung)} trials, of which the best {keep} go on"
 
-    def _is_rung(self, epoch: int) -> bool:
-        rung = self.min_epochs
-        while rung < epoch:
-            rung *= self.reduction
-        return rung == epoch
+
+def is_rung(epoch: int, min_epochs: int, reduction: int) -> bool:
+    """Whether halving judges trials after ``epoch``: at ``min_epochs``, and each time ``reduction`` times as many."""
+    rung = min_epochs
+    while rung < epoch:
+        rung *= reduction
+    return rung == epoch
 
 
 @dataclass(frozen=True)

@@ -120,10 +120,10 @@ def _none_or_not(value: Any) -> str:
     return "none" if isinstance(value, str) else "confirm"
 
 
-def _none_yet(value: tuple[str, ...]) -> tuple[str, ...]:
-    if value:
-        raise ValueError("not available yet; leave it out, or write []")
-    return value
+def _once(runs: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := [run for n, run in enumerate(runs) if run in runs[:n]]:
+        raise ValueError(f"names {twice[0]} twice; name it once")
+    return runs
 
 
 class Search(Config):
@@ -142,7 +142,7 @@ class Search(Config):
         Literal["none", "base", "parent"],
         Field(description="start with the weights of the model without mechanisms, or of the nearest finished trial"),
     ] = "none"
-    warm_start: Annotated[tuple[str, ...], AfterValidator(_none_yet)] = ()
+    warm_start: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(_once)] = ()
 
 
 class Resources(Config):

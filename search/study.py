@@ -4,6 +4,7 @@ import json
 import random
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from search.ledger import Event, Ledger
 from search.optuna_space import distributions, suggest, to_optuna
 from search.pace import Rest
 from search.spec import Spec
+from search.warm import Guard, Source, moved, repeats
 from spaces.space import Domain, Params, Tree
 from vattn.canonical import architecture_id, trial_id
 from vattn.config import TrialConfig
@@ -35,7 +37,9 @@ class Proposer:
     The study is a projection: `apply` builds it from the events alone, whether they happen now or are replayed. It lies
     in ``storage``, where optuna-dashboard can open it, and is written anew from the ledger at each start. Finished
     trials are COMPLETE, those stopped early are PRUNED with their partial values as the attribute "partial"; failed and
-    rejected ones are FAIL. The attribute "curve" has the measured objective after each epoch.
+    rejected ones are FAIL. The attribute "curve" has the measured objective after each epoch. Trials of an earlier
+    search that is believed (see `search.warm`) are COMPLETE, their accuracies moved to the level of those here, and
+    have it as the attribute "source".
     """
 
     def __init__(self, spec: Spec, storage: Path, ledger: Ledger) -> None:
@@ -48,29 +52,64 @@ class Proposer:
         #: whether the last `propose` passed over a config that could not end within the budget
         self.late = False
         self._open: dict[int, optuna.Trial] = {}
+        self._rejected = 0  # in a row
         distributions(spec.space)  # refuses what a sampler cannot choose from
-        storage.unlink(missing_ok=True)
-        self._study = optuna.create_study(
-            study_name=spec.name,
-            storage=JournalStorage(_Journal(storage)),
-            directions=["maximize" if way == "max" else "minimize" for way in spec.objectives.values()],
-            # The seed moves on with each attempt, or a resumed search would propose again what it began with.
-            sampler=self._sampler(len(ledger.history.trials) + len(ledger.history.rejected)),
+        self._storage = storage
+        self._study = self._begin()
+        self._told: list[Event] = []
+        self._sources: dict[str, Source] = {}
+        self._guards: dict[str, Guard] = {}
+        self._judged = 0  # finished trials at the last verdict on the earlier searches
+
+    def _begin(self) -> optuna.Study:
+        self._storage.unlink(missing_ok=True)
+        study = optuna.create_study(
+            study_name=self._spec.name,
+            storage=JournalStorage(_Journal(self._storage)),
+            directions=["maximize" if way == "max" else "minimize" for way in self._spec.objectives.values()],
+            sampler=self._sampler(0),
         )
-        self._study.set_metric_names(list(spec.objectives))
+        study.set_metric_names(list(self._spec.objectives))
+        return study
 
     def apply(self, event: Event) -> None:
         """Take in one event of the ledger; bases and retrainings are none of the study's trials."""
         if event.get("trial") in self._ledger.history.extras:
             return
         match event["event"]:
+            case "warm_start":
+                self._sources[event["source"]] = Source.of(event)
+                self._guards[event["source"]] = Guard(self._spec, self._sources[event["source"]])
+            case "guard" if not event["trusted"]:
+                # A study forgets nothing, so it is made anew of what is left.
+                told = [old for old in self._told if old["event"] != "guard" or old["source"] != event["source"]]
+                self._study, self._told = self._begin(), []
+                self._open.clear()
+                for old in told:
+                    self.apply(old)
+            case "proposed" | "rejected" | "finished" | "stopped" | "failed" | "guard":
+                self._told.append(event)
+                self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        """Bring the study up to date by an event that is news to it."""
+        match event["event"]:
+            case "guard":
+                for earlier in self._sources[event["source"]].trials:
+                    trial = self._replay(earlier.params)
+                    trial.set_user_attr("source", event["source"])
+                    trial.set_user_attr("earlier", earlier.trial)
+                    values = moved(earlier.metrics, event["offset"])
+                    self._study.tell(trial, [values[name] for name in self._spec.objectives])
             case "proposed":
+                self._rejected = 0
                 trial = self._asked or self._replay(event["params"])
                 self._asked = None
                 self._seen[event["identity"]] = event["trial"]
                 self._open[event["trial"]] = trial
                 trial.set_user_attr("trial", event["trial"])
             case "rejected":
+                self._rejected += 1
                 trial = self._asked or self._replay(event["params"])
                 self._asked = None
                 if not event.get("late"):  # a budget may be raised
@@ -100,16 +139,23 @@ class Proposer:
     def propose(self, record: Callable[..., Event]) -> int | None:
         """Record a new trial (and what was rejected on the way to it) and return its number; None: nothing is left.
 
-        The very first is the space's plainest config, so that a search has a baseline to compare with.
+        The very first is the space's plainest config, so that a search has a baseline to compare with. Then come the
+        best of earlier searches, by which these are judged.
         """
         budget, each = self._spec.search.budget, self._spec.resources
         self._rest = Rest.of(self._ledger.history, budget.hours, budget.gpu_hours, each.workers * each.gpus)
         self.late = False
+        self._judge_sources(record)
         first = not self._ledger.history.trials and not self._ledger.history.rejected
         if first and (number := self._judge(*self._plain(), record, {"plain": True})) is not None:
             return number
-        for _ in range(PATIENCE):
-            self._asked = self._study.ask()
+        for source, earlier in repeats(list(self._sources.values()), self._spec.objectives):
+            if earlier.identity not in self._seen:
+                self._asked = self._replay(earlier.params)
+                why = {"earlier": {"source": source.source, "trial": earlier.trial}}
+                return self._judge(earlier.params, self._spec.space.replay(earlier.params), record, why)
+        while self._rejected < PATIENCE:
+            self._asked = self._ask()
             number = self._judge(*suggest(self._spec.space, self._asked), record, self._why())
             if number is not None:
                 return number
@@ -118,9 +164,29 @@ class Proposer:
             return self._judge(params, tree, record, {"chance": True})
         return None
 
+    def _ask(self) -> optuna.Trial:
+        """Ask the sampler, whose chance is that of the ledger: a resumed search proposes what it would have, whole."""
+        if (
+            self._spec.search.sampler.kind != "frontier"
+        ):  # which has its chance by trial, and learns from one to the next
+            attempts = len(self._ledger.history.trials) + len(self._ledger.history.rejected)
+            self._study.sampler = self._sampler(attempts)
+        return self._study.ask()
+
     def _why(self) -> dict[str, Any]:
         sampler = self._study.sampler
         return sampler.why if isinstance(sampler, FrontierSampler) else {}
+
+    def _judge_sources(self, record: Callable[..., Event]) -> None:
+        """Record which earlier searches are believed from now on, and which no more."""
+        own = self._ledger.history.in_state("finished")
+        if len(own) == self._judged:
+            return
+        self._judged = len(own)
+        for source, guard in self._guards.items():
+            trusted = self._ledger.history.guards.get(source, {"trusted": False})["trusted"]
+            if verdict := guard.verdict(own, trusted):
+                record("guard", **asdict(verdict))
 
     def _plain(self) -> tuple[dict[str, Any], dict[str, Any]]:
         params, tree = self._spec.space.plain()
@@ -128,6 +194,7 @@ class Proposer:
         return params, tree
 
     def _judge(self, params: Params, tree: Tree, record: Callable[..., Event], why: dict[str, Any]) -> int | None:
+        """Record what was proposed, as a trial with the reason ``why``, or as rejected; return the trial's number."""
         config = self._spec.trial_config(tree)
         identity, cost = trial_id(config), self._spec.cost(config)
         if identity in self._seen:
@@ -183,9 +250,10 @@ class Proposer:
         suggest(self._spec.space, trial)
         return trial
 
-    def _sampler(self, proposals: int) -> BaseSampler:
+    def _sampler(self, attempts: int) -> BaseSampler:
+        """Return the sampler for the proposal after so many; no two proposals, nor two searches, share their chance."""
         config = self._spec.search.sampler
-        seed = config.seed + proposals
+        seed = random.Random(f"{config.seed} {attempts}").randrange(2**31)
         match config.kind:
             case "random":
                 return RandomSampler(seed=seed)

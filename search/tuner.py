@@ -5,7 +5,6 @@ import logging
 import os
 import shutil
 import signal
-import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -59,7 +58,8 @@ class Search:
         self.spec, self.output, self.cache, self.ledger = spec, output.resolve(), cache, ledger
         self._proposer = Proposer(spec, output / "study.log", ledger)
         self._projections = [self._proposer, *projections]
-        for event in ledger.replay():
+        events = list(ledger.replay())
+        for event in events:
             self._tell(event)
         self._waiting = [trial.number for trial in ledger.history.under_way()]
         #: trials that may run at once; no more than that wait for others to end
@@ -69,7 +69,8 @@ class Search:
         self.reason = "budget"
         self.halt = ""  # why nothing can be written any more
         self._closed = False  # nothing further is proposed, though the budget may not be spent
-        self._failures = 0  # in this process, before anything succeeded
+        self._failures, self._succeeded = 0, False  # in this process
+        self._undecided = undecided(events)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles itself for a resume of its own, which is never used."""
@@ -105,7 +106,7 @@ class Search:
         """Propose a trial while there is budget, and behind the end of the last one what confirms the front."""
         history, budget = self.ledger.history, self.spec.search.budget
         if not self._closed and not history.spent(budget.trials, budget.hours, budget.gpu_hours):
-            if self._failures >= HOPELESS:
+            if not self._succeeded and self._failures >= HOPELESS:
                 self._closed, self.reason = True, FAILING
             elif (number := self._proposer.propose(self.record)) is not None:
                 if not self._adopt(number):
@@ -197,26 +198,30 @@ class Search:
         if "halt" in result:
             self.halt = result["halt"]  # the trial has not ended: a resume takes it up
             return True
-        if "error" not in result:
-            self._failures = -sys.maxsize
-        else:
+        if "error" in result:
             self._failures += 1
             self.record("failed", trial=number, error=result["error"], final=True)
             return True
-        if result["epoch"] == trial.epoch + 1:
+        self._succeeded = True
+        fresh = result["epoch"] == trial.epoch + 1
+        if fresh:
             self.record("report", trial=number, **{key: result[key] for key in ("epoch", "metrics", "seconds")})
-        if result["epoch"] < trial.epoch:
+        elif result["epoch"] < trial.epoch:
             return False  # a trial that was taken up again tells its earlier epochs first
         if trial.epoch == trial.config["train"]["epochs"]:
-            self.record("finished", trial=number, epoch=trial.epoch, seconds=round(trial.seconds, 3))
-            (self.folder(number) / "checkpoint.pt").unlink(missing_ok=True)
-            return True
-        own = number in self.ledger.history.trials
-        if own and self._scheduler and (reason := self._scheduler.verdict(self.ledger.history, number)):
-            self.record("stopped", trial=number, epoch=trial.epoch, reason=reason)
-            (self.folder(number) / "checkpoint.pt").unlink(missing_ok=True)
-            return True
+            return self._end("finished", trial, seconds=round(trial.seconds, 3))
+        # A base and a retraining run to their end; what was judged before a resume is not judged again.
+        due = number in self.ledger.history.trials and (fresh or number in self._undecided)
+        if due and self._scheduler and (reason := self._scheduler.verdict(self.ledger.history, number)):
+            return self._end("stopped", trial, reason=reason)
+        self._undecided.discard(number)
         return False
+
+    def _end(self, event: str, trial: Trial, **fields: Any) -> bool:
+        """Record the end of a trial, which needs its checkpoint no more."""
+        self.record(event, trial=trial.number, epoch=trial.epoch, **fields)
+        (self.folder(trial.number) / "checkpoint.pt").unlink(missing_ok=True)
+        return True
 
     def folder(self, number: int) -> Path:
         """Where a trial keeps its checkpoint and its trained weights."""
@@ -244,6 +249,18 @@ def _scheduler(spec: Spec) -> Scheduler | None:
             return Halving(config.min_epochs, config.reduction, spec.objectives)
         case "frontier":
             return Frontier(config.min_epochs, config.probability, spec.objectives, spec.measured[0])
+
+
+def undecided(events: list[Event]) -> set[int]:
+    """Return the trials whose report was the last thing that a process wrote: it died before it judged them."""
+    found, last = set[int](), Event()
+    for event in [*events, {"event": "resumed"}]:
+        if event["event"] == "resumed" and last.get("event") == "report":
+            found.add(last["trial"])
+        elif event["event"] == "report":
+            found.discard(event["trial"])
+        last = event
+    return found
 
 
 def tune_search(search: Search, address: str | None) -> None:

@@ -13,7 +13,9 @@ import random
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import combinations
 from math import prod
 from typing import Any
 
@@ -202,6 +204,14 @@ class Space:
 
         return params, self._root.resolve(choose)
 
+    def recover(self, tree: Tree) -> Iterator[Params]:
+        """Yield the values that give each range what stands at its place in ``tree``: what `resolve` did, undone.
+
+        What is outside of all ranges is not compared. An option of a choice, or an item of a subset, is what stands
+        there if all that it writes does; the tree may say more, such as defaults. So there can be several answers.
+        """
+        return self._root.recover(tree, exact=False)
+
     def locate(self, path: Path, params: Mapping[str, Any]) -> Path:
         """Return where the value at ``path`` of the tree that ``params`` resolve to stands in the tree with ranges."""
         return self._root.locate(path, params)
@@ -214,6 +224,10 @@ class _Node:
         raise NotImplementedError
 
     def size(self) -> int | None:
+        raise NotImplementedError
+
+    def recover(self, tree: Tree, exact: bool) -> Iterator[Params]:
+        """Yield the params by which this node can have become ``tree``; ``exact`` inside of an option."""
         raise NotImplementedError
 
     def locate(self, path: Path, params: Mapping[str, Any]) -> Path:
@@ -230,6 +244,10 @@ class _Fixed(_Node):
     def size(self) -> int:
         return 1
 
+    def recover(self, tree: Tree, exact: bool) -> Iterator[Params]:
+        if not exact or _written_in(self.value, tree):
+            yield {}
+
     def locate(self, path: Path, params: Mapping[str, Any]) -> Path:
         return path
 
@@ -243,6 +261,10 @@ class _Map(_Node):
 
     def size(self) -> int | None:
         return _product(node.size() for node in self.items.values())
+
+    def recover(self, tree: Tree, exact: bool) -> Iterator[Params]:
+        if isinstance(tree, Mapping):
+            yield from _recover_all([(node, tree.get(key, _MISSING)) for key, node in self.items.items()], exact)
 
     def locate(self, path: Path, params: Mapping[str, Any]) -> Path:
         if not path or path[0] not in self.items:
@@ -259,6 +281,10 @@ class _List(_Node):
 
     def size(self) -> int | None:
         return _product(node.size() for node in self.items)
+
+    def recover(self, tree: Tree, exact: bool) -> Iterator[Params]:
+        if isinstance(tree, list) and len(tree) == len(self.items):
+            yield from _recover_all(list(zip(self.items, tree, strict=True)), exact)
 
     def locate(self, path: Path, params: Mapping[str, Any]) -> Path:
         if not path or path[0] not in range(len(self.items)):
@@ -277,6 +303,10 @@ class _Number(_Node):
     def size(self) -> int | None:
         return self.domain.count
 
+    def recover(self, tree: Tree, exact: bool) -> Iterator[Params]:
+        with suppress(ValueError):
+            yield {self.name: self.domain.member(tree)}
+
     def locate(self, path: Path, params: Mapping[str, Any]) -> Path:
         return path
 
@@ -292,6 +322,11 @@ class _Choice(_Node):
 
     def size(self) -> int | None:
         return _sum(node.size() for node in self.options)
+
+    def recover(self, tree: Tree, exact: bool) -> Iterator[Params]:
+        for index, node in enumerate(self.options):
+            for params in node.recover(tree, exact=True):
+                yield {self.name: index} | params
 
     def locate(self, path: Path, params: Mapping[str, Any]) -> Path:
         index = params[self.name]
@@ -318,6 +353,13 @@ class _Subset(_Node):
                 ways[n] += ways[n - 1] * (size or 0)
         return sum(ways[self.domain.min :])
 
+    def recover(self, tree: Tree, exact: bool) -> Iterator[Params]:
+        if isinstance(tree, list) and self.domain.min <= len(tree) <= self.domain.max:
+            for indices in combinations(range(len(self.items)), len(tree)):
+                items = [(self.items[index], value) for index, value in zip(indices, tree, strict=True)]
+                for params in _recover_all(items, exact=True):
+                    yield {self.name: indices} | params
+
     def locate(self, path: Path, params: Mapping[str, Any]) -> Path:
         if not path:
             return path
@@ -337,10 +379,40 @@ class _Repeat(_Node):
     def size(self) -> int | None:
         return _sum(_product(node.size() for node in self.elements[:count]) for count in self.counts)
 
+    def recover(self, tree: Tree, exact: bool) -> Iterator[Params]:
+        if isinstance(tree, list) and len(tree) <= len(self.elements):
+            pairs = [(self.times, len(tree)), *zip(self.elements, tree, strict=False)]
+            yield from _recover_all(pairs, exact=True)
+
     def locate(self, path: Path, params: Mapping[str, Any]) -> Path:
         if not path:
             return path
         return ("repeat", "of", *self.elements[int(path[0])].locate(path[1:], params))
+
+
+#: what stands where a tree has no such key
+_MISSING = object()
+
+
+def _recover_all(pairs: Sequence[tuple[_Node, Tree]], exact: bool) -> Iterator[Params]:
+    """Yield the params by which each node can have become its tree, all at once."""
+    if not pairs:
+        yield {}
+        return
+    (node, tree), *others = pairs
+    for params in node.recover(tree, exact):
+        for rest in _recover_all(others, exact):
+            yield params | rest
+
+
+def _written_in(value: Tree, tree: Tree) -> bool:
+    """Whether all that ``value`` writes stands in ``tree``, which may have further keys."""
+    if isinstance(value, Mapping):
+        return isinstance(tree, Mapping) and all(_written_in(item, tree.get(k, _MISSING)) for k, item in value.items())
+    if isinstance(value, list | tuple):
+        same = isinstance(tree, list) and len(tree) == len(value)
+        return same and all(_written_in(item, other) for item, other in zip(value, tree, strict=True))
+    return value == tree and isinstance(value, bool) == isinstance(tree, bool)
 
 
 def _product(sizes: Iterator[int | None]) -> int | None:

@@ -9,7 +9,11 @@ SPEC = {
     "name": "by-hand",
     "objectives": {"top1": "max", "gflops": "min"},
     "constraints": {"gflops": {"max": 1.0}},
-    "search": {"budget": {"trials": 6}},
+    "search": {
+        "sampler": {"kind": "tpe", "seed": 0},
+        "scheduler": {"kind": "halving", "min_epochs": 1, "reduction": 3},
+        "budget": {"trials": 6},
+    },
     "resources": {"gpus": 0},
 }
 

@@ -97,6 +97,43 @@ def test_a_place_that_cannot_be_written_is_one_line(
     assert line.startswith(f"{tmp_path / 'file'}")
 
 
+def test_a_wrong_option_of_the_motion_set_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["motion", str(tmp_path / "out"), "--frames", "0", "--train-clips", "0"]) == 2
+    assert capsys.readouterr().err == (
+        "vattn motion: --train-clips: must be at least 1; try 1 (got 0)\n"
+        "vattn motion: --frames: must be at least 2; try 2 (got 0)\n"
+    )
+
+
+def test_an_error_of_the_program_is_not_told_as_one_of_the_user(
+    tmp_path: Path, events: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A ledger that only we can have damaged: numpy refuses to make an array of it.
+    for event in events:
+        if event["event"] == "report":
+            event["metrics"]["top1"] = [0.5]
+    (tmp_path / "ledger.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+
+    assert main(["pareto", str(tmp_path)]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_spec_that_nothing_meets_is_refused_before_it_is_submitted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(GOOD + "constraints: {gflops: {max: 0.0001}}\n")
+
+    assert main(["submit", str(path), "--address", "http://127.0.0.1:1"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{path}: constraints.gflops.max: no config meets this limit")
+    # Of data that only the cluster has nothing can be counted here.
+    own = "train_clips: 1, val_clips: 1, test_clips: 1, frames: 4, size: 32, "
+    path.write_text(GOOD.replace("kind: motion", "kind: ucf101, root: /nowhere").replace(own, ""))
+    assert main(["submit", str(path), "--address", "http://127.0.0.1:1"]) == 2
+    assert "data.root: /nowhere is not there on this machine" in capsys.readouterr().err
+
+
 def test_workers_that_cannot_share_a_batch_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = faults(GOOD + "resources: {workers: 3}\n", tmp_path, capsys)
 

@@ -1,25 +1,12 @@
 """When a search is complete, decided on its history alone."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
+from searches import spec
 
 from search.ledger import History
 from search.run import is_complete
-from search.spec import parse
-
-SPEC: dict[str, Any] = {
-    "schema": 1,
-    "name": "whole",
-    "trial": {
-        "data": {"kind": "motion"},
-        "model": {
-            "frames": 4, "size": 32, "backbone": {"kind": "resnet", "depth": 10, "width": 0.25}, "attention": [],
-        },
-        "train": {"epochs": 2, "batch": 8, "lr": 0.1},
-    },
-}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -37,22 +24,22 @@ SPEC: dict[str, Any] = {
 def test_a_search_is_complete_when_nothing_is_left_to_do(
     events: list[dict[str, Any]], applied: int, budget: dict[str, float], exhausted: bool, complete: bool
 ) -> None:
-    spec, history = parse(SPEC | {"search": {"budget": budget}}, Path("spec.yaml")), History()
+    found = History()
     for event in events[:applied]:
-        history.apply(event)
+        found.apply(event)
 
-    assert is_complete(spec, history, exhausted) is complete
+    assert is_complete(spec(search={"budget": budget}), found, exhausted) is complete
 
 
 def test_a_search_is_not_complete_before_its_front_is_confirmed(events: list[dict[str, Any]]) -> None:
     search = {"budget": {"trials": 1}, "confirm": {"top": 1, "seeds": 2}}
-    spec, history = parse(SPEC | {"search": search}, Path("spec.yaml")), History()
+    confirmed, history = spec(search=search), History()
     for event in events[:6]:
         history.apply(event)
-    assert not is_complete(spec, history, exhausted=False)
+    assert not is_complete(confirmed, history, exhausted=False)
 
     # The one trial that there is, trained again twice.
     for number in (1, 2):
         for event in [*events[1:4], *events[4:6]]:
             history.apply(event | {"trial": number} | ({"confirms": 0} if event["event"] == "proposed" else {}))
-            assert is_complete(spec, history, exhausted=False) is (number == 2 and event["event"] == "finished")
+            assert is_complete(confirmed, history, exhausted=False) is (number == 2 and event["event"] == "finished")

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -186,8 +187,12 @@ def test_stopped_trials_are_never_taken_for_finished_ones(data: Path, tmp_path: 
 
 def test_ctrl_c_ends_with_130_and_a_resume_finishes(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
+    earlier = tmp_path / "earlier"
+    earlier.mkdir()
+    shutil.copyfile(data / NAME, earlier / NAME)
     spec = changed({"output": str(output)}, data)
     spec["trial"]["train"]["epochs"] = 8
+    spec["search"]["warm_start"] = [str(earlier)]
     path = write(tmp_path / "spec.yaml", spec)
     process = start("run", path)
     wait_for(lambda: reports(output) >= 3)
@@ -198,6 +203,8 @@ def test_ctrl_c_ends_with_130_and_a_resume_finishes(data: Path, tmp_path: Path) 
     assert process.returncode == 130, text
     assert "--resume" in text
     assert "Traceback" not in text
+    assert f"earlier search {earlier}: 1 of 1 finished trials are of use; not as here: train.epochs" in text
+    shutil.rmtree(earlier)
     again = vattn("run", path, "--resume")
     assert again.returncode == 0, again.stderr
     check_complete(history(output / NAME), trials=4, epochs=8)

@@ -218,7 +218,6 @@ ATTENTION = "trial.model.attention="
         ("search.confirm={tops: 3}", "search.confirm.tops: unknown key; did you mean top?"),
         ("search.confirm=all", 'search.confirm: must be none (got "all")'),
         ("search.inherit=bases", "search.inherit: must be one of none, base, parent; did you mean base? (got "),
-        ("search.warm_start=[runs/a]", "search.warm_start: not available yet; leave it out, or write [] (got "),
         ("trial.model.sparse=s3n", 'trial.model.sparse: must be none (got "s3n")'),
         ("trial.model.sparse={brunches: []}", "trial.model.sparse.brunches: unknown key; did you mean branches?"),
         ("trial.model.sparse={window: 4}", "trial.model.sparse.window: must be one of 3, 5 (got 4)"),

@@ -1,62 +1,12 @@
 """The study proposes what is new and allowed, and a replayed ledger gives the same study."""
 
 import math
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
+from searches import TREE, finish, searching, spec, state
 
-from search.ledger import NAME, Ledger
-from search.spec import Spec, parse
-from search.study import Proposer
-
-TREE: dict[str, Any] = {
-    "schema": 1,
-    "name": "study",
-    "trial": {
-        "data": {"kind": "motion"},
-        "model": {
-            "frames": {"choice": [2, 4]},
-            "size": 32,
-            "backbone": {"kind": "resnet", "depth": 10, "width": 0.25},
-            "attention": {"choice": [[], [{"kind": "tsm", "stages": {"subset": [2, 3, 4]}, "every": {"int": [1, 2]}}]]},
-        },
-        "train": {"epochs": 2, "batch": 8, "lr": {"float": [0.1, 0.3], "step": 0.1}},
-    },
-    "search": {"budget": {"trials": 1000}, "sampler": {"kind": "random"}},
-}
-
-
-def spec(**changes: Any) -> Spec:
-    return parse(TREE | changes, Path("spec.yaml"))
-
-
-@contextmanager
-def searching(spec: Spec, folder: Path) -> Iterator[tuple[Ledger, Proposer, Any]]:
-    folder.mkdir(exist_ok=True)
-    with closing(Ledger(folder / NAME)) as ledger:
-        proposer = Proposer(spec, folder / "study.log", ledger)
-        for event in ledger.replay():
-            proposer.apply(event)
-
-        def record(event: str, **fields: Any) -> dict[str, Any]:
-            line = ledger.append(event, **fields)
-            proposer.apply(line)
-            return line
-
-        yield ledger, proposer, record
-
-
-def finish(record: Any, number: int, top1: float) -> None:
-    record("report", trial=number, epoch=1, metrics={"top1": top1}, seconds=1.0)
-    record("finished", trial=number, epoch=1, seconds=1.0)
-
-
-def state(proposer: Proposer) -> list[Any]:
-    trials = proposer._study.get_trials(deepcopy=False)
-    return [(t.number, t.state, t.params, t.distributions, t.values, t.user_attrs) for t in trials]
+from search.spec import Spec
 
 
 @pytest.mark.parametrize("kind", ["random", "tpe", "nsga2", "gp", "frontier"])

@@ -1,6 +1,7 @@
 import json
 import random
 import re
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -59,6 +60,37 @@ def test_what_was_sampled_is_replayed_exactly_also_from_json(tree: Any, seed: in
     assert space.replay(json.loads(json.dumps(params))) == resolved
     assert not re.search(r'"(choice|int|float|subset|repeat)":', json.dumps(resolved))
     assert params.keys() <= space.domains.keys()
+
+
+@given(tree=trees, seed=st.integers(0, 99))
+@settings(max_examples=200)
+def test_what_was_sampled_is_recovered_from_the_tree_alone(tree: Any, seed: int) -> None:
+    space = Space(tree)
+    _, resolved = space.sample(random.Random(seed))
+    resolved = json.loads(json.dumps(resolved))
+
+    found = [space.replay(params) for params in islice(space.recover(resolved), 2_000)]
+
+    assert resolved in found or len(found) == 2_000
+
+
+def test_a_complete_config_is_recovered_from_the_values_at_the_places_of_ranges() -> None:
+    space = Space(MODEL)
+    tam = {"kind": "tam", "alpha": 4, "beta": 2, "kernel_size": 5, "stages": [2, 5], "every": 1, "position": "b"}
+    tree = {"model": {"frames": 8, "size": 112, "attention": [tam]}, "train": {"epochs": 1}}
+
+    assert list(space.recover(tree)) == [
+        {
+            "model.frames": 1, "model.attention": 2, "model.attention/tam/alpha": 2, "model.attention/tam/beta": 0,
+            "model.attention/tam/kernel_size": 1, "model.attention/tam/stages": (0, 3),
+        }
+    ]  # fmt: skip
+    # A value that no range has, a mechanism that differs in what is fixed, a key that is missing, another order.
+    model = tree["model"]
+    assert list(space.recover({"model": model | {"frames": 16}})) == []
+    assert list(space.recover({"model": model | {"attention": [tam | {"every": 2}]}})) == []
+    assert list(space.recover({"model": {"frames": 8}})) == []
+    assert list(space.recover({"model": model | {"attention": [tam | {"stages": [5, 2]}]}})) == []
 
 
 @given(tree=trees)

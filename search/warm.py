@@ -1,0 +1,289 @@
+"""Warm start: what earlier searches know that is of use here, and whether to believe it.
+
+An earlier search may have seen other data, other epochs, another recipe. So nothing of it is believed at first: the
+best of its front are trained again, and as they and other trials end, its accuracies are compared with those here.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain, islice, zip_longest
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ValidationError
+
+from search.export import open_run
+from search.ledger import Event, History, Trial
+from search.pareto import RATES, front
+from search.spec import ACCURACIES, COSTS, Spec
+from spaces.space import RANGES, Choice, Domain, Fault, Subset
+from vattn.canonical import architecture_id, trial_id
+from vattn.config import TrialConfig
+
+#: trials of the earlier fronts that are trained again first, and own finished trials before anything is believed
+REPEATS, ENOUGH = 5, 6
+#: an earlier search is believed once its rank correlation is above this with 95 % confidence, and until it falls below
+AGREEMENT, CONFIDENCE = 0.2, 1.645
+#: ways to read one config as this space's that are tried
+_READINGS = 1_000
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A finished trial of an earlier search as this search would have it.
+
+    ``metrics`` holds the earlier accuracies, and the cost as it is counted here.
+    """
+
+    trial: int
+    params: dict[str, Any]
+    identity: str
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an earlier search has for this one; the ``warm_start`` event of a ledger.
+
+    ``differs`` names what of data and training is not as here, ``left_out`` counts finished trials by reason.
+    """
+
+    source: str
+    id: str
+    name: str
+    trials: tuple[Earlier, ...]
+    left_out: dict[str, int]
+    differs: tuple[str, ...]
+
+    def event(self) -> dict[str, Any]:
+        """Return the fields of the event; `Source.of` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, event: Event) -> "Source":
+        """Return the source that an event of a ledger holds."""
+        trials = tuple(Earlier(**trial) for trial in event["trials"])
+        differs = tuple(event["differs"])
+        return cls(event["source"], event["id"], event["name"], trials, event["left_out"], differs)
+
+
+def read_sources(spec: Spec, known: Collection[str] = ()) -> list[Source]:
+    """Read the ledgers that ``search.warm_start`` names, but for those in ``known``.
+
+    Raises SpecError with a line for each that is no search.
+    """
+    sources, faults = [], []
+    for place, run in enumerate(spec.search.warm_start):
+        if run in known:
+            continue
+        try:
+            sources.append(_source(spec, run, open_run(run)[0]))
+        except ValueError as error:
+            faults.append(Fault(("search", "warm_start", place), str(error)))
+    if faults:
+        raise spec.error(*faults)
+    return sources
+
+
+def _source(spec: Spec, run: str, history: History) -> Source:
+    """Return what a history has for this search: of each config here one trial, the one that differs least."""
+    left_out: Counter[str] = Counter()
+    chosen: dict[str, tuple[int, Earlier, list[str]]] = {}
+    for trial in history.in_state("finished"):
+        try:
+            earlier, differs = _read_as_here(spec, trial)
+        except ValueError as error:
+            left_out[str(error)] += 1
+            continue
+        known = chosen.get(earlier.identity)
+        if known is not None:
+            left_out["another trial has its config, and is more like those here"] += 1
+        if known is None or len(differs) <= known[0]:
+            chosen[earlier.identity] = len(differs), earlier, differs
+    differs = Counter(chain.from_iterable(names for _, _, names in chosen.values()))
+    search = history.search
+    trials = tuple(earlier for _, earlier, _ in chosen.values())
+    return Source(run, search["id"], search["name"], trials, dict(left_out), tuple(sorted(differs)))
+
+
+def _read_as_here(spec: Spec, trial: Trial) -> tuple[Earlier, list[str]]:
+    """Return an earlier trial in this space, and what of its data and training is not as here.
+
+    Its network must be one of this space, and each range must have its value; the data, and what is fixed of the
+    training, may differ. Raises ValueError, whose text is a reason, where it is of no use.
+    """
+    try:
+        network = architecture_id(TrialConfig.parse(trial.config).model)
+    except ValidationError:
+        raise ValueError("it has options that there no longer are") from None
+    for params in islice(spec.space.recover(trial.config), _READINGS):
+        config = spec.trial_config(spec.space.replay(params))
+        tree = config.tree()
+        same = all(_at(tree, path) == _at(trial.config, path) for path in _ranges(spec.trial) if path[0] != "model")
+        if same and architecture_id(config.model) == network:
+            break
+    else:
+        raise ValueError("it is not in this space")
+    cost = spec.cost(config)
+    if broken := spec.broken_limits(cost):
+        raise ValueError(f"it is over a limit: {broken[0].partition(' ')[0]}")
+    metrics = trial.reports[-1]["metrics"] | cost
+    for name in spec.objectives:
+        if not math.isfinite(metrics.get(name, math.nan)):
+            raise ValueError(f"it has no {name}")
+    differs = [
+        name for section in ("data", "train") for name in _differing(tree[section], trial.config[section], section)
+    ]
+    return Earlier(trial.number, params, trial_id(config), metrics), differs
+
+
+def _ranges(tree: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Return the paths of the outermost ranges of a tree."""
+    if isinstance(tree, Mapping):
+        if RANGES.keys() & tree.keys():
+            return [path]
+        return [found for key, value in tree.items() for found in _ranges(value, (*path, key))]
+    if isinstance(tree, list):
+        return [found for n, value in enumerate(tree) for found in _ranges(value, (*path, n))]
+    return []
+
+
+def _at(tree: Any, path: Sequence[str | int]) -> Any:
+    for key in path:
+        tree = tree[key]
+    return tree
+
+
+def _differing(here: Any, there: Any, path: str) -> list[str]:
+    """Return the paths at which two configs differ; where files lie is no difference."""
+    if isinstance(here, Mapping) and isinstance(there, Mapping) and here.get("kind") == there.get("kind"):
+        keys = [key for key in dict(here) | dict(there) if path != "data" or key not in ("root", "cache")]
+        return [found for key in keys for found in _differing(here.get(key), there.get(key), f"{path}.{key}")]
+    return [] if here == there else [path]
+
+
+def repeats(sources: Sequence[Source], objectives: Mapping[Any, Any]) -> list[tuple[Source, Earlier]]:
+    """Return the trials of the earlier fronts that are trained again first: evenly along each, the best first."""
+    first, direction = next(iter(objectives.items()))
+    sign = -1 if direction == "max" else 1
+    lists = []
+    for source in sources:
+        points = [[trial.metrics[name] for name in objectives] for trial in source.trials]
+        best = [source.trials[i] for i in front(points, list(objectives.values()))]
+        best.sort(key=lambda trial: sign * trial.metrics[first])
+        most = min(REPEATS, len(best))
+        lists.append([(source, best[round(i * (len(best) - 1) / max(1, most - 1))]) for i in range(most)])
+    chosen: dict[str, tuple[Source, Earlier]] = {}
+    for pair in chain.from_iterable(zip_longest(*lists)):
+        if pair is not None:
+            chosen.setdefault(pair[1].identity, pair)
+    return list(chosen.values())[:REPEATS]
+
+
+def moved(metrics: Mapping[str, float], offset: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics with ``offset`` added to those that have one; rates stay in 0 ... 1, losses above 0."""
+    return {
+        name: value if name not in offset else min(max(value + offset[name], 0.0), 1.0 if name in RATES else math.inf)
+        for name, value in metrics.items()
+    }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an earlier search is believed, by what it foretold of so many trials here; a ``guard`` event.
+
+    ``correlation`` is of ranks, among trials of equal cost. ``offset`` is how much more an accuracy is here.
+    """
+
+    source: str
+    trusted: bool
+    correlation: float
+    trials: int
+    offset: dict[str, float]
+
+
+class Guard:
+    """Compares an earlier search with the finished trials here, and says when to believe it, and when no more.
+
+    Foretold is the mean accuracy of the earlier trials that are nearest in the space. What costs more is better in most
+    searches, so that two that have nothing else in common agree on it: ranks are correlated at equal cost. The limit of
+    confidence is Fisher's, with the variance for ranks of Fieller, Hartley and Pearson (Biometrika, 1957).
+    """
+
+    def __init__(self, spec: Spec, source: Source) -> None:
+        self._source, self._domains = source, spec.space.domains
+        self._accuracies = [name for name in spec.objectives if name in ACCURACIES]
+        self._costs = [name for name in spec.objectives if name in COSTS]
+        self._foretold: dict[int, dict[str, float]] = {}
+
+    def verdict(self, own: Sequence[Trial], trusted: bool) -> Verdict | None:
+        """Return the verdict where it is another than ``trusted``, by the finished trials ``own``."""
+        first = self._accuracies[0]
+        own = [trial for trial in own if math.isfinite(trial.metrics[first])]
+        if len(own) < ENOUGH or not self._source.trials:
+            return None
+        for trial in own:
+            if trial.number not in self._foretold:
+                self._foretold[trial.number] = self._foretell(trial)
+        foretold = [self._foretold[trial.number][first] for trial in own]
+        cost = [[trial.metrics[name] for name in self._costs] for trial in own]
+        found = correlation(foretold, [trial.metrics[first] for trial in own], cost)
+        sure = found if trusted else _least(found, len(own), len(self._costs))
+        if (sure > AGREEMENT) == trusted:
+            return None
+        offset = {
+            name: median(trial.metrics[name] - self._foretold[trial.number][name] for trial in own)
+            for name in self._accuracies
+        }
+        return Verdict(self._source.source, not trusted, round(found, 4), len(own), offset)
+
+    def _foretell(self, trial: Trial) -> dict[str, float]:
+        far = [distance(trial.params, other.params, self._domains) for other in self._source.trials]
+        nearest = [other for other, d in zip(self._source.trials, far, strict=True) if d <= min(far) + 1e-12]
+        return {name: sum(other.metrics[name] for other in nearest) / len(nearest) for name in self._accuracies}
+
+
+def distance(one: Mapping[str, Any], other: Mapping[str, Any], domains: Mapping[str, Domain]) -> float:
+    """Return how far two configs of a space are apart: up to 1 for each range, and 1 where only one has it."""
+    total = float(len(one.keys() ^ other.keys()))
+    for name in one.keys() & other.keys():
+        a, b = one[name], other[name]
+        match domains[name]:
+            case Choice():
+                total += a != b
+            case Subset():
+                total += len(set(a) ^ set(b)) / max(1, len(set(a) | set(b)))
+            case number:
+                low, high, a, b = (math.log(x) if number.log else x for x in (number.lo, number.hi, a, b))  # pyright: ignore
+                total += abs(a - b) / (high - low) if high > low else 0.0
+    return total
+
+
+def correlation(one: Sequence[float], other: Sequence[float], cost: ArrayLike) -> float:
+    """Return Spearman's rank correlation of two lists at equal cost (n, costs): the partial one, by ranks.
+
+    0 where one of them says nothing that the cost does not.
+    """
+    costs = np.asarray(cost, dtype=float).reshape(len(one), -1)
+    given = np.column_stack([np.ones(len(one)), *map(_ranks, costs.T)])
+    a, b = (ranks - given @ np.linalg.lstsq(given, ranks, rcond=None)[0] for ranks in (_ranks(one), _ranks(other)))
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / norm if norm > 1e-9 * len(one) else 0.0
+
+
+def _ranks(values: ArrayLike) -> NDArray[np.float64]:
+    """Return the place of each value in order, from 0; equal ones share the mean of theirs."""
+    array = np.asarray(values, dtype=float)
+    return (array[:, None] > array).sum(axis=1) + ((array[:, None] == array).sum(axis=1) - 1) / 2
+
+
+def _least(found: float, trials: int, costs: int) -> float:
+    """Return what a rank correlation is at least, with 95 % confidence."""
+    freedom = trials - 3 - costs
+    if freedom < 1:
+        return -1.0
+    return math.tanh(math.atanh(max(-0.999, min(found, 0.999))) - CONFIDENCE * math.sqrt(1.06 / freedom))

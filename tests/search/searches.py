@@ -1,0 +1,66 @@
+"""A small search that tests drive without Ray: its spec, its proposer, and trials that end as a test wants."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from search.ledger import NAME, Ledger
+from search.spec import Spec, parse
+from search.study import Proposer
+
+#: T: 2; none, or TSM on 7 subsets of stages (`every` has no effect where a stage has one block); rates: 3
+TREE: dict[str, Any] = {
+    "schema": 1,
+    "name": "study",
+    "trial": {
+        "data": {"kind": "motion"},
+        "model": {
+            "frames": {"choice": [2, 4]},
+            "size": 32,
+            "backbone": {"kind": "resnet", "depth": 10, "width": 0.25},
+            "attention": {"choice": [[], [{"kind": "tsm", "stages": {"subset": [2, 3, 4]}, "every": {"int": [1, 2]}}]]},
+        },
+        "train": {"epochs": 2, "batch": 8, "lr": {"float": [0.1, 0.3], "step": 0.1}},
+    },
+    "search": {"budget": {"trials": 1000}, "sampler": {"kind": "random"}},
+}
+
+
+def spec(**changes: Any) -> Spec:
+    """Return the spec with other sections, or with other values in its model or training."""
+    trial = dict(changes.pop("trial", TREE["trial"]))
+    for section in ("model", "train"):
+        trial[section] = trial[section] | changes.pop(section, {})
+    return parse(TREE | {"trial": trial} | changes, Path("spec.yaml"))
+
+
+@contextmanager
+def searching(spec: Spec, folder: Path) -> Iterator[tuple[Ledger, Proposer, Any]]:
+    """Give a search's ledger, its proposer, and a function that records an event, as a new process would have them."""
+    folder.mkdir(exist_ok=True)
+    with closing(Ledger(folder / NAME)) as ledger:
+        proposer = Proposer(spec, folder / "study.log", ledger)
+        for event in ledger.replay():
+            proposer.apply(event)
+
+        def record(event: str, **fields: Any) -> dict[str, Any]:
+            line = ledger.append(event, **fields)
+            proposer.apply(line)
+            return line
+
+        if not ledger.history.search:
+            record("search", id=folder.name, name=spec.name, spec=spec.tree(), versions={})
+        yield ledger, proposer, record
+
+
+def finish(record: Any, number: int, top1: float) -> None:
+    """Let a trial end after one epoch."""
+    record("report", trial=number, epoch=1, metrics={"top1": top1}, seconds=1.0)
+    record("finished", trial=number, epoch=1, seconds=1.0)
+
+
+def state(proposer: Proposer) -> list[Any]:
+    """Return all that an Optuna study tells of its trials but for times."""
+    trials = proposer._study.get_trials(deepcopy=False)
+    return [(t.number, t.state, t.params, t.distributions, t.values, t.user_attrs) for t in trials]

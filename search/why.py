@@ -39,6 +39,8 @@ def answer(events: Iterable[Event], number: int) -> dict[str, Any]:
     """
     events = list(events)
     history, before, at_end = _replayed(events, number)
+    if number in history.extras:
+        raise ValueError(f"trial {number}: is none that the search chose: {describe(history.extras[number])}")
     if number not in history.trials:
         there = f"there are 0 to {len(history.trials) - 1}" if history.trials else "none is proposed yet"
         raise ValueError(f"trial {number}: no such trial in {history.search['name']}; {there}")

@@ -108,12 +108,12 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
         # A string's own checksum: Python's hash of a tuple of ints would do, but says nothing of its stability.
         torch.manual_seed(zlib.crc32(f"{config.train.seed} {number} {rank}".encode()))
         net.begin(number, config.train.epochs)
-        start = _Progress(0, torch.zeros((), device=device), 0)
+        begun = _Progress(0, torch.zeros((), device=device), 0)
         if halfway:
-            start, began = halfway[rank].taken_up(device), began - halfway[rank].seconds
+            begun, began = halfway[rank].taken_up(device), began - halfway[rank].seconds
             halfway = []
-        progress, saved = start, time.perf_counter()
-        for progress in _train_epoch(model, net, optimizer, train_clips, config, number, start, rank, world, device):
+        progress, saved = begun, time.perf_counter()
+        for progress in _train_epoch(model, net, optimizer, train_clips, config, number, begun, rank, world, device):
             if _is_due(config.train, saved, progress.step, world, device):
                 everyone = _gathered(_Halfway.of(progress, device, time.perf_counter() - began), world)
                 if rank == 0:

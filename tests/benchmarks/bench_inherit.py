@@ -32,8 +32,6 @@ MODELS: dict[str, list[dict[str, Any]]] = {
     "tam @4,5": [{"kind": "tam", "stages": [4, 5]}],
     "tam @2-5 K5": [{"kind": "tam", "kernel_size": 5}],
     "tea @2,3": [{"kind": "tea", "reduction": 4, "stages": [2, 3]}],
-    "tea @4,5": [{"kind": "tea", "reduction": 4, "stages": [4, 5]}],
-    "c2d_tconv @3": [{"kind": "c2d_tconv", "stages": [3]}],
     "c2d_tconv @5": [{"kind": "c2d_tconv", "stages": [5]}],
     "c2d_pool @2-5": [{"kind": "c2d_pool"}],
     "nonlocal @3": [{"kind": "nonlocal", "stages": [3]}],

@@ -247,8 +247,8 @@ class FrontierSampler(BaseSampler):
     ``cost`` returns all known costs of the params of a config, and None for one over a limit, which is never proposed.
     ``objectives`` names the study's directions in their order: ``measured`` is a rate to maximise or a loss to
     minimise, all others are costs to minimise. The user attribute ``curve`` of a trial may have the measured objective
-    after each epoch: what a pruned one would have come to is learnt from those that ran to their end. `why` says what
-    was expected of the last proposal.
+    after each epoch: what a pruned one would have come to is learnt from those that ran to their end. Trials with the
+    attribute ``source`` are another search's, and forecasts too. `why` says what was expected of the last proposal.
     """
 
     def __init__(
@@ -280,7 +280,8 @@ class FrontierSampler(BaseSampler):
             return {}
         others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
         running = [self._candidate(other) for other in others if other.state == TrialState.RUNNING]
-        seen = {tuple(self._params(other).items()) for other in others}
+        # What another search has trained is known, but may be tried here.
+        seen = {tuple(self._params(other).items()) for other in others if "source" not in other.user_attrs}
         rng = np.random.default_rng((self._seed, trial.number))
         found = self._frontier.propose(self._observed(others), [one for one in running if one], seen, rng)
         if found is None:

@@ -89,7 +89,7 @@ def decisions(folder: Path) -> list[Event]:
     return [event | {"time": 0} for event in read(folder / NAME) if event["event"] in kinds]
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "frontier"])
 @given(
     order=st.lists(st.integers(0, 2), min_size=5, max_size=5),
     top1=st.lists(st.integers(0, 9), min_size=7, max_size=7),

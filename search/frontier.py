@@ -37,6 +37,8 @@ Costs = Mapping[str, float]
 
 #: proposals at the start, spread over the range of cost instead of taken from the model
 INITIAL = 8
+#: each of these is chosen among so many that chance has drawn, as the one farthest from what was tried
+DRAWN, COMPARED = 512, 16
 #: spaces of at most so many combinations are weighed whole
 WHOLE = 20_000
 #: of larger ones: samples kept from one proposal to the next, those of them that are drawn anew each time, neighbours
@@ -106,6 +108,10 @@ class Pool:
         near = (self._space.neighbour(one.params, rng)[0] for one in best for _ in range(NEIGHBOURS))
         return list((self._samples | self._within(near)).values())
 
+    def drawn(self, rng: random.Random) -> list[Candidate]:
+        """Return what chance gives, choice by choice: an option with few configs weighs as much as one with many."""
+        return list(self._within(self._space.sample(rng)[0] for _ in range(DRAWN)).values())
+
     def _within(self, drawn: Iterable[Params], most: int | None = None) -> dict[Hashable, Candidate]:
         found: dict[Hashable, Candidate] = {}
         for params in drawn:
@@ -143,14 +149,16 @@ class Frontier:
         finished = [one for one in observed if not one.spread]
         trained = [one.candidate for one in finished]
         best = [trained[i] for i in self._front([one.error for one in finished], trained)]
-        everything = self._pool.renewed(best, random.Random(int(rng.integers(2**31))))
+        chance = random.Random(int(rng.integers(2**31)))
+        everything = self._pool.renewed(best, chance)
         candidates = [candidate for candidate in everything if candidate.key not in seen]
         if not candidates:
             return None
         if self._surrogate is None:
             self._begin(everything)
         if len(observed) + len(running) < INITIAL or len(finished) < 2:
-            return self._spread_out(candidates, [*(one.candidate for one in observed), *running], rng)
+            drawn = [candidate for candidate in self._pool.drawn(chance) if candidate.key not in seen]
+            return self._spread_out(drawn or candidates, [*(one.candidate for one in observed), *running], rng)
         return self._most_gain(candidates, observed, trained, running)
 
     def _front(self, errors: Sequence[float], candidates: Sequence[Candidate]) -> list[int]:
@@ -180,7 +188,7 @@ class Frontier:
     def _spread_out(
         self, candidates: Sequence[Candidate], tried: Sequence[Candidate], rng: np.random.Generator
     ) -> tuple[Candidate, dict[str, Any]]:
-        """Choose by chance in that part of the range of cost in which least was tried; equal parts of its logarithm."""
+        """Choose far from what was tried, in the part of the range of cost (of its logarithm) with least of that."""
         axis = self._keys.index(self._names[0]) - len(self._keys) if self._names else -1
 
         def part(group: Sequence[Candidate]) -> NDArray[np.intp]:
@@ -191,8 +199,13 @@ class Frontier:
         taken = np.bincount(part(tried), minlength=INITIAL)
         parts = np.unique(there)
         chosen = rng.choice(parts[taken[parts] == taken[parts].min()])
+        inside = np.flatnonzero(there == chosen)
+        some = [candidates[i] for i in rng.choice(inside, min(COMPARED, len(inside)), replace=False)]
         why = {"initial": True, "part": int(chosen) + 1, "parts": INITIAL, "by": self._keys[axis]}
-        return candidates[rng.choice(np.flatnonzero(there == chosen))], why
+        if not tried:
+            return some[0], why
+        away = np.array([min(float(((one.point - other.point) ** 2).sum()) for other in tried) for one in some])
+        return some[int(np.argmax(away))], why
 
     def _most_gain(
         self,

@@ -37,7 +37,7 @@ Costs = Mapping[str, float]
 
 #: proposals at the start, spread over the range of cost instead of taken from the model
 INITIAL = 8
-#: each of these is chosen among so many that chance has drawn, as the one farthest from what was tried
+#: each of these is chosen among so many that chance has drawn, as the one whose values were tried least
 DRAWN, COMPARED = 512, 16
 #: spaces of at most so many combinations are weighed whole
 WHOLE = 20_000
@@ -188,7 +188,7 @@ class Frontier:
     def _spread_out(
         self, candidates: Sequence[Candidate], tried: Sequence[Candidate], rng: np.random.Generator
     ) -> tuple[Candidate, dict[str, Any]]:
-        """Choose far from what was tried, in the part of the range of cost (of its logarithm) with least of that."""
+        """Choose values that were tried least, in the part of the range of cost (of its logarithm) that was, too."""
         axis = self._keys.index(self._names[0]) - len(self._keys) if self._names else -1
 
         def part(group: Sequence[Candidate]) -> NDArray[np.intp]:
@@ -202,10 +202,7 @@ class Frontier:
         inside = np.flatnonzero(there == chosen)
         some = [candidates[i] for i in rng.choice(inside, min(COMPARED, len(inside)), replace=False)]
         why = {"initial": True, "part": int(chosen) + 1, "parts": INITIAL, "by": self._keys[axis]}
-        if not tried:
-            return some[0], why
-        away = np.array([min(float(((one.point - other.point) ** 2).sum()) for other in tried) for one in some])
-        return some[int(np.argmax(away))], why
+        return min(some, key=lambda one: _familiar(one, tried)), why
 
     def _most_gain(
         self,
@@ -248,6 +245,12 @@ class Frontier:
             "learnt_from": len(observed),
         }
         return candidates[best], why
+
+
+def _familiar(candidate: Candidate, tried: Sequence[Candidate]) -> float:
+    """Return how often the candidate's values were tried before; the mean over its ranges."""
+    values = candidate.params.items()
+    return sum(other.params.get(name) == value for other in tried for name, value in values) / max(len(values), 1)
 
 
 def _logs(costs: Costs) -> list[float]:

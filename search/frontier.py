@@ -139,12 +139,14 @@ class Frontier:
         self,
         observed: Sequence[Observation],
         running: Sequence[Candidate],
+        tried: Sequence[Candidate],
         seen: Collection[Hashable],
         rng: np.random.Generator,
     ) -> tuple[Candidate, dict[str, Any]] | None:
         """Return what to try next, and what is expected of it; None where nothing new within the limits is found.
 
-        ``seen`` are the keys of configs that are not to be proposed again.
+        ``tried`` are those of this search, stopped ones of which nothing is known included; ``seen`` are the keys of
+        configs that are not to be proposed again.
         """
         finished = [one for one in observed if not one.spread]
         trained = [one.candidate for one in finished]
@@ -156,9 +158,9 @@ class Frontier:
             return None
         if self._surrogate is None:
             self._begin(everything)
-        if len(observed) + len(running) < INITIAL or len(finished) < 2:
+        if len(tried) < INITIAL or len(finished) < 2:
             drawn = [candidate for candidate in self._pool.drawn(chance) if candidate.key not in seen]
-            return self._spread_out(drawn or candidates, [*(one.candidate for one in observed), *running], rng)
+            return self._spread_out(drawn or candidates, tried, rng)
         return self._most_gain(candidates, observed, trained, running)
 
     def _front(self, errors: Sequence[float], candidates: Sequence[Candidate]) -> list[int]:
@@ -296,10 +298,12 @@ class FrontierSampler(BaseSampler):
             return {}
         others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
         running = [self._candidate(other) for other in others if other.state == TrialState.RUNNING]
+        here = [other for other in others if other.state != TrialState.FAIL and "source" not in other.user_attrs]
+        tried = [one for one in map(self._candidate, here) if one]
         # What another search has trained is known, but may be tried here.
         seen = {tuple(self._params(other).items()) for other in others if "source" not in other.user_attrs}
         rng = np.random.default_rng((self._seed, trial.number))
-        found = self._frontier.propose(self._observed(others), [one for one in running if one], seen, rng)
+        found = self._frontier.propose(self._observed(others), [one for one in running if one], tried, seen, rng)
         if found is None:
             return {}
         candidate, self.why = found

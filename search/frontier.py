@@ -231,7 +231,9 @@ class Frontier:
         # A little beyond the dearest, so that its own accuracy counts.
         reference = 1.01 * np.maximum(own.max(axis=0, initial=0), costs.max(axis=0, initial=0))
         worst = max(one.error for one in observed)
-        gain = expected_gain(own, mean, spread, costs, errors, reference.tolist(), worst)
+        beliefs = [(mean, spread), model.doubt(self._points(candidates))]
+        gains = [expected_gain(own, *belief, costs, errors, reference.tolist(), worst) for belief in beliefs]
+        gain = np.mean(gains, axis=0)
         best = int(np.argmax(gain))
         rival = min(
             (error for cost, error in zip(costs, errors, strict=True) if (cost <= own[best]).all()), default=None

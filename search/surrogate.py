@@ -83,6 +83,7 @@ class Surrogate:
     _theta: Array | None = None
     _fitted: int = 0  # observations of which the hyperparameters are
     _process: Any = field(default=None, repr=False)
+    _doubtful: Any = field(default=None, repr=False)
     _center: float = 0.0
     _unit: float = 1.0
 
@@ -110,6 +111,9 @@ class Surrogate:
 
     def _condition(self, points: Array, values: Array, own: Array) -> None:
         self._process = self._regression(own, None).fit(points, values)
+        fitted, self._theta = self._theta, None
+        self._doubtful = self._regression(own, None).fit(points, values)
+        self._theta = fitted
 
     def _regression(self, own: Array, optimizer: Callable[..., Any] | None) -> Any:
         count = max(self.groups) + 1
@@ -136,8 +140,18 @@ class Surrogate:
 
     def predict(self, points: Array) -> tuple[Array, Array]:
         """Return mean and standard deviation (n each) of log(error + `OFFSET`) of models trained to their end."""
-        mean, deviation = self._process.predict(points, return_std=True)
-        noise = self._process.kernel_.k2.noise_level
+        return self._predict(self._process, points)
+
+    def doubt(self, points: Array) -> tuple[Array, Array]:
+        """Return the same without what was learnt about the ranges: each matters as it did at first.
+
+        A few observations can make a range look as if it did not matter, and then it would never be tried again.
+        """
+        return self._predict(self._doubtful, points)
+
+    def _predict(self, process: Any, points: Array) -> tuple[Array, Array]:
+        mean, deviation = process.predict(points, return_std=True)
+        noise = process.kernel_.k2.noise_level
         spread = np.sqrt(np.maximum(deviation**2 - noise, 1e-10))
         return self._center + self._unit * mean, self._unit * spread
 

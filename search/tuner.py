@@ -100,7 +100,8 @@ class Search:
     def at_end(self) -> bool:
         """Whether nothing further can start, even when those that run have ended."""
         confirms = self.spec.search.confirm != "none"
-        return not (self._waiting or (confirms and self.ledger.history.in_state("proposed", "running")))
+        more = self._waiting or (confirms and self.ledger.history.in_state("proposed", "running"))
+        return bool(self.halt) or not more
 
     def _propose(self) -> bool:
         """Propose a trial while there is budget, and behind the end of the last one what confirms the front."""

@@ -186,3 +186,17 @@ def test_a_search_without_anything_left_to_do_is_at_its_end(tmp_path: Path, inhe
 
         assert search.at_end()
         assert len(search.ledger.history.trials) == 3
+
+
+def test_where_nothing_can_be_written_nothing_waits_for_a_base_that_will_not_end(tmp_path: Path) -> None:
+    with searching(tmp_path, {"choice": [TSM, TAM]}, inherit="base") as search:
+        base = start(search)
+        assert base is not None
+        assert start(search) is None
+        assert not search.at_end()
+
+        assert search.reported(base, {"halt": "checkpoint.pt: no space left"})
+
+        assert start(search) is None
+        assert search.at_end()
+        assert search.ledger.history.trial(base).end is None  # a resume takes it up

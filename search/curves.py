@@ -4,12 +4,19 @@ from collections.abc import Sequence
 from math import sqrt
 
 import numpy as np
-from scipy.stats import spearmanr
 
-from search.surrogate import OFFSET
+from search.pareto import Direction
+from search.ranks import correlation
 
+#: added to each error: the logarithm of 0 has no value, and below a hundredth it would be all that counts
+OFFSET = 0.01
 #: of fewer finished trials nothing is learnt
 LEAST = 8
+
+
+def errors(measured: Sequence[float], direction: Direction) -> list[float]:
+    """Return what is to be as small as can be: what a rate lacks of 1, or a loss itself."""
+    return [1.0 - value for value in measured] if direction == "max" else list(measured)
 
 
 class Curves:
@@ -31,9 +38,7 @@ class Curves:
     def agreement(self, epoch: int) -> float:
         """Return Spearman's rank correlation of the errors after ``epoch`` with those at the end; 0 if not known."""
         early, last = self._pairs(epoch)
-        if len(early) < LEAST or np.ptp(early) == 0 or np.ptp(last) == 0:
-            return 0.0
-        return float(spearmanr(early, last)[0])  # pyright: ignore[reportArgumentType]
+        return correlation(early, last) if len(early) >= LEAST else 0.0
 
     def forecast(self, epoch: int, error: float) -> tuple[float, float] | None:
         """Return mean and standard deviation of log(last error + `OFFSET`), given the error after ``epoch``.

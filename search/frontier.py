@@ -10,10 +10,10 @@ where cost is a number and the log of the error a Gaussian process (`search.surr
     study.optimize(lambda trial: train(suggest(space, trial)[1]), n_trials=100)
 """
 
-import math
 import random
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,12 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
-from scipy.special import ndtr
 from typing_extensions import override
 
-from search.curves import Curves
-from search.optuna_space import distributions, from_optuna, to_optuna
-from search.pareto import Objectives, front
-from search.surrogate import OFFSET, Surrogate, expected_gain
+from search.curves import OFFSET, Curves, errors
+from search.optuna_space import distributions, fixed_params, from_optuna
+from search.pareto import Direction, Objectives, front
+from search.surrogate import Surrogate, expected_gain
 from spaces.encoding import Encoding
 from spaces.space import Params, Space
 
@@ -44,15 +43,13 @@ WHOLE = 20_000
 #: of larger ones: samples kept from one proposal to the next, those of them that are drawn anew each time, neighbours
 #: of each config on the front, and draws at most for each one that is within the limits
 KEPT, RENEWED, NEIGHBOURS, DRAWS = 2_000, 400, 40, 50
-
-
 #: the spread of the log error of an earlier search's trial: what it was there is no more than a forecast here
 EARLIER = 0.1
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A config that could be proposed, its point in the space (columns), and its known costs."""
+    """A config that could be proposed, its known costs, and its point (columns): of the space, then log costs."""
 
     params: Params
     point: Array
@@ -94,7 +91,11 @@ class Pool:
     def candidate(self, params: Params) -> Candidate | None:
         """Return the candidate of these params; None for one over a limit."""
         costs = self._cost(params)
-        return None if costs is None else Candidate(params, self._encode(params), costs)
+        if costs is None:
+            return None
+        # They are part of the point, for they tell of accuracy too.
+        logs = np.log(np.maximum(list(costs.values()), 1e-12))
+        return Candidate(params, np.concatenate([self._encode(params), logs]), costs)
 
     def renewed(self, best: Sequence[Candidate], rng: random.Random) -> list[Candidate]:
         """Return what there is to choose from, given the front so far; by chance where the space is large."""
@@ -126,14 +127,14 @@ class Pool:
 class Frontier:
     """Chooses the config of the greatest expected gain; knows nothing of Optuna.
 
-    ``objectives`` are costs to minimise, k of them, and one objective that training measures.
+    Objectives are ``costs`` to minimise, k of them, and one that training measures.
     """
 
     def __init__(self, pool: Pool, costs: Sequence[str]) -> None:
         self._pool, self._names = pool, list(costs)
         self._surrogate: Surrogate | None = None
         self._keys: list[str] = []  # of all costs
-        self._low = self._span = np.zeros(0)
+        self._low = self._span = np.zeros(0)  # of the columns of a point
 
     def propose(
         self,
@@ -175,17 +176,16 @@ class Frontier:
 
     def _begin(self, everything: Sequence[Candidate]) -> None:
         """Take the scales of the logarithms of all costs from what there is at first."""
-        self._keys = list(everything[0].costs)
-        logs = np.array([_logs(one.costs) for one in everything])
-        self._low, self._span = logs.min(axis=0), np.maximum(np.ptp(logs, axis=0), 1e-9)
-        groups = self._pool.groups
+        self._keys, groups = list(everything[0].costs), self._pool.groups
+        logs = np.array([one.point[len(groups) :] for one in everything])
+        self._low = np.concatenate([np.zeros(len(groups)), logs.min(axis=0)])
+        self._span = np.concatenate([np.ones(len(groups)), np.maximum(np.ptp(logs, axis=0), 1e-9)])
         first = groups[-1] + 1 if groups else 0
-        self._surrogate = Surrogate([*groups, *range(first, first + len(self._low))])
+        self._surrogate = Surrogate([*groups, *range(first, first + len(self._keys))])
 
     def _points(self, candidates: Sequence[Candidate]) -> Array:
-        """Return the candidates' points (candidates, columns): params, then costs, for they tell of accuracy too."""
-        logs = np.array([_logs(one.costs) for one in candidates])
-        return np.column_stack([np.stack([one.point for one in candidates]), (logs - self._low) / self._span])
+        """Return the candidates' points (candidates, columns), every column from about 0 to 1."""
+        return (np.stack([one.point for one in candidates]) - self._low) / self._span
 
     def _spread_out(
         self, candidates: Sequence[Candidate], tried: Sequence[Candidate], rng: np.random.Generator
@@ -225,26 +225,23 @@ class Frontier:
         known = [*trained, *running]
         smooth = np.exp(model.predict(self._points(known))[0]) - OFFSET
         layer = self._front(smooth.tolist(), known)
-        costs, errors = self._costs([known[i] for i in layer]), smooth[layer]
-        mean, spread = model.predict(self._points(candidates))
-        own = self._costs(candidates)
+        costs, errors_of = self._costs([known[i] for i in layer]), smooth[layer]
+        points, own = self._points(candidates), self._costs(candidates)
         # A little beyond the dearest, so that its own accuracy counts.
         reference = 1.01 * np.maximum(own.max(axis=0, initial=0), costs.max(axis=0, initial=0))
         worst = max(one.error for one in observed)
-        beliefs = [(mean, spread), model.doubt(self._points(candidates))]
-        gains = [expected_gain(own, *belief, costs, errors, reference.tolist(), worst) for belief in beliefs]
+        mean, spread = model.predict(points)
+        beliefs = [(mean, spread), model.doubt(points)]
+        gains = [expected_gain(own, *belief, costs, errors_of, reference.tolist(), worst) for belief in beliefs]
         gain = np.mean(gains, axis=0)
         best = int(np.argmax(gain))
-        rival = min(
-            (error for cost, error in zip(costs, errors, strict=True) if (cost <= own[best]).all()), default=None
-        )
+        rivals = errors_of[(costs <= own[best]).all(axis=1)]
+        better = NormalDist(mean[best], spread[best]).cdf(np.log(rivals.min() + OFFSET)) if len(rivals) else 1.0
         why = {
             "predicted_error": float(np.exp(mean[best]) - OFFSET),
             "spread": float(spread[best]),
             "expected_gain": float(gain[best]),
-            "probability_of_front": 1.0
-            if rival is None
-            else float(ndtr((np.log(rival + OFFSET) - mean[best]) / spread[best])),
+            "probability_of_front": float(better),
             "pool": len(candidates),
             "learnt_from": len(observed),
         }
@@ -255,10 +252,6 @@ def _familiar(candidate: Candidate, tried: Sequence[Candidate]) -> float:
     """Return how often the candidate's values were tried before; the mean over its ranges."""
     values = candidate.params.items()
     return sum(other.params.get(name) == value for other in tried for name, value in values) / max(len(values), 1)
-
-
-def _logs(costs: Costs) -> list[float]:
-    return [math.log(max(value, 1e-12)) for value in costs.values()]
 
 
 class FrontierSampler(BaseSampler):
@@ -280,7 +273,8 @@ class FrontierSampler(BaseSampler):
         seed: int = 0,
     ) -> None:
         self._space, self._seed = space, seed
-        self._value, self._rate = list(objectives).index(measured), objectives[measured] == "max"
+        self._value = list(objectives).index(measured)
+        self._direction: Direction = objectives[measured]
         self._pool = Pool(space, cost)
         self._frontier = Frontier(self._pool, [name for name in objectives if name != measured])
         self._distributions = distributions(space)
@@ -309,7 +303,7 @@ class FrontierSampler(BaseSampler):
         if found is None:
             return {}
         candidate, self.why = found
-        return {name: to_optuna(self._space.domains[name], value) for name, value in candidate.params.items()}
+        return fixed_params(self._space, candidate.params)
 
     @override
     def sample_independent(
@@ -333,19 +327,17 @@ class FrontierSampler(BaseSampler):
                 continue
             if trial.state == TrialState.COMPLETE:
                 spread = EARLIER if "source" in trial.user_attrs else 0.0
-                observed.append(Observation(candidate, self._error(trial.values[self._value]), spread))
+                (error,) = errors([trial.values[self._value]], self._direction)
+                observed.append(Observation(candidate, error, spread))
             elif curve := self._curve(trial):
                 forecast = curves.forecast(len(curve), curve[-1])
                 if forecast is not None:
                     mean, spread = forecast
-                    observed.append(Observation(candidate, math.exp(mean) - OFFSET, spread))
+                    observed.append(Observation(candidate, float(np.exp(mean)) - OFFSET, spread))
         return observed
 
     def _curve(self, trial: FrozenTrial) -> list[float]:
-        return [self._error(value) for value in trial.user_attrs.get("curve", ())]
-
-    def _error(self, value: float) -> float:
-        return 1.0 - value if self._rate else value
+        return errors(trial.user_attrs.get("curve", ()), self._direction)
 
     def _params(self, trial: FrozenTrial) -> Params:
         return {name: from_optuna(self._space.domains[name], value) for name, value in trial.params.items()}

@@ -1,5 +1,6 @@
 """A space's ranges as Optuna's distributions: options and subsets are categorical, by their labels."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -49,6 +50,12 @@ def suggest(space: Space, trial: optuna.Trial) -> tuple[Params, Tree]:
         return params[name]
 
     return params, space.resolve(choose)
+
+
+def fixed_params(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return params as Optuna knows them, to be enqueued or proposed; raises ValueError where they are of no config."""
+    space.replay(params)
+    return {name: to_optuna(space.domains[name], value) for name, value in params.items()}
 
 
 def to_optuna(domain: Domain, value: Any) -> Any:

@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 from math import ceil, log
+from statistics import NormalDist
 from typing import Protocol
 
-from scipy.special import ndtr
-
-from search.curves import Curves
+from search.curves import OFFSET, Curves, errors
 from search.ledger import History, Trial
 from search.pareto import Objectives, front
-from search.surrogate import OFFSET
 
 
 class Scheduler(Protocol):
@@ -103,7 +101,7 @@ class Frontier:
         if "predicted_error" in trial.why:
             mean, spread = _together((mean, spread), (log(trial.why["predicted_error"] + OFFSET), trial.why["spread"]))
         best = min(rivals, key=lambda other: self._errors(other)[-1])
-        chance = float(ndtr((log(self._errors(best)[-1] + OFFSET) - mean) / spread))
+        chance = NormalDist(mean, spread).cdf(log(self._errors(best)[-1] + OFFSET))
         if chance >= self.probability:
             return None
         return (
@@ -112,8 +110,7 @@ class Frontier:
         )
 
     def _errors(self, trial: Trial) -> list[float]:
-        curve = trial.curve(self.measured)
-        return [1.0 - value for value in curve] if self.objectives[self.measured] == "max" else curve
+        return errors(trial.curve(self.measured), self.objectives[self.measured])
 
     def _costs_no_more(self, other: Trial, trial: Trial) -> bool:
         return all(other.cost[name] <= trial.cost[name] for name in self.objectives if name != self.measured)

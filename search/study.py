@@ -15,13 +15,12 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from typing_extensions import override
 
-from search.frontier import FrontierSampler
 from search.ledger import Event, Ledger
-from search.optuna_space import distributions, suggest, to_optuna
+from search.optuna_space import distributions, fixed_params, suggest
 from search.pace import Rest
 from search.spec import Spec
 from search.warm import Guard, Source, moved, repeats
-from spaces.space import Domain, Params, Tree
+from spaces.space import Params, Tree
 from vattn.canonical import architecture_id, trial_id
 from vattn.config import TrialConfig
 
@@ -166,16 +165,14 @@ class Proposer:
 
     def _ask(self) -> optuna.Trial:
         """Ask the sampler, whose chance is that of the ledger: a resumed search proposes what it would have, whole."""
-        if (
-            self._spec.search.sampler.kind != "frontier"
-        ):  # which has its chance by trial, and learns from one to the next
+        # The frontier sampler has its chance by trial, and learns from one to the next.
+        if self._spec.search.sampler.kind != "frontier":
             attempts = len(self._ledger.history.trials) + len(self._ledger.history.rejected)
             self._study.sampler = self._sampler(attempts)
         return self._study.ask()
 
     def _why(self) -> dict[str, Any]:
-        sampler = self._study.sampler
-        return sampler.why if isinstance(sampler, FrontierSampler) else {}
+        return getattr(self._study.sampler, "why", {})  # of ours alone
 
     def _judge_sources(self, record: Callable[..., Event]) -> None:
         """Record which earlier searches are believed from now on, and which no more."""
@@ -238,14 +235,7 @@ class Proposer:
         return reason
 
     def _replay(self, params: dict[str, Any]) -> optuna.Trial:
-        fixed: dict[str, Any] = {}
-
-        def choose(name: str, domain: Domain) -> Any:
-            fixed[name] = to_optuna(domain, params[name])
-            return params[name]
-
-        self._spec.space.resolve(choose)
-        self._study.enqueue_trial(fixed)
+        self._study.enqueue_trial(fixed_params(self._spec.space, params))
         trial = self._study.ask()
         suggest(self._spec.space, trial)
         return trial
@@ -265,6 +255,8 @@ class Proposer:
                 # Grouped, because a space is conditional; running trials count as bad ones, so that workers spread out.
                 return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
             case "frontier":
+                from search.frontier import FrontierSampler  # scikit-learn takes a second to import
+
                 spec = self._spec
                 return FrontierSampler(spec.space, self._cost_within, spec.objectives, spec.measured[0], config.seed)
 

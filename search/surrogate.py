@@ -12,10 +12,10 @@ from sklearn import gaussian_process
 from sklearn.gaussian_process.kernels import ConstantKernel, Hyperparameter, Kernel, WhiteKernel
 from typing_extensions import override
 
+from search.curves import OFFSET
+
 Array = NDArray[np.float64]
 
-#: added to each error: the logarithm of 0 has no value, and below a hundredth it would be all that counts
-OFFSET = 0.01
 #: errors above this quantile count as this one: by how much a bad model fails says little about the good ones
 BAD = 0.8
 #: the hyperparameters are fitted anew where there are so many times more observations; up to `SMALL`, each time
@@ -102,25 +102,22 @@ class Surrogate:
         if self._theta is None or len(values) <= SMALL or len(values) >= GROWTH * self._fitted:
             chosen = np.random.default_rng(0).permutation(len(values))[:FITTED]
             self._fitted = len(values)
-            self._theta = self._regression(own[chosen], self._climb).fit(points[chosen], values[chosen]).kernel_.theta
-        self._condition(points, values, own)
+            start = self._regression(own[chosen], self._theta, self._climb)
+            self._theta = start.fit(points[chosen], values[chosen]).kernel_.theta
+        self._process = self._regression(own, self._theta).fit(points, values)
         if pending is not None and len(pending):
-            believed = self._process.predict(pending)
-            own = np.append(own, np.zeros(len(pending)))
-            self._condition(np.concatenate([points, pending]), np.append(values, believed), own)
-
-    def _condition(self, points: Array, values: Array, own: Array) -> None:
-        self._process = self._regression(own, None).fit(points, values)
-        fitted, self._theta = self._theta, None
+            values = np.append(values, self._process.predict(pending))
+            points, own = np.concatenate([points, pending]), np.append(own, np.zeros(len(pending)))
+            self._process = self._regression(own, self._theta).fit(points, values)
         self._doubtful = self._regression(own, None).fit(points, values)
-        self._theta = fitted
 
-    def _regression(self, own: Array, optimizer: Callable[..., Any] | None) -> Any:
+    def _regression(self, own: Array, theta: Array | None, optimizer: Callable[..., Any] | None = None) -> Any:
+        """Return a process with the hyperparameters ``theta``, of which None are those before anything was learnt."""
         count = max(self.groups) + 1
         kernel = ConstantKernel(1.0, (0.05, 50.0)) * Grouped(self.groups, [np.sqrt(count)] * count)
         kernel += WhiteKernel(0.01, (1e-5, 3.0))
-        if self._theta is not None:
-            kernel = kernel.clone_with_theta(self._theta)
+        if theta is not None:
+            kernel = kernel.clone_with_theta(theta)
         regressor: Any = gaussian_process.GaussianProcessRegressor  # whose annotations are narrower than it is
         return regressor(kernel, alpha=own + 1e-8, optimizer=optimizer)
 

@@ -16,9 +16,8 @@ from vattn.config import TrialConfig
 from vattn.data import open_clips, prepare
 from vattn.data._base import ViewsConfig
 from vattn.data.cache import Clips
-from vattn.model import build_model
+from vattn.model import load_model
 from vattn.train import default_device, judge, score
-from vattn.weights import Fit, read_state
 
 
 class Scored(NamedTuple):
@@ -154,14 +153,7 @@ def _clips(trial: TrialConfig, output: Path) -> Clips:
 
 def _score(trial: TrialConfig, checkpoint: Path, clips: Clips) -> Scored:
     device = default_device()
-    net = build_model(
-        trial.model.model_copy(update={"backbone": trial.model.backbone.model_copy(update={"weights": "none"})}),
-        trial.data.num_classes(),
-    )
-    state = read_state(checkpoint)
-    if not (fit := Fit.of(state, net.state_dict())):
-        raise ValueError(f"{checkpoint}: is not of this config: {fit}; name the weights that were trained by it")
-    net.load_state_dict(state, strict=False)
+    net = load_model(trial.model, trial.data.num_classes(), checkpoint)
     batches = [(scores[:, 0].cpu(), target.cpu()) for scores, target in score(net.to(device), clips, trial, device)]
     names = [str(PurePosixPath(path).with_suffix("")) for path in clips.paths]
     scores, target = (torch.cat(parts) for parts in zip(*batches, strict=True))

@@ -12,13 +12,12 @@ from itertools import chain, islice, zip_longest
 from statistics import median
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 
 from search.export import open_run
 from search.ledger import Event, History, Trial
 from search.pareto import RATES, front
+from search.ranks import correlation
 from search.spec import ACCURACIES, COSTS, Spec
 from spaces.space import RANGES, Choice, Domain, Fault, Subset
 from vattn.canonical import architecture_id, trial_id
@@ -261,24 +260,6 @@ def distance(one: Mapping[str, Any], other: Mapping[str, Any], domains: Mapping[
                 low, high, a, b = (math.log(x) if number.log else x for x in (number.lo, number.hi, a, b))  # pyright: ignore
                 total += abs(a - b) / (high - low) if high > low else 0.0
     return total
-
-
-def correlation(one: Sequence[float], other: Sequence[float], cost: ArrayLike) -> float:
-    """Return Spearman's rank correlation of two lists at equal cost (n, costs): the partial one, by ranks.
-
-    0 where one of them says nothing that the cost does not.
-    """
-    costs = np.asarray(cost, dtype=float).reshape(len(one), -1)
-    given = np.column_stack([np.ones(len(one)), *map(_ranks, costs.T)])
-    a, b = (ranks - given @ np.linalg.lstsq(given, ranks, rcond=None)[0] for ranks in (_ranks(one), _ranks(other)))
-    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / norm if norm > 1e-9 * len(one) else 0.0
-
-
-def _ranks(values: ArrayLike) -> NDArray[np.float64]:
-    """Return the place of each value in order, from 0; equal ones share the mean of theirs."""
-    array = np.asarray(values, dtype=float)
-    return (array[:, None] > array).sum(axis=1) + ((array[:, None] == array).sum(axis=1) - 1) / 2
 
 
 def _least(found: float, trials: int, costs: int) -> float:

@@ -11,6 +11,7 @@ from search.ledger import Event, History, Trial
 from search.pareto import (
     RATES,
     Objectives,
+    aligned,
     describe,
     dominates,
     front_of,
@@ -350,8 +351,7 @@ def _told_reports(found: Mapping[str, Any]) -> list[str]:
         named = f": {', '.join(ahead[:_NAMED])}{_more(len(ahead))}" if ahead else ""
         rung = ", at a rung" if report["rung"] else ""
         rows.append([str(report["epoch"]), *numbers, f"{len(ahead) or 'none'} of {report['of'] - 1}{named}{rung}"])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join([*map(str.rjust, row[:-1], widths), row[-1]]) for row in rows]
+    return aligned(rows, right=len(names) + 1).splitlines()
 
 
 def _told_end(found: Mapping[str, Any]) -> list[str]:

@@ -119,40 +119,25 @@ class Space:
 
     def plain(self) -> tuple[Params, Tree]:
         """Return the plainest config: of each choice the first option, of each range the middle, the largest subset."""
-        params: Params = {}
-
-        def choose(name: str, domain: Domain) -> Any:
-            params[name] = domain.plain()
-            return params[name]
-
-        return params, self._root.resolve(choose)
+        return self._chosen(lambda name, domain: domain.plain())
 
     def sample(self, rng: random.Random) -> tuple[Params, Tree]:
         """Return one config by chance: each range for itself, in the order in which choices make it active."""
-        params: Params = {}
-
-        def choose(name: str, domain: Domain) -> Any:
-            params[name] = domain.sample(rng)
-            return params[name]
-
-        return params, self._root.resolve(choose)
+        return self._chosen(lambda name, domain: domain.sample(rng))
 
     def neighbour(self, params: Params, rng: random.Random) -> tuple[Params, Tree]:
         """Return a config that has another value in one range by chance; ranges that this makes active are sampled."""
         name = rng.choice(list(params)) if params else None
-        changed: Params = {}
 
         def choose(key: str, domain: Domain) -> Any:
-            value = params.get(key)
             if key not in params:
+                return domain.sample(rng)
+            value = params[key]
+            while key == name and domain.count != 1 and value == params[key]:
                 value = domain.sample(rng)
-            elif key == name and domain.count != 1:
-                while value == params[key]:
-                    value = domain.sample(rng)
-            changed[key] = value
             return value
 
-        return changed, self._root.resolve(choose)
+        return self._chosen(choose)
 
     def size(self) -> int | None:
         """Number of combinations of values, exactly; None if there is no end of them."""
@@ -196,13 +181,17 @@ class Space:
 
     def _first(self, forced: Params) -> tuple[Params, Tree]:
         """Return the config in which ranges not in ``forced`` take their first value."""
+        return self._chosen(lambda name, domain: forced[name] if name in forced else next(iter(domain.probes())))
+
+    def _chosen(self, choose: Choose) -> tuple[Params, Tree]:
+        """Return what ``choose`` picks for each range that its choices make active, and the plain tree."""
         params: Params = {}
 
-        def choose(name: str, domain: Domain) -> Any:
-            params[name] = forced[name] if name in forced else next(iter(domain.probes()))
+        def noted(name: str, domain: Domain) -> Any:
+            params[name] = choose(name, domain)
             return params[name]
 
-        return params, self._root.resolve(choose)
+        return params, self._root.resolve(noted)
 
     def recover(self, tree: Tree) -> Iterator[Params]:
         """Yield the values that give each range what stands at its place in ``tree``: what `resolve` did, undone.

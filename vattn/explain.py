@@ -23,14 +23,13 @@ from torch import Tensor, nn
 from vattn.config import TrialConfig
 from vattn.data.ingest import read_video
 from vattn.data.sampling import centre_indices, surrounding
-from vattn.model import SparseModel, VideoModel, build_model
+from vattn.model import SparseModel, VideoModel, load_model
 from vattn.modules._temporal import TemporalConv
 from vattn.modules.i3d import I3DConfig
 from vattn.modules.sta import STA
 from vattn.modules.tam import TAM
 from vattn.sparse import SparseAttention, SparseConfig
 from vattn.train import normalise
-from vattn.weights import Fit, read_state
 
 #: What the parts of residual networks are called elsewhere.
 _STAGES = {"relu": "stem", "layer1": "res2", "layer2": "res3", "layer3": "res4", "layer4": "res5"}
@@ -55,12 +54,7 @@ class Trained(NamedTuple):
 
 def load_trained(config: TrialConfig, checkpoint: Path) -> Trained:
     """Return the network of ``config`` with the weights in ``checkpoint``; raises ValueError where they do not fit."""
-    net = build_model(config.model, config.data.num_classes()).eval()
-    state = read_state(checkpoint)
-    if not (fit := Fit.of(state, net.state_dict())):
-        raise ValueError(f"--checkpoint {checkpoint}: is not of this config: {fit}; name the model.pt trained from it")
-    net.load_state_dict(state)
-    return Trained(config, net)
+    return Trained(config, load_model(config.model, config.data.num_classes(), checkpoint).eval())
 
 
 def explain(model: Trained, video: Path, out: Path, i3d: Trained | None = None) -> list[Path]:

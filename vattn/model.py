@@ -1,5 +1,7 @@
 """From a recipe to a network: backbone, mechanisms, head, and branches around it."""
 
+from pathlib import Path
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -8,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from vattn.config import ModelConfig
 from vattn.insert import fold, insert
 from vattn.sparse import SparseAttention, class_maps
+from vattn.weights import Fit, read_state
 
 
 def build_model(model: ModelConfig, classes: int) -> "VideoModel":
@@ -121,6 +124,17 @@ class SparseModel(VideoModel):
         together = torch.cat([features[branch].mean(1) for branch in self.branches], 1)
         scores = [self._classify(features[branch]) for branch in self.branches]
         return torch.stack([self.total(self.dropout(together)), *scores], 1)
+
+
+def load_model(model: ModelConfig, classes: int, checkpoint: Path) -> VideoModel:
+    """Return a network with the weights that it was trained to; raises ValueError where they are of another config."""
+    # What the backbone began with is overwritten, so it is not looked for.
+    backbone = model.backbone.model_copy(update={"weights": "none"})
+    net, state = build_model(model.model_copy(update={"backbone": backbone}), classes), read_state(checkpoint)
+    if not (fit := Fit.of(state, net.state_dict())):
+        raise ValueError(f"{checkpoint}: is not of this config: {fit}; name the weights that were trained by it")
+    net.load_state_dict(state, strict=False)
+    return net
 
 
 def _lay_out(net: nn.Module) -> None:

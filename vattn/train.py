@@ -24,10 +24,9 @@ from vattn.canonical import trial_id
 from vattn.config import TrainConfig, TrialConfig
 from vattn.data import ahead, eval_batches, open_clips, train_batches
 from vattn.data.cache import Clips
-from vattn.model import VideoModel, build_model
+from vattn.model import VideoModel, load_model
 from vattn.recompute import recompute_blocks
 from vattn.start import start
-from vattn.weights import read_state
 
 # ImageNet's statistics, as torchvision's weights expect; in units of a uint8 value.
 MEAN = (123.675, 116.28, 103.53)
@@ -148,9 +147,7 @@ def score_test_split(
         return {}
     device = device or default_device()
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    untrained = config.model.backbone.model_copy(update={"weights": "none"})
-    net = build_model(config.model.model_copy(update={"backbone": untrained}), config.data.num_classes())
-    net.load_state_dict(read_state(folder / "model.pt"))
+    net = load_model(config.model, config.data.num_classes(), folder / "model.pt")
     return evaluate(net.to(device), clips, config, device, rank, world).metrics
 
 

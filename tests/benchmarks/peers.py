@@ -13,7 +13,7 @@ from simulator import GRACE, REDUCTION, Peer
 
 from search.frontier import FrontierSampler
 from search.ledger import History, Trial
-from search.optuna_space import distributions, from_optuna, suggest, to_optuna
+from search.optuna_space import distributions, fixed_params, from_optuna, suggest
 from search.pareto import Direction
 from search.scheduler import Frontier, Halving
 from spaces.space import Params
@@ -59,7 +59,7 @@ class Optuna:
         domains = self._problem.space.domains
         if given is not None:
             fixed = self._problem.everywhere(given) if self._flat else given
-            self._study.enqueue_trial({name: to_optuna(domains[name], value) for name, value in fixed.items()})
+            self._study.enqueue_trial(fixed_params(self._problem.space, fixed))
         if self._flat:
             asked = self._study.ask(distributions(self._problem.space))
             values = {name: from_optuna(domains[name], value) for name, value in asked.params.items()}

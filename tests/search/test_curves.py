@@ -4,8 +4,7 @@ import math
 
 import pytest
 
-from search.curves import LEAST, Curves
-from search.surrogate import OFFSET
+from search.curves import LEAST, OFFSET, Curves
 
 
 def error(log: float) -> float:

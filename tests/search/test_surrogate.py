@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import check_grad
 
+from search.curves import OFFSET
 from search.pareto import Direction, hypervolume
-from search.surrogate import OFFSET, Grouped, Surrogate, expected_gain, expected_improvement
+from search.surrogate import Grouped, Surrogate, expected_gain, expected_improvement
 
 SURE = np.array([1e-9])
 

@@ -15,8 +15,9 @@ from searches import TREE, finish, searching, spec, state
 
 from search.cli import main
 from search.ledger import NAME, Event, Ledger, Trial
+from search.ranks import correlation
 from search.spec import Spec, SpecError
-from search.warm import Earlier, Guard, Source, correlation, distance, moved, read_sources, repeats
+from search.warm import Earlier, Guard, Source, distance, moved, read_sources, repeats
 from spaces.space import Choice, Float, Int, Subset
 
 TSM = [{"kind": "tsm", "stages": [2, 3]}]

@@ -11,7 +11,11 @@ from search.ranks import correlation
 #: added to each error: the logarithm of 0 has no value, and below a hundredth it would be all that counts
 OFFSET = 0.01
 #: of fewer finished trials nothing is learnt
-LEAST = 8
+LEAST = 4
+#: what is known before: the slope of the regression, as sure as points whose squared distances from their mean add up
+#: to `SURE` make it; and the deviation from it, as sure as it is after `SEEN` trials
+SLOPE, SURE = 1.0, 0.1
+DEVIATION, SEEN = 0.35, 3
 
 
 def errors(measured: Sequence[float], direction: Direction) -> list[float]:
@@ -22,9 +26,9 @@ def errors(measured: Sequence[float], direction: Direction) -> list[float]:
 class Curves:
     """The error of finished trials (finished, each its own epochs) as a forecast for those that are under way.
 
-    At each epoch the logarithms of the last error are regressed on those of that epoch's. Where an epoch does not tell
-    the end, the residual spread is that of the finished trials themselves, and a forecast says nothing: so early values
-    are taken for what they are worth.
+    At each epoch the logarithms of the last error are regressed on those of that epoch's, from a conjugate prior, so
+    that a few trials are enough. Where an epoch does not tell the end, the residual spread is that of the finished
+    trials themselves, and a forecast says nothing: so early values are taken for what they are worth.
     """
 
     def __init__(self, finished: Sequence[Sequence[float]]) -> None:
@@ -43,19 +47,20 @@ class Curves:
     def forecast(self, epoch: int, error: float) -> tuple[float, float] | None:
         """Return mean and standard deviation of log(last error + `OFFSET`), given the error after ``epoch``.
 
-        The deviation is that of a new observation of a least-squares line, by Student's t, for its noise is known from
-        a few trials only. It grows with the distance from what finished trials had, as it must, for those that were
-        stopped lie beyond. None where too few have finished.
+        The deviation is that of a new observation, by Student's t, for the noise is known from a few trials only. It
+        grows with the distance from what finished trials had, as it must, for those that were stopped lie beyond. None
+        where too few have finished.
         """
         early, last = self._pairs(epoch)
         count = len(early)
         if count < LEAST:
             return None
         x, center = np.log(error + OFFSET), early.mean()
-        width = float(((early - center) ** 2).sum())
-        slope = max(0.0, float(((early - center) * (last - last.mean())).sum()) / width) if width > 0 else 0.0
+        width = float(((early - center) ** 2).sum()) + SURE
+        slope = (float(((early - center) * (last - last.mean())).sum()) + SURE * SLOPE) / width
+        slope = max(0.0, slope)
         residual = last - last.mean() - slope * (early - center)
-        # Residual variance has n - 2 degrees of freedom, and the variance of t with d of these is d / (d - 2).
-        variance = max(float((residual**2).sum()) / (count - 4), 1e-6)
-        far = (x - center) ** 2 / width if width > 0 else 0.0
-        return float(last.mean() + slope * (x - center)), sqrt(variance * (1 + 1 / count + far))
+        squares = float((residual**2).sum()) + SURE * (slope - SLOPE) ** 2 + SEEN * DEVIATION**2
+        # The mean takes one of the n + SEEN degrees of freedom, and the variance of t with d of these is d / (d - 2).
+        variance = squares / (count + SEEN - 3)
+        return float(last.mean() + slope * (x - center)), sqrt(variance * (1 + 1 / count + (x - center) ** 2 / width))

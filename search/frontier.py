@@ -231,7 +231,7 @@ class Frontier:
         reference = 1.01 * np.maximum(own.max(axis=0, initial=0), costs.max(axis=0, initial=0))
         worst = max(one.error for one in observed)
         mean, spread = model.predict(points)
-        beliefs = [(mean, spread), model.doubt(points)]
+        beliefs = [(mean, spread)] if model.sure else [(mean, spread), model.doubt(points)]
         gains = [expected_gain(own, *belief, costs, errors_of, reference.tolist(), worst) for belief in beliefs]
         gain = np.mean(gains, axis=0)
         best = int(np.argmax(gain))
@@ -260,8 +260,9 @@ class FrontierSampler(BaseSampler):
     ``cost`` returns all known costs of the params of a config, and None for one over a limit, which is never proposed.
     ``objectives`` names the study's directions in their order: ``measured`` is a rate to maximise or a loss to
     minimise, all others are costs to minimise. The user attribute ``curve`` of a trial may have the measured objective
-    after each epoch: what a pruned one would have come to is learnt from those that ran to their end. Trials with the
-    attribute ``source`` are another search's, and forecasts too. `why` says what was expected of the last proposal.
+    after each epoch: what a running one will come to, or a pruned one would have, is forecast from those that ran to
+    their end. Trials with the attribute ``source`` are another search's, and forecasts too. `why` says what was
+    expected of the last proposal.
     """
 
     def __init__(
@@ -315,12 +316,12 @@ class FrontierSampler(BaseSampler):
         )
 
     def _observed(self, trials: Sequence[FrozenTrial]) -> list[Observation]:
-        """Return what finished trials showed and what stopped ones promised."""
+        """Return what finished trials showed, and what stopped and running ones promise."""
         finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
         curves = Curves([self._curve(trial) for trial in finished])
         observed = []
         for trial in trials:
-            if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
+            if trial.state == TrialState.FAIL:
                 continue
             candidate = self._candidate(trial)
             if candidate is None:

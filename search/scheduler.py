@@ -75,9 +75,10 @@ class Frontier:
     ``measured``, a rate or a loss, is the objective that training tells. What a trial will come to is forecast from its
     last epoch, by those that ran to their end (`search.curves`), together with what the frontier sampler expected of it
     when it was proposed: two normal estimates of the log error, weighed by their precision. A trial ends where the
-    probability that it will be better than every finished one of no more cost is below ``probability``. An epoch whose
-    order of trials says little of the order at the end (Spearman's correlation below `AGREEMENT`), or nothing yet,
-    stops none: so the grace is as long as the curves demand.
+    chance that it will be better than every finished one of no more cost is below ``probability`` times what it was
+    when the trial was proposed: the sampler knew that of a late proposal little can be hoped, and chose to try it. An
+    epoch whose order of trials says little of the order at the end (Spearman's correlation below `AGREEMENT`), or
+    nothing yet, stops none: so the grace is as long as the curves demand.
     """
 
     min_epochs: int
@@ -102,11 +103,12 @@ class Frontier:
             mean, spread = _together((mean, spread), (log(trial.why["predicted_error"] + OFFSET), trial.why["spread"]))
         best = min(rivals, key=lambda other: self._errors(other)[-1])
         chance = NormalDist(mean, spread).cdf(log(self._errors(best)[-1] + OFFSET))
-        if chance >= self.probability:
+        asked = self.probability * trial.why.get("probability_of_front", 1.0)
+        if chance >= asked:
             return None
         return (
-            f"epoch {trial.epoch}: a chance of {chance:.1%} to end better than trial {best.number}, which costs no "
-            f"more; at least {self.probability:.0%} is asked (rank correlation with the end so far: {agreement:.2f})"
+            f"epoch {trial.epoch}: a chance of {chance:.2%} to end better than trial {best.number}, which costs no "
+            f"more; at least {asked:.2%} is asked (rank correlation with the end so far: {agreement:.2f})"
         )
 
     def _errors(self, trial: Trial) -> list[float]:

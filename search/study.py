@@ -132,8 +132,13 @@ class Proposer:
     def _curved(self, number: int) -> optuna.Trial:
         """Return a trial that ended, with its curve."""
         trial = self._open.pop(number)
-        trial.set_user_attr("curve", self._ledger.history.trials[number].curve(self._spec.measured[0]))
+        self._curve(trial, number)
         return trial
+
+    def _curve(self, trial: optuna.Trial, number: int) -> None:
+        """Let the sampler see what a trial has reported."""
+        if curve := self._ledger.history.trials[number].curve(self._spec.measured[0]):
+            trial.set_user_attr("curve", curve)
 
     def propose(self, record: Callable[..., Event]) -> int | None:
         """Record a new trial (and what was rejected on the way to it) and return its number; None: nothing is left.
@@ -165,6 +170,8 @@ class Proposer:
 
     def _ask(self) -> optuna.Trial:
         """Ask the sampler, whose chance is that of the ledger: a resumed search proposes what it would have, whole."""
+        for number, trial in self._open.items():
+            self._curve(trial, number)
         # The frontier sampler has its chance by trial, and learns from one to the next.
         if self._spec.search.sampler.kind != "frontier":
             attempts = len(self._ledger.history.trials) + len(self._ledger.history.rejected)

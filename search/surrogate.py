@@ -22,6 +22,8 @@ BAD = 0.8
 GROWTH, SMALL = 1.1, 40
 #: of more observations than that, a sample of so many fits the hyperparameters, and all of them the process
 FITTED = 500
+#: of so many observations at most, what they say of the ranges is doubted
+DOUBTED = 200
 _SQRT5 = np.sqrt(5.0)
 
 
@@ -80,6 +82,8 @@ class Surrogate:
     """
 
     groups: Sequence[int]
+    #: whether it has seen enough of what the ranges matter
+    sure: bool = False
     _theta: Array | None = None
     _fitted: int = 0  # observations of which the hyperparameters are
     _process: Any = field(default=None, repr=False)
@@ -95,9 +99,11 @@ class Surrogate:
         to be what is expected, so that the process is sure there and has learnt nothing.
         """
         logs = np.log(np.asarray(errors, dtype=float) + OFFSET)
+        # Of all: how far apart errors lie tells how wrong a guess can be, and without the bad ones that looks small.
+        self._unit = float(logs.std()) or 1.0
         logs = np.minimum(logs, np.quantile(logs, BAD))
         own = np.broadcast_to(np.square(spread), logs.shape)
-        self._center, self._unit = float(logs.mean()), float(logs.std()) or 1.0
+        self._center = float(logs.mean())
         values, own = (logs - self._center) / self._unit, own / self._unit**2
         if self._theta is None or len(values) <= SMALL or len(values) >= GROWTH * self._fitted:
             chosen = np.random.default_rng(0).permutation(len(values))[:FITTED]
@@ -109,7 +115,9 @@ class Surrogate:
             values = np.append(values, self._process.predict(pending))
             points, own = np.concatenate([points, pending]), np.append(own, np.zeros(len(pending)))
             self._process = self._regression(own, self._theta).fit(points, values)
-        self._doubtful = self._regression(own, None).fit(points, values)
+        self.sure = len(values) > DOUBTED
+        if not self.sure:
+            self._doubtful = self._regression(own, None).fit(points, values)
 
     def _regression(self, own: Array, theta: Array | None, optimizer: Callable[..., Any] | None = None) -> Any:
         """Return a process with the hyperparameters ``theta``, of which None are those before anything was learnt."""
@@ -142,7 +150,8 @@ class Surrogate:
     def doubt(self, points: Array) -> tuple[Array, Array]:
         """Return the same without what was learnt about the ranges: each matters as it did at first.
 
-        A few observations can make a range look as if it did not matter, and then it would never be tried again.
+        A few observations can make a range look as if it did not matter, and then it would never be tried again. Not
+        to be asked where the process is `sure`.
         """
         return self._predict(self._doubtful, points)
 

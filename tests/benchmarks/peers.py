@@ -77,7 +77,8 @@ class Optuna:
         return asked, params
 
     def report(self, token: optuna.Trial, errors: Sequence[float]) -> bool:
-        """Ask the verdict."""
+        """Show the sampler how far it is, and ask the verdict."""
+        token.set_user_attr("curve", list(errors))
         self._note(token.number, errors)
         return bool(self._verdict(self._history, token.number))
 

@@ -12,18 +12,22 @@ def error(log: float) -> float:
 
 
 def test_a_line_through_the_finished_ones_is_the_forecast_and_its_spread_grows_with_the_distance() -> None:
+    """By hand, of the conjugate prior that the module states: slope 1 as sure as 0.1, deviation 0.35 of 3 trials."""
     # Logarithms after epoch 1: twice -1, -2, -3, -4; at the end half of it less 3, and 0.1 more or less.
     early = [-1.0, -2.0, -3.0, -4.0] * 2
     residual = [0.1] * 4 + [-0.1] * 4  # orthogonal to the line and to the mean
     curves = Curves([[error(x), error(-3 + x / 2 + r)] for x, r in zip(early, residual, strict=True)])
 
-    # Mean of x -2.5, sum of squares 10, so the leverage at x is 1 + 1/8 + (x + 2.5)^2 / 10. Residual variance 0.08 / 6,
-    # times 6 / 4, the variance of t with 6 degrees of freedom.
+    # Mean of x -2.5, sum of squares 10, so the slope is (5 + 0.1) / 10.1 and the leverage at x 1 + 1/8 + (x + 2.5)^2
+    # / 10.1. Squares: 0.08 of the residuals, 10 (1/2 - slope)^2 of the slope's shift, 0.1 (1 - slope)^2 of its distance
+    # from the prior, 3 * 0.35^2. There are 7 + 3 degrees of freedom, and the variance of t with these is 10 / 8.
+    slope = 5.1 / 10.1
+    squares = 0.08 + 10 * (0.5 - slope) ** 2 + 0.1 * (1 - slope) ** 2 + 0.3675
     for x in (-2.0, 1.0):
         found = curves.forecast(1, error(x))
         assert found is not None
-        assert found[0] == pytest.approx(-3 + x / 2)
-        assert found[1] == pytest.approx(math.sqrt(0.08 / 4 * (1.125 + (x + 2.5) ** 2 / 10)))
+        assert found[0] == pytest.approx(-4.25 + slope * (x + 2.5))
+        assert found[1] == pytest.approx(math.sqrt(squares / 8 * (1.125 + (x + 2.5) ** 2 / 10.1)))
 
 
 def test_too_few_finished_trials_tell_nothing() -> None:

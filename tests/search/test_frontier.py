@@ -109,8 +109,9 @@ def test_eight_workers_are_sent_to_different_places() -> None:
     assert len({params["width"] for params in asked}) >= 3
 
 
-def test_a_stopped_trial_counts_as_what_its_curve_promises() -> None:
-    # All trials halve their error from the first epoch to the last; a stopped one promises an error that none has had.
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_stopped_or_running_trial_counts_as_what_its_curve_promises(ended: bool) -> None:
+    # All trials halve their error from the first epoch to the last; one that has not been there promises half, too.
     def told(stopped_at: float) -> float:
         sampler = FrontierSampler(SPACE, cost, GOALS)
         study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
@@ -120,7 +121,8 @@ def test_a_stopped_trial_counts_as_what_its_curve_promises() -> None:
             params, tree = suggest(SPACE, trial)
             if width == 6:
                 trial.set_user_attr("curve", [1 - stopped_at])
-                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                if ended:
+                    study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             else:
                 trial.set_user_attr("curve", [1 - 2 * (1 - top1(tree)), top1(tree)])
                 study.tell(trial, [top1(tree), gflops(params)])

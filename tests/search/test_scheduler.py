@@ -91,7 +91,7 @@ def test_what_its_first_epoch_puts_out_of_reach_of_the_front_stops() -> None:
 
     assert reason is not None
     assert reason.startswith("epoch 1: a chance of 0.")
-    assert "to end better than trial 0, which costs no more; at least 10% is asked" in reason
+    assert "to end better than trial 0, which costs no more; at least 10.00% is asked" in reason
 
 
 @pytest.mark.parametrize(("gflops", "error"), [(1.0, 0.25), (1.0, 0.32), (0.9, 0.65)])
@@ -105,6 +105,12 @@ def test_what_was_expected_of_a_trial_counts_beside_its_first_epoch() -> None:
 
     assert FRONTIER.verdict(halfway(1.0, 1 - 0.31, doubt), 8) is not None
     assert FRONTIER.verdict(halfway(1.0, 1 - 0.31, doubt | {"spread": 3.0}), 8) is None
+
+
+def test_what_the_sampler_tried_in_spite_of_small_hopes_is_not_stopped_for_them() -> None:
+    # The chance of 0.26 % of the test above is below a tenth of 1, and not of a tenth of 0.02.
+    assert FRONTIER.verdict(halfway(1.0, 1 - 0.65, {"probability_of_front": 1.0}), 8) is not None
+    assert FRONTIER.verdict(halfway(1.0, 1 - 0.65, {"probability_of_front": 0.02}), 8) is None
 
 
 def test_an_epoch_that_does_not_tell_the_end_stops_nobody() -> None:

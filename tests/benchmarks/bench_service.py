@@ -1,15 +1,15 @@
 """The whole service beside two others on one machine: how good a front each has after how many seconds.
 
-    python tests/benchmarks/bench_service.py run --work FOLDER [--systems ...] [--seconds 300] [--seeds 3]
+    python tests/benchmarks/bench_service.py run --work FOLDER [--systems ...] [--seconds 300] [--seeds 3] [--set ...]
     python tests/benchmarks/bench_service.py pack --work FOLDER
     python tests/benchmarks/bench_service.py table
     python tests/benchmarks/bench_service.py plot --out FILE.png
 
-All search the space of spaces/library/quickstart.yaml, from the same video files (FOLDER/videos, a folder a class), with
-the same recipe and the same seeds, and each has the whole machine. The clock starts with the process: imports, the start
-of Ray and the decoding of files are in it. ``run`` keeps each search as a file in FOLDER and passes over those that
-are there; ``pack`` puts them into results/services.parquet, from which ``table`` writes Markdown and ``plot`` a PNG.
-The other two are in services.py.
+All search the space of spaces/library/quickstart.yaml, from the same video files (FOLDER/videos, a folder a class),
+with the same recipe and the same seeds, and each has the whole machine. The clock starts with the process: imports, the
+start of Ray and the decoding of files are in it. ``run`` keeps each search as a file in FOLDER and passes over those
+that are there; ``pack`` puts them into results/services.parquet, from which ``table`` writes Markdown and ``plot`` a
+PNG. The other two are in services.py.
 """
 
 import argparse
@@ -29,12 +29,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from services import REPORTS
 
 from search.ledger import NAME, history
 from search.pareto import hypervolume
 from search.reading import read
-from search.spec import Spec, load, parse
+from search.spec import Spec, load
 from vattn.data.motion import MotionDataConfig, generate
 
 HERE = Path(__file__).parent
@@ -50,16 +49,18 @@ SYSTEMS: dict[str, list[str] | None] = {
 }
 #: which of them are measured unless others are named
 USUAL = ("ours", "stock", "competent")
+#: what the other two write into their folder: a line when a trial reports or ends
+REPORTS = "reports.jsonl"
 #: seconds that a system has to end after SIGINT
 GRACE = 120
 Row = dict[str, Any]
 
 
-def run(work: Path, systems: list[str], seconds: float, seeds: range) -> Iterator[str]:
+def run(work: Path, systems: list[str], seconds: float, seeds: range, sets: list[str]) -> Iterator[str]:
     """Run what ``work`` does not have yet, seed by seed, and yield a line about each search."""
     work = work.resolve()
     videos = work / "videos"
-    data = load(QUICKSTART).data
+    data = load(QUICKSTART, sets).data
     assert isinstance(data, MotionDataConfig)
     generate(data, videos)
     for seed, system in product(seeds, systems):
@@ -70,11 +71,13 @@ def run(work: Path, systems: list[str], seconds: float, seeds: range) -> Iterato
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         file = folder / "spec.yaml"
-        file.write_text(json.dumps(tree(videos, folder / "search", seed, seconds, SYSTEMS[system] or []), indent=1))
+        changes = [*sets, *(SYSTEMS[system] or [])]
+        file.write_text(json.dumps(tree(videos, folder / "search", seed, seconds, changes), indent=1))
         began = watch(command(system, file, folder / "search", seed), seconds, folder / "log.txt")
         spec = load(file)
         ends = ledger_ends if SYSTEMS[system] is not None else reported_ends
-        trials = sorted(ends(folder / "search", spec, began, began + seconds), key=lambda trial: trial["at"])
+        epochs = spec.trial_config(spec.space.plain()[1]).train.epochs
+        trials = sorted(ends(folder / "search", epochs, began, began + seconds), key=lambda trial: trial["at"])
         row: Row = {"system": system, "seed": seed, "seconds": seconds, "dearest": dearest(spec), "trials": trials}
         path.with_suffix(".part").write_text(json.dumps(row))
         path.with_suffix(".part").replace(path)
@@ -121,15 +124,15 @@ def watch(words: list[str], seconds: float, log: Path) -> float:
     return began
 
 
-def ledger_ends(output: Path, spec: Spec, began: float, until: float) -> Iterator[Row]:
+def ledger_ends(output: Path, epochs: int, began: float, until: float) -> Iterator[Row]:
     """Yield what ours has of each trial at the time ``until``."""
     for trial in history(output / NAME).trials.values():
         reports = [(report["time"], report["metrics"]["top1"], report["seconds"]) for report in trial.reports]
         network = {"gflops": trial.cost["gflops"], "architecture": trial.architecture}
-        yield from ended(reports, trial.end and trial.end["time"], network, spec, began, until)
+        yield from ended(reports, trial.end["time"] if trial.end else None, network, epochs, began, until)
 
 
-def reported_ends(output: Path, spec: Spec, began: float, until: float) -> Iterator[Row]:
+def reported_ends(output: Path, epochs: int, began: float, until: float) -> Iterator[Row]:
     """Yield what another system has of each trial at the time ``until``."""
     events: dict[str, list[Row]] = {}
     for line in (output / REPORTS).read_text().splitlines():
@@ -139,22 +142,21 @@ def reported_ends(output: Path, spec: Spec, began: float, until: float) -> Itera
         reports = [(line["time"], line["top1"], line["seconds"]) for line in lines if "top1" in line]
         end = next((line["time"] for line in lines if "top1" not in line), None)
         network = {name: lines[0].get(name) for name in ("gflops", "architecture")}
-        yield from ended(reports, end, network, spec, began, until)
+        yield from ended(reports, end, network, epochs, began, until)
 
 
 def ended(
-    reports: list[tuple[float, float, float]], end: float | None, network: Row, spec: Spec, began: float, until: float
+    reports: list[tuple[float, float, float]], end: float | None, network: Row, epochs: int, began: float, until: float
 ) -> Iterator[Row]:
     """Yield a trial that had reported (time, top1, seconds) by ``until``: finished, stopped, or cut by the clock."""
     reports = [report for report in reports if report[0] <= until]
     if not reports:
         return
-    full = spec.trial_config(spec.space.plain()[1]).train.epochs
     stopped = end is not None and end <= until
-    state = "finished" if len(reports) == full else "stopped" if stopped else "cut"
+    state = "finished" if len(reports) == epochs else "stopped" if stopped else "cut"
     yield {
-        "at": reports[-1][0] - began, "state": state, "epochs": len(reports), "top1": reports[-1][1],
-        "training": sum(seconds for *_, seconds in reports), **network,
+        "at": round(reports[-1][0] - began, 2), "state": state, "epochs": len(reports), "top1": reports[-1][1],
+        "training": round(sum(seconds for *_, seconds in reports), 2), **network,
     }  # fmt: skip
 
 
@@ -167,7 +169,9 @@ def dearest(spec: Spec) -> float:
 def pack(work: Path) -> int:
     """Write the searches of ``work`` into the committed table; return how many there are now."""
     rows = {(row["system"], row["seed"]): row for row in load_results()} if RESULTS.exists() else {}
-    rows |= {(row["system"], row["seed"]): row for row in (json.loads(path.read_text()) for path in work.glob("*.json"))}
+    rows |= {
+        (row["system"], row["seed"]): row for row in (json.loads(path.read_text()) for path in work.glob("*.json"))
+    }
     RESULTS.parent.mkdir(exist_ok=True)
     pq.write_table(pa.Table.from_pylist([rows[key] for key in sorted(rows)]), RESULTS, compression="zstd")
     return len(rows)
@@ -246,7 +250,7 @@ def systems_of(rows: Sequence[Row]) -> dict[str, System]:
 def table(rows: Sequence[Row], slots: int) -> Iterator[str]:
     """Yield the lines of the tables, Markdown: what each has in the end, and when ours had what others have then."""
     systems = systems_of(rows)
-    yield "| system | seeds | hypervolume in the end | finished | stopped | first finished after, s | outside epochs, s |"
+    yield "| system | seeds | hypervolume in the end | finished | stopped | first finished, s | outside epochs, s |"
     yield "| --- " * 7 + "|"
     for name, system in systems.items():
         final = system.at(system.seconds)
@@ -265,14 +269,17 @@ def against(champion: str, ours: System, peer: str, theirs: System) -> Iterator[
     """Yield when one system had what another has in the end, by seed and of the medians."""
     yield f"| seconds to the final front of {peer} | {champion} | {peer} | share of the clock | share of {peer}'s |"
     yield "| --- " * 5 + "|"
-    cells = []
-    for seed in sorted(ours.curves.keys() & theirs.curves.keys()):
-        target = theirs.curves[seed].at(theirs.seconds)
-        cells.append((f"seed {seed}", ours.curves[seed].reached(target), theirs.curves[seed].reached(target)))
-    target = float(np.median(theirs.at(theirs.seconds)))
-    cells.append(("of the medians", ours.reached(target), theirs.reached(target)))
-    for label, own, other in cells:
-        yield f"| {label} | {own:.0f} | {other:.0f} | {own / theirs.seconds:.0%} | {own / other:.0%} |"
+    finals = {seed: curve.at(theirs.seconds) for seed, curve in theirs.curves.items()}
+    rows = [
+        (f"seed {seed}", ours.curves[seed].reached(finals[seed]), theirs.curves[seed].reached(finals[seed]))
+        for seed in sorted(ours.curves.keys() & finals.keys())
+    ]
+    final = float(np.median(list(finals.values())))
+    for label, own, other in [*rows, ("of the medians", ours.reached(final), theirs.reached(final))]:
+        if own == inf:
+            yield f"| {label} | never | {other:.0f} | - | - |"
+        else:
+            yield f"| {label} | {own:.0f} | {other:.0f} | {own / theirs.seconds:.0%} | {own / other:.0%} |"
 
 
 def plot(rows: Sequence[Row], out: Path) -> Path:
@@ -286,8 +293,12 @@ def plot(rows: Sequence[Row], out: Path) -> Path:
     for number, (name, system) in enumerate(systems_of(rows).items()):
         grid = np.linspace(0, system.seconds, 600)
         volumes = np.array([system.at(seconds) for seconds in grid])
-        axis.plot(grid, np.median(volumes, axis=1), label=name, color=f"C{number}", linewidth=1.8, drawstyle="steps-post")
-        axis.fill_between(grid, volumes.min(1), volumes.max(1), color=f"C{number}", alpha=0.15, linewidth=0, step="post")
+        axis.plot(
+            grid, np.median(volumes, axis=1), label=name, color=f"C{number}", linewidth=1.8, drawstyle="steps-post"
+        )
+        axis.fill_between(
+            grid, volumes.min(1), volumes.max(1), color=f"C{number}", alpha=0.15, linewidth=0, step="post"
+        )
     axis.set(
         xlabel="seconds since the start of the process", ylabel="hypervolume (top-1 x share of GFLOPs)", ylim=(0, None)
     )
@@ -309,6 +320,7 @@ def main() -> None:
     runs.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(USUAL))
     runs.add_argument("--seconds", type=float, default=300, help="wall-clock of each search")
     runs.add_argument("--seeds", type=int, default=3, help="the seeds 0 ... N - 1")
+    runs.add_argument("--set", nargs="+", default=[], help="changes of the spec, a.b=value, for a quick look")
     packs = commands.add_parser("pack", help="add the searches of FOLDER to the committed ones")
     packs.add_argument("--work", type=Path, required=True)
     tables = commands.add_parser("table", help="print the committed searches as Markdown")
@@ -319,11 +331,13 @@ def main() -> None:
     tables.add_argument("--slots", type=int, default=os.cpu_count(), help="trials at once, where it was measured")
     args = parser.parse_args()
     if args.command == "run":
-        lines: Iterator[Any] = run(args.work, args.systems, args.seconds, range(args.seeds))
+        lines: Iterator[Any] = run(args.work, args.systems, args.seconds, range(args.seeds), args.set)
     elif args.command == "pack":
         lines = iter([f"{RESULTS}: {pack(args.work)} searches"])
     else:
-        rows = [json.loads(path.read_text()) for path in sorted(args.work.glob("*.json"))] if args.work else load_results()
+        rows = (
+            [json.loads(path.read_text()) for path in sorted(args.work.glob("*.json"))] if args.work else load_results()
+        )
         lines = table(rows, args.slots) if args.command == "table" else iter([plot(rows, args.out)])
     for line in lines:
         print(line, flush=True)

@@ -3,8 +3,8 @@
     python tests/benchmarks/services.py stock|competent|competent-asha SPEC OUTPUT SEED
 
 * stock: `OptunaSearch`, ASHA on the accuracy, a `TorchTrainer` of one worker for each trial, decord in each trial. The
-  process that drives a trial asks for no CPU, so that as many trials run as there are CPUs; the dashboard is on, without
-  which Ray would never free the CPUs of a trial that ASHA stops.
+  process that drives a trial asks for no CPU, so that as many trials run as there are CPUs; the dashboard is on, as
+  without it Ray would never free the CPUs of a trial that ASHA stops.
 * competent: a class trainable whose processes are used again, clips decoded once into this project's cache, TPE with
   the options that suit a conditional space and several trials at once; as competent-asha with ASHA on the accuracy.
 
@@ -26,6 +26,7 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
+from bench_service import REPORTS
 from optuna.samplers import TPESampler
 from ray import tune
 from ray.train import ScalingConfig
@@ -50,7 +51,6 @@ from vattn.data.sampling import evaluation_indices, training_indices
 from vattn.model import build_model
 from vattn.train import fit, normalise
 
-REPORTS = "reports.jsonl"
 #: of ASHA, as the quickstart has them for its own scheduler
 GRACE, REDUCTION = 3, 3
 

@@ -84,7 +84,7 @@ class Halving(Config):
 
 
 class FrontierStopping(Config):
-    """From ``min_epochs`` on, a trial ends that has less than ``probability`` to enter the front at its own cost."""
+    """From ``min_epochs`` on, a trial ends whose chance of the front fell below ``probability`` times what it was."""
 
     kind: Literal["frontier"] = "frontier"
     min_epochs: int = Field(default=1, ge=1)

@@ -32,10 +32,13 @@ def front(points: ArrayLike, directions: Sequence[Direction]) -> list[int]:
     """
     gains = _gains(points, directions)
     finite = np.flatnonzero(np.isfinite(gains).all(axis=1))
-    gains, order = gains[finite], np.arange(len(finite))
-    no_worse = (gains[:, None] >= gains).all(axis=-1)
-    better = (gains[:, None] > gains).any(axis=-1) | (order[:, None] < order)
-    return finite[~(no_worse & better).any(axis=0)].tolist()
+    # Best first, by the first objective, then the next: what dominates a point stands before it, as does an equal one.
+    rest = finite[np.lexsort(-gains[finite].T[::-1])]
+    found: list[int] = []
+    while len(rest):
+        found.append(int(rest[0]))
+        rest = rest[(gains[rest] > gains[rest[0]]).any(axis=1)]
+    return sorted(found)
 
 
 def dominates(one: Mapping[str, float], other: Mapping[str, float], objectives: Objectives) -> bool:

@@ -5,6 +5,8 @@ from math import ceil, log
 from statistics import NormalDist
 from typing import Protocol
 
+import numpy as np
+
 from search.curves import OFFSET, Curves, errors
 from search.ledger import History, Trial
 from search.pareto import Objectives, front
@@ -48,13 +50,11 @@ class Halving:
         if len(at_rung) < self.reduction:
             return None
         keep = ceil(len(at_rung) / self.reduction)
-        kept: list[int] = []
-        rest = dict(at_rung)
-        while len(kept) < keep:
-            numbers = list(rest)
-            layer = [numbers[i] for i in front(list(rest.values()), list(self.objectives.values()))]
-            kept += layer
-            rest = {other: values for other, values in rest.items() if other not in layer}
+        numbers, values = np.array(list(at_rung)), np.array(list(at_rung.values()))
+        kept, rest = set[int](), np.arange(len(numbers))
+        while len(kept) < keep and (layer := front(values[rest], list(self.objectives.values()))):
+            kept.update(numbers[rest[layer]].tolist())
+            rest = np.delete(rest, layer)
         if number in kept:
             return None
         return f"rung of epoch {epoch}: behind {len(kept)} of {len(at_rung)} trials, of which the best {keep} go on"

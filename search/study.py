@@ -12,7 +12,7 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
 
 from search.ledger import Event, Ledger
@@ -235,6 +235,9 @@ class Proposer:
         return reason
 
     def _replay(self, params: dict[str, Any]) -> optuna.Trial:
+        # These two would work out a proposal of their own first. NSGA-II has to note a trial's generation.
+        if self._spec.search.sampler.kind in ("tpe", "gp"):
+            self._study.sampler = RandomSampler()
         self._study.enqueue_trial(fixed_params(self._spec.space, params))
         trial = self._study.ask()
         suggest(self._spec.space, trial)
@@ -253,7 +256,7 @@ class Proposer:
                 return GPSampler(seed=seed)
             case "tpe":
                 # Grouped, because a space is conditional; running trials count as bad ones, so that workers spread out.
-                return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+                return _TPE(seed=seed, multivariate=True, group=True, constant_liar=True)
             case "frontier":
                 from search.frontier import FrontierSampler  # scikit-learn takes a second to import
 
@@ -264,6 +267,18 @@ class Proposer:
         """Return what a config costs; None if that is over a limit."""
         cost = self._spec.cost(self._spec.trial_config(self._spec.space.replay(params)))
         return None if self._spec.broken_limits(cost) else cost
+
+
+class _TPE(TPESampler):
+    """TPE that takes of a running trial the values that it has.
+
+    Optuna notes beside them what it drew for ranges that the trial's choices then made inactive, for others that ask
+    meanwhile. Here no trial is asked while another one is, and a replay does not know those values.
+    """
+
+    @override
+    def _get_params(self, trial: FrozenTrial, study: optuna.Study) -> dict[str, Any]:
+        return trial.params
 
 
 class _Journal(JournalFileBackend):

@@ -5,11 +5,9 @@ from math import ceil, log
 from statistics import NormalDist
 from typing import Protocol
 
-import numpy as np
-
 from search.curves import OFFSET, Curves, errors
 from search.ledger import History, Trial
-from search.pareto import Objectives, front
+from search.pareto import Objectives, layers
 
 
 class Scheduler(Protocol):
@@ -50,11 +48,11 @@ class Halving:
         if len(at_rung) < self.reduction:
             return None
         keep = ceil(len(at_rung) / self.reduction)
-        numbers, values = np.array(list(at_rung)), np.array(list(at_rung.values()))
-        kept, rest = set[int](), np.arange(len(numbers))
-        while len(kept) < keep and (layer := front(values[rest], list(self.objectives.values()))):
-            kept.update(numbers[rest[layer]].tolist())
-            rest = np.delete(rest, layer)
+        numbers, kept = list(at_rung), set[int]()
+        for layer in layers(list(at_rung.values()), list(self.objectives.values())):
+            kept |= {numbers[i] for i in layer}
+            if len(kept) >= keep:
+                break
         if number in kept:
             return None
         return f"rung of epoch {epoch}: behind {len(kept)} of {len(at_rung)} trials, of which the best {keep} go on"

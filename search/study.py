@@ -235,11 +235,10 @@ class Proposer:
         return reason
 
     def _replay(self, params: dict[str, Any]) -> optuna.Trial:
-        # These two would work out a proposal of their own first. NSGA-II has to note a trial's generation.
-        if self._spec.search.sampler.kind in ("tpe", "gp"):
-            self._study.sampler = RandomSampler()
         self._study.enqueue_trial(fixed_params(self._spec.space, params))
         trial = self._study.ask()
+        if self._spec.search.sampler.kind == "nsga2":
+            _ = trial.relative_params  # which are of no use, but to ask for them gives the trial its generation
         suggest(self._spec.space, trial)
         return trial
 

@@ -31,10 +31,10 @@ def test_a_replayed_ledger_gives_the_same_study(tmp_path: Path, kind: str) -> No
 
 
 @pytest.mark.parametrize("kind", ["tpe", "nsga2"])
-def test_a_search_taken_up_before_each_proposal_proposes_as_one_that_went_on(tmp_path: Path, kind: str) -> None:
-    # Beyond the ten that samplers draw by chance, and beside running trials with a mechanism and without.
+def test_a_search_taken_up_again_and_again_proposes_as_one_that_went_on(tmp_path: Path, kind: str) -> None:
+    # Beyond the 10 trials after which TPE begins to learn, and the 50 of NSGA-II's first generation; a third never ends.
     train = {"lr": {"float": [0.01, 0.3], "log": True}}
-    sampled = spec(search={"budget": {"trials": 30}, "sampler": {"kind": kind}}, train=train)
+    sampled = spec(search={"budget": {"trials": 100}, "sampler": {"kind": kind}}, train=train)
 
     def go_on(folder: Path, trials: range) -> list[str]:
         with searching(sampled, folder) as (ledger, proposer, record):
@@ -45,8 +45,8 @@ def test_a_search_taken_up_before_each_proposal_proposes_as_one_that_went_on(tmp
                     finish(record, number, (7 * i % 10) / 10)
             return [trial.identity for trial in ledger.history.trials.values()]
 
-    whole = go_on(tmp_path / "whole", range(30))
-    torn = [go_on(tmp_path / "torn", range(i, i + 1)) for i in range(30)][-1]
+    whole = go_on(tmp_path / "whole", range(90))
+    torn = [go_on(tmp_path / "torn", range(i, i + 5)) for i in range(0, 90, 5)][-1]
 
     assert torn == whole
 

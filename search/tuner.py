@@ -256,8 +256,8 @@ def undecided(events: list[Event]) -> dict[int, int]:
 
     And the number of events until then. Whether the next process came to judge one is not written where it went on.
     """
-    found, last = dict[int, int](), Event()
-    for count, event in enumerate([*events, {"event": "resumed"}]):
+    found, last, resumed = dict[int, int](), Event(), Event(event="resumed")
+    for count, event in enumerate([*events, resumed]):
         if event["event"] == "resumed" and last.get("event") == "report":
             found[last["trial"]] = count
         elif event["event"] == "report":

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from search import pareto
 from search.ledger import History, Trial
-from search.pareto import RATES, Objectives, aligned, describe, in_order, on_front, pick, settled, shown, values
+from search.pareto import RATES, Objectives, aligned, describe, front, in_order, on_front, pick, settled, shown, values
 
 #: draws of what all retrained trials are worth, and how many are compared at once
 DRAWS, TOGETHER = 20_000, 1_000
@@ -73,17 +73,21 @@ def plan(history: History, objectives: Objectives, top: int, seeds: int) -> list
 
 def _near_misses(finished: Sequence[Trial], objectives: Objectives) -> list[Trial]:
     """Return the trials that are not on the front, nearest to it first."""
-    kept = [trial for trial in finished if np.isfinite(values([trial], objectives)).all()]
+    whole = np.flatnonzero(np.isfinite(values(finished, objectives)).all(axis=1))
+    kept = [finished[n] for n in whole.tolist()]
     if not kept:
         return []
-    chosen = {trial.number for trial in on_front(kept, objectives)}
-    gains = values(kept, objectives) * [1.0 if way == "max" else -1.0 for way in objectives.values()]
+    directions = list(objectives.values())
+    best = front(values(kept, objectives), directions)
+    chosen = {kept[n].number for n in best}
+    gains = values(kept, objectives) * [1.0 if way == "max" else -1.0 for way in directions]
     measured = [n for n, name in enumerate(objectives) if name not in kept[0].cost]
     span = np.ptp(gains, axis=0)
     scaled = gains / np.where(span > 0, span, 1.0)
     missed = []
     for trial, gain, own in zip(kept, gains, scaled, strict=True):
-        ahead = scaled[(gains >= gain).all(axis=1)] - own
+        # What is farthest ahead is on the front.
+        ahead = scaled[best][(gains[best] >= gain).all(axis=1)] - own
         missed.append((float(ahead[:, measured].min(axis=1).max()), trial.number, trial))
     return [trial for _, number, trial in sorted(missed, key=lambda item: item[:2]) if number not in chosen]
 

@@ -32,12 +32,13 @@ class Curves:
     """
 
     def __init__(self, finished: Sequence[Sequence[float]]) -> None:
-        self._curves = [np.log(np.asarray(curve) + OFFSET) for curve in finished]
+        self._curves = list(finished)
 
     def _pairs(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the logarithms of the error after ``epoch`` and at the end, of the trials that went on from there."""
-        pairs = np.array([(curve[epoch - 1], curve[-1]) for curve in self._curves if len(curve) > epoch])
-        return (pairs[:, 0], pairs[:, 1]) if len(pairs) else (np.empty(0), np.empty(0))
+        pairs = [(curve[epoch - 1], curve[-1]) for curve in self._curves if len(curve) > epoch]
+        early, last = np.log(np.array(pairs).reshape(-1, 2) + OFFSET).T
+        return early, last
 
     def agreement(self, epoch: int) -> float:
         """Return Spearman's rank correlation of the errors after ``epoch`` with those at the end; 0 if not known."""

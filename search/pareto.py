@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -30,12 +30,24 @@ def front(points: ArrayLike, directions: Sequence[Direction]) -> list[int]:
     One point dominates another where it is nowhere worse and somewhere better. Of equal points the first stays; a
     point with a value that is not finite is on no front.
     """
+    return next(layers(points, directions), [])
+
+
+def layers(points: ArrayLike, directions: Sequence[Direction]) -> Iterator[list[int]]:
+    """Yield the indices on the front of the points (n, objectives), those on the front of the rest, and so on."""
     gains = _gains(points, directions)
-    finite = np.flatnonzero(np.isfinite(gains).all(axis=1))
-    gains, order = gains[finite], np.arange(len(finite))
-    no_worse = (gains[:, None] >= gains).all(axis=-1)
-    better = (gains[:, None] > gains).any(axis=-1) | (order[:, None] < order)
-    return finite[~(no_worse & better).any(axis=0)].tolist()
+    order = np.flatnonzero(np.isfinite(gains).all(axis=1))
+    # Best first, by the first objective, then the next: what dominates a point stands before it, as does an equal one.
+    order = order[np.lexsort(-gains[order].T[::-1])]
+    columns = [gains[order, n] for n in range(gains.shape[1])]
+    while len(order):
+        first, rest, left = np.zeros(len(order), dtype=bool), np.arange(len(order)), columns
+        while len(rest):
+            first[rest[0]] = True
+            ahead = np.logical_or.reduce([column > column[0] for column in left])
+            rest, left = rest[ahead], [column[ahead] for column in left]
+        yield sorted(order[first].tolist())
+        order, columns = order[~first], [column[~first] for column in columns]
 
 
 def dominates(one: Mapping[str, float], other: Mapping[str, float], objectives: Objectives) -> bool:

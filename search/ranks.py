@@ -20,4 +20,5 @@ def correlation(one: ArrayLike, other: ArrayLike, cost: ArrayLike = ()) -> float
 def _ranks(values: ArrayLike) -> NDArray[np.float64]:
     """Return the place of each value in order, from 0; equal ones share the mean of theirs."""
     array = np.asarray(values, dtype=float)
-    return (array[:, None] > array).sum(axis=1) + ((array[:, None] == array).sum(axis=1) - 1) / 2
+    ordered = np.sort(array)
+    return (np.searchsorted(ordered, array, "left") + np.searchsorted(ordered, array, "right") - 1) / 2

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from search.curves import OFFSET, Curves, errors
 from search.ledger import History, Trial
-from search.pareto import Objectives, front
+from search.pareto import Objectives, layers
 
 
 class Scheduler(Protocol):
@@ -48,13 +48,11 @@ class Halving:
         if len(at_rung) < self.reduction:
             return None
         keep = ceil(len(at_rung) / self.reduction)
-        kept: list[int] = []
-        rest = dict(at_rung)
-        while len(kept) < keep:
-            numbers = list(rest)
-            layer = [numbers[i] for i in front(list(rest.values()), list(self.objectives.values()))]
-            kept += layer
-            rest = {other: values for other, values in rest.items() if other not in layer}
+        numbers, kept = list(at_rung), set[int]()
+        for layer in layers(list(at_rung.values()), list(self.objectives.values())):
+            kept |= {numbers[i] for i in layer}
+            if len(kept) >= keep:
+                break
         if number in kept:
             return None
         return f"rung of epoch {epoch}: behind {len(kept)} of {len(at_rung)} trials, of which the best {keep} go on"

@@ -12,7 +12,7 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
 
 from search.ledger import Event, Ledger
@@ -244,6 +244,8 @@ class Proposer:
     def _replay(self, params: dict[str, Any]) -> optuna.Trial:
         self._study.enqueue_trial(fixed_params(self._spec.space, params))
         trial = self._study.ask()
+        if self._spec.search.sampler.kind == "nsga2":
+            _ = trial.relative_params  # which are of no use, but to ask for them gives the trial its generation
         suggest(self._spec.space, trial)
         return trial
 
@@ -260,7 +262,7 @@ class Proposer:
                 return GPSampler(seed=seed)
             case "tpe":
                 # Grouped, because a space is conditional; running trials count as bad ones, so that workers spread out.
-                return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+                return _TPE(seed=seed, multivariate=True, group=True, constant_liar=True)
             case "frontier":
                 from search.frontier import FrontierSampler  # scikit-learn takes a second to import
 
@@ -271,6 +273,18 @@ class Proposer:
         """Return what a config costs; None if that is over a limit."""
         cost = self._spec.cost(self._spec.trial_config(self._spec.space.replay(params)))
         return None if self._spec.broken_limits(cost) else cost
+
+
+class _TPE(TPESampler):
+    """TPE that takes of a running trial the values that it has.
+
+    Optuna notes beside them what it drew for ranges that the trial's choices then made inactive, for others that ask
+    meanwhile. Here no trial is asked while another one is, and a replay does not know those values.
+    """
+
+    @override
+    def _get_params(self, trial: FrozenTrial, study: optuna.Study) -> dict[str, Any]:
+        return trial.params
 
 
 class _Journal(JournalFileBackend):

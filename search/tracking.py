@@ -222,9 +222,11 @@ class _Written:
             tags["reason"] = reason
         new = {key: value for key, value in tags.items() if run.data.tags.get(key) != value}
         metrics = (_metrics(trial.cost, start, step=0) if fresh else []) + _epochs(trial, logged)
-        _log(self._client, run, metrics, searched(trial) if fresh else {}, new)
-        self._set_status(run, _STATUS[state], trial.end)
-        self._runs[trial.number] = self._client.get_run(run.info.run_id)
+        if metrics or new or run.info.status != _STATUS[state]:  # a resume changes nothing of most
+            _log(self._client, run, metrics, searched(trial) if fresh else {}, new)
+            self._set_status(run, _STATUS[state], trial.end)
+            run = self._client.get_run(run.info.run_id)
+        self._runs[trial.number] = run
 
     def _set_status(self, run: "Run", status: str, end: Event | None) -> None:
         """Set a run's status where it differs, with the time at which the ledger says it ended."""

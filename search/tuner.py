@@ -29,7 +29,7 @@ from cluster.connect import connected
 from cluster.train import Resources, epochs, release, trainer
 from search.confirm import plan
 from search.inherit import base_of, nearest
-from search.ledger import EXHAUSTED, FAILING, LATE, Event, Ledger, Trial
+from search.ledger import EXHAUSTED, FAILING, LATE, Event, History, Ledger, Trial
 from search.scheduler import Frontier, Halving, Scheduler
 from search.spec import Spec
 from search.study import Proposer
@@ -70,7 +70,7 @@ class Search:
         self.halt = ""  # why nothing can be written any more
         self._closed = False  # nothing further is proposed, though the budget may not be spent
         self._failures, self._succeeded = 0, False  # in this process
-        self._undecided = undecided(events)
+        self._overdue = _overdue(events, self._scheduler) if self._scheduler else {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles itself for a resume of its own, which is never used."""
@@ -212,11 +212,10 @@ class Search:
         if trial.epoch == trial.config["train"]["epochs"]:
             return self._end("finished", trial, seconds=round(trial.seconds, 3))
         # A base and a retraining run to their end; what was judged before a resume is not judged again.
-        due = number in self.ledger.history.trials and (fresh or number in self._undecided)
-        if due and self._scheduler and (reason := self._scheduler.verdict(self.ledger.history, number)):
-            return self._end("stopped", trial, reason=reason)
-        self._undecided.discard(number)
-        return False
+        reason = self._overdue.pop(number, None)
+        if fresh and self._scheduler and number in self.ledger.history.trials:
+            reason = self._scheduler.verdict(self.ledger.history, number)
+        return self._end("stopped", trial, reason=reason) if reason else False
 
     def _end(self, event: str, trial: Trial, **fields: Any) -> bool:
         """Record the end of a trial, which needs its checkpoint no more."""
@@ -252,15 +251,30 @@ def _scheduler(spec: Spec) -> Scheduler | None:
             return Frontier(config.min_epochs, config.probability, spec.objectives, spec.measured[0])
 
 
-def undecided(events: list[Event]) -> set[int]:
-    """Return the trials whose report was the last thing that a process wrote: it died before it judged them."""
-    found, last = set[int](), Event()
-    for event in [*events, {"event": "resumed"}]:
+def undecided(events: list[Event]) -> dict[int, int]:
+    """Return the trials whose report was the last thing that a process wrote: it died before it judged them.
+
+    And the number of events until then. Whether the next process came to judge one is not written where it went on.
+    """
+    found, last, resumed = dict[int, int](), Event(), Event(event="resumed")
+    for count, event in enumerate([*events, resumed]):
         if event["event"] == "resumed" and last.get("event") == "report":
-            found.add(last["trial"])
+            found[last["trial"]] = count
         elif event["event"] == "report":
-            found.discard(event["trial"])
+            found.pop(event["trial"], None)
         last = event
+    return found
+
+
+def _overdue(events: list[Event], scheduler: Scheduler) -> dict[int, str]:
+    """Return the reason for each trial that should have stopped when it was left undecided, by what was known then."""
+    found: dict[int, str] = {}
+    for number, count in undecided(events).items():
+        then = History()
+        for event in events[:count]:
+            then.apply(event)
+        if number in then.trials and (reason := scheduler.verdict(then, number)):
+            found[number] = reason
     return found
 
 

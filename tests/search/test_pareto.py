@@ -19,6 +19,7 @@ from search.pareto import (
     hypervolume,
     knee,
     label,
+    layers,
     pick,
     reference,
     render,
@@ -79,6 +80,19 @@ def test_of_equal_points_the_first_is_on_the_front() -> None:
 
 def test_a_diverged_point_is_on_no_front() -> None:
     assert front([(math.nan, 0.1), (math.inf, 0.1), (0.5, 1.0)], DIRECTIONS) == [2]
+
+
+@fast
+@given(boxes)
+def test_a_layer_is_what_nothing_of_the_rest_dominates(boxes: list[tuple[float, float, float]]) -> None:
+    def ahead(i: int, j: int) -> bool:
+        return all(a >= b for a, b in zip(boxes[i], boxes[j], strict=True)) and (boxes[i] != boxes[j] or i < j)
+
+    rest = list(range(len(boxes)))
+    for layer in layers(boxes, UP):
+        assert layer == [j for j in rest if not any(ahead(i, j) for i in rest)]
+        rest = [j for j in rest if j not in layer]
+    assert not rest
 
 
 def test_area_of_two_steps() -> None:

@@ -1,5 +1,6 @@
 """Early stopping, on histories in which the right decision can be seen."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,6 +62,15 @@ def test_a_rung_compares_with_what_others_had_there() -> None:
     found = search((1.0, [0.1, 0.1, 0.9]), (1.0, [0.1, 0.2, 0.9]), (1.0, [0.3, 0.3]))
 
     assert HALVING.verdict(found, 2) is None
+
+
+def test_what_diverged_stops_even_where_all_did() -> None:
+    # None of three is on any front, so the best third cannot be filled.
+    found = search((1.0, [0.1, math.nan]), (2.0, [0.2, math.nan]), (3.0, [0.3, math.inf]))
+
+    reasons = [HALVING.verdict(found, number) for number in range(3)]
+
+    assert reasons == ["rung of epoch 2: behind 0 of 3 trials, of which the best 1 go on"] * 3
 
 
 def test_too_few_trials_tell_nothing() -> None:

@@ -30,6 +30,27 @@ def test_a_replayed_ledger_gives_the_same_study(tmp_path: Path, kind: str) -> No
         assert state(proposer) == alive
 
 
+@pytest.mark.parametrize("kind", ["tpe", "nsga2"])
+def test_a_search_taken_up_again_and_again_proposes_as_one_that_went_on(tmp_path: Path, kind: str) -> None:
+    # Beyond the 10 trials after which TPE learns, and the 50 of NSGA-II's first generation. A third never ends.
+    train = {"lr": {"float": [0.01, 0.3], "log": True}}
+    sampled = spec(search={"budget": {"trials": 100}, "sampler": {"kind": kind}}, train=train)
+
+    def go_on(folder: Path, trials: range) -> list[str]:
+        with searching(sampled, folder) as (ledger, proposer, record):
+            for i in trials:
+                number = proposer.propose(record)
+                assert number is not None
+                if i % 3:
+                    finish(record, number, (7 * i % 10) / 10)
+            return [trial.identity for trial in ledger.history.trials.values()]
+
+    whole = go_on(tmp_path / "whole", range(90))
+    torn = [go_on(tmp_path / "torn", range(i, i + 5)) for i in range(0, 90, 5)][-1]
+
+    assert torn == whole
+
+
 def test_every_config_of_a_finite_space_is_proposed_once_and_then_no_more(tmp_path: Path) -> None:
     # T: 2; none, or TSM on 7 subsets of stages (`every` has no effect where a stage has one block): 16; lr: 3.
     with searching(spec(), tmp_path) as (ledger, proposer, record):

@@ -43,6 +43,8 @@ WHOLE = 20_000
 #: of larger ones: samples kept from one proposal to the next, those of them that are drawn anew each time, neighbours
 #: of each config on the front, and draws at most for each one that is within the limits
 KEPT, RENEWED, NEIGHBOURS, DRAWS = 2_000, 400, 40, 50
+#: the model is of so many observations at most, for its time grows with their square and more
+LEARNT = 500
 #: the spread of the log error of an earlier search's trial: what it was there is no more than a forecast here
 EARLIER = 0.1
 
@@ -162,7 +164,19 @@ class Frontier:
         if len(tried) < INITIAL or len(finished) < 2:
             drawn = [candidate for candidate in self._pool.drawn(chance) if candidate.key not in seen]
             return self._spread_out(drawn or candidates, tried, rng)
-        return self._most_gain(candidates, observed, trained, running)
+        return self._most_gain(candidates, self._telling(observed, rng), trained, running)
+
+    def _telling(self, observed: Sequence[Observation], rng: np.random.Generator) -> Sequence[Observation]:
+        """Return `LEARNT` at most: those nearest to the front, of which details count, and as many by chance."""
+        if len(observed) <= LEARNT:
+            return observed
+        costs = self._costs([one.candidate for one in observed])
+        logs = np.log([one.error + OFFSET for one in observed])
+        rivals = (costs <= costs[:, None]).all(axis=2)  # (n, n), itself among them
+        behind = logs - np.where(rivals, logs, np.inf).min(axis=1)
+        near, others = np.split(np.argsort(behind, kind="stable"), [LEARNT // 2])
+        chosen = [*near, *rng.choice(others, LEARNT - len(near), replace=False)]
+        return [observed[i] for i in sorted(chosen)]
 
     def _front(self, errors: Sequence[float], candidates: Sequence[Candidate]) -> list[int]:
         """Return which of the candidates are on their front, if these were their errors."""

@@ -20,8 +20,6 @@ Array = NDArray[np.float64]
 BAD = 0.8
 #: the hyperparameters are fitted anew where there are so many times more observations; up to `SMALL`, each time
 GROWTH, SMALL = 1.1, 40
-#: of more observations than that, a sample of so many fits the hyperparameters, and all of them the process
-FITTED = 500
 #: of so many observations at most, what they say of the ranges is doubted
 DOUBTED = 200
 _SQRT5 = np.sqrt(5.0)
@@ -106,10 +104,8 @@ class Surrogate:
         self._center = float(logs.mean())
         values, own = (logs - self._center) / self._unit, own / self._unit**2
         if self._theta is None or len(values) <= SMALL or len(values) >= GROWTH * self._fitted:
-            chosen = np.random.default_rng(0).permutation(len(values))[:FITTED]
             self._fitted = len(values)
-            start = self._regression(own[chosen], self._theta, self._climb)
-            self._theta = start.fit(points[chosen], values[chosen]).kernel_.theta
+            self._theta = self._regression(own, self._theta, self._climb).fit(points, values).kernel_.theta
         self._process = self._regression(own, self._theta).fit(points, values)
         if pending is not None and len(pending):
             values = np.append(values, self._process.predict(pending))

@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.samplers import RandomSampler
 
-from search.frontier import INITIAL, FrontierSampler
+from search.frontier import INITIAL, LEARNT, Candidate, Frontier, FrontierSampler, Observation, Pool
 from search.optuna_space import suggest
 from search.pareto import Objectives, hypervolume
 from spaces.space import Params, Space
@@ -131,6 +131,26 @@ def test_a_stopped_or_running_trial_counts_as_what_its_curve_promises(ended: boo
 
     assert told(0.8) == pytest.approx(0.4, abs=0.02)
     assert told(0.5) == pytest.approx(0.25, abs=0.02)
+
+
+def test_of_very_many_trials_the_model_learns_from_those_near_the_front_and_from_some_others() -> None:
+    # At cost n the front has an error of 1 / (n + 1); a trial's error is k + 1 times that, k = 0 ... 9.
+    observed = [
+        Observation(Candidate({"n": n, "k": k}, np.zeros(0), {"gflops": float(n)}), (k + 1) / (n + 1))
+        for n in range(100)
+        for k in range(10)
+    ]
+    frontier = Frontier(Pool(SPACE, cost), ["gflops"])
+
+    told = frontier._telling(observed, np.random.default_rng(0))
+    ranks = [one.candidate.params["k"] for one in told]
+
+    assert len({id(one) for one in told}) == len(told) == LEARNT
+    # A quarter of all are the nearest: k = 0 and 1, and half of those with 2. Of the others a third is taken.
+    assert ranks.count(0) == ranks.count(1) == 100
+    assert 50 < ranks.count(2) < 90
+    assert all(15 < ranks.count(k) < 50 for k in range(3, 10))
+    assert frontier._telling(observed[:LEARNT], np.random.default_rng(0)) == observed[:LEARNT]
 
 
 def test_a_large_space_is_searched_by_samples_and_by_the_neighbours_of_the_front() -> None:

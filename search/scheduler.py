@@ -1,7 +1,7 @@
 """Early stopping: a pure decision on the history of a search, so that a replayed ledger decides the same."""
 
 from dataclasses import dataclass
-from math import ceil, log
+from math import ceil, isfinite, log
 from statistics import NormalDist
 from typing import Protocol
 
@@ -89,7 +89,8 @@ class Frontier:
         trial = history.trials[number]
         if trial.epoch < self.min_epochs:
             return None
-        finished = history.in_state("finished")
+        # What diverged is nobody's rival, and says nothing of curves.
+        finished = [other for other in history.in_state("finished") if isfinite(self._errors(other)[-1])]
         rivals = [other for other in finished if self._costs_no_more(other, trial)]
         curves = Curves([self._errors(other) for other in finished])
         agreement = curves.agreement(trial.epoch)

@@ -133,6 +133,22 @@ def test_an_epoch_that_does_not_tell_the_end_stops_nobody() -> None:
     assert FRONTIER.verdict(found, 8) is None
 
 
+def test_a_finished_trial_that_diverged_stops_nobody() -> None:
+    loss = Frontier(min_epochs=1, probability=0.1, objectives={"loss": "min", "gflops": "min"}, measured="loss")
+
+    def judged(diverged: float) -> str | None:
+        found = halfway(1.0, 1 - 0.25)
+        for trial in found.trials.values():
+            for report in trial.reports:
+                report["metrics"] = {"loss": 1 - report["metrics"]["top1"]}
+        found.trials[4].reports[-1]["metrics"]["loss"] = diverged
+        return loss.verdict(found, 8)
+
+    assert judged(math.nan) is None
+    assert judged(math.inf) is None
+    assert judged(0.01) is not None
+
+
 def test_before_its_first_epochs_nobody_stops() -> None:
     late = Frontier(min_epochs=2, probability=0.1, objectives=FRONTIER.objectives, measured="top1")
 

@@ -34,6 +34,8 @@ RESULTS = Path(__file__).parent / "results" / "searches.parquet"
 #: full trainings that a search may use (of 140 configs, not most of them), and shares of it at which it is looked at
 BUDGETS = dict.fromkeys(SETTINGS, 100) | {OURS: 50}
 LOOKS = (0.3, 0.6, 1.0)
+#: regrets below are drawn as this one: a logarithm has no place for 0
+SHOWN = 0.5
 #: the methods that the others are compared with, and from how many seeds on another one sets their target
 CHAMPIONS, ENOUGH = ("frontier", "frontier-stopping"), 5
 #: What is kept of each training, see `simulator.Training`, and the regret after it.
@@ -124,7 +126,7 @@ class Comparison:
 
     def median(self, peer: str, spent: float) -> float:
         """Return the median regret over seeds."""
-        return float(np.median(list(self.regrets(peer, spent).values())))
+        return round(float(np.median(list(self.regrets(peer, spent).values()))), 6)  # what is left of 0 is rounding
 
     def target(self) -> float:
         """Return the least median regret that a method other than the champions has in the end."""
@@ -263,7 +265,7 @@ def plot(rows: list[Row], out: Path) -> Iterator[Path]:
             grid = np.arange(0.1, 1.001, 0.005) * comparison.budget
             for peer, searches in comparison.searches.items():
                 curves = np.array([[at(row, spent) for spent in grid] for row in searches.values()])
-                low, middle, high = np.quantile(curves, (0.25, 0.5, 0.75), axis=0, method="nearest")
+                low, middle, high = np.quantile(curves.clip(SHOWN), (0.25, 0.5, 0.75), axis=0, method="nearest")
                 bold = 2.4 if peer in CHAMPIONS else 1.3
                 axis.plot(grid, middle, label=peer, color=colors[peer], linewidth=bold)
                 axis.fill_between(grid, low, high, color=colors[peer], alpha=0.12, linewidth=0)

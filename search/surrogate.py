@@ -81,9 +81,8 @@ class Surrogate:
 
     ``groups`` (columns) says which columns of a point are scaled together. The length scales have a log-normal prior
     around the square root of half the number of groups: as that number grows, so does the distance of two configs
-    (Hvarfner et al., ICML 2024, scale theirs so). The half, and how narrow the prior is, were chosen so that what is
-    forecast of untried configs is about as wrong as its spread says, on the recorded curves and on CIFAR-100 of
-    NAS-Bench-201: from a few trials, wider priors forecast with a fraction of the spread.
+    (Hvarfner et al., ICML 2024, scale theirs so). The half, and how narrow the prior is, were chosen by how wrong the
+    forecasts of untried configs are beside their spread, on the recorded curves and on CIFAR-100 of NAS-Bench-201.
     """
 
     groups: Sequence[int]

@@ -170,10 +170,11 @@ class Proposer:
 
     def _ask(self) -> optuna.Trial:
         """Ask the sampler, whose chance is that of the ledger: a resumed search proposes what it would have, whole."""
-        for number, trial in self._open.items():
-            self._curve(trial, number)
-        # The frontier sampler has its chance by trial, and learns from one to the next.
-        if self._spec.search.sampler.kind != "frontier":
+        # The frontier sampler has its chance by trial, learns from one to the next, and it alone from those that run.
+        if self._spec.search.sampler.kind == "frontier":
+            for number, trial in self._open.items():
+                self._curve(trial, number)
+        else:
             attempts = len(self._ledger.history.trials) + len(self._ledger.history.rejected)
             self._study.sampler = self._sampler(attempts)
         return self._study.ask()

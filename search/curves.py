@@ -1,7 +1,7 @@
 """How much an epoch tells of the last one, learnt from the trials that ran to their end."""
 
 from collections.abc import Sequence
-from math import sqrt
+from math import isfinite, sqrt
 
 import numpy as np
 
@@ -32,7 +32,8 @@ class Curves:
     """
 
     def __init__(self, finished: Sequence[Sequence[float]]) -> None:
-        self._curves = list(finished)
+        # What diverged says nothing of others.
+        self._curves = [curve for curve in finished if all(map(isfinite, curve))]
 
     def _pairs(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the logarithms of the error after ``epoch`` and at the end, of the trials that went on from there."""
@@ -50,11 +51,11 @@ class Curves:
 
         The deviation is that of a new observation, by Student's t, for the noise is known from a few trials only. It
         grows with the distance from what finished trials had, as it must, for those that were stopped lie beyond. None
-        where too few have finished.
+        where too few have finished, or the trial has diverged.
         """
         early, last = self._pairs(epoch)
         count = len(early)
-        if count < LEAST:
+        if count < LEAST or not isfinite(error):
             return None
         x, center = np.log(error + OFFSET), early.mean()
         width = float(((early - center) ** 2).sum()) + SURE

@@ -13,7 +13,7 @@ where cost is a number and the log of the error a Gaussian process (`search.surr
 import random
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
+from scipy.special import ndtr
 from typing_extensions import override
 
 from search.curves import OFFSET, Curves, errors
@@ -40,11 +41,13 @@ INITIAL = 8
 DRAWN, COMPARED = 512, 16
 #: spaces of at most so many combinations are weighed whole
 WHOLE = 20_000
-#: of larger ones: samples kept from one proposal to the next, those of them that are drawn anew each time, neighbours
-#: of each config on the front, and draws at most for each one that is within the limits
-KEPT, RENEWED, NEIGHBOURS, DRAWS = 2_000, 400, 40, 50
+#: of larger ones: blocks of samples that a proposal has, the first of which the next one has no more, samples of a
+#: block, neighbours of each config on the front, and draws at most for each sample that is within the limits
+BLOCKS, BLOCK, NEIGHBOURS, DRAWS = 5, 400, 40, 50
 #: the model is of so many observations at most, for its time grows with their square and more
 LEARNT = 500
+#: all candidates are weighed by so many draws of the model's hyperparameters, so many of them by all draws
+FEW, LISTED = 2, 1_000
 #: the spread of the log error of an earlier search's trial: what it was there is no more than a forecast here
 EARLIER = 0.1
 
@@ -75,15 +78,17 @@ class Observation:
 class Pool:
     """The configs that can be proposed: all of a small space; of another samples, and neighbours of the front.
 
-    ``cost`` returns the known costs of a config's params, None for one over a limit.
+    ``cost`` returns the known costs of a config's params, None for one over a limit. The samples follow from ``seed``
+    and the number of the proposal: a resumed search has the same.
     """
 
-    def __init__(self, space: Space, cost: Callable[[Params], Costs | None]) -> None:
-        self._space, self._cost, self._encode = space, cost, Encoding(space.domains)
+    def __init__(self, space: Space, cost: Callable[[Params], Costs | None], seed: int = 0) -> None:
+        self._space, self._cost, self._seed, self._encode = space, cost, seed, Encoding(space.domains)
         size = space.size()
-        self._whole = size is not None and size <= WHOLE
-        every = (params for params, _ in space.enumerate()) if self._whole else iter(())
-        self._samples = self._within(every)
+        self._whole: list[Candidate] | None = None
+        if size is not None and size <= WHOLE:
+            self._whole = list(self._within(params for params, _ in space.enumerate()).values())
+        self._blocks: dict[int, dict[Hashable, Candidate]] = {}
 
     @property
     def groups(self) -> list[int]:
@@ -99,17 +104,22 @@ class Pool:
         logs = np.log(np.maximum(list(costs.values()), 1e-12))
         return Candidate(params, np.concatenate([self._encode(params), logs]), costs)
 
-    def renewed(self, best: Sequence[Candidate], rng: random.Random) -> list[Candidate]:
-        """Return what there is to choose from, given the front so far; by chance where the space is large."""
-        if self._whole:
-            return list(self._samples.values())
-        for key in list(self._samples)[:RENEWED]:
-            del self._samples[key]
-        missing = KEPT - len(self._samples)
-        drawn = (self._space.sample(rng)[0] for _ in range(DRAWS * missing))
-        self._samples |= self._within(drawn, missing)
+    def choice(self, number: int, best: Sequence[Candidate]) -> list[Candidate]:
+        """Return what there is to choose from in a proposal, given the front so far."""
+        if self._whole is not None:
+            return self._whole
+        needed = range(number, number + BLOCKS)
+        self._blocks = {n: self._blocks[n] if n in self._blocks else self._block(n) for n in needed}
+        rng = random.Random(f"{self._seed} {number} near")
         near = (self._space.neighbour(one.params, rng)[0] for one in best for _ in range(NEIGHBOURS))
-        return list((self._samples | self._within(near)).values())
+        found = self._within(near)
+        for block in self._blocks.values():
+            found |= block
+        return list(found.values())
+
+    def _block(self, number: int) -> dict[Hashable, Candidate]:
+        rng = random.Random(f"{self._seed} {number}")
+        return self._within((self._space.sample(rng)[0] for _ in range(DRAWS * BLOCK)), BLOCK)
 
     def drawn(self, rng: random.Random) -> list[Candidate]:
         """Return what chance gives, choice by choice: an option with few configs weighs as much as one with many."""
@@ -132,9 +142,9 @@ class Frontier:
     Objectives are ``costs`` to minimise, k of them, and one that training measures.
     """
 
-    def __init__(self, pool: Pool, costs: Sequence[str]) -> None:
-        self._pool, self._names = pool, list(costs)
-        self._surrogate: Surrogate | None = None
+    def __init__(self, pool: Pool, costs: Sequence[str], seed: int = 0) -> None:
+        self._pool, self._names, self._seed = pool, list(costs), seed
+        self._groups: list[int] = []  # of the columns of a point
         self._keys: list[str] = []  # of all costs
         self._low = self._span = np.zeros(0)  # of the columns of a point
 
@@ -144,27 +154,28 @@ class Frontier:
         running: Sequence[Candidate],
         tried: Sequence[Candidate],
         seen: Collection[Hashable],
-        rng: np.random.Generator,
+        number: int,
     ) -> tuple[Candidate, dict[str, Any]] | None:
         """Return what to try next, and what is expected of it; None where nothing new within the limits is found.
 
         ``tried`` are those of this search, stopped ones of which nothing is known included; ``seen`` are the keys of
-        configs that are not to be proposed again.
+        configs that are not to be proposed again. The ``number`` of the proposal and the seed are all its chance.
         """
+        rng = np.random.default_rng((self._seed, number))
         finished = [one for one in observed if not one.spread]
         trained = [one.candidate for one in finished]
         best = [trained[i] for i in self._front([one.error for one in finished], trained)]
         chance = random.Random(int(rng.integers(2**31)))
-        everything = self._pool.renewed(best, chance)
+        everything = self._pool.choice(number, best)
         candidates = [candidate for candidate in everything if candidate.key not in seen]
         if not candidates:
             return None
-        if self._surrogate is None:
-            self._begin(everything)
+        if not self._groups:
+            self._begin(candidates)
         if len(tried) < INITIAL or len(finished) < 2:
             drawn = [candidate for candidate in self._pool.drawn(chance) if candidate.key not in seen]
             return self._spread_out(drawn or candidates, tried, rng)
-        return self._most_gain(candidates, self._telling(observed, rng), trained, running)
+        return self._most_gain(candidates, self._telling(observed, rng), trained, running, rng)
 
     def _telling(self, observed: Sequence[Observation], rng: np.random.Generator) -> Sequence[Observation]:
         """Return `LEARNT` at most: those nearest to the front, of which details count, and as many by chance."""
@@ -188,14 +199,15 @@ class Frontier:
         rows = [[one.costs[name] for name in self._names] for one in candidates]
         return np.array(rows, dtype=float).reshape(len(candidates), len(self._names))
 
-    def _begin(self, everything: Sequence[Candidate]) -> None:
-        """Take the scales of the logarithms of all costs from what there is at first."""
+    def _begin(self, candidates: Sequence[Candidate]) -> None:
+        """Take the scales of the logarithms of all costs from what the search's first proposal could choose from."""
+        everything = self._pool.choice(0, []) or candidates
         self._keys, groups = list(everything[0].costs), self._pool.groups
         logs = np.array([one.point[len(groups) :] for one in everything])
         self._low = np.concatenate([np.zeros(len(groups)), logs.min(axis=0)])
         self._span = np.concatenate([np.ones(len(groups)), np.maximum(np.ptp(logs, axis=0), 1e-9)])
         first = groups[-1] + 1 if groups else 0
-        self._surrogate = Surrogate([*groups, *range(first, first + len(self._keys))])
+        self._groups = [*groups, *range(first, first + len(self._keys))]
 
     def _points(self, candidates: Sequence[Candidate]) -> Array:
         """Return the candidates' points (candidates, columns), every column from about 0 to 1."""
@@ -226,36 +238,44 @@ class Frontier:
         observed: Sequence[Observation],
         trained: Sequence[Candidate],
         running: Sequence[Candidate],
+        rng: np.random.Generator,
     ) -> tuple[Candidate, dict[str, Any]]:
-        model = self._surrogate
-        assert model is not None
-        model.fit(
+        model = Surrogate(
+            self._groups,
             self._points([one.candidate for one in observed]),
             [one.error for one in observed],
+            rng,
             [one.spread for one in observed],
             self._points(running) if running else None,
         )
         # What is measured is noisy: the front is of what the model makes of it, of running trials too.
         known = [*trained, *running]
-        smooth = np.exp(model.predict(self._points(known))[0]) - OFFSET
+        smooth = np.exp(model.predict(self._points(known))[0].mean(axis=0)) - OFFSET
         layer = self._front(smooth.tolist(), known)
         costs, errors_of = self._costs([known[i] for i in layer]), smooth[layer]
         points, own = self._points(candidates), self._costs(candidates)
         # A little beyond the dearest, so that its own accuracy counts.
         reference = 1.01 * np.maximum(own.max(axis=0, initial=0), costs.max(axis=0, initial=0))
         worst = max(one.error for one in observed)
-        mean, spread = model.predict(points)
-        beliefs = [(mean, spread)] if model.sure else [(mean, spread), model.doubt(points)]
-        gains = [expected_gain(own, *belief, costs, errors_of, reference.tolist(), worst) for belief in beliefs]
-        gain = np.mean(gains, axis=0)
-        best = int(np.argmax(gain))
+
+        def gain(chosen: NDArray[np.intp], draws: slice) -> Array:
+            beliefs = zip(*model.predict(points[chosen], draws), strict=True)
+            gains = [expected_gain(own[chosen], *of, costs, errors_of, reference.tolist(), worst) for of in beliefs]
+            return np.mean(gains, axis=0)
+
+        # A few draws tell what is not worth the others.
+        everything = np.arange(len(candidates))
+        listed = np.argsort(-gain(everything, slice(FEW)), kind="stable")[:LISTED]
+        gains = gain(listed, slice(None))
+        best = int(listed[np.argmax(gains)])
+        means, spreads = (found[:, 0] for found in model.predict(points[[best]]))
         rivals = errors_of[(costs <= own[best]).all(axis=1)]
-        better = NormalDist(mean[best], spread[best]).cdf(np.log(rivals.min() + OFFSET)) if len(rivals) else 1.0
+        least = np.log(rivals.min() + OFFSET) if len(rivals) else np.inf
         why = {
-            "predicted_error": float(np.exp(mean[best]) - OFFSET),
-            "spread": float(spread[best]),
-            "expected_gain": float(gain[best]),
-            "probability_of_front": float(better),
+            "predicted_error": float(np.exp(means.mean()) - OFFSET),
+            "spread": float(np.sqrt(np.mean(spreads**2) + np.var(means))),
+            "expected_gain": float(gains.max()),
+            "probability_of_front": float(np.mean(ndtr((least - means) / spreads))),
             "pool": len(candidates),
             "learnt_from": len(observed),
         }
@@ -290,8 +310,8 @@ class FrontierSampler(BaseSampler):
         self._space, self._seed = space, seed
         self._value = list(objectives).index(measured)
         self._direction: Direction = objectives[measured]
-        self._pool = Pool(space, cost)
-        self._frontier = Frontier(self._pool, [name for name in objectives if name != measured])
+        self._pool = Pool(space, cost, seed)
+        self._frontier = Frontier(self._pool, [name for name in objectives if name != measured], seed)
         self._distributions = distributions(space)
         self._candidates: dict[int, Candidate | None] = {}
         self.why: dict[str, Any] = {}
@@ -313,8 +333,8 @@ class FrontierSampler(BaseSampler):
         tried = [one for one in map(self._candidate, here) if one]
         # What another search has trained is known, but may be tried here.
         seen = {tuple(self._params(other).items()) for other in others if "source" not in other.user_attrs}
-        rng = np.random.default_rng((self._seed, trial.number))
-        found = self._frontier.propose(self._observed(others), [one for one in running if one], tried, seen, rng)
+        known = self._observed(others)
+        found = self._frontier.propose(known, [one for one in running if one], tried, seen, trial.number)
         if found is None:
             return {}
         candidate, self.why = found
@@ -343,7 +363,8 @@ class FrontierSampler(BaseSampler):
             if trial.state == TrialState.COMPLETE:
                 spread = EARLIER if "source" in trial.user_attrs else 0.0
                 (error,) = errors([trial.values[self._value]], self._direction)
-                observed.append(Observation(candidate, error, spread))
+                if isfinite(error):
+                    observed.append(Observation(candidate, error, spread))
             elif curve := self._curve(trial):
                 forecast = curves.forecast(len(curve), curve[-1])
                 if forecast is not None:

@@ -89,9 +89,10 @@ class Frontier:
         trial = history.trials[number]
         if trial.epoch < self.min_epochs:
             return None
-        # What diverged is nobody's rival, and says nothing of curves.
-        finished = [other for other in history.in_state("finished") if isfinite(self._errors(other)[-1])]
-        rivals = [other for other in finished if self._costs_no_more(other, trial)]
+        finished = history.in_state("finished")
+        # What diverged is nobody's rival.
+        whole = [other for other in finished if isfinite(self._errors(other)[-1])]
+        rivals = [other for other in whole if self._costs_no_more(other, trial)]
         curves = Curves([self._errors(other) for other in finished])
         agreement = curves.agreement(trial.epoch)
         forecast = curves.forecast(trial.epoch, self._errors(trial)[-1])

@@ -88,7 +88,7 @@ class FrontierStopping(Config):
 
     kind: Literal["frontier"] = "frontier"
     min_epochs: int = Field(default=1, ge=1)
-    probability: float = Field(default=0.1, gt=0, lt=1)
+    probability: float = Field(default=0.03, gt=0, lt=1)
 
 
 class Budget(Config):

@@ -170,7 +170,7 @@ class Proposer:
 
     def _ask(self) -> optuna.Trial:
         """Ask the sampler, whose chance is that of the ledger: a resumed search proposes what it would have, whole."""
-        # The frontier sampler has its chance by trial, learns from one to the next, and it alone from those that run.
+        # The frontier sampler has its chance by trial, and keeps its pool; it alone learns from trials that run.
         if self._spec.search.sampler.kind == "frontier":
             for number, trial in self._open.items():
                 self._curve(trial, number)

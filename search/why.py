@@ -27,7 +27,8 @@ from search.pareto import (
 )
 from search.scheduler import is_rung
 
-#: rows of the table of epochs, trials named in a comparison, and trials to compare a config with
+#: rows of the table of epochs, where there are more than twice as many; trials named in a comparison, and trials to
+#: compare a config with
 _ROWS, _NAMED, _NEAREST = 5, 3, 2
 _WIDTH, _INDENT = 112, 10
 
@@ -337,11 +338,11 @@ def _told_nearest(found: Mapping[str, Any]) -> list[str]:
 
 
 def _told_reports(found: Mapping[str, Any]) -> list[str]:
-    """Return a table of some epochs: the first, the last, the rungs, others in between."""
+    """Return a table of epochs; of many the first, the last, the rungs, others in between."""
     reports, last = found["reports"], len(found["reports"]) - 1
     if not reports:
         return []
-    chosen = {round(i * last / (_ROWS - 1)) for i in range(_ROWS)} if last >= _ROWS else set(range(last + 1))
+    chosen = {round(i * last / (_ROWS - 1)) for i in range(_ROWS)} if last >= 2 * _ROWS else set(range(last + 1))
     chosen |= {i for i, report in enumerate(reports) if report["rung"]}
     names = [name for name in found["objectives"] if name in reports[0]["values"]]
     rows = [["", *names, "ahead at no more cost, of all others that came as far"]]

@@ -150,7 +150,7 @@ def _frontier(problem: Problem, seed: int, workers: int) -> Peer:
 
 
 def _frontier_stopping(problem: Problem, seed: int, workers: int) -> Peer:
-    scheduler = Frontier(1, 0.1, {"top1": "max", problem.price: "min"}, measured="top1")
+    scheduler = Frontier(GRACE, 0.03, {"top1": "max", problem.price: "min"}, measured="top1")
     return Optuna(problem, _frontier_sampler(problem, seed), scheduler.verdict)
 
 

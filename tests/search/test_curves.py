@@ -61,3 +61,11 @@ def test_an_epoch_that_orders_the_wrong_way_round_forecasts_the_mean() -> None:
 
     assert found is not None
     assert found[0] == pytest.approx(-1.45)
+
+
+def test_what_diverged_says_nothing_of_others_and_has_no_forecast() -> None:
+    whole = [[0.2 + n / 10, 0.1 + n / 10] for n in range(LEAST)]
+    curves = Curves([*whole, [0.4, math.nan], [math.inf, math.inf]])
+
+    assert curves.forecast(1, 0.3) == Curves(whole).forecast(1, 0.3)
+    assert curves.forecast(1, math.nan) is None

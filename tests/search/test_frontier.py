@@ -168,3 +168,42 @@ def test_a_large_space_is_searched_by_samples_and_by_the_neighbours_of_the_front
 
     # The 99.9th percentile of chance is 10 of 16.
     assert max(trial.values[0] for trial in study.trials) >= 0.2 + 11 / 20
+
+
+@pytest.mark.parametrize("finished", [30, 50])
+def test_a_sampler_that_begins_late_proposes_what_one_that_was_there_all_along_does(finished: int) -> None:
+    # 12 choices of 4: 1.7e7 configs, so that they are weighed by samples.
+    space = Space({f"c{n}": {"choice": ["a", "b", "c", "d"]} for n in range(12)})
+
+    def sampler() -> FrontierSampler:
+        return FrontierSampler(space, lambda params: {"gflops": 1.0 + params["c0"] + params["c1"] / 4}, GOALS, seed=3)
+
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler())
+    for _ in range(finished):
+        trial = study.ask()
+        params, _ = suggest(space, trial)
+        study.tell(trial, [0.2 + sum(value == 0 for value in params.values()) / 20, 1.0 + params["c0"]])
+    later = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler())
+    later.add_trials(study.trials)
+
+    assert suggest(space, later.ask()) == suggest(space, study.ask())
+
+
+def test_a_loss_that_diverged_is_passed_over() -> None:
+    study = optuna.create_study(
+        directions=["minimize", "minimize"],
+        sampler=FrontierSampler(SPACE, cost, {"loss": "min", "gflops": "min"}, measured="loss"),
+    )
+    for number in range(INITIAL + 2):
+        trial = study.ask()
+        params, tree = suggest(SPACE, trial)
+        trial.set_user_attr("curve", [math.nan] if number == 2 else [1 - top1(tree)])
+        if number != 2:  # which is still running
+            study.tell(trial, [math.inf if number == 5 else 1 - top1(tree), gflops(params)])
+
+    sampler = study.sampler
+    assert isinstance(sampler, FrontierSampler)
+    suggest(SPACE, study.ask())
+
+    assert math.isfinite(sampler.why["predicted_error"])
+    assert sampler.why["learnt_from"] == INITIAL

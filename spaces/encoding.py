@@ -15,6 +15,9 @@ class Encoding:
     The options of a choice are all 1 apart; a number lies between 0 and 1, on a log scale where its range has one; a
     subset has a 0 or 1 for each item. A range that the choices so far leave inactive stands in its own middle, as far
     from each of its values as it can be: plain coordinates keep every kernel of their distances positive definite.
+
+    Options of a choice that have a range of the same name and values in common, such as the stages of TAM and of TSM,
+    share its columns: what is learnt of the one is a first guess for the other.
     """
 
     def __init__(self, domains: Mapping[str, Domain]) -> None:
@@ -24,6 +27,10 @@ class Encoding:
         self._begin: dict[str, int] = {}
         middle: list[float] = []
         for name, domain in self._domains.items():
+            twin = next((other for other in self._begin if self._same(name, other)), None)
+            if twin is not None:
+                self._begin[name] = self._begin[twin]
+                continue
             self._begin[name] = len(groups)
             first = groups[-1] + 1 if groups else 0
             match domain:
@@ -40,6 +47,21 @@ class Encoding:
         #: (columns): columns of one number belong together, and are scaled together; from 0
         self.groups: NDArray[np.intp] = np.array(groups, dtype=np.intp)
         self._middle: NDArray[np.float64] = np.array(middle)
+
+    def _same(self, name: str, other: str) -> bool:
+        """Whether two ranges have equal values and stand in the same place below two options of one choice."""
+        domain = self._domains[name]
+        if domain != self._domains[other]:
+            return False
+        if isinstance(domain, Choice) and domain.labels == tuple(map(str, range(len(domain.labels)))):
+            return False  # options without a name, of which nothing says that they are equal
+        # Ranges and the options that lead to the next one take turns.
+        words, others = name.split("/"), other.split("/")
+        if words[::2] != others[::2]:
+            return False
+        apart = next(i for i, (one, two) in enumerate(zip(words, others, strict=True)) if one != two)
+        # Items of a subset can be active at once.
+        return isinstance(self._domains["/".join(words[:apart])], Choice)
 
     def __call__(self, params: Mapping[str, Any]) -> NDArray[np.float64]:
         """Return the point (columns) of one config's params."""

@@ -58,6 +58,35 @@ def test_each_range_has_a_group_of_its_own_and_each_item_of_a_subset_too() -> No
     assert columns == [3, 1, 1, 1, 1, 1, 1, 2, 2, 1]
 
 
+def test_options_that_have_a_range_in_common_share_its_columns() -> None:
+    kinds = [
+        {"kind": "tam", "stages": {"subset": [2, 3]}, "rank": {"int": [1, 5]}, "form": {"choice": [[1], [2, 3]]}},
+        {"kind": "tsm", "stages": {"subset": [2, 3]}, "rank": {"int": [1, 9]}, "form": {"choice": [[4], [2, 3]]}},
+    ]
+    encode = Encoding(Space({"attention": {"choice": [[kind] for kind in kinds]}}).domains)
+    tam = {"attention": 0, "attention/tam/stages": (0,), "attention/tam/rank": 3, "attention/tam/form": 0}
+    tsm = {"attention": 1, "attention/tsm/stages": (0,), "attention/tsm/rank": 5, "attention/tsm/form": 0}
+
+    def apart(one: dict, other: dict) -> float:
+        return float(((encode(one) - encode(other)) ** 2).sum())
+
+    # Attention 1. Ranks go to 5 and to 9, and forms are lists without names: each is its own, here in the middle or
+    # half of the way from it, as that of the other mechanism is where it is inactive.
+    assert apart(tam, tsm) == pytest.approx(1 + 0 + 2 * 0.5**2)
+    assert apart(tam, tsm | {"attention/tsm/stages": (1,)}) == pytest.approx(1 + 2 + 2 * 0.5**2)
+    # attention; two stages; two ranks; two forms.
+    assert encode.groups.max() + 1 == 1 + 2 + 2 + 2
+
+
+def test_items_of_a_subset_share_nothing_as_they_can_stand_side_by_side() -> None:
+    items = [{"kind": kind, "rank": {"int": [1, 5]}} for kind in ("tam", "tsm")]
+    encode = Encoding(Space({"attention": {"subset": items}}).domains)
+
+    both = {"attention": (0, 1), "attention/tam/rank": 1, "attention/tsm/rank": 5}
+
+    assert encode(both).tolist() == [1.0, 1.0, 0.0, 1.0]
+
+
 @given(seed=st.integers(0, 10_000))
 def test_a_neighbour_differs_in_one_range_and_in_what_that_makes_active(seed: int) -> None:
     space, rng = Space(TREE), random.Random(seed)

@@ -11,6 +11,7 @@ where cost is a number and the log of the error a Gaussian process (`search.surr
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -46,6 +47,8 @@ WHOLE = 20_000
 BLOCKS, BLOCK, NEIGHBOURS, DRAWS = 5, 400, 40, 50
 #: the model is of so many observations at most, for its time grows with their square and more
 LEARNT = 500
+#: one in so many proposals goes to the option that was tried least, of those that have ranges of their own
+NEGLECTED = 5
 #: all candidates are weighed by so many draws of the model's hyperparameters, so many of them by all draws
 FEW, LISTED = 2, 1_000
 #: the spread of the log error of an earlier search's trial: what it was there is no more than a forecast here
@@ -64,6 +67,11 @@ class Candidate:
     def key(self) -> Hashable:
         """What tells one candidate from another."""
         return tuple(self.params.items())
+
+    @property
+    def options(self) -> set[str]:
+        """The options chosen that have ranges of their own, by the names with which those of their ranges begin."""
+        return {name.rpartition("/")[0] for name in self.params if "/" in name}
 
 
 @dataclass(frozen=True)
@@ -175,7 +183,8 @@ class Frontier:
         if len(tried) < INITIAL or len(finished) < 2:
             drawn = [candidate for candidate in self._pool.drawn(chance) if candidate.key not in seen]
             return self._spread_out(drawn or candidates, tried, rng)
-        return self._most_gain(candidates, self._telling(observed, rng), trained, running, rng)
+        neglected = _neglected(candidates, tried) if number % NEGLECTED == 0 else None
+        return self._most_gain(candidates, self._telling(observed, rng), trained, running, rng, neglected)
 
     def _telling(self, observed: Sequence[Observation], rng: np.random.Generator) -> Sequence[Observation]:
         """Return `LEARNT` at most: those nearest to the front, of which details count, and as many by chance."""
@@ -239,6 +248,7 @@ class Frontier:
         trained: Sequence[Candidate],
         running: Sequence[Candidate],
         rng: np.random.Generator,
+        neglected: str | None,
     ) -> tuple[Candidate, dict[str, Any]]:
         model = Surrogate(
             self._groups,
@@ -264,8 +274,8 @@ class Frontier:
             return np.mean(gains, axis=0)
 
         # A few draws tell what is not worth the others.
-        everything = np.arange(len(candidates))
-        listed = np.argsort(-gain(everything, slice(FEW)), kind="stable")[:LISTED]
+        able = [i for i, one in enumerate(candidates) if neglected is None or neglected in one.options]
+        listed = np.array(able)[np.argsort(-gain(np.array(able), slice(FEW)), kind="stable")[:LISTED]]
         gains = gain(listed, slice(None))
         best = int(listed[np.argmax(gains)])
         means, spreads = (found[:, 0] for found in model.predict(points[[best]]))
@@ -278,8 +288,21 @@ class Frontier:
             "probability_of_front": float(np.mean(ndtr((least - means) / spreads))),
             "pool": len(candidates),
             "learnt_from": len(observed),
-        }
+        } | ({} if neglected is None else {"neglected": neglected})
         return candidates[best], why
+
+
+def _neglected(candidates: Sequence[Candidate], tried: Sequence[Candidate]) -> str | None:
+    """Return the option that was tried least, of those that have ranges of their own; None where there are not two.
+
+    Such an option is a model with sizes and places of its own, and a few bad ones of these say little of the others,
+    however sure a model of all of them may be: the option with most configs would be all that is tried.
+    """
+    options = set().union(*(one.options for one in candidates))
+    if len(options) < 2:
+        return None
+    counts = Counter(option for one in tried for option in one.options)
+    return min(sorted(options), key=lambda option: counts[option])
 
 
 def _familiar(candidate: Candidate, tried: Sequence[Candidate]) -> float:

@@ -149,7 +149,8 @@ class Surrogate:
     def _theta(self, normal: Array) -> Array:
         """Return the logarithms of (scales..., variance, noise) for numbers that are standard normal a priori."""
         *scales, variance, noise = normal
-        return np.r_[np.log(_scale(len(scales))) + SCALES * np.array(scales), variance, np.log(NOISE) + NOISES * noise]
+        around = np.log(len(scales) / 2) / 2
+        return np.r_[around + SCALES * np.array(scales), variance, np.log(NOISE) + NOISES * noise]
 
     def predict(self, points: Array, draws: slice = slice(None)) -> tuple[Array, Array]:
         """Return mean and standard deviation (draws, n) of log(error + `OFFSET`) of models trained to their end."""
@@ -160,11 +161,6 @@ class Surrogate:
             means.append(self._center + self._unit * mean)
             spreads.append(self._unit * np.sqrt(np.maximum(deviation**2 - noise, 1e-10)))
         return np.array(means), np.array(spreads)
-
-
-def _scale(groups: int) -> float:
-    """Return the length scale of each group before anything is learnt."""
-    return np.sqrt(groups / 2)
 
 
 def expected_improvement(target: ArrayLike, mean: Array, spread: Array) -> Array:

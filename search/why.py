@@ -313,6 +313,8 @@ def _reasons(why: Mapping[str, Any]) -> str:
                 told.append(f"the best of {value:,} candidates")
             case "learnt_from":
                 told.append(f"learnt from {value} trials")
+            case "neglected":
+                told.append(f"only what has {value} was weighed, the option that had been tried least")
             case _:
                 told.append(f"{name} {worded(value)}")
     return ", ".join(told)

@@ -3,8 +3,9 @@
     python tests/benchmarks/bench_inherit.py FOLDER [--epochs 9] [--clips 40]
 
 Each model is trained in full from scratch with two seeds, whose agreement is the best that a ranking can reach; from
-the base (the backbone alone, trained in full) with a third of the epochs; and from scratch with that third. FOLDER
-keeps data and checkpoints: what was cut off goes on with the same command.
+the base (the backbone alone, trained in full) with a third of the epochs; from scratch with that third; and from its
+parent with that third, as a search with `inherit: parent` would in the order below. FOLDER keeps data and checkpoints:
+what was cut off goes on with the same command.
 """
 
 import argparse
@@ -59,6 +60,16 @@ def place(config: TrialConfig, folder: Path) -> Path:
     return folder / identity(config.tree())
 
 
+def parent(name: str) -> str | None:
+    """Return the earlier model that differs in the fewest choices, as `search.inherit.nearest` counts them.
+
+    That is the last one of the same kind, where there is one, else that without a mechanism, which makes no choices.
+    """
+    earlier = list(MODELS)[: list(MODELS).index(name)]
+    same = [other for other in earlier if other.split()[0] == name.split()[0]]
+    return next(iter([*reversed(same), *earlier[:1]]), None)
+
+
 def spearman(one: Sequence[float], other: Sequence[float]) -> float:
     """Return the correlation of ranks; equal values share the mean of theirs."""
     ranks = [[sum(v < w for v in values) + sum(v <= w for v in values) for w in values] for values in (one, other)]
@@ -79,12 +90,16 @@ def main() -> None:
     accuracy(base, cache, folder)
     start, short = str(place(base, folder) / "model.pt"), epochs // 3
     rows = []
-    print(f"| model | scratch, {epochs} | other seed | base, {short} | scratch, {short} |")
-    print("| --- | ---: | ---: | ---: | ---: |")
+    print(f"| model | scratch, {epochs} | other seed | base, {short} | scratch, {short} | parent, {short} |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    inherited: dict[str, TrialConfig] = {}
     for name, attention in MODELS.items():
+        nearest = parent(name)
+        source = "scratch" if nearest is None else str(place(inherited[nearest], folder) / "model.pt")
+        inherited[name] = trial(attention, clips, short, init=source)
         configs = [
             trial(attention, clips, epochs), trial(attention, clips, epochs, seed=1),
-            trial(attention, clips, short, init=start), trial(attention, clips, short),
+            trial(attention, clips, short, init=start), trial(attention, clips, short), inherited[name],
         ]  # fmt: skip
         rows.append([accuracy(config, cache, folder) for config in configs])
         print(f"| {name} | {' | '.join(f'{100 * value:.1f} %' for value in rows[-1])} |", flush=True)

@@ -9,8 +9,8 @@ import pytest
 from optuna.samplers import RandomSampler
 
 from search.curves import OFFSET
-from search.frontier import INITIAL, LEARNT, Candidate, Frontier, FrontierSampler, Observation, Pool
-from search.optuna_space import suggest
+from search.frontier import INITIAL, LEARNT, NEGLECTED, Candidate, Frontier, FrontierSampler, Observation, Pool
+from search.optuna_space import fixed_params, suggest
 from search.pareto import Objectives, hypervolume
 from spaces.space import Params, Space
 
@@ -100,6 +100,39 @@ def test_it_says_what_it_expects_of_a_proposal() -> None:
     # 12 widths, with none or 8 ranks at 7 places; 40 are known.
     assert why["pool"] == 12 * (1 + 8 * 7) - 40
     assert why["learnt_from"] == 40
+
+
+def test_an_option_that_began_badly_is_tried_again_now_and_then() -> None:
+    # Of two blocks one is worse wherever it stood so far.
+    space = Space(
+        {
+            "block": {
+                "choice": [
+                    [],
+                    [{"kind": "shift", "place": {"subset": [1, 2, 3]}}],
+                    [{"kind": "gate", "rank": {"int": [1, 200]}}],
+                ]
+            }
+        }
+    )
+    sampler = FrontierSampler(space, lambda params: {"gflops": 1.0 + params.get("block/gate/rank", 0) / 1e3}, GOALS)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    for params in [{"block/shift/place": (0,)}, *({"block/gate/rank": 20 * n + 1} for n in range(10))]:
+        study.enqueue_trial(fixed_params(space, {"block": 2 if "block/gate/rank" in params else 1, **params}))
+        trial = study.ask()
+        suggest(space, trial)
+        study.tell(trial, [0.3 if "block/shift/place" in params else 0.6, 1.0])
+
+    proposed = []
+    for _ in range(2 * NEGLECTED):
+        trial = study.ask()
+        params, tree = suggest(space, trial)
+        kinds = [block["kind"] for block in tree["block"]]
+        proposed.append((trial.number % NEGLECTED == 0, sampler.why.get("neglected"), kinds))
+        study.tell(trial, [0.3 if kinds == ["shift"] else 0.6, 1.0])
+
+    assert [kinds for now, _, kinds in proposed if now] == [["shift"], ["shift"]]
+    assert all(said == ("block/shift" if now else None) for now, said, _ in proposed)
 
 
 def test_eight_workers_are_sent_to_different_places() -> None:

@@ -123,6 +123,7 @@ def test_what_was_rejected_is_told_of_the_proposal_that_followed_and_of_its_twin
             "61%, the best of 1,500 candidates; it knew",
         ),
         ({"initial": True, "part": 3, "parts": 8, "by": "gflops"}, "over the range of gflops: part 3 of 8; it knew"),
+        ({"neglected": "a/tsm"}, "only what has a/tsm was weighed, the option that had been tried least"),
         ({"seen_by": 3.25}, "by the sampler tpe: seen_by 3.25; it knew"),
     ],
 )

@@ -91,7 +91,7 @@ class Pool:
     """
 
     def __init__(self, space: Space, cost: Callable[[Params], Costs | None], seed: int = 0) -> None:
-        self._space, self._cost, self._seed, self._encode = space, cost, seed, Encoding(space.domains)
+        self._space, self._cost, self.seed, self._encode = space, cost, seed, Encoding(space.domains)
         size = space.size()
         self._whole: list[Candidate] | None = None
         if size is not None and size <= WHOLE:
@@ -118,7 +118,7 @@ class Pool:
             return self._whole
         needed = range(number, number + BLOCKS)
         self._blocks = {n: self._blocks[n] if n in self._blocks else self._block(n) for n in needed}
-        rng = random.Random(f"{self._seed} {number} near")
+        rng = random.Random(f"{self.seed} {number} near")
         near = (self._space.neighbour(one.params, rng)[0] for one in best for _ in range(NEIGHBOURS))
         found = self._within(near)
         for block in self._blocks.values():
@@ -126,7 +126,7 @@ class Pool:
         return list(found.values())
 
     def _block(self, number: int) -> dict[Hashable, Candidate]:
-        rng = random.Random(f"{self._seed} {number}")
+        rng = random.Random(f"{self.seed} {number}")
         return self._within((self._space.sample(rng)[0] for _ in range(DRAWS * BLOCK)), BLOCK)
 
     def drawn(self, rng: random.Random) -> list[Candidate]:
@@ -150,8 +150,8 @@ class Frontier:
     Objectives are ``costs`` to minimise, k of them, and one that training measures.
     """
 
-    def __init__(self, pool: Pool, costs: Sequence[str], seed: int = 0) -> None:
-        self._pool, self._names, self._seed = pool, list(costs), seed
+    def __init__(self, pool: Pool, costs: Sequence[str]) -> None:
+        self._pool, self._names = pool, list(costs)
         self._groups: list[int] = []  # of the columns of a point
         self._keys: list[str] = []  # of all costs
         self._low = self._span = np.zeros(0)  # of the columns of a point
@@ -167,9 +167,9 @@ class Frontier:
         """Return what to try next, and what is expected of it; None where nothing new within the limits is found.
 
         ``tried`` are those of this search, stopped ones of which nothing is known included; ``seen`` are the keys of
-        configs that are not to be proposed again. The ``number`` of the proposal and the seed are all its chance.
+        configs that are not to be proposed again. Its chance is the proposal's ``number`` and the seed.
         """
-        rng = np.random.default_rng((self._seed, number))
+        rng = np.random.default_rng((self._pool.seed, number))
         finished = [one for one in observed if not one.spread]
         trained = [one.candidate for one in finished]
         best = [trained[i] for i in self._front([one.error for one in finished], trained)]
@@ -274,8 +274,8 @@ class Frontier:
             return np.mean(gains, axis=0)
 
         # A few draws tell what is not worth the others.
-        able = [i for i, one in enumerate(candidates) if neglected is None or neglected in one.options]
-        listed = np.array(able)[np.argsort(-gain(np.array(able), slice(FEW)), kind="stable")[:LISTED]]
+        able = np.array([i for i, one in enumerate(candidates) if neglected is None or neglected in one.options])
+        listed = able[np.argsort(-gain(able, slice(FEW)), kind="stable")[:LISTED]]
         gains = gain(listed, slice(None))
         best = int(listed[np.argmax(gains)])
         means, spreads = (found[:, 0] for found in model.predict(points[[best]]))
@@ -334,7 +334,7 @@ class FrontierSampler(BaseSampler):
         self._value = list(objectives).index(measured)
         self._direction: Direction = objectives[measured]
         self._pool = Pool(space, cost, seed)
-        self._frontier = Frontier(self._pool, [name for name in objectives if name != measured], seed)
+        self._frontier = Frontier(self._pool, [name for name in objectives if name != measured])
         self._distributions = distributions(space)
         self._candidates: dict[int, Candidate | None] = {}
         self.why: dict[str, Any] = {}

@@ -89,11 +89,11 @@ class Frontier:
         trial = history.trials[number]
         if trial.epoch < self.min_epochs:
             return None
-        finished = history.in_state("finished")
+        finished = [(other, self._errors(other)) for other in history.in_state("finished")]
         # What diverged is nobody's rival.
-        whole = [other for other in finished if isfinite(self._errors(other)[-1])]
-        rivals = [other for other in whole if self._costs_no_more(other, trial)]
-        curves = Curves([self._errors(other) for other in finished])
+        ended = [(curve[-1], other) for other, curve in finished if isfinite(curve[-1])]
+        rivals = [(error, other) for error, other in ended if self._costs_no_more(other, trial)]
+        curves = Curves([curve for _, curve in finished])
         agreement = curves.agreement(trial.epoch)
         forecast = curves.forecast(trial.epoch, self._errors(trial)[-1])
         if not rivals or forecast is None or agreement < AGREEMENT:
@@ -101,8 +101,8 @@ class Frontier:
         mean, spread = forecast
         if "predicted_error" in trial.why:
             mean, spread = _together((mean, spread), (log(trial.why["predicted_error"] + OFFSET), trial.why["spread"]))
-        best = min(rivals, key=lambda other: self._errors(other)[-1])
-        chance = NormalDist(mean, spread).cdf(log(self._errors(best)[-1] + OFFSET))
+        least, best = min(rivals, key=lambda rival: rival[0])
+        chance = NormalDist(mean, spread).cdf(log(least + OFFSET))
         asked = self.probability * trial.why.get("probability_of_front", 1.0)
         if chance >= asked:
             return None

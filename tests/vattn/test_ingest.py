@@ -393,6 +393,19 @@ def test_a_corrupt_file_among_real_footage_is_a_named_failure(tmp_path: Path) ->
     assert open_clips(cache, "train").paths == ["part_0.mp4"]
 
 
+def test_a_process_has_its_next_job_while_the_outcome_of_the_last_is_dealt_with(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    outcomes = workers.run(os.mkdir, [first, second], processes=1)
+
+    next(outcomes)
+
+    deadline = time.monotonic() + 60
+    while not second.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert second.exists()
+    assert list(outcomes) == [(second, None)]
+
+
 def test_workers_report_what_raises_and_go_on() -> None:
     outcomes = dict(workers.run(math.sqrt, [4.0, -1.0, 9.0], processes=1))
 

@@ -44,7 +44,7 @@ def run(
             patience = min(worker.deadline(time_limit) for worker in workers) - time.monotonic()
             wait([worker.pipe for worker in workers], None if patience == float("inf") else max(patience, 0))
             for worker in [worker for worker in workers if worker.has_ended(time_limit)]:
-                yield worker.job, worker.outcome
+                job, outcome = worker.job, worker.outcome
                 if worker.lost or not waiting:
                     worker.end()
                     workers.remove(worker)
@@ -53,6 +53,7 @@ def run(
                     workers.append(worker)
                 if waiting:
                     worker.give(waiting.popleft())
+                yield job, outcome  # while the worker is busy with its next job
     finally:
         for worker in workers:
             worker.end()

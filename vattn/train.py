@@ -321,7 +321,7 @@ def normalise(images: Tensor, device: torch.device) -> Tensor:
     """uint8 (N, 3, T, H, W) from the cache -> float on ``device``, by ImageNet's mean and deviation."""
     mean = torch.tensor(MEAN, device=device).view(3, 1, 1, 1)
     std = torch.tensor(STD, device=device).view(3, 1, 1, 1)
-    return (images.to(device, non_blocking=True).float() - mean) / std
+    return images.to(device, non_blocking=True).float().sub_(mean).div_(std)
 
 
 def _share_buffers(net: nn.Module) -> None:

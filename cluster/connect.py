@@ -5,7 +5,8 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 # Ray reads these when it is imported.
@@ -22,25 +23,45 @@ def connected(address: str | None = None) -> Iterator[dict[str, float]]:
     ``address`` as `ray.init` takes it. Without one: the cluster that this process is a job of, else one of our own, so
     that a forgotten cluster on a laptop is never joined by accident. Raises ValueError where nothing answers.
     """
+    with connecting(address) as joined:
+        yield joined()
+
+
+@contextmanager
+def connecting(address: str | None = None, modules: Sequence[str] = ()) -> Iterator[Callable[[], dict[str, float]]]:
+    """Begin to connect, and yield a function that waits for it: it returns, or raises, what `connected` does.
+
+    To start a cluster takes seconds, most of them spent waiting, in which the caller can do something else. The
+    processes of one of our own import ``modules`` when they start, not when they are given work.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    # `ray job stop` sends SIGTERM: end as for Ctrl-C, resumable.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # Ray's processes end with the thread that started them: this one waits until they have ended.
+    with ThreadPoolExecutor(1) as thread:
+        joining = thread.submit(_join, address, modules)
+        try:
+            yield joining.result
+        finally:
+            wait([joining])
+            signal.signal(signal.SIGTERM, before)
+            ray.shutdown()
+
+
+def _join(address: str | None, modules: Sequence[str]) -> dict[str, float]:
     if address is None:
         address = "auto" if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or os.environ.get("RAY_ADDRESS") else "local"
-    own, before = address == "local", signal.getsignal(signal.SIGTERM)
+    own = {"include_dashboard": False, "_system_config": {"preload_python_modules": list(modules)}}
     try:
         if place := re.fullmatch(r"([^/:]+):(\d+)", address):
             # Ray itself tries for minutes.
             socket.create_connection((place[1], int(place[2])), timeout=10).close()
         ray.init(
-            address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False if own else None
+            address=address, log_to_driver=False, logging_level=logging.ERROR, **(own if address == "local" else {})
         )
     except (OSError, OverflowError) as error:
         raise ValueError(
             f"--address {address}: no Ray cluster answers there ({error}); start one with: ray start --head, or, for "
             "one that asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
         ) from None
-    try:
-        # Ray's own handler, set just now, would abort. `ray job stop` sends SIGTERM: end as for Ctrl-C, resumable.
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-        yield {kind: float(amount) for kind, amount in ray.cluster_resources().items()}
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        ray.shutdown()
+    return {kind: float(amount) for kind, amount in ray.cluster_resources().items()}

@@ -17,7 +17,7 @@ from search.ledger import EXHAUSTED, FAILING, LATE, NAME, History, Ledger
 from search.plot import draw
 from search.spec import Spec, load
 from search.warm import Source, read_sources
-from vattn.data import prepare
+from vattn.data import listed
 
 #: what of a spec may change between an interruption and the resume
 CHANGEABLE = ("budget", "confirm", "resources", "tracking", "output")
@@ -80,26 +80,29 @@ def _search(
     spec: Spec, sources: list[Source], output: Path, ledger: Ledger, address: str | None, screen: TextIO
 ) -> bool:
     """Return whether it came to its end."""
-    cache = prepare(spec.data, output, progress).resolve()  # workers have working directories of their own
+    files = listed(spec.data, output, progress)
     # Ray, Optuna and MLflow take seconds to import: not before the input is known to be right.
+    from cluster.connect import connecting
     from search.tracking import Tracker
-    from search.tuner import Search, tune_search
+    from search.tuner import MODULES, Search, tune_search
 
-    with (
-        closing(Tracker(output, spec.tracking.uri, spec.tracking.experiment)) as tracker,
-        closing(Display(screen)) as display,
-    ):
-        search = Search(spec, output, cache, ledger, [tracker, display])
-        if ledger.history.search:
-            search.record("resumed", budget=spec.search.budget.tree())
-        else:
-            search.record("search", id=uuid.uuid4().hex, name=spec.name, spec=spec.tree(), versions=_versions())
-        for source in sources:
-            search.record("warm_start", **source.event())
-        with suppress(KeyboardInterrupt):  # which Tune makes an end of its work, but not what goes before and after it
-            tune_search(search, address)
-        complete = is_complete(spec, ledger.history, exhausted=search.reason in (EXHAUSTED, FAILING, LATE))
-        search.record("ended", reason=search.reason if complete else "interrupted")
+    with connecting(address, MODULES) as joined:
+        cache = files.decode(progress).resolve()  # workers have working directories of their own
+        with (
+            closing(Tracker(output, spec.tracking.uri, spec.tracking.experiment)) as tracker,
+            closing(Display(screen)) as display,
+        ):
+            search = Search(spec, output, cache, ledger, [tracker, display])
+            if ledger.history.search:
+                search.record("resumed", budget=spec.search.budget.tree())
+            else:
+                search.record("search", id=uuid.uuid4().hex, name=spec.name, spec=spec.tree(), versions=_versions())
+            for source in sources:
+                search.record("warm_start", **source.event())
+            with suppress(KeyboardInterrupt):  # which Tune makes an end of its work, but not what goes before and after
+                tune_search(search, joined)
+            complete = is_complete(spec, ledger.history, exhausted=search.reason in (EXHAUSTED, FAILING, LATE))
+            search.record("ended", reason=search.reason if complete else "interrupted")
     return complete
 
 

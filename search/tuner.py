@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,7 +25,6 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from typing_extensions import override
 
-from cluster.connect import connected
 from cluster.train import Resources, epochs, release, trainer
 from search.confirm import plan
 from search.inherit import base_of, nearest
@@ -36,6 +35,8 @@ from search.study import Proposer
 from vattn.canonical import architecture_id, trial_id
 from vattn.config import TrialConfig
 
+#: what the process of a trial needs; the last is what torch imports with the first optimizer
+MODULES = ("search.tuner", "torch._dynamo")
 #: how often a trial whose process dies is taken up again, from its last checkpoint
 RETRIES = 3
 #: a search whose first trials all fail, so many in a row, ends: something is wrong with all of them
@@ -278,17 +279,17 @@ def _overdue(events: list[Event], scheduler: Scheduler) -> dict[int, str]:
     return found
 
 
-def tune_search(search: Search, address: str | None) -> None:
+def tune_search(search: Search, joined: Callable[[], dict[str, float]]) -> None:
     """Run trials until the budget or the space is spent, or until it is interrupted.
 
-    Raises ValueError where not even one trial fits the cluster, OSError where a trial cannot write its checkpoint.
+    ``joined`` waits for the cluster, as `connecting` yields it. Raises ValueError where not even one trial fits that,
+    OSError where a trial cannot write its checkpoint.
     """
     wanted = search.spec.resources
     resources = Resources(workers=wanted.workers, cpus=wanted.cpus, gpus=wanted.gpus)
     with ExitStack() as stack:
         stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))  # Tune leaves its own behind
-        have = stack.enter_context(connected(address))
-        concurrent = resources.concurrency(have)
+        concurrent = resources.concurrency(joined())
         if wanted.concurrent != "auto":
             concurrent = min(concurrent, wanted.concurrent)
         search.slots = concurrent

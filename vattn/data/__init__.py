@@ -1,7 +1,9 @@
 """From files to batches. Each data-set layout is one file, registered by this import."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
 
 from vattn.data import folders, hmdb51, kinetics, lists, motion, ssv1, ssv2, table, thumos14, ucf101  # noqa: F401
 from vattn.data._base import DataConfig, Progress
@@ -11,21 +13,41 @@ if TYPE_CHECKING:
     from vattn.data.loader import ahead, eval_batches, train_batches
 
 
-def prepare(data: DataConfig, output: Path, progress: Progress | None = None) -> Path:
-    """Make sure that ``data`` is there, decoded; return the folder to give to `open_clips`.
+class Listed(NamedTuple):
+    """A data set whose files are there, and are to be decoded."""
 
-    ``data.root`` and ``data.cache`` that are auto lie below ``output``. Raises ValueError where files are missing.
+    data: DataConfig
+    root: Path
+    cache: Path
+    manifest: pa.Table
+
+    def decode(self, progress: Progress | None = None) -> Path:
+        """Make sure that all is decoded; return the folder to give to `open_clips`."""
+        from vattn.data.ingest import ingest
+
+        modality = "flow" if self.data.modality == "flow" else "rgb"
+        store = self.data.store
+        return ingest(self.manifest, self.root, self.cache, store, progress=progress, modality=modality)
+
+
+def listed(data: DataConfig, output: Path, progress: Progress | None = None) -> Listed:
+    """Make sure that the files of ``data`` are there; raises ValueError where some are missing.
+
+    ``data.root`` and ``data.cache`` that are auto lie below ``output``.
     """
     from vattn.data.files import locked
-    from vattn.data.ingest import ingest
 
     root = output / "data" / data.kind if data.root == "auto" else Path(data.root).expanduser()
     cache = output / "cache" if data.cache == "auto" else Path(data.cache).expanduser()
     with locked(cache):
         pass  # a cache that cannot be is told before minutes of generating
     data.supply(root, progress)
-    modality = "flow" if data.modality == "flow" else "rgb"
-    return ingest(data.manifest(root), root, cache, data.store, progress=progress, modality=modality)
+    return Listed(data, root, cache, data.manifest(root))
+
+
+def prepare(data: DataConfig, output: Path, progress: Progress | None = None) -> Path:
+    """Make sure that ``data`` is there (see `listed`), decoded; return the folder to give to `open_clips`."""
+    return listed(data, output, progress).decode(progress)
 
 
 def __getattr__(name: str) -> Any:
@@ -37,4 +59,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["DataConfig", "Progress", "ahead", "eval_batches", "open_clips", "prepare", "train_batches"]
+__all__ = ["DataConfig", "Progress", "ahead", "eval_batches", "listed", "open_clips", "prepare", "train_batches"]

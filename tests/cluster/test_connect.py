@@ -1,0 +1,41 @@
+import os
+import signal
+import sys
+
+import pytest
+import ray
+
+from cluster.connect import connecting
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+
+
+class Process:
+    def has(self, module: str) -> bool:
+        return module in sys.modules
+
+
+def test_processes_of_a_cluster_of_our_own_start_with_the_modules_asked_for() -> None:
+    with connecting("local", ["colorsys"]) as joined:
+        assert joined()["CPU"] >= 1
+        process = ray.remote(Process).remote()
+        found = [ray.get(process.has.remote(name)) for name in ("colorsys", "antigravity")]
+
+    assert found == [True, False]
+    assert not ray.is_initialized()
+
+
+def test_who_is_interrupted_while_a_cluster_starts_leaves_none_behind() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt), connecting("local"):
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+
+    assert not ray.is_initialized()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_address_that_nobody_answers_at_is_told_to_who_waits() -> None:
+    with connecting("127.0.0.1:1") as joined, pytest.raises(ValueError, match="--address 127.0.0.1:1: no Ray cluster"):
+        joined()

@@ -1,4 +1,3 @@
-import os
 import signal
 import sys
 
@@ -10,16 +9,15 @@ from cluster.connect import connecting
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 
-class Process:
-    def has(self, module: str) -> bool:
-        return module in sys.modules
+@ray.remote
+def is_loaded(module: str) -> bool:
+    return module in sys.modules
 
 
 def test_processes_of_a_cluster_of_our_own_start_with_the_modules_asked_for() -> None:
     with connecting("local", ["colorsys"]) as joined:
         assert joined()["CPU"] >= 1
-        process = ray.remote(Process).remote()
-        found = [ray.get(process.has.remote(name)) for name in ("colorsys", "antigravity")]
+        found = [ray.get(is_loaded.remote(module)) for module in ("colorsys", "antigravity")]
 
     assert found == [True, False]
     assert not ray.is_initialized()
@@ -29,13 +27,15 @@ def test_who_is_interrupted_while_a_cluster_starts_leaves_none_behind() -> None:
     before = signal.getsignal(signal.SIGTERM)
 
     with pytest.raises(KeyboardInterrupt), connecting("local"):
-        os.kill(os.getpid(), signal.SIGTERM)
-        signal.pause()
+        signal.raise_signal(signal.SIGTERM)
 
     assert not ray.is_initialized()
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_address_that_nobody_answers_at_is_told_to_who_waits() -> None:
-    with connecting("127.0.0.1:1") as joined, pytest.raises(ValueError, match="--address 127.0.0.1:1: no Ray cluster"):
+    with (
+        connecting("127.0.0.1:1") as joined,
+        pytest.raises(ValueError, match=r"--address 127\.0\.0\.1:1: no Ray cluster"),
+    ):
         joined()

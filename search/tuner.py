@@ -20,6 +20,7 @@ os.environ.update(
 import ray
 from ray import tune
 from ray.tune import Callback, CheckpointConfig, FailureConfig, PlacementGroupFactory, RunConfig, TuneConfig
+from ray.tune.execution.class_cache import DEFAULT_ENV_VARS
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -34,6 +35,9 @@ from search.spec import Spec
 from search.study import Proposer
 from vattn.canonical import architecture_id, trial_id
 from vattn.config import TrialConfig
+
+# A process with variables of its own is started when a trial needs it, not with the cluster. These are for Lightning.
+DEFAULT_ENV_VARS.clear()
 
 #: what the process of a trial needs; the last is what torch imports with the first optimizer
 MODULES = ("search.tuner", "torch._dynamo")

@@ -1,21 +1,26 @@
-"""How much an epoch tells of the last one, learnt from the trials that ran to their end."""
+"""How much an epoch tells of the last one, learnt from all trials that went on from there."""
 
 from collections.abc import Sequence
-from math import isfinite, sqrt
+from math import isfinite, log, sqrt
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search.pareto import Direction
 from search.ranks import correlation
 
+Array = NDArray[np.float64]
+
 #: added to each error: the logarithm of 0 has no value, and below a hundredth it would be all that counts
 OFFSET = 0.01
-#: of fewer finished trials nothing is learnt
+#: of fewer finished trials no order at the end is known
 LEAST = 4
-#: what is known before: the slope of the regression, as sure as points whose squared distances from their mean add up
-#: to `SURE` make it; and the deviation from it, as sure as it is after `SEEN` trials
+#: what is known before of a step from one epoch to the next: the slope of the regression, as sure as points whose
+#: squared distances from their mean add up to `SURE` make it; and the deviation from it, as sure as it is after `SEEN`
+#: trials, such that the steps of a whole training come to `DEVIATION`
 SLOPE, SURE = 1.0, 0.1
-DEVIATION, SEEN = 0.35, 3
+DEVIATION, SEEN = 0.5, 3
 
 
 def errors(measured: Sequence[float], direction: Direction) -> list[float]:
@@ -23,46 +28,99 @@ def errors(measured: Sequence[float], direction: Direction) -> list[float]:
     return [1.0 - value for value in measured] if direction == "max" else list(measured)
 
 
-class Curves:
-    """The error of finished trials (finished, each its own epochs) as a forecast for those that are under way.
+class _Step(NamedTuple):
+    """A line from the log error of an epoch to that of the next, learnt from ``trials``.
 
-    At each epoch the logarithms of the last error are regressed on those of that epoch's, from a conjugate prior, so
-    that a few trials are enough. Where an epoch does not tell the end, the residual spread is that of the finished
-    trials themselves, and a forecast says nothing: so early values are taken for what they are worth.
+    ``width`` is the sum of their squared distances from ``center``, and ``variance`` that of a deviation from the line.
     """
 
-    def __init__(self, finished: Sequence[Sequence[float]]) -> None:
+    slope: float
+    center: float
+    mean: float
+    width: float
+    variance: float
+    trials: int
+
+    def __call__(self, mean: float, variance: float) -> tuple[float, float]:
+        """Return mean and variance after this step, given those before it."""
+        away = mean - self.center
+        further = self.variance * (1 + 1 / self.trials + (away**2 + variance) / self.width)
+        return self.mean + self.slope * away, self.slope**2 * variance + further
+
+
+class Curves:
+    """The errors of trials so far as forecasts of the errors with which they will end.
+
+    From each epoch to the next, the logarithms of the error are regressed on those before, from a conjugate prior; the
+    steps that a trial still has to take are made one after the other. So a trial that was stopped or goes on tells of
+    the steps that it took, and one that finished is enough to begin with. Where an epoch says nothing of the next, the
+    slope is flat and the residual spread that of the trials themselves: early values are taken for what they are worth.
+
+    ``curves`` has the errors after each epoch so far, and the number of epochs of that training. Trainings of another
+    length are read by their share of it.
+    """
+
+    def __init__(self, curves: Sequence[tuple[Sequence[float], int]]) -> None:
         # What diverged says nothing of others.
-        self._curves = [curve for curve in finished if all(map(isfinite, curve))]
+        self._curves = [(np.log(np.array(curve) + OFFSET), n) for curve, n in curves if all(map(isfinite, curve))]
+        self._tables: dict[int, Array] = {}
+        self._steps: dict[tuple[int, int], _Step | None] = {}
 
-    def _pairs(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the logarithms of the error after ``epoch`` and at the end, of the trials that went on from there."""
-        pairs = [(curve[epoch - 1], curve[-1]) for curve in self._curves if len(curve) > epoch]
-        early, last = np.log(np.array(pairs).reshape(-1, 2) + OFFSET).T
-        return early, last
+    def _table(self, epochs: int) -> Array:
+        """Return the logarithms (trials, epochs) as in a training of so many; NaN where there is none."""
+        if epochs not in self._tables:
+            table = np.full((len(self._curves), epochs), np.nan)
+            for row, (logs, own) in zip(table, self._curves, strict=True):
+                # Of a shorter one each value stands once, where its share of the training is first reached.
+                at, first = np.unique(-(-np.arange(1, epochs + 1) * own // epochs), return_index=True)
+                reached = at <= len(logs)
+                row[first[reached]] = logs[at[reached] - 1]
+            self._tables[epochs] = table
+        return self._tables[epochs]
 
-    def agreement(self, epoch: int) -> float:
-        """Return Spearman's rank correlation of the errors after ``epoch`` with those at the end; 0 if not known."""
-        early, last = self._pairs(epoch)
-        return correlation(early, last) if len(early) >= LEAST else 0.0
+    def _step(self, epoch: int, epochs: int) -> _Step | None:
+        if (epoch, epochs) not in self._steps:
+            self._steps[epoch, epochs] = _learnt(self._table(epochs)[:, epoch - 1 : epoch + 1], epochs)
+        return self._steps[epoch, epochs]
 
-    def forecast(self, epoch: int, error: float) -> tuple[float, float] | None:
-        """Return mean and standard deviation of log(last error + `OFFSET`), given the error after ``epoch``.
+    def agreement(self, epoch: int, epochs: int) -> float | None:
+        """Return Spearman's rank correlation of the errors after ``epoch`` with those at the end of ``epochs``.
+
+        None where too few have come to their end.
+        """
+        pairs = self._table(epochs)[:, [epoch - 1, -1]]
+        pairs = pairs[~np.isnan(pairs).any(1)]
+        return correlation(*pairs.T) if len(pairs) >= LEAST else None
+
+    def forecast(self, curve: Sequence[float], epochs: int) -> tuple[float, float] | None:
+        """Return mean and standard deviation of log(last error + `OFFSET`) of a training of ``epochs``, given its own.
 
         The deviation is that of a new observation, by Student's t, for the noise is known from a few trials only. It
-        grows with the distance from what finished trials had, as it must, for those that were stopped lie beyond. None
-        where too few have finished, or the trial has diverged.
+        grows with the distance from what others had, as it must, for those that were stopped lie beyond. None before
+        the first epoch, where no other has come from there to its end, or where the trial has diverged.
         """
-        early, last = self._pairs(epoch)
-        count = len(early)
-        if count < LEAST or not isfinite(error):
+        if not curve or not isfinite(curve[-1]):
             return None
-        x, center = np.log(error + OFFSET), early.mean()
-        width = float(((early - center) ** 2).sum()) + SURE
-        slope = (float(((early - center) * (last - last.mean())).sum()) + SURE * SLOPE) / width
-        slope = max(0.0, slope)
-        residual = last - last.mean() - slope * (early - center)
-        squares = float((residual**2).sum()) + SURE * (slope - SLOPE) ** 2 + SEEN * DEVIATION**2
-        # The mean takes one of the n + SEEN degrees of freedom, and the variance of t with d of these is d / (d - 2).
-        variance = squares / (count + SEEN - 3)
-        return float(last.mean() + slope * (x - center)), sqrt(variance * (1 + 1 / count + (x - center) ** 2 / width))
+        mean, variance = log(curve[-1] + OFFSET), 0.0
+        for epoch in range(len(curve), epochs):
+            step = self._step(epoch, epochs)
+            if step is None:
+                return None
+            mean, variance = step(mean, variance)
+        return mean, sqrt(variance)
+
+
+def _learnt(pairs: Array, epochs: int) -> _Step | None:
+    early, late = pairs[~np.isnan(pairs).any(1)].T
+    count = len(early)
+    if not count:
+        return None
+    center, mean = float(early.mean()), float(late.mean())
+    x, y = early - center, late - mean
+    width = float(x @ x) + SURE
+    slope = max(0.0, (float(x @ y) + SURE * SLOPE) / width)
+    residual = y - slope * x
+    prior = DEVIATION**2 / (epochs - 1)
+    squares = float(residual @ residual) + SURE * (slope - SLOPE) ** 2 + SEEN * prior
+    # The mean takes one of the n + SEEN degrees of freedom, and the variance of t with d of these is d / (d - 2).
+    return _Step(slope, center, mean, width, squares / max(count + SEEN - 3, 1), count)

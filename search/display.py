@@ -82,7 +82,7 @@ class Display:
         if kind not in ("finished", "stopped"):
             return None
         trial = self._history.trial(event["trial"])
-        after = "finished" if kind == "finished" else f"stopped after epoch {trial.epoch} of {_epochs(trial)}"
+        after = "finished" if kind == "finished" else f"stopped after epoch {trial.epoch} of {trial.epochs}"
         return f"trial {trial.number} {after}: {self._numbers(trial)}; {describe(trial)} [{self._done()}]"
 
     def _numbers(self, trial: Trial) -> str:
@@ -91,7 +91,7 @@ class Display:
         return ", ".join(f"{name} {shown(name, trial.metrics[name])}" for name in known)
 
     def _latest(self, trial: Trial) -> str:
-        return f"trial {trial.number} epoch {trial.epoch}/{_epochs(trial)} {self._numbers(trial)}"
+        return f"trial {trial.number} epoch {trial.epoch}/{trial.epochs} {self._numbers(trial)}"
 
     def _elapsed(self) -> float:
         return self._history.active + time.time() - self._last
@@ -152,7 +152,7 @@ def _table(title: str, trials: list[Trial], objectives: Objectives, progress: bo
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("model", overflow="ellipsis", no_wrap=True)
     for trial in trials:
-        epoch = [f"{trial.epoch}/{_epochs(trial)}"] if progress else []
+        epoch = [f"{trial.epoch}/{trial.epochs}"] if progress else []
         values = [shown(name, trial.metrics.get(name, float("nan"))) for name in names]
         table.add_row(str(trial.number), *epoch, *values, Text(describe(trial)))
     return table
@@ -177,19 +177,15 @@ def seconds_left(history: History, elapsed: float) -> float | None:
     if (trials := budget.get("trials")) and reports:
         ended = history.in_state("finished", "stopped", "failed")
         sample = ended or list(history.trials.values())
-        each = sum(trial.epoch if ended else _epochs(trial) for trial in sample) / len(sample)
+        each = sum(trial.epoch if ended else trial.epochs for trial in sample) / len(sample)
         epochs = max(0, trials - len(history.trials)) * each
         for trial in history.under_way():
             # One that is past the length of most goes on to its end, as do those that no scheduler judges.
             stops = trial.number in history.trials and trial.epoch < each
-            epochs += (each if stops else _epochs(trial)) - trial.epoch
+            epochs += (each if stops else trial.epochs) - trial.epoch
         seconds = sum(report["seconds"] for report in reports) / len(reports)
         bounds.append(epochs * seconds / max(1, len(history.running())))
     return min(bounds, default=None)
-
-
-def _epochs(trial: Trial) -> int:
-    return trial.config["train"]["epochs"]
 
 
 def clock(seconds: float) -> str:

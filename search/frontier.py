@@ -317,9 +317,9 @@ class FrontierSampler(BaseSampler):
     ``cost`` returns all known costs of the params of a config, and None for one over a limit, which is never proposed.
     ``objectives`` names the study's directions in their order: ``measured`` is a rate to maximise or a loss to
     minimise, all others are costs to minimise. The user attribute ``curve`` of a trial may have the measured objective
-    after each epoch: what a running one will come to, or a pruned one would have, is forecast from those that ran to
-    their end. Trials with the attribute ``source`` are another search's, and forecasts too. `why` says what was
-    expected of the last proposal.
+    after each epoch, and ``epochs`` how many there are in all (else, as many as the longest has): what a running one
+    will come to, or a pruned one would have, is forecast from all that went on from there. Trials with the attribute
+    ``source`` are another search's, and forecasts too. `why` says what was expected of the last proposal.
     """
 
     def __init__(
@@ -374,8 +374,10 @@ class FrontierSampler(BaseSampler):
 
     def _observed(self, trials: Sequence[FrozenTrial]) -> list[Observation]:
         """Return what finished trials showed, and what stopped and running ones promise."""
-        finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-        curves = Curves([self._curve(trial) for trial in finished])
+        found = {trial.number: self._curve(trial) for trial in trials}
+        longest = max(map(len, found.values()), default=0)
+        epochs = {trial.number: trial.user_attrs.get("epochs", longest) for trial in trials}
+        curves = Curves([(curve, epochs[number]) for number, curve in found.items() if curve])
         observed = []
         for trial in trials:
             if trial.state == TrialState.FAIL:
@@ -388,11 +390,9 @@ class FrontierSampler(BaseSampler):
                 (error,) = errors([trial.values[self._value]], self._direction)
                 if isfinite(error):
                     observed.append(Observation(candidate, error, spread))
-            elif curve := self._curve(trial):
-                forecast = curves.forecast(len(curve), curve[-1])
-                if forecast is not None:
-                    mean, spread = forecast
-                    observed.append(Observation(candidate, float(np.exp(mean)) - OFFSET, spread))
+            elif forecast := curves.forecast(found[trial.number], epochs[trial.number]):
+                mean, spread = forecast
+                observed.append(Observation(candidate, float(np.exp(mean)) - OFFSET, spread))
         return observed
 
     def _curve(self, trial: FrozenTrial) -> list[float]:

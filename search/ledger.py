@@ -72,6 +72,11 @@ class Trial:
         return self.reports[-1]["epoch"] if self.reports else 0
 
     @property
+    def epochs(self) -> int:
+        """Epochs of its whole training."""
+        return self.config["train"]["epochs"]
+
+    @property
     def metrics(self) -> dict[str, float]:
         """The last epoch's metrics and the cost; partial unless the state is "finished"."""
         return self.cost | (self.reports[-1]["metrics"] if self.reports else {})

@@ -57,10 +57,7 @@ class Rest:
         pace = Pace.of([*history.trials.values(), *history.extras.values()])
         if pace is None:
             return None
-        taken = sum(
-            (trial.config["train"]["epochs"] - trial.epoch) * pace.seconds(trial.cost["gflops"])
-            for trial in history.under_way()
-        )
+        taken = sum((trial.epochs - trial.epoch) * pace.seconds(trial.cost["gflops"]) for trial in history.under_way())
         return cls(
             pace,
             gpus,

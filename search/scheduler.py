@@ -71,7 +71,7 @@ class Frontier:
     """Stops a trial that will hardly enter the front at its own price.
 
     ``measured``, a rate or a loss, is the objective that training tells. What a trial will come to is forecast from its
-    last epoch, by those that ran to their end (`search.curves`), together with what the frontier sampler expected of it
+    last epoch, by all that went on from there (`search.curves`), together with what the frontier sampler expected of it
     when it was proposed: two normal estimates of the log error, weighed by their precision. A trial ends where the
     chance that it will be better than every finished one of no more cost is below ``probability`` times what it was
     when the trial was proposed: the sampler knew that of a late proposal little can be hoped, and chose to try it. An
@@ -89,14 +89,14 @@ class Frontier:
         trial = history.trials[number]
         if trial.epoch < self.min_epochs:
             return None
-        finished = [(other, self._errors(other)) for other in history.in_state("finished")]
+        known = {other.number: self._errors(other) for other in history.trials.values() if other.reports}
         # What diverged is nobody's rival.
-        ended = [(curve[-1], other) for other, curve in finished if isfinite(curve[-1])]
-        rivals = [(error, other) for error, other in ended if self._costs_no_more(other, trial)]
-        curves = Curves([curve for _, curve in finished])
-        agreement = curves.agreement(trial.epoch)
-        forecast = curves.forecast(trial.epoch, self._errors(trial)[-1])
-        if not rivals or forecast is None or agreement < AGREEMENT:
+        ended = [other for other in history.in_state("finished") if isfinite(known[other.number][-1])]
+        rivals = [(known[other.number][-1], other) for other in ended if self._costs_no_more(other, trial)]
+        curves = Curves([(curve, history.trials[other].epochs) for other, curve in known.items()])
+        agreement = curves.agreement(trial.epoch, trial.epochs)
+        forecast = curves.forecast(known[number], trial.epochs)
+        if not rivals or forecast is None or agreement is None or agreement < AGREEMENT:
             return None
         mean, spread = forecast
         if "predicted_error" in trial.why:

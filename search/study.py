@@ -107,6 +107,7 @@ class Proposer:
                 self._seen[event["identity"]] = event["trial"]
                 self._open[event["trial"]] = trial
                 trial.set_user_attr("trial", event["trial"])
+                trial.set_user_attr("epochs", event["config"]["train"]["epochs"])
             case "rejected":
                 self._rejected += 1
                 trial = self._asked or self._replay(event["params"])

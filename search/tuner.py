@@ -20,7 +20,7 @@ os.environ.update(
 import ray
 from ray import tune
 from ray.tune import Callback, CheckpointConfig, FailureConfig, PlacementGroupFactory, RunConfig, TuneConfig
-from ray.tune.execution.class_cache import DEFAULT_ENV_VARS
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -36,8 +36,9 @@ from search.study import Proposer
 from vattn.canonical import architecture_id, trial_id
 from vattn.config import TrialConfig
 
-# A process with variables of its own is started when a trial needs it, not with the cluster. These are for Lightning.
-DEFAULT_ENV_VARS.clear()
+# A process with variables of its own is started when a trial needs it, not with the cluster. Tune sets some for
+# Lightning, and has no public way to leave them out.
+getattr(class_cache, "DEFAULT_ENV_VARS", {}).clear()
 
 #: what the process of a trial needs; the last is what torch imports with the first optimizer
 MODULES = ("search.tuner", "torch._dynamo")
@@ -214,7 +215,7 @@ class Search:
             self.record("report", trial=number, **{key: result[key] for key in ("epoch", "metrics", "seconds")})
         elif result["epoch"] < trial.epoch:
             return False  # a trial that was taken up again tells its earlier epochs first
-        if trial.epoch == trial.config["train"]["epochs"]:
+        if trial.epoch == trial.epochs:
             return self._end("finished", trial, seconds=round(trial.seconds, 3))
         # A base and a retraining run to their end; what was judged before a resume is not judged again.
         reason = self._overdue.pop(number, None)

@@ -56,7 +56,7 @@ def answer(events: Iterable[Event], number: int) -> dict[str, Any]:
         "model": describe(trial),
         "metrics": {name: trial.metrics[name] for name in [*objectives, *trial.cost] if name in trial.metrics},
         "epoch": trial.epoch,
-        "epochs": trial.config["train"]["epochs"],
+        "epochs": trial.epochs,
         "seconds": round(trial.seconds, 3),
         "proposed": _proposed(events, history, before, number),
         "nearest": {
@@ -147,7 +147,7 @@ def _rungs(history: History) -> set[int]:
     scheduler = history.search["spec"]["search"].get("scheduler", {})
     if scheduler.get("kind") != "halving":
         return set()
-    last = max(trial.config["train"]["epochs"] for trial in history.trials.values())
+    last = max(trial.epochs for trial in history.trials.values())
     return {n for n in range(1, last) if is_rung(n, scheduler["min_epochs"], scheduler["reduction"])}
 
 

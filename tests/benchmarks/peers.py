@@ -71,7 +71,9 @@ class Optuna:
         if config not in self._configs.values():  # what is known already is not trained, and no trial to a scheduler
             cost = {self._problem.price: float(self._problem.cost[config])}
             why = getattr(self._study.sampler, "why", {})
-            trial = Trial(asked.number, params, {}, identity="", architecture="", cost=cost, why=why)
+            whole = {"train": {"epochs": self._problem.epochs}}
+            trial = Trial(asked.number, params, whole, identity="", architecture="", cost=cost, why=why)
+            asked.set_user_attr("epochs", self._problem.epochs)
             self._history.trials[asked.number] = trial
         self._configs[asked.number] = config
         return asked, params

@@ -1,5 +1,7 @@
 import os
 import signal
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,30 @@ class Which(tune.Trainable):
         return {"process": os.getpid(), "done": True}
 
 
+def idle() -> set[int]:
+    """The processes of all clusters on this machine that wait for work."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if path.read_bytes().startswith(b"ray::IDLE"):
+                found.add(int(path.parent.name))
+    return found
+
+
 @pytest.mark.ray
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="Linux lists its processes there")
 def test_a_trial_takes_a_process_that_was_started_with_the_cluster(tmp_path: Path) -> None:
     interrupt = signal.getsignal(signal.SIGINT)
-    with connected("local"):
-        started = [path.name for path in Path("/proc").iterdir()]
+    before = idle()
+    with connected("local") as have:
+        # Ray starts a process for each CPU, and does not wait for them.
+        deadline = time.monotonic() + 120
+        while len(started := idle() - before) < have["CPU"] and time.monotonic() < deadline:
+            time.sleep(0.1)
 
         results = tune.Tuner(Which, run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0)).fit()
     signal.signal(signal.SIGINT, interrupt)  # Tune leaves its own behind
 
     assert results[0].metrics is not None
-    assert str(results[0].metrics["process"]) in started
+    assert results[0].metrics["process"] in started

@@ -13,10 +13,10 @@ HALVING = Halving(min_epochs=2, reduction=3, objectives={"top1": "max", "gflops"
 
 
 def search(*trials: tuple[float, Sequence[float]]) -> History:
-    """A history of trials given by their GFLOPs and their top-1 after each epoch."""
+    """A history of trials of two epochs, given by their GFLOPs and their top-1 after each so far."""
     events = []
     for number, (gflops, top1s) in enumerate(trials):
-        about = {"params": {}, "config": {}, "identity": str(number), "architecture": ""}
+        about = {"params": {}, "config": {"train": {"epochs": 2}}, "identity": str(number), "architecture": ""}
         events.append({"event": "proposed", "trial": number, "cost": {"gflops": gflops}, **about})
         for epoch, top1 in enumerate(top1s, start=1):
             metrics = {"top1": top1}
@@ -100,7 +100,7 @@ def test_what_its_first_epoch_puts_out_of_reach_of_the_front_stops() -> None:
     reason = FRONTIER.verdict(halfway(1.0, 1 - 0.65), 8)
 
     assert reason is not None
-    assert reason.startswith("epoch 1: a chance of 0.")
+    assert reason.startswith("epoch 1: a chance of 2.")
     assert "to end better than trial 0, which costs no more; at least 10.00% is asked" in reason
 
 
@@ -118,7 +118,7 @@ def test_what_was_expected_of_a_trial_counts_beside_its_first_epoch() -> None:
 
 
 def test_what_the_sampler_tried_in_spite_of_small_hopes_is_not_stopped_for_them() -> None:
-    # The chance of 0.26 % of the test above is below a tenth of 1, and not of a tenth of 0.02.
+    # The chance of 2.4 % of the test above is below a tenth of 1, and not below a tenth of 0.02.
     assert FRONTIER.verdict(halfway(1.0, 1 - 0.65, {"probability_of_front": 1.0}), 8) is not None
     assert FRONTIER.verdict(halfway(1.0, 1 - 0.65, {"probability_of_front": 0.02}), 8) is None
 

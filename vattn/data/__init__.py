@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pyarrow as pa
-
 from vattn.data import folders, hmdb51, kinetics, lists, motion, ssv1, ssv2, table, thumos14, ucf101  # noqa: F401
 from vattn.data._base import DataConfig, Progress
 from vattn.data.cache import open_clips
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from vattn.data.loader import ahead, eval_batches, train_batches
 
 
@@ -19,7 +19,7 @@ class Listed(NamedTuple):
     data: DataConfig
     root: Path
     cache: Path
-    manifest: pa.Table
+    manifest: "pa.Table"
 
     def decode(self, progress: Progress | None = None) -> Path:
         """Make sure that all is decoded; return the folder to give to `open_clips`."""

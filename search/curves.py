@@ -1,6 +1,7 @@
 """How much an epoch tells of the last one, learnt from all trials that went on from there."""
 
 from collections.abc import Sequence
+from itertools import chain
 from math import isfinite, log, sqrt
 from typing import NamedTuple
 
@@ -62,19 +63,23 @@ class Curves:
 
     def __init__(self, curves: Sequence[tuple[Sequence[float], int]]) -> None:
         # What diverged says nothing of others.
-        self._curves = [(np.log(np.array(curve) + OFFSET), n) for curve, n in curves if all(map(isfinite, curve))]
+        sound = [(curve, epochs) for curve, epochs in curves if all(map(isfinite, curve))]
+        lengths = np.array([len(curve) for curve, _ in sound], dtype=np.intp)
+        # Of each value of all curves: the curve, the epoch, and how many there are.
+        self._rows = np.repeat(np.arange(len(sound)), lengths)
+        self._epoch = 1 + np.arange(len(self._rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        self._of = np.repeat([epochs for _, epochs in sound], lengths).astype(int)
+        self._logs = np.log(np.fromiter(chain.from_iterable(curve for curve, _ in sound), dtype=float) + OFFSET)
         self._tables: dict[int, Array] = {}
         self._steps: dict[tuple[int, int], _Step | None] = {}
 
     def _table(self, epochs: int) -> Array:
         """Return the logarithms (trials, epochs) as in a training of so many; NaN where there is none."""
         if epochs not in self._tables:
-            table = np.full((len(self._curves), epochs), np.nan)
-            for row, (logs, own) in zip(table, self._curves, strict=True):
-                # Of a shorter one each value stands once, where its share of the training is first reached.
-                at, first = np.unique(-(-np.arange(1, epochs + 1) * own // epochs), return_index=True)
-                reached = at <= len(logs)
-                row[first[reached]] = logs[at[reached] - 1]
+            at = self._epoch * epochs // self._of
+            there = (at > 0) & (-(-at * self._of // epochs) == self._epoch)  # of a longer one some are between epochs
+            table = np.full((self._rows.max(initial=-1) + 1, epochs), np.nan)
+            table[self._rows[there], at[there] - 1] = self._logs[there]
             self._tables[epochs] = table
         return self._tables[epochs]
 

@@ -98,3 +98,9 @@ def test_what_diverged_says_nothing_of_others_and_has_no_forecast() -> None:
 
     assert curves.forecast([0.3], 2) == whole(*sound).forecast([0.3], 2)
     assert curves.forecast([math.nan], 2) is None
+
+
+def test_where_nothing_is_known_nothing_is_forecast() -> None:
+    assert Curves([]).forecast([0.5], 2) is None
+    assert Curves([]).agreement(1, 2) is None
+    assert Curves([([math.nan], 2)]).forecast([0.5], 2) is None

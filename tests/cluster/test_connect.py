@@ -1,3 +1,5 @@
+"""A cluster that starts while the caller does something else."""
+
 import signal
 import sys
 

@@ -1,3 +1,5 @@
+"""Trials on processes that wait for them."""
+
 import os
 import signal
 import time

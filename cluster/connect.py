@@ -15,6 +15,9 @@ os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 
 import ray
 
+#: milliseconds that a process which waits for work is kept, of a cluster of our own
+PATIENCE = 600_000
+
 
 @contextmanager
 def connected(address: str | None = None) -> Iterator[dict[str, float]]:
@@ -51,7 +54,9 @@ def connecting(address: str | None = None, modules: Sequence[str] = ()) -> Itera
 def _join(address: str | None, modules: Sequence[str]) -> dict[str, float]:
     if address is None:
         address = "auto" if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or os.environ.get("RAY_ADDRESS") else "local"
-    own = {"include_dashboard": False, "_system_config": {"preload_python_modules": list(modules)}}
+    # Ray ends idle processes once placement groups hold all CPUs, which is just before trials would take them.
+    system = {"preload_python_modules": list(modules), "idle_worker_killing_time_threshold_ms": PATIENCE}
+    own = {"include_dashboard": False, "_system_config": system}
     try:
         if place := re.fullmatch(r"([^/:]+):(\d+)", address):
             # Ray itself tries for minutes.

@@ -225,7 +225,10 @@ class Frontier:
     def _spread_out(
         self, candidates: Sequence[Candidate], tried: Sequence[Candidate], rng: np.random.Generator
     ) -> tuple[Candidate, dict[str, Any]]:
-        """Choose values that were tried least, in the part of the range of cost (of its logarithm) that was, too."""
+        """Choose values that were tried least, in the part of the range of cost (of its logarithm) that was, too.
+
+        Of several such parts the cheapest, so that the first results come soon.
+        """
         axis = self._keys.index(self._names[0]) - len(self._keys) if self._names else -1
 
         def part(group: Sequence[Candidate]) -> NDArray[np.intp]:
@@ -235,7 +238,7 @@ class Frontier:
         there = part(candidates)
         taken = np.bincount(part(tried), minlength=INITIAL)
         parts = np.unique(there)
-        chosen = rng.choice(parts[taken[parts] == taken[parts].min()])
+        chosen = parts[taken[parts].argmin()]  # the first of them
         inside = np.flatnonzero(there == chosen)
         some = [candidates[i] for i in rng.choice(inside, min(COMPARED, len(inside)), replace=False)]
         why = {"initial": True, "part": int(chosen) + 1, "parts": INITIAL, "by": self._keys[axis]}

@@ -71,12 +71,12 @@ class Frontier:
     """Stops a trial that will hardly enter the front at its own price.
 
     ``measured``, a rate or a loss, is the objective that training tells. What a trial will come to is forecast from its
-    last epoch, by all that went on from there (`search.curves`), together with what the frontier sampler expected of it
-    when it was proposed: two normal estimates of the log error, weighed by their precision. A trial ends where the
-    chance that it will be better than every finished one of no more cost is below ``probability`` times what it was
-    when the trial was proposed: the sampler knew that of a late proposal little can be hoped, and chose to try it. An
-    epoch whose order of trials says little of the order at the end (Spearman's correlation below `AGREEMENT`), or
-    nothing yet, stops none: so the grace is as long as the curves demand.
+    last epoch, by all that went on from there (`search.curves`). A trial ends where the chance that it will be better
+    than every finished one of no more cost is below ``probability`` times what it was when the trial was proposed: the
+    frontier sampler knew that of a late proposal little can be hoped, and chose to try it. What error it expected is
+    left out: in a small search that is far too sure. An epoch whose order of trials says little of the order at the
+    end (Spearman's correlation below `AGREEMENT`), or nothing yet, stops none: so the grace is as long as the curves
+    demand.
     """
 
     min_epochs: int
@@ -98,11 +98,8 @@ class Frontier:
         forecast = curves.forecast(known[number], trial.epochs)
         if not rivals or forecast is None or agreement is None or agreement < AGREEMENT:
             return None
-        mean, spread = forecast
-        if "predicted_error" in trial.why:
-            mean, spread = _together((mean, spread), (log(trial.why["predicted_error"] + OFFSET), trial.why["spread"]))
         least, best = min(rivals, key=lambda rival: rival[0])
-        chance = NormalDist(mean, spread).cdf(log(least + OFFSET))
+        chance = NormalDist(*forecast).cdf(log(least + OFFSET))
         asked = self.probability * trial.why.get("probability_of_front", 1.0)
         if chance >= asked:
             return None
@@ -116,9 +113,3 @@ class Frontier:
 
     def _costs_no_more(self, other: Trial, trial: Trial) -> bool:
         return all(other.cost[name] <= trial.cost[name] for name in self.objectives if name != self.measured)
-
-
-def _together(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
-    """Return mean and deviation of two independent normal estimates of one number."""
-    weights = one[1] ** -2, other[1] ** -2
-    return (one[0] * weights[0] + other[0] * weights[1]) / sum(weights), sum(weights) ** -0.5

@@ -67,7 +67,7 @@ def test_it_finds_in_30_trials_more_of_the_front_than_chance_in_90() -> None:
     assert min(ours) > max(chance)
 
 
-def test_it_starts_all_over_the_range_of_cost() -> None:
+def test_it_starts_all_over_the_range_of_cost_from_cheap_to_dear() -> None:
     study = searched(FrontierSampler(SPACE, cost, GOALS), INITIAL)
 
     logs = np.log([trial.values[1] for trial in study.trials])
@@ -75,6 +75,7 @@ def test_it_starts_all_over_the_range_of_cost() -> None:
     parts = np.clip(((logs - low) / (high - low) * INITIAL).astype(int), 0, INITIAL - 1)
     # The second of the eight parts of the range, up to 1/12 * 12.6 ** (2/8) = 0.157, holds no config but gated ones.
     assert len(set(parts)) >= INITIAL - 1
+    assert sorted(set(parts)) == list(parts[: len(set(parts))])
 
 
 def test_nothing_over_the_limit_and_nothing_twice_is_proposed() -> None:

@@ -109,14 +109,6 @@ def test_what_may_become_the_best_at_its_own_cost_goes_on(gflops: float, error: 
     assert FRONTIER.verdict(halfway(gflops, 1 - error), 8) is None
 
 
-def test_what_was_expected_of_a_trial_counts_beside_its_first_epoch() -> None:
-    # By itself an error of 0.31 promises 0.155, as good as the best. A sampler that was sure of 0.3 would know better.
-    doubt = {"predicted_error": 0.3, "spread": 0.05}
-
-    assert FRONTIER.verdict(halfway(1.0, 1 - 0.31, doubt), 8) is not None
-    assert FRONTIER.verdict(halfway(1.0, 1 - 0.31, doubt | {"spread": 3.0}), 8) is None
-
-
 def test_what_the_sampler_tried_in_spite_of_small_hopes_is_not_stopped_for_them() -> None:
     # The chance of 2.4 % of the test above is below a tenth of 1, and not below a tenth of 0.02.
     assert FRONTIER.verdict(halfway(1.0, 1 - 0.65, {"probability_of_front": 1.0}), 8) is not None

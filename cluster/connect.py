@@ -16,7 +16,7 @@ os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 import ray
 
 #: milliseconds that a process which waits for work is kept, of a cluster of our own
-PATIENCE = 600_000
+PATIENCE = 60_000
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def connecting(address: str | None = None, modules: Sequence[str] = ()) -> Itera
     """
     before = signal.getsignal(signal.SIGTERM)
     # `ray job stop` sends SIGTERM: end as for Ctrl-C, resumable.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)
     # Ray's processes end with the thread that started them: this one waits until they have ended.
     with ThreadPoolExecutor(1) as thread:
         joining = thread.submit(_join, address, modules)
@@ -49,6 +49,12 @@ def connecting(address: str | None = None, modules: Sequence[str] = ()) -> Itera
             wait([joining])
             signal.signal(signal.SIGTERM, before)
             ray.shutdown()
+
+
+def _interrupt(*_: object) -> None:
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in what a script started in the background
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 def _join(address: str | None, modules: Sequence[str]) -> dict[str, float]:

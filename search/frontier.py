@@ -155,6 +155,7 @@ class Frontier:
         self._groups: list[int] = []  # of the columns of a point
         self._keys: list[str] = []  # of all costs
         self._low = self._span = np.zeros(0)  # of the columns of a point
+        self._design: list[tuple[Candidate, dict[str, Any]]] = []  # what is tried first, and why
 
     def propose(
         self,
@@ -173,7 +174,6 @@ class Frontier:
         finished = [one for one in observed if not one.spread]
         trained = [one.candidate for one in finished]
         best = [trained[i] for i in self._front([one.error for one in finished], trained)]
-        chance = random.Random(int(rng.integers(2**31)))
         everything = self._pool.choice(number, best)
         candidates = [candidate for candidate in everything if candidate.key not in seen]
         if not candidates:
@@ -181,8 +181,7 @@ class Frontier:
         if not self._groups:
             self._begin(candidates)
         if len(tried) < INITIAL or len(finished) < 2:
-            drawn = [candidate for candidate in self._pool.drawn(chance) if candidate.key not in seen]
-            return self._spread_out(drawn or candidates, tried, rng)
+            return self._first(tried, seen) or self._spread_out(candidates, tried, rng)
         neglected = _neglected(candidates, tried) if number % NEGLECTED == 0 else None
         return self._most_gain(candidates, self._telling(observed, rng), trained, running, rng, neglected)
 
@@ -222,27 +221,50 @@ class Frontier:
         """Return the candidates' points (candidates, columns), every column from about 0 to 1."""
         return (np.stack([one.point for one in candidates]) - self._low) / self._span
 
+    def _first(self, tried: Sequence[Candidate], seen: Collection[Hashable]) -> tuple[Candidate, dict[str, Any]] | None:
+        """Return what is left of a design that knows no results; None where there is nothing new for it.
+
+        As it knows none, its order is free: it goes from cheap to dear, so that the first results come soon. The seed
+        alone makes it, so it is the same after a resume; parts of the range of cost that others were tried in, such as
+        the plainest config, come last.
+        """
+        while len(self._design) < INITIAL or all(one.key in seen for one, _ in self._design):
+            rng = np.random.default_rng((self._pool.seed, len(self._design)))
+            before = {one.key: one for one, _ in self._design}
+            chance = random.Random(int(rng.integers(2**31)))
+            drawn = [one for one in self._pool.drawn(chance) if one.key not in before]
+            if not drawn:
+                break
+            self._design.append(self._spread_out(drawn, list(before.values()), rng))
+        left = [found for found in self._design if found[0].key not in seen]
+        taken = Counter(self._parts(tried).tolist())
+        return min(left, key=lambda found: (taken[found[1]["part"] - 1], self._share([found[0]])[0]), default=None)
+
     def _spread_out(
         self, candidates: Sequence[Candidate], tried: Sequence[Candidate], rng: np.random.Generator
     ) -> tuple[Candidate, dict[str, Any]]:
-        """Choose values that were tried least, in the part of the range of cost (of its logarithm) that was, too.
-
-        Of several such parts the cheapest, so that the first results come soon.
-        """
-        axis = self._keys.index(self._names[0]) - len(self._keys) if self._names else -1
-
-        def part(group: Sequence[Candidate]) -> NDArray[np.intp]:
-            share = self._points(group)[:, axis] if group else np.empty(0)
-            return np.clip((share * INITIAL).astype(int), 0, INITIAL - 1)
-
-        there = part(candidates)
-        taken = np.bincount(part(tried), minlength=INITIAL)
+        """Choose values that were tried least, in the part of the range of cost (of its logarithm) that was, too."""
+        there = self._parts(candidates)
+        taken = np.bincount(self._parts(tried), minlength=INITIAL)
         parts = np.unique(there)
-        chosen = parts[taken[parts].argmin()]  # the first of them
+        chosen = rng.choice(parts[taken[parts] == taken[parts].min()])
         inside = np.flatnonzero(there == chosen)
         some = [candidates[i] for i in rng.choice(inside, min(COMPARED, len(inside)), replace=False)]
-        why = {"initial": True, "part": int(chosen) + 1, "parts": INITIAL, "by": self._keys[axis]}
+        why = {"initial": True, "part": int(chosen) + 1, "parts": INITIAL, "by": self._keys[self._axis]}
         return min(some, key=lambda one: _familiar(one, tried)), why
+
+    @property
+    def _axis(self) -> int:
+        """Which column, from the last, is the cost that the first proposals are spread over."""
+        return self._keys.index(self._names[0]) - len(self._keys) if self._names else -1
+
+    def _share(self, candidates: Sequence[Candidate]) -> Array:
+        """Return where in the range of cost the candidates are, from about 0 to 1."""
+        return self._points(candidates)[:, self._axis] if candidates else np.empty(0)
+
+    def _parts(self, candidates: Sequence[Candidate]) -> NDArray[np.intp]:
+        """Return in which of `INITIAL` equal parts of the range of cost the candidates are."""
+        return np.clip((self._share(candidates) * INITIAL).astype(int), 0, INITIAL - 1)
 
     def _most_gain(
         self,

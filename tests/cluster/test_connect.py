@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from typing import Any
 
 import pytest
 import ray
@@ -25,14 +26,19 @@ def test_processes_of_a_cluster_of_our_own_start_with_the_modules_asked_for() ->
     assert not ray.is_initialized()
 
 
-def test_who_is_interrupted_while_a_cluster_starts_leaves_none_behind() -> None:
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_who_is_ended_while_a_cluster_starts_leaves_none_behind(handler: Any) -> None:
+    # A script that starts something in the background has it ignore Ctrl-C.
+    before = signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGINT, handler)
 
-    with pytest.raises(KeyboardInterrupt), connecting("local"):
-        signal.raise_signal(signal.SIGTERM)
+    try:
+        with pytest.raises(KeyboardInterrupt), connecting("local"):
+            signal.raise_signal(signal.SIGTERM)
 
-    assert not ray.is_initialized()
-    assert signal.getsignal(signal.SIGTERM) is before
+        assert not ray.is_initialized()
+        assert signal.getsignal(signal.SIGTERM) is before[0]
+    finally:
+        signal.signal(signal.SIGINT, before[1])
 
 
 def test_an_address_that_nobody_answers_at_is_told_to_who_waits() -> None:

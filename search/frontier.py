@@ -236,9 +236,12 @@ class Frontier:
             if not drawn:
                 break
             self._design.append(self._spread_out(drawn, list(before.values()), rng))
-        left = [found for found in self._design if found[0].key not in seen]
-        taken = Counter(self._parts(tried).tolist())
-        return min(left, key=lambda found: (taken[found[1]["part"] - 1], self._share([found[0]])[0]), default=None)
+        left = [(one, why) for one, why in self._design if one.key not in seen]
+        if not left:
+            return None
+        candidates = [one for one, _ in left]
+        taken = np.bincount(self._parts(tried), minlength=INITIAL)[self._parts(candidates)]
+        return left[np.lexsort((self._share(candidates), taken))[0]]  # by the last of the keys first
 
     def _spread_out(
         self, candidates: Sequence[Candidate], tried: Sequence[Candidate], rng: np.random.Generator

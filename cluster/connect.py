@@ -43,8 +43,14 @@ def connecting(address: str | None = None, modules: Sequence[str] = ()) -> Itera
     # Ray's processes end with the thread that started them: this one waits until they have ended.
     with ThreadPoolExecutor(1) as thread:
         joining = thread.submit(_join, address, modules)
+
+        def joined() -> dict[str, float]:
+            resources = joining.result()
+            signal.signal(signal.SIGTERM, _interrupt)  # Ray has put a handler of its own over it
+            return resources
+
         try:
-            yield joining.result
+            yield joined
         finally:
             wait([joining])
             signal.signal(signal.SIGTERM, before)
@@ -52,6 +58,7 @@ def connecting(address: str | None = None, modules: Sequence[str] = ()) -> Itera
 
 
 def _interrupt(*_: object) -> None:
+    signal.alarm(0)  # Ray's handler prints a stack, lets this one go on, and aborts the process 3 seconds later
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in what a script started in the background
         raise KeyboardInterrupt
     signal.raise_signal(signal.SIGINT)

@@ -211,6 +211,24 @@ def test_ctrl_c_ends_with_130_and_a_resume_finishes(data: Path, tmp_path: Path) 
     assert repeated_epochs(output) == 0
 
 
+def test_sigterm_ends_a_search_as_ctrl_c_does(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    spec = changed({"output": str(output)}, data)
+    spec["trial"]["train"]["epochs"] = 100
+    process = start("run", write(tmp_path / "spec.yaml", spec))
+    wait_for(lambda: reports(output) >= 1)
+
+    process.terminate()
+    text, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 130, text
+    assert "--resume" in text
+    assert "SIGTERM" not in text
+    ended = history(output / NAME).ended
+    assert ended is not None
+    assert ended["reason"] == "interrupted"
+
+
 def test_a_confirmation_cut_off_goes_on_and_ends_in_a_front_of_fresh_seeds(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     spec = changed({"output": str(output)}, data)

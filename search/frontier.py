@@ -36,8 +36,9 @@ from spaces.space import Params, Space
 Array = NDArray[np.float64]
 Costs = Mapping[str, float]
 
-#: proposals at the start, spread over the range of cost instead of taken from the model
-INITIAL = 8
+#: proposals at the start, spread over the range of cost instead of taken from the model: so many, and once this share of
+#: the budget is gone no more than so few
+INITIAL, FEWEST, SHARE = 8, 4, 0.1
 #: each of these is chosen among so many that chance has drawn, as the one whose values were tried least
 DRAWN, COMPARED = 512, 16
 #: spaces of at most so many combinations are weighed whole
@@ -164,11 +165,13 @@ class Frontier:
         tried: Sequence[Candidate],
         seen: Collection[Hashable],
         number: int,
+        spent: float = 0.0,
     ) -> tuple[Candidate, dict[str, Any]] | None:
         """Return what to try next, and what is expected of it; None where nothing new within the limits is found.
 
         ``tried`` are those of this search, stopped ones of which nothing is known included; ``seen`` are the keys of
-        configs that are not to be proposed again. Its chance is the proposal's ``number`` and the seed.
+        configs that are not to be proposed again. Its chance is the proposal's ``number`` and the seed. Of the budget the
+        share ``spent`` is gone.
         """
         rng = np.random.default_rng((self._pool.seed, number))
         finished = [one for one in observed if not one.spread]
@@ -180,7 +183,7 @@ class Frontier:
             return None
         if not self._groups:
             self._begin(candidates)
-        if len(tried) < INITIAL or len(finished) < 2:
+        if len(tried) < (INITIAL if spent < SHARE else FEWEST) or len(finished) < 2:
             return self._first(tried, seen) or self._spread_out(candidates, tried, rng)
         neglected = _neglected(candidates, tried) if number % NEGLECTED == 0 else None
         return self._most_gain(candidates, self._telling(observed, rng), trained, running, rng, neglected)
@@ -347,7 +350,8 @@ class FrontierSampler(BaseSampler):
     minimise, all others are costs to minimise. The user attribute ``curve`` of a trial may have the measured objective
     after each epoch, and ``epochs`` how many there are in all (else, as many as the longest has): what a running one
     will come to, or a pruned one would have, is forecast from all that went on from there. Trials with the attribute
-    ``source`` are another search's, and forecasts too. `why` says what was expected of the last proposal.
+    ``source`` are another search's, and forecasts too. ``spent`` returns which share of the budget is gone: where that is
+    small, a search asks the model sooner. `why` says what was expected of the last proposal.
     """
 
     def __init__(
@@ -357,8 +361,9 @@ class FrontierSampler(BaseSampler):
         objectives: Objectives,
         measured: str = "top1",
         seed: int = 0,
+        spent: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        self._space, self._seed = space, seed
+        self._space, self._seed, self._spent = space, seed, spent
         self._value = list(objectives).index(measured)
         self._direction: Direction = objectives[measured]
         self._pool = Pool(space, cost, seed)
@@ -385,7 +390,8 @@ class FrontierSampler(BaseSampler):
         # What another search has trained is known, but may be tried here.
         seen = {tuple(self._params(other).items()) for other in others if "source" not in other.user_attrs}
         known = self._observed(others)
-        found = self._frontier.propose(known, [one for one in running if one], tried, seen, trial.number)
+        asked = [one for one in running if one]
+        found = self._frontier.propose(known, asked, tried, seen, trial.number, self._spent())
         if found is None:
             return {}
         candidate, self.why = found

@@ -202,13 +202,14 @@ class History:
         """Trials of all kinds that run, by number."""
         return [trial for trial in self.under_way() if trial.state == "running"]
 
-    def spent(self, trials: int | None, hours: float | None, gpu_hours: float | None) -> bool:
-        """Whether so many trials were proposed, or so many hours worked; None is no limit."""
-        return (
-            (trials is not None and len(self.trials) >= trials)
-            or (hours is not None and self.active >= hours * 3600)
-            or (gpu_hours is not None and self.gpu_seconds >= gpu_hours * 3600)
-        )
+    def spent(self, trials: int | None, hours: float | None, gpu_hours: float | None) -> float:
+        """Return which share of a budget is gone, the greatest of the three; 1 is all, and None is no limit."""
+        shares = [
+            0.0 if trials is None else len(self.trials) / trials,
+            0.0 if hours is None else self.active / (3600 * hours),
+            0.0 if gpu_hours is None else self.gpu_seconds / (3600 * gpu_hours),
+        ]
+        return max(shares)
 
 
 def read(path: Path) -> Iterator[Event]:

@@ -65,7 +65,7 @@ def run(path: Path, sets: list[str], resume: bool, address: str | None, for_mach
 def is_complete(spec: Spec, history: History, exhausted: bool) -> bool:
     """Whether nothing is left to do: the budget or the space is spent, the front confirmed, and no trial under way."""
     budget, confirm = spec.search.budget, spec.search.confirm
-    spent = exhausted or history.spent(budget.trials, budget.hours, budget.gpu_hours)
+    spent = exhausted or history.spent(budget.trials, budget.hours, budget.gpu_hours) >= 1
     unconfirmed = confirm != "none" and plan(history, spec.objectives, confirm.top, confirm.seeds)
     return spent and not history.under_way() and not unconfirmed
 

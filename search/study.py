@@ -269,7 +269,13 @@ class Proposer:
                 from search.frontier import FrontierSampler  # scikit-learn takes a second to import
 
                 spec = self._spec
-                return FrontierSampler(spec.space, self._cost_within, spec.objectives, spec.measured[0], config.seed)
+                return FrontierSampler(
+                    spec.space, self._cost_within, spec.objectives, spec.measured[0], config.seed, self._spent
+                )
+
+    def _spent(self) -> float:
+        budget = self._spec.search.budget
+        return self._ledger.history.spent(budget.trials, budget.hours, budget.gpu_hours)
 
     def _cost_within(self, params: Params) -> dict[str, float] | None:
         """Return what a config costs; None if that is over a limit."""

@@ -26,13 +26,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from peers import PEERS, STOPPING
-from problems import OURS, SETTINGS, Problem, load_problem
+from problems import BUDGETS, OURS, SETTINGS, Problem, load_problem
 from scipy.stats import binom, wilcoxon
 from simulator import Training, simulate
 
 RESULTS = Path(__file__).parent / "results" / "searches.parquet"
-#: full trainings that a search may use (of 140 configs, not most of them), and shares of it at which it is looked at
-BUDGETS = dict.fromkeys(SETTINGS, 100) | {OURS: 50}
+#: shares of the budget at which a search is looked at
 LOOKS = (0.3, 0.6, 1.0)
 #: regrets below are drawn as this one: a logarithm has no place for 0
 SHOWN = 0.5

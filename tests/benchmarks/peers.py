@@ -8,7 +8,7 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 from outside import MOASHA, MOREA, QNEHVI
-from problems import Problem
+from problems import BUDGETS, Problem
 from simulator import GRACE, REDUCTION, Peer
 
 from search.frontier import FrontierSampler
@@ -53,6 +53,11 @@ class Optuna:
         self._study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
         self._history = History()
         self._configs: dict[int, int] = {}
+
+    @property
+    def begun(self) -> int:
+        """How many trainings it has proposed."""
+        return len(self._history.trials)
 
     def ask(self, given: Params | None = None) -> tuple[optuna.Trial, Params]:
         """Propose, or enqueue ``given`` and take that."""
@@ -138,22 +143,23 @@ def _gp(problem: Problem, seed: int, workers: int) -> Peer:
     return Optuna(problem, GPSampler(seed=seed, deterministic_objective=False), flat=True)
 
 
-def _frontier_sampler(problem: Problem, seed: int) -> FrontierSampler:
+def _frontier(problem: Problem, seed: int, workers: int, verdict: Verdict = never) -> Peer:
     def known(params: Params) -> dict[str, float]:
         number = problem.number(params)
         return {name: float(values[number]) for name, values in problem.known.items()}
 
+    def spent() -> float:
+        return peer.begun / BUDGETS[problem.name]
+
     objectives: dict[str, Direction] = {"error": "min", problem.price: "min"}
-    return FrontierSampler(problem.space, known, objectives, measured="error", seed=seed)
-
-
-def _frontier(problem: Problem, seed: int, workers: int) -> Peer:
-    return Optuna(problem, _frontier_sampler(problem, seed))
+    sampler = FrontierSampler(problem.space, known, objectives, measured="error", seed=seed, spent=spent)
+    peer = Optuna(problem, sampler, verdict)
+    return peer
 
 
 def _frontier_stopping(problem: Problem, seed: int, workers: int) -> Peer:
     scheduler = Frontier(GRACE, 0.03, {"top1": "max", problem.price: "min"}, measured="top1")
-    return Optuna(problem, _frontier_sampler(problem, seed), scheduler.verdict)
+    return _frontier(problem, seed, workers, scheduler.verdict)
 
 
 def _tpe_asha(problem: Problem, seed: int, workers: int) -> Peer:

@@ -22,6 +22,8 @@ OPERATIONS = ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_
 DATA_SETS, PRICES = ("cifar10", "cifar100", "imagenet"), ("model_size", "latency")
 SETTINGS = tuple(f"{data}-{price}" for data, price in product(DATA_SETS, PRICES))
 OURS = "curves"
+#: full trainings that a search may use; of our 140 configs, not most of them
+BUDGETS = dict.fromkeys(SETTINGS, 100) | {OURS: 50}
 
 
 @dataclass(frozen=True, eq=False)

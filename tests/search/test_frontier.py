@@ -9,7 +9,17 @@ import pytest
 from optuna.samplers import RandomSampler
 
 from search.curves import OFFSET
-from search.frontier import INITIAL, LEARNT, NEGLECTED, Candidate, Frontier, FrontierSampler, Observation, Pool
+from search.frontier import (
+    FEWEST,
+    INITIAL,
+    LEARNT,
+    NEGLECTED,
+    Candidate,
+    Frontier,
+    FrontierSampler,
+    Observation,
+    Pool,
+)
 from search.optuna_space import fixed_params, suggest
 from search.pareto import Objectives, hypervolume
 from spaces.space import Params, Space
@@ -76,6 +86,21 @@ def test_it_starts_all_over_the_range_of_cost_from_cheap_to_dear() -> None:
     # The second of the eight parts of the range, up to 1/12 * 12.6 ** (2/8) = 0.157, holds no config but gated ones.
     assert len(set(parts)) >= INITIAL - 1
     assert sorted(set(parts)) == list(parts[: len(set(parts))])
+
+
+@pytest.mark.parametrize(("budget", "first"), [(16, FEWEST), (60, 6), (100, INITIAL)])
+def test_a_short_search_asks_the_model_sooner(budget: int, first: int) -> None:
+    sampler = FrontierSampler(SPACE, cost, GOALS, spent=lambda: len(study.trials[:-1]) / budget)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+
+    initial = []
+    for _ in range(INITIAL + 2):
+        trial = study.ask()
+        params, tree = suggest(SPACE, trial)
+        initial.append(sampler.why.get("initial", False))
+        study.tell(trial, [top1(tree), gflops(params)])
+
+    assert initial == [number < first for number in range(INITIAL + 2)]
 
 
 def test_nothing_over_the_limit_and_nothing_twice_is_proposed() -> None:

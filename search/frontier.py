@@ -36,8 +36,8 @@ from spaces.space import Params, Space
 Array = NDArray[np.float64]
 Costs = Mapping[str, float]
 
-#: proposals at the start, spread over the range of cost instead of taken from the model: so many, and once this share of
-#: the budget is gone no more than so few
+#: proposals at the start, spread over the range of cost instead of taken from the model: so many, and once that share
+#: of the budget is gone no more than so few
 INITIAL, FEWEST, SHARE = 8, 4, 0.1
 #: each of these is chosen among so many that chance has drawn, as the one whose values were tried least
 DRAWN, COMPARED = 512, 16
@@ -170,8 +170,8 @@ class Frontier:
         """Return what to try next, and what is expected of it; None where nothing new within the limits is found.
 
         ``tried`` are those of this search, stopped ones of which nothing is known included; ``seen`` are the keys of
-        configs that are not to be proposed again. Its chance is the proposal's ``number`` and the seed. Of the budget the
-        share ``spent`` is gone.
+        configs that are not to be proposed again. Its chance is the proposal's ``number`` and the seed. Of the budget
+        ``spent`` is gone, a share.
         """
         rng = np.random.default_rng((self._pool.seed, number))
         finished = [one for one in observed if not one.spread]
@@ -350,8 +350,8 @@ class FrontierSampler(BaseSampler):
     minimise, all others are costs to minimise. The user attribute ``curve`` of a trial may have the measured objective
     after each epoch, and ``epochs`` how many there are in all (else, as many as the longest has): what a running one
     will come to, or a pruned one would have, is forecast from all that went on from there. Trials with the attribute
-    ``source`` are another search's, and forecasts too. ``spent`` returns which share of the budget is gone: where that is
-    small, a search asks the model sooner. `why` says what was expected of the last proposal.
+    ``source`` are another search's, and forecasts too. ``spent`` returns which share of the budget is gone, by which a
+    short search asks the model sooner. `why` says what was expected of the last proposal.
     """
 
     def __init__(

@@ -165,7 +165,7 @@ class Frontier:
         tried: Sequence[Candidate],
         seen: Collection[Hashable],
         number: int,
-        spent: float = 0.0,
+        spent: float,
     ) -> tuple[Candidate, dict[str, Any]] | None:
         """Return what to try next, and what is expected of it; None where nothing new within the limits is found.
 

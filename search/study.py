@@ -270,10 +270,11 @@ class Proposer:
 
                 spec = self._spec
                 return FrontierSampler(
-                    spec.space, self._cost_within, spec.objectives, spec.measured[0], config.seed, self._spent
+                    spec.space, self._cost_within, spec.objectives, spec.measured[0], config.seed, self.spent
                 )
 
-    def _spent(self) -> float:
+    def spent(self) -> float:
+        """Return which share of the search's budget is gone."""
         budget = self._spec.search.budget
         return self._ledger.history.spent(budget.trials, budget.hours, budget.gpu_hours)
 

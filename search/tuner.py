@@ -111,8 +111,7 @@ class Search:
 
     def _propose(self) -> bool:
         """Propose a trial while there is budget, and behind the end of the last one what confirms the front."""
-        history, budget = self.ledger.history, self.spec.search.budget
-        if not self._closed and history.spent(budget.trials, budget.hours, budget.gpu_hours) < 1:
+        if not self._closed and self._proposer.spent() < 1:
             if not self._succeeded and self._failures >= HOPELESS:
                 self._closed, self.reason = True, FAILING
             elif (number := self._proposer.propose(self.record)) is not None:

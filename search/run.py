@@ -87,7 +87,8 @@ def _search(
     from search.tuner import MODULES, Search, tune_search
 
     with connecting(address, MODULES) as joined:
-        cache = files.decode(progress).resolve()  # workers have working directories of their own
+        # The test split is for what a confirmation trains. Workers have working directories of their own.
+        cache = files.decode(progress, test=spec.search.confirm != "none").resolve()
         with (
             closing(Tracker(output, spec.tracking.uri, spec.tracking.experiment)) as tracker,
             closing(Display(screen)) as display,

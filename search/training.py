@@ -43,7 +43,7 @@ def train_file(
 
     # Workers have working directories of their own.
     output, folders = output.resolve(), [folder.resolve() for folder in folders]
-    caches = [prepare(data, output, progress).resolve() for data in splits]
+    caches = [prepare(data, output, progress, test=False).resolve() for data in splits]
     output.mkdir(parents=True, exist_ok=True)
     (output / "config.yaml").write_text(path.read_text() if not sets else json.dumps(config.tree(), indent=2))
 

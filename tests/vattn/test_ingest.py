@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -244,6 +245,42 @@ def test_of_changed_files_only_the_changed_are_decoded_again(root: Path, tmp_pat
     # The new cache stands on its own.
     shutil.rmtree(first)
     assert content(second) == after
+
+
+def test_the_test_split_is_decoded_once_it_is_asked_for_and_nothing_twice(root: Path, tmp_path: Path) -> None:
+    files = {"path": [f"good{i}.mp4" for i in range(3)], "label": pa.array([0, 1, 2], pa.int32())}
+    names, told = pa.table(files | {"split": ["train", "test", "val"]}), []
+
+    def cache(below: str, **options: Any) -> Path:
+        told.clear()
+        progress = lambda *step: told.append(step[1:])  # noqa: E731
+        return ingest(names, root, tmp_path / below, STORE, jobs=1, progress=progress, **options)
+
+    without = cache("cache", test=False)
+    assert told == [(1, 2), (2, 2)]
+    assert content(without).keys() == {"good0.mp4", "good2.mp4"}
+    every = cache("cache")
+    assert told == [(3, 3)]
+    assert content(every) == content(cache("undisturbed"))
+    # Once all is there, that serves both.
+    assert cache("cache", test=False) == every
+    assert told == []
+
+
+def test_an_ingest_that_was_killed_is_gone_on_with_by_one_that_leaves_out_the_test_split(
+    root: Path, tmp_path: Path
+) -> None:
+    files = sorted(path.name for path in root.iterdir())
+    labels, told = pa.array(range(3), pa.int32()), []
+    killed_at(2, root, tmp_path / "cache")  # of one split alone; the clips are the same
+    names = pa.table({"path": files, "label": labels, "split": ["test", "train", "train"]})
+
+    cache = ingest(
+        names, root, tmp_path / "cache", STORE, jobs=1, test=False, progress=lambda *step: told.append(step[1:])
+    )
+
+    assert told in ([], [(2, 2)])  # two were done before, of which one may be of the test split
+    assert content(cache).keys() == set(files[1:])
 
 
 def test_a_file_in_several_rows_is_decoded_once(root: Path, tmp_path: Path) -> None:

@@ -21,13 +21,13 @@ class Listed(NamedTuple):
     cache: Path
     manifest: "pa.Table"
 
-    def decode(self, progress: Progress | None = None) -> Path:
-        """Make sure that all is decoded; return the folder to give to `open_clips`."""
+    def decode(self, progress: Progress | None = None, test: bool = True) -> Path:
+        """Make sure that all is decoded, the test split only if ``test``; return the folder to give to `open_clips`."""
         from vattn.data.ingest import ingest
 
         modality = "flow" if self.data.modality == "flow" else "rgb"
         store = self.data.store
-        return ingest(self.manifest, self.root, self.cache, store, progress=progress, modality=modality)
+        return ingest(self.manifest, self.root, self.cache, store, progress=progress, modality=modality, test=test)
 
 
 def listed(data: DataConfig, output: Path, progress: Progress | None = None) -> Listed:
@@ -45,9 +45,9 @@ def listed(data: DataConfig, output: Path, progress: Progress | None = None) -> 
     return Listed(data, root, cache, data.manifest(root))
 
 
-def prepare(data: DataConfig, output: Path, progress: Progress | None = None) -> Path:
+def prepare(data: DataConfig, output: Path, progress: Progress | None = None, test: bool = True) -> Path:
     """Make sure that ``data`` is there (see `listed`), decoded; return the folder to give to `open_clips`."""
-    return listed(data, output, progress).decode(progress)
+    return listed(data, output, progress).decode(progress, test)
 
 
 def __getattr__(name: str) -> Any:

@@ -69,6 +69,8 @@ class Job(NamedTuple):
 
 #: Clips of one file, which is decoded once for all of them.
 Jobs = tuple[Job, ...]
+#: Of a manifest: (label, split) of each row, and its job.
+Rows = Sequence[tuple[tuple[int, str], Job]]
 #: Yields each of many jobs with its result or failure, as `vattn.data.workers.run` does.
 Run = Callable[..., Iterator[tuple[Jobs, Any]]]
 
@@ -83,12 +85,14 @@ def ingest(
     time_limit: float = 600.0,
     modality: Modality = "rgb",
     run: Run = workers.run,
+    test: bool = True,
 ) -> Path:
     """Decode the files of ``manifest`` (see `DataConfig.manifest`) below ``cache``; return the folder to open.
 
     The folder is named after all that it depends on: the manifest, the files' sizes and times of change, and ``store``.
-    Where it exists it is returned at once; else it appears when it is complete. What an earlier call, even a killed
-    one, has decoded of files that are still the same is taken over. A file that cannot be read within ``time_limit``
+    Where it exists it is returned at once; else it appears when it is complete. Without ``test`` that split is left
+    out, unless there is a folder with all. What an earlier call, even a killed one, has decoded of files that are still
+    the same is taken over. A file that cannot be read within ``time_limit``
     seconds is listed in failures.jsonl, one with concealed damage in concealed.jsonl, and the rest goes on. ``run``
     works on ``jobs`` files at a time. Raises ValueError where none can be read, OSError where the disk is full; what
     was decoded then waits for the next call.
@@ -96,11 +100,18 @@ def ingest(
     rows = _rows(manifest)
     states = {path: _state(os.path.join(root, path)) for path in {job.path for _, job in rows}}  # noqa: PTH118
     made_by = identity({"version": VERSION, "store": store.tree(), "modality": modality})[:8]
-    folder = cache / f"{made_by}-{identity([[*row, *job, *states[job.path]] for row, job in rows])}"
+
+    def folder_of(rows: Rows) -> Path:
+        return cache / f"{made_by}-{identity([[*row, *job, *states[job.path]] for row, job in rows])}"
+
+    every, folder = rows, folder_of(rows)
+    if not test and not is_cache(folder):
+        rows = [row for row in rows if row[0][1] != "test"]
+        folder = folder_of(rows)
     if not is_cache(folder):
         with locked(cache):
             if not is_cache(folder):
-                clips = sorted({job for _, job in rows})
+                clips = sorted({job for _, job in every})  # of all, so that either goes on with what the other began
                 part = cache / f"{made_by}-{identity([str(root.resolve()), clips])}.part"
                 part.mkdir(exist_ok=True)
                 (part / INDEX).unlink(missing_ok=True)
@@ -110,7 +121,8 @@ def ingest(
                 part.rename(folder)
     for name, what in ((FAILURES, "could not be read"), (CONCEALED, "are damaged, which their decoder concealed")):
         if listed := read_failures(folder, name):
-            log.warning("%d of %d files %s; %s says why", len(listed), len(states), what, folder / name)
+            files = len({job.path for _, job in rows})
+            log.warning("%d of %d files %s; %s says why", len(listed), files, what, folder / name)
     return folder
 
 
@@ -141,8 +153,7 @@ def read_video(path: Path, size: int) -> Video:
     return np.stack(_video(path, size, lambda t: True)[0])
 
 
-def _rows(manifest: pa.Table) -> list[tuple[tuple[int, str], Job]]:
-    """Return (label, split) and the job of each row."""
+def _rows(manifest: pa.Table) -> Rows:
     columns = {name: manifest[name].to_pylist() for name in manifest.column_names}
     whole = [None] * len(manifest)
     jobs = zip(columns["path"], columns.get("first", whole), columns.get("last", whole), strict=True)
@@ -162,7 +173,7 @@ def _state(path: str | Path) -> tuple[int, int]:
 
 
 def _write(
-    rows: Sequence[tuple[tuple[int, str], Job]],
+    rows: Rows,
     states: dict[str, tuple[int, int]],
     root: Path,
     folder: Path,
@@ -174,7 +185,8 @@ def _write(
     try:
         writer = CacheWriter(folder, codec=store.codec)
         done = _taken_over(clips, states, root, writer)
-        failures = _failed_before(folder, states)
+        before = _failed_before(folder, states)
+        failures = {job: before[job] for job in clips if job in before}
         files: dict[str, list[Job]] = defaultdict(list)
         for job in clips:
             if job not in done and job not in failures:

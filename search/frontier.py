@@ -67,7 +67,7 @@ class Candidate:
     @property
     def key(self) -> Hashable:
         """What tells one candidate from another."""
-        return tuple(self.params.items())
+        return _key(self.params)
 
     @property
     def options(self) -> set[str]:
@@ -94,9 +94,9 @@ class Pool:
     def __init__(self, space: Space, cost: Callable[[Params], Costs | None], seed: int = 0) -> None:
         self._space, self._cost, self.seed, self._encode = space, cost, seed, Encoding(space.domains)
         size = space.size()
-        self._whole: list[Candidate] | None = None
+        self._whole: dict[Hashable, Candidate] | None = None
         if size is not None and size <= WHOLE:
-            self._whole = list(self._within(params for params, _ in space.enumerate()).values())
+            self._whole = self._within(params for params, _ in space.enumerate())
         self._blocks: dict[int, dict[Hashable, Candidate]] = {}
 
     @property
@@ -106,6 +106,8 @@ class Pool:
 
     def candidate(self, params: Params) -> Candidate | None:
         """Return the candidate of these params; None for one over a limit."""
+        if self._whole and (known := self._whole.get(_key(params))):
+            return known
         costs = self._cost(params)
         if costs is None:
             return None
@@ -116,7 +118,7 @@ class Pool:
     def choice(self, number: int, best: Sequence[Candidate]) -> list[Candidate]:
         """Return what there is to choose from in a proposal, given the front so far."""
         if self._whole is not None:
-            return self._whole
+            return list(self._whole.values())
         needed = range(number, number + BLOCKS)
         self._blocks = {n: self._blocks[n] if n in self._blocks else self._block(n) for n in needed}
         rng = random.Random(f"{self.seed} {number} near")
@@ -137,8 +139,7 @@ class Pool:
     def _within(self, drawn: Iterable[Params], most: int | None = None) -> dict[Hashable, Candidate]:
         found: dict[Hashable, Candidate] = {}
         for params in drawn:
-            candidate = self.candidate(params)
-            if candidate is not None:
+            if _key(params) not in found and (candidate := self.candidate(params)):
                 found[candidate.key] = candidate
                 if len(found) == most:
                     break
@@ -321,6 +322,10 @@ class Frontier:
             "learnt_from": len(observed),
         } | ({} if neglected is None else {"neglected": neglected})
         return candidates[best], why
+
+
+def _key(params: Params) -> Hashable:
+    return tuple(params.items())
 
 
 def _neglected(candidates: Sequence[Candidate], tried: Sequence[Candidate]) -> str | None:

@@ -132,10 +132,11 @@ class Comparison:
         others = [peer for peer, found in self.searches.items() if peer not in CHAMPIONS and len(found) >= ENOUGH]
         return min((self.median(peer, self.budget) for peer in others), default=inf)
 
-    def needed(self, peer: str) -> float:
+    def needed(self, peer: str, target: float | None = None) -> float:
         """Return after how many full trainings the median regret is at the target; infinite if it never is."""
+        target = self.target() if target is None else target
         steps = sorted({spent for row in self.searches[peer].values() for spent in row["spent"]})
-        return next((spent for spent in steps if self.median(peer, spent) <= self.target()), inf)
+        return next((spent for spent in steps if self.median(peer, spent) <= target), inf)
 
     def proposal(self, peer: str) -> float:
         """Return the mean CPU seconds of a proposal."""
@@ -156,6 +157,27 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     outside = int(binom.ppf(0.025, len(ordered), 0.5)) - 1  # of so many at each end the chance is below 2.5 %
     outside = max(outside, 0)
     return ordered[outside], ordered[-1 - outside]
+
+
+def foreseen(problem: Problem, row: Row, after: int) -> Row:
+    """Return the search as if a judge who knows the truth had stopped, after that epoch, all that adds nothing.
+
+    What adds to the area goes on to its end. No scheduler can do better with these proposals in this order.
+    """
+    full: list[int] = []
+    most, used = 0.0, 0.0
+    spent, regret = [], []
+    for config in row["config"]:
+        volume = problem.volume(np.array([*full, config]))
+        if volume > most:
+            full.append(config)
+            most = volume
+            used += 1
+        else:
+            used += after / problem.epochs
+        spent.append(used)
+        regret.append(1000 * (problem.best - most))
+    return row | {"spent": spent, "regret": regret}
 
 
 def holm(chances: Sequence[float]) -> list[float]:
@@ -179,6 +201,8 @@ def table(rows: list[Row]) -> Iterator[str]:
             yield from _against(champion, panels)
         for problem, comparison in panels.items():
             yield from [f"### {title}: {problem}", "", *_details(comparison), ""]
+        if workers == 1 and OURS in panels:
+            yield from [*_bounds(panels[OURS]), ""]
 
 
 def _overview(panels: dict[str, Comparison]) -> Iterator[str]:
@@ -209,6 +233,18 @@ def _details(comparison: Comparison) -> Iterator[str]:
         needed = comparison.needed(peer)
         cells += [f"{needed:.0f}" if needed < inf else "-", f"{1000 * comparison.proposal(peer):.1f}"]
         yield f"| {' | '.join(cells)} |"
+
+
+def _bounds(comparison: Comparison) -> Iterator[str]:
+    """Yield what early stopping could gain at most, with the proposals that there were without it."""
+    problem, target = load_problem(OURS), comparison.target()
+    needed = []
+    for after in range(1, problem.epochs + 1):
+        rows = [foreseen(problem, row, after) for row in comparison.searches["frontier"].values()]
+        known = Comparison(OURS, rows)
+        needed.append(f"{after}: {known.needed('frontier', target):.1f}")
+    yield f"Trainings of {OURS} to {target:.1f} with the proposals of frontier, had a judge who knows the end stopped"
+    yield f"after that epoch what adds nothing to the front: {', '.join(needed)}"
 
 
 def _against(champion: str, panels: dict[str, Comparison]) -> Iterator[str]:

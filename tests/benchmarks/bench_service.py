@@ -168,13 +168,12 @@ def dearest(spec: Spec) -> float:
 
 def pack(work: Path) -> int:
     """Write the searches of ``work`` into the committed table; return how many there are now."""
-    rows = {(row["system"], row["seed"]): row for row in load_results()} if RESULTS.exists() else {}
-    rows |= {
-        (row["system"], row["seed"]): row for row in (json.loads(path.read_text()) for path in work.glob("*.json"))
-    }
+    rows = load_results() if RESULTS.exists() else []
+    rows += [json.loads(path.read_text()) for path in work.glob("*.json")]
+    found = {(row["seconds"], row["system"], row["seed"]): row for row in rows}
     RESULTS.parent.mkdir(exist_ok=True)
-    pq.write_table(pa.Table.from_pylist([rows[key] for key in sorted(rows)]), RESULTS, compression="zstd")
-    return len(rows)
+    pq.write_table(pa.Table.from_pylist([found[key] for key in sorted(found)]), RESULTS, compression="zstd")
+    return len(found)
 
 
 def load_results() -> list[Row]:
@@ -221,7 +220,6 @@ class System:
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = list(rows)
         self.seconds = rows[0]["seconds"]
-        assert all(row["seconds"] == self.seconds for row in rows), "searches of unequal length"
         self.curves = {row["seed"]: Curve(row) for row in rows}
 
     def at(self, seconds: float) -> list[float]:
@@ -242,14 +240,21 @@ class System:
         return float(np.median(each))
 
 
-def systems_of(rows: Sequence[Row]) -> dict[str, System]:
-    """Return the systems that have been measured, in their order."""
-    return {name: System(met) for name in SYSTEMS if (met := [row for row in rows if row["system"] == name])}
+def clocks(rows: Sequence[Row]) -> dict[float, dict[str, System]]:
+    """Return the systems that have been measured, in their order, by the seconds that each search had."""
+    met: dict[float, dict[str, list[Row]]] = {}
+    for row in sorted(rows, key=lambda row: (row["seconds"], list(SYSTEMS).index(row["system"]))):
+        met.setdefault(row["seconds"], {}).setdefault(row["system"], []).append(row)
+    return {seconds: {name: System(each) for name, each in systems.items()} for seconds, systems in met.items()}
 
 
 def table(rows: Sequence[Row], slots: int) -> Iterator[str]:
     """Yield the lines of the tables, Markdown: what each has in the end, and when ours had what others have then."""
-    systems = systems_of(rows)
+    for seconds, systems in clocks(rows).items():
+        yield from [f"### {seconds:g} seconds", "", *_compared(systems, slots), ""]
+
+
+def _compared(systems: dict[str, System], slots: int) -> Iterator[str]:
     yield "| system | seeds | hypervolume in the end | finished | stopped | first finished, s | outside epochs, s |"
     yield "| --- " * 7 + "|"
     for name, system in systems.items():
@@ -289,22 +294,22 @@ def plot(rows: Sequence[Row], out: Path) -> Path:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
-    for number, (name, system) in enumerate(systems_of(rows).items()):
-        grid = np.linspace(0, system.seconds, 600)
-        volumes = np.array([system.at(seconds) for seconds in grid])
-        axis.plot(
-            grid, np.median(volumes, axis=1), label=name, color=f"C{number}", linewidth=1.8, drawstyle="steps-post"
-        )
-        axis.fill_between(
-            grid, volumes.min(1), volumes.max(1), color=f"C{number}", alpha=0.15, linewidth=0, step="post"
-        )
-    axis.set(
-        xlabel="seconds since the start of the process", ylabel="hypervolume (top-1 x share of GFLOPs)", ylim=(0, None)
+    panels = clocks(rows)
+    figure, (axes,) = plt.subplots(
+        1, len(panels), squeeze=False, sharey=True, figsize=(1 + 6 * len(panels), 4.5), layout="constrained"
     )
-    axis.set_title("Median over seeds, and their range")
-    axis.grid(alpha=0.3)
-    axis.legend(loc="lower right")
+    for axis, (seconds, systems) in zip(axes, panels.items(), strict=True):
+        grid = np.linspace(0, seconds, 600)
+        for name, system in systems.items():
+            color = f"C{list(SYSTEMS).index(name)}"
+            volumes = np.array([system.at(at) for at in grid])
+            axis.plot(grid, np.median(volumes, axis=1), label=name, color=color, linewidth=1.8, drawstyle="steps-post")
+            axis.fill_between(grid, volumes.min(1), volumes.max(1), color=color, alpha=0.15, linewidth=0, step="post")
+        axis.set(xlabel="seconds since the start of the process", title=f"{seconds:g} seconds for each search")
+        axis.grid(alpha=0.3)
+        axis.legend(loc="lower right")
+    axes[0].set(ylabel="hypervolume (top-1 x share of GFLOPs)", ylim=(0, None))
+    figure.suptitle("Median over seeds, and their range")
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=120)
     plt.close(figure)

@@ -218,7 +218,7 @@ class InlineTrial(tune.Trainable):
 def competent(spec: Spec, output: Path, seed: int, stops: bool) -> None:
     """Search as an engineer who knows where the time goes; if ``stops``, with ASHA."""
     output = output.resolve()  # workers have working directories of their own
-    folders = {"cache": str(prepare(spec.data, output)), "trials": str(output / "trials")}
+    folders = {"cache": str(prepare(spec.data, output, test=False)), "trials": str(output / "trials")}
     ray.init(address="local", include_dashboard=False)
     search = OptunaSearch(
         DefineByRun(spec, folders), metric=["top1", "gflops"], mode=["max", "min"],

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 import torch
-from bench_service import QUICKSTART, REPORTS, Curve, System, against, ended, ledger_ends, reported_ends, tree
+from bench_service import QUICKSTART, REPORTS, Curve, System, against, clocks, ended, ledger_ends, reported_ends, tree
 
 from search.ledger import NAME, Ledger
 from search.spec import load, parse
@@ -72,6 +72,18 @@ def test_seeds_are_compared_in_pairs() -> None:
         "| seed 1 | never | 50 | - | - |",
         "| of the medians | 40 | 80 | 40% | 50% |",
     ]
+
+
+def test_searches_of_unequal_length_are_not_mixed() -> None:
+    rows = [search(seed) | {"system": name} for name in ("competent", "ours") for seed in range(2)]
+    long = search(0) | {"system": "ours", "seconds": 600}
+
+    met = clocks([long, *rows])
+
+    assert [(seconds, list(systems)) for seconds, systems in met.items()] == [
+        (100, ["ours", "competent"]), (600, ["ours"]),
+    ]  # fmt: skip
+    assert list(met[100]["ours"].curves) == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench_search import at, holm, interval, regrets
+from bench_search import at, foreseen, holm, interval, regrets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peers import PEERS, Optuna, asha_on_error
@@ -50,6 +50,16 @@ class Scripted:
 
     def tell(self, token: int, errors: Sequence[float], full: bool) -> None:
         self.told.append((token, list(errors), full))
+
+
+def test_a_judge_who_knows_the_end_stops_what_adds_nothing() -> None:
+    # The dearest has no width, and the cheapest no height: half a training each. The others are worth 3/8 and 1/8.
+    table = problem([0, 1, 3, 4], [[0.9] * 2, [0.5] * 2, [0.1] * 2, [0.3] * 2], [[1, 1]] * 4)
+
+    found = foreseen(table, {"config": [3, 1, 0, 2]}, after=1)
+
+    assert found["spent"] == [0.5, 1.5, 2.0, 3.0]
+    assert found["regret"] == pytest.approx([500, 125, 125, 0])
 
 
 def test_two_workers_end_three_trainings_when_the_arithmetic_says() -> None:

@@ -226,14 +226,14 @@ def _notes(found: Confirmation, tested: bool) -> list[str]:
         lines.append(f"test split: {found.accuracy} there, mean of the same seeds; nothing was chosen by it")
     else:
         lines.append("the data have no test split: all numbers are of the validation split")
+    if any(row.trial.inherits and row.trial.inherits["source"] is not None for row in found.rows):
+        lines.append("inherited weights are the same for all seeds of a trial: by other ones they would differ more")
     return [*lines, told_optimism(found)]
 
 
 def told_optimism(found: Confirmation) -> str:
     """Return in words how optimistic a search was."""
-    return (
-        f"optimism: {points(found)}, what the search showed of its front less what fresh seeds show of it, on average"
-    )
+    return f"optimism: {points(found)}, by how much the search showed its front better than fresh seeds do, on average"
 
 
 def points(found: Confirmation) -> str:

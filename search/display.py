@@ -13,12 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 from search.confirm import render
-from search.ledger import Event, History, Trial
+from search.ledger import EXHAUSTED, FAILING, LATE, Event, History, Trial
 from search.pareto import Objectives, describe, front_of, shown, spec_of, tally
 
 #: seconds between two plain lines while no trial ends, and between two lines of progress
 _HEARTBEAT, _PROGRESS = 15.0, 5.0
 _WORDS = {"stopped": "stopped early", "proposed": "waiting"}
+#: why a search ended before its budget was spent
+_ENDS = {
+    EXHAUSTED: "nothing new within the limits was found in its space; `vattn check` counts what is there",
+    FAILING: "its first trials all failed",
+    LATE: "no further trial could end within it",
+}
 
 
 class Display:
@@ -203,7 +209,10 @@ def first_line(error: str) -> str:
 def final(history: History, objectives: Objectives, output: Path) -> str:
     """Return the end of a search in words: the front, what failed, where the results lie, and what to do next."""
     states = ", ".join(f"{count} {_WORDS.get(state, state)}" for state, count in tally(history).items())
-    lines = [f"{history.search['name']}: {states or 'no trial was started'}", "", render(history, objectives), ""]
+    lines = [f"{history.search['name']}: {states or 'no trial was started'}"]
+    if history.ended and history.ended["reason"] in _ENDS:
+        lines.append(f"ended before its budget was spent: {_ENDS[history.ended['reason']]}")
+    lines += ["", render(history, objectives), ""]
     for trial in [*history.in_state("failed"), *(t for t in history.extras.values() if t.state == "failed")]:
         assert trial.end is not None
         lines.append(f"trial {trial.number} failed: {first_line(trial.end['error'])}")

@@ -8,6 +8,7 @@ import yaml
 
 from search.ledger import NAME, History, Trial, history
 from search.pareto import Objectives, describe, pick, settled, shown, spec_of
+from vattn.files import write_whole, writing
 
 #: where searches are kept that name no output folder
 RUNS = Path("runs")
@@ -51,9 +52,10 @@ def export(run: str, rule: str, out: Path, weights: Path | None) -> None:
     start = _start(trial, output, weights)
     if start:
         config["train"] = config["train"] | {"init": str(start)}
-    out.parent.mkdir(parents=True, exist_ok=True)
     head = "".join(f"# {line}\n" for line in _head(found, objectives, trial, out))
-    out.write_text(head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with writing(out, "make room, or name another place with --out"):
+        write_whole(out, head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     print(f"trial {trial.number} is in {out}: {describe(trial)}; train it at full length with: vattn train {out}")
     if weights:
         weights.mkdir(parents=True, exist_ok=True)

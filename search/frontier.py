@@ -215,6 +215,9 @@ class Frontier:
         """Take the scales of the logarithms of all costs from what the search's first proposal could choose from."""
         everything = self._pool.choice(0, []) or candidates
         self._keys, groups = list(everything[0].costs), self._pool.groups
+        if not self._keys or not set(self._names) <= set(self._keys):
+            asked = f"{', '.join(self._names)} of each config by name" if self._names else "at least one, by name"
+            raise ValueError(f"cost: must return {asked} (got {dict(everything[0].costs)})")
         logs = np.array([one.point[len(groups) :] for one in everything])
         self._low = np.concatenate([np.zeros(len(groups)), logs.min(axis=0)])
         self._span = np.concatenate([np.ones(len(groups)), np.maximum(np.ptp(logs, axis=0), 1e-9)])
@@ -368,12 +371,16 @@ class FrontierSampler(BaseSampler):
         seed: int = 0,
         spent: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        if measured not in objectives:
+            raise ValueError(f"measured: must be one of the objectives, {', '.join(objectives)} (got {measured!r})")
         self._space, self._seed, self._spent = space, seed, spent
         self._value = list(objectives).index(measured)
         self._direction: Direction = objectives[measured]
         self._pool = Pool(space, cost, seed)
         self._frontier = Frontier(self._pool, [name for name in objectives if name != measured])
         self._distributions = distributions(space)
+        self._study = ""  # what is kept of trials is of this one
+        self._asked: dict[int, Candidate] = {}
         self._candidates: dict[int, Candidate | None] = {}
         self.why: dict[str, Any] = {}
 
@@ -386,6 +393,8 @@ class FrontierSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         self.why = {}
+        if study.study_name != self._study:
+            self._study, self._asked, self._candidates = study.study_name, {}, {}
         if "fixed_params" in trial.system_attrs:  # enqueued: all is said already
             return {}
         others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
@@ -393,13 +402,15 @@ class FrontierSampler(BaseSampler):
         here = [other for other in others if other.state != TrialState.FAIL and "source" not in other.user_attrs]
         tried = [one for one in map(self._candidate, here) if one]
         # What another search has trained is known, but may be tried here.
-        seen = {tuple(self._params(other).items()) for other in others if "source" not in other.user_attrs}
+        seen = {_key(self._params(other)) for other in others if "source" not in other.user_attrs}
+        seen |= {one.key for one in tried}
         known = self._observed(others)
         asked = [one for one in running if one]
         found = self._frontier.propose(known, asked, tried, seen, trial.number, self._spent())
         if found is None:
             return {}
         candidate, self.why = found
+        self._asked[trial.number] = candidate
         return fixed_params(self._space, candidate.params)
 
     @override
@@ -427,6 +438,9 @@ class FrontierSampler(BaseSampler):
             if trial.state == TrialState.COMPLETE:
                 spread = EARLIER if "source" in trial.user_attrs else 0.0
                 (error,) = errors([trial.values[self._value]], self._direction)
+                if error + OFFSET <= 0:
+                    rule = "a rate must be at most 1" if self._direction == "max" else "a loss must be at least 0"
+                    raise ValueError(f"trial {trial.number}: {rule} (got {trial.values[self._value]:g})")
                 if isfinite(error):
                     observed.append(Observation(candidate, error, spread))
             elif forecast := curves.forecast(found[trial.number], epochs[trial.number]):
@@ -441,7 +455,10 @@ class FrontierSampler(BaseSampler):
         return {name: from_optuna(self._space.domains[name], value) for name, value in trial.params.items()}
 
     def _candidate(self, trial: FrozenTrial) -> Candidate | None:
-        # A trial's params are complete once it is told; a running one's as soon as its objective has asked for all.
+        # A running trial's params are complete as soon as its objective has asked for all; some end before they have.
         if trial.number not in self._candidates or not trial.state.is_finished():
-            self._candidates[trial.number] = self._pool.candidate(self._params(trial))
+            params = self._params(trial)
+            whole = self._space.has(params)
+            found = self._pool.candidate(params) if whole else self._asked.get(trial.number)
+            self._candidates[trial.number] = found
         return self._candidates[trial.number]

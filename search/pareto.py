@@ -97,7 +97,7 @@ def values(trials: Sequence[Trial], objectives: Objectives) -> NDArray[np.float6
 
 
 def front_of(history: History, objectives: Objectives) -> list[Trial]:
-    """Return the front of the finished trials, cheapest first (by the first objective to minimise, else best first).
+    """Return the front of the finished trials, cheapest first (see `in_order`).
 
     Once they were trained again with fresh seeds it is the front of those, `Trial.settled`.
     """
@@ -119,12 +119,11 @@ def settled(history: History, objectives: Objectives) -> list[Trial]:
 
 
 def in_order(trials: Sequence[Trial], objectives: Objectives) -> list[Trial]:
-    """Return the trials cheapest first, by the first objective to minimise; without one, best first."""
-    order = next((name for name, direction in objectives.items() if direction == "min"), None)
-    if order is not None:
-        return sorted(trials, key=lambda trial: trial.metrics[order])
-    first = next(iter(objectives))
-    return sorted(trials, key=lambda trial: -trial.metrics[first])
+    """Return the trials cheapest first, by the first objective that is a cost; without one, best first."""
+    known = trials[0].cost if trials else {}
+    order = next((name for name in objectives if name in known), next(iter(objectives)))
+    sign = 1 if objectives[order] == "min" else -1
+    return sorted(trials, key=lambda trial: sign * trial.metrics[order])
 
 
 def reference(trials: Sequence[Trial], objectives: Objectives, constraints: Mapping[str, Any]) -> list[float]:
@@ -231,13 +230,14 @@ def table(trials: Sequence[Trial], objectives: Objectives) -> list[dict[str, Any
 def as_json(history: History, objectives: Objectives) -> dict[str, Any]:
     """Return the front for machines: the search's name, objectives, trials by state, hypervolume and the rows."""
     finished, (_, constraints) = history.in_state("finished"), spec_of(history)
+    at, shown_front = reference(finished, objectives, constraints), front_of(history, objectives)
     return {
         "name": history.search["name"],
         "objectives": dict(objectives),
         "trials": tally(history),
-        "hypervolume": covered(finished, objectives, constraints),
-        "reference": reference(finished, objectives, constraints),
-        "front": table(front_of(history, objectives), objectives),
+        "hypervolume": hypervolume(values(shown_front, objectives), at, list(objectives.values())),
+        "reference": at,
+        "front": table(shown_front, objectives),
     }
 
 

@@ -5,6 +5,7 @@ import platform
 import shlex
 import sys
 import uuid
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -48,13 +49,16 @@ def run(path: Path, sets: list[str], resume: bool, address: str | None, for_mach
             except KeyboardInterrupt:  # while data were made, or while the end was written
                 complete = False
         history = ledger.history
-    if history.in_state("finished"):
-        for name in ("pareto.html", "pareto.png"):
-            draw(history, spec.objectives, output / name)
     if history.search:
         if for_machines:
             print(json.dumps(as_json(history, spec.objectives), indent=2))
         print(final(history, spec.objectives, output), file=screen)
+    if history.in_state("finished"):
+        for name in ("pareto.html", "pareto.png"):
+            try:
+                draw(history, spec.objectives, output / name)
+            except OSError as error:
+                print(error, file=sys.stderr)  # the result is there all the same
     if not complete:
         again = shlex.join([program(), "run", str(path), *(word for change in sets for word in ("--set", change))])
         print(f"interrupted; go on with: {again} --resume", file=screen)
@@ -87,6 +91,8 @@ def _search(
     from search.tuner import MODULES, Search, tune_search
 
     with connecting(address, MODULES) as joined:
+        if address is not None:
+            joined()  # before hours of decoding
         # The test split is for what a confirmation trains. Workers have working directories of their own.
         cache = files.decode(progress, test=spec.search.confirm != "none").resolve()
         with (
@@ -109,12 +115,21 @@ def _search(
 
 def _must_match(path: Path, spec: Spec, ledger: Ledger) -> None:
     """Raise ValueError where the spec is not the one that the search began with."""
-    old, new = _fixed(ledger.history.search["spec"]), _fixed(spec.tree())
-    if changed := [key for key in new if new[key] != old.get(key)]:
+    changed = list(_differences(_fixed(ledger.history.search["spec"]), _fixed(spec.tree())))
+    if changed:
         raise ValueError(
-            f"{path}: {', '.join(changed)}: must be as when the search began, to go on with it; only "
+            f"{path}: {'; '.join(changed[:3])}: must be as when the search began, to go on with it; only "
             f"{', '.join(CHANGEABLE)} may change. Undo the change, or name another output"
         )
+
+
+def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
+    """Yield what of a spec is not as it was: its path, and both values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*new, *old]):
+            yield from _differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+    elif old != new:
+        yield f"{where} ({json.dumps(new)}, and was {json.dumps(old)})"
 
 
 def _fixed(tree: dict[str, Any]) -> dict[str, Any]:

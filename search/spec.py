@@ -120,6 +120,12 @@ def _none_or_not(value: Any) -> str:
     return "none" if isinstance(value, str) else "confirm"
 
 
+def _no_other_word(value: Any) -> Any:
+    if isinstance(value, str) and value != "none":
+        raise ValueError("must be none or a mapping, such as {top: 3, seeds: 2}")
+    return value
+
+
 def _once(runs: tuple[str, ...]) -> tuple[str, ...]:
     if twice := [run for n, run in enumerate(runs) if run in runs[:n]]:
         raise ValueError(f"names {twice[0]} twice; name it once")
@@ -136,8 +142,9 @@ class Search(Config):
     budget: Budget
     #: Told apart by form, so that a fault is told of the one that was meant.
     confirm: Annotated[
-        Annotated[Literal["none"], Tag("none")] | Annotated[Confirm, Tag("confirm")], Discriminator(_none_or_not)
-    ] = "none"
+        Annotated[Literal["none"], Tag("none")] | Annotated[Confirm, Tag("confirm")],
+        Discriminator(_none_or_not), BeforeValidator(_no_other_word),
+    ] = "none"  # fmt: skip
     inherit: Annotated[
         Literal["none", "base", "parent"],
         Field(description="start with the weights of the model without mechanisms, or of the nearest finished trial"),
@@ -301,6 +308,11 @@ def parse(tree: Tree, path: Path) -> Spec:
 def load_config(path: Path, sets: Sequence[str] = ()) -> TrialConfig:
     """Read a complete config, as `vattn export` writes one, with overrides ``a.b=value``; raises SpecError."""
     tree = read(path, sets)
+    if {"trial", "search"} <= tree.keys():
+        raise ValueError(
+            f"{path}: must be one config, and is the spec of a search; run that (vattn run {path}), and export one "
+            "(vattn export RUN --pick knee --out FILE.yaml)"
+        )
     try:
         return TrialConfig.parse(tree)
     except ValidationError as error:

@@ -23,6 +23,7 @@ from search.warm import Guard, Source, moved, repeats
 from spaces.space import Params, Tree
 from vattn.canonical import architecture_id, trial_id
 from vattn.config import TrialConfig
+from vattn.files import writing
 
 #: proposals of the sampler in a row that may be over a limit or known already, before chance takes over
 PATIENCE = 20
@@ -305,5 +306,5 @@ class _Journal(JournalFileBackend):
 
     @override
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        with self._journal.open("ab") as file:
+        with writing(self._journal, "make room and go on with --resume"), self._journal.open("ab") as file:
             file.writelines(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs)

@@ -83,9 +83,13 @@ class Search:
         return {}
 
     def record(self, event: str, **fields: Any) -> Event:
-        """Write an event to the ledger, then tell everyone who follows it."""
-        line = self.ledger.append(event, **fields)
-        self._tell(line)
+        """Write an event to the ledger, then tell everyone who follows it; where that fails, the search halts."""
+        try:
+            line = self.ledger.append(event, **fields)
+            self._tell(line)
+        except OSError as error:
+            self.halt = self.halt or str(error)
+            raise
         return line
 
     def _tell(self, event: Event) -> None:
@@ -298,7 +302,7 @@ def tune_search(search: Search, joined: Callable[[], dict[str, float]]) -> None:
             concurrent = min(concurrent, wanted.concurrent)
         search.slots = concurrent
         logging.getLogger("ray").setLevel(logging.CRITICAL)  # it misses the result files that we do not let it write
-        tune.Tuner(
+        tuner = tune.Tuner(
             _trainable(resources),
             tune_config=TuneConfig(
                 search_alg=_Proposals(search), scheduler=_Verdicts(search), num_samples=-1,
@@ -311,7 +315,12 @@ def tune_search(search: Search, joined: Callable[[], dict[str, float]]) -> None:
                 # Our checkpoints are our own; a trial that fails to give Tune one could not hand its process on.
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
             ),
-        ).fit()  # fmt: skip
+        )  # fmt: skip
+        try:
+            tuner.fit()
+        except Exception:
+            if not search.halt:  # else it is what became of that on its way through Tune
+                raise
     if search.halt:
         raise OSError(search.halt)
 

@@ -4,8 +4,10 @@ import math
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from search import confirm
 from search.display import clock, first_line
 from search.ledger import Event, History, Trial
 from search.pareto import (
@@ -20,6 +22,7 @@ from search.pareto import (
     pick,
     reference,
     searched,
+    settled,
     shown,
     spec_of,
     values,
@@ -37,37 +40,42 @@ def answer(events: Iterable[Event], number: int) -> dict[str, Any]:
     """Return what a ledger knows of a trial, as plain values for machines; `render` puts it into words.
 
     Rates are fractions; seconds are those inside the epochs. A trial is "ahead" of another where it is nowhere worse
-    in the objectives, cost included, and somewhere better. Raises ValueError where there is no such trial.
+    in the objectives, cost included, and somewhere better. A base or a retraining was not chosen among others, so it is
+    compared with none. Raises ValueError where there is no such trial.
     """
     events = list(events)
     history, before, at_end = _replayed(events, number)
-    if number in history.extras:
-        raise ValueError(f"trial {number}: is none that the search chose: {describe(history.extras[number])}")
-    if number not in history.trials:
-        there = f"there are 0 to {len(history.trials) - 1}" if history.trials else "none is proposed yet"
+    if number not in history.trials and number not in history.extras:
+        there = f"there are 0 to {history.next_number - 1}" if history.trials else "none is proposed yet"
         raise ValueError(f"trial {number}: no such trial in {history.search['name']}; {there}")
     objectives, _ = spec_of(history)
-    trial = history.trials[number]
+    trial, own = history.trial(number), number in history.trials
+    earlier = [other for other in history.trials.values() if other.number < number]
+    later = [other for other in history.trials.values() if other.number > number]
+    measured = [name for name in objectives if name not in trial.cost]
     return {
         "name": history.search["name"],
         "trial": number,
+        "confirms": trial.confirms,
+        "base": trial.base,
         "objectives": dict(objectives),
+        "measured": measured,
         "state": trial.state,
-        "model": describe(trial),
+        "model": _described(history, trial),
         "metrics": {name: trial.metrics[name] for name in [*objectives, *trial.cost] if name in trial.metrics},
+        "test": {name: value for name in measured if (value := trial.metrics.get(confirm.TEST + name)) is not None},
         "epoch": trial.epoch,
         "epochs": trial.epochs,
         "seconds": round(trial.seconds, 3),
-        "proposed": _proposed(events, history, before, number),
-        "nearest": {
-            "earlier": _nearest(
-                [other for other in history.trials.values() if other.number < number], trial, objectives
-            ),
-            "later": _nearest([other for other in history.trials.values() if other.number > number], trial, objectives),
-        },
+        "proposed": _proposed(events, history, before, number) if own else None,
+        "weights": _weights(history, trial),
+        "nearest": {"earlier": _nearest(earlier, trial, objectives), "later": _nearest(later, trial, objectives)}
+        if own
+        else {},
         "reports": _reports(history, trial, objectives),
         "end": _end(events, at_end, trial, objectives),
-        "front": _front(history, trial, objectives) if trial.state == "finished" else None,
+        "again": _again(history, trial, objectives),
+        "front": _front(history, trial, objectives) if own and trial.state == "finished" else None,
     }
 
 
@@ -84,6 +92,33 @@ def _replayed(events: Sequence[Event], number: int) -> tuple[History, History, H
         if not ended:
             at_end.apply(event)
     return whole, before, at_end
+
+
+def _described(history: History, trial: Trial) -> str:
+    """Return a trial's config in words, that of a training which the search did not choose as well."""
+    if trial.confirms is not None:
+        return f"{describe(trial)}: {describe(replace(trial, confirms=None))}"
+    if trial.base:
+        # Nobody chose its values, so it has no params: what tells it from other bases was chosen for its heirs.
+        heirs = [other for other in history.trials.values() if _without_mechanisms(other) == _without_mechanisms(trial)]
+        names = {name: None for heir in heirs for name in heir.params if name.startswith("model")}
+        return describe(replace(trial, params=names))
+    return describe(trial)
+
+
+def _without_mechanisms(trial: Trial) -> dict[str, Any]:
+    return {name: value for name, value in trial.config["model"].items() if name != "attention"}
+
+
+def _weights(history: History, trial: Trial) -> dict[str, Any]:
+    """Return with whose weights a trial began and why, and which trials of the search began with its own."""
+    found: dict[str, Any] = {"inherits": None}
+    if trial.inherits:
+        source = trial.inherits["source"]
+        model = None if source is None else _described(history, history.trial(source))
+        found["inherits"] = {"source": source, "model": model, "reason": trial.inherits["reason"]}
+    sources = {other.number: other.inherits["source"] for other in history.trials.values() if other.inherits}
+    return found | {"heirs": [number for number, source in sources.items() if source == trial.number]}
 
 
 def _proposed(events: Sequence[Event], history: History, before: History, number: int) -> dict[str, Any]:
@@ -134,12 +169,21 @@ def _named(trial: Trial, objectives: Objectives, epoch: int | None = None) -> di
 
 
 def _reports(history: History, trial: Trial, objectives: Objectives) -> list[dict[str, Any]]:
-    """Return the epochs of a trial, and how it stood in each among all trials that have come as far."""
-    rungs = _rungs(history)
+    """Return the epochs of a trial, and how it stood in each among all trials that have come as far.
+
+    Only a trial of the search is one of these, and judged at rungs.
+    """
+    rungs, own = _rungs(history), trial.number in history.trials
     return [
-        {"epoch": epoch, "rung": epoch in rungs} | _standing(history, trial, epoch, objectives)
+        {"epoch": epoch, "values": _measured(trial, objectives, epoch)}
+        | ({"rung": epoch in rungs} | _standing(history, trial, epoch, objectives) if own else {})
         for epoch in range(1, trial.epoch + 1)
     ]
+
+
+def _measured(trial: Trial, objectives: Objectives, epoch: int) -> dict[str, float]:
+    """Return the objectives that training measures, after ``epoch``."""
+    return {n: value for n, value in _named(trial, objectives, epoch)["values"].items() if n not in trial.cost}
 
 
 def _rungs(history: History) -> set[int]:
@@ -152,12 +196,11 @@ def _rungs(history: History) -> set[int]:
 
 
 def _standing(history: History, trial: Trial, epoch: int, objectives: Objectives) -> dict[str, Any]:
-    """Return a trial's values after ``epoch``, how many have reported it, and which of them are ahead, best first."""
+    """Return how many trials have reported ``epoch``, and which of them are ahead of a trial there, best first."""
     mine = _named(trial, objectives, epoch)
     there = [_named(other, objectives, epoch) for other in history.trials.values() if other.epoch >= epoch]
     ahead = [other for other in there if dominates(other["values"], mine["values"], objectives)]
-    trained = {name: value for name, value in mine["values"].items() if name not in trial.cost}
-    return {"values": trained, "of": len(there), "ahead": _best_first(ahead, objectives)}
+    return {"of": len(there), "ahead": _best_first(ahead, objectives)}
 
 
 def _best_first(named: list[dict[str, Any]], objectives: Objectives) -> list[dict[str, Any]]:
@@ -175,51 +218,101 @@ def _end(events: Sequence[Event], at_end: History, trial: Trial, objectives: Obj
     if trial.state == "failed":
         return found | {"error": first_line(trial.end["error"])}
     if trial.state == "stopped":
-        return found | {"reason": trial.end["reason"]} | _standing(at_end, trial, trial.epoch, objectives)
+        found |= {"reason": trial.end["reason"], "values": _measured(trial, objectives, trial.epoch)}
+        return found | _standing(at_end, trial, trial.epoch, objectives)
     return found
 
 
+def _again(history: History, trial: Trial, objectives: Objectives) -> dict[str, Any] | None:
+    """Return what trainings with fresh seeds tell of a finished trial, or of the one that a retraining is of.
+
+    ``fresh`` is what `search.confirm` makes of them; None until all of them have ended, and the front is confirmed.
+    None in a search without such trainings.
+    """
+    of = trial if trial.confirms is None else history.trials[trial.confirms]
+    if of.base or of.state != "finished" or all(other.confirms is None for other in history.extras.values()):
+        return None
+    found = confirm.as_json(history, objectives)["confirmation"]
+    models = {model["trial"]: model for model in found["models"]} if found else {}
+    return {
+        "trial": of.number,
+        "confirmed": found is not None,
+        "trainings": [{"trial": one.number, "state": one.state} for one in of.retrainings],
+        "fresh": models.get(of.number),
+    }
+
+
 def _front(history: History, trial: Trial, objectives: Objectives) -> dict[str, Any]:
-    """Return whether a finished trial is on the front; by what it is beaten and how far, or what it adds."""
-    front = front_of(history, objectives)
-    if trial not in front:
-        mine = _named(trial, objectives)
-        others = [_named(other, objectives) for other in history.in_state("finished") if other is not trial]
-        ahead = [other for other in others if dominates(other["values"], mine["values"], objectives)]
-        # Of equal ones the first is on the front.
-        ahead += [other for other in others if other["values"] == mine["values"] and other["trial"] < trial.number]
-        # To be better than all of these in one objective is enough: none of them is ahead any more.
-        needs = {
-            name: (max if direction == "max" else min)(other["values"][name] for other in ahead)
-            for name, direction in objectives.items()
-            if ahead
-        }
-        return {"on": False, "ahead": _best_first(ahead, objectives), "needs": needs}
-    finished, place = history.in_state("finished"), front.index(trial)
+    """Return whether a finished trial is on the front; by what it is beaten and how far, or what it adds.
+
+    Of a confirmed search it is the front by fresh seeds. A trial that has none is compared as the search did, ``by``
+    the numbers of the search, for these are too good to be compared with means of fresh seeds.
+    """
+    fresh, finished, front = settled(history, objectives), history.in_state("finished"), front_of(history, objectives)
+    mine = next((other for other in fresh if other.number == trial.number), trial)
+    by, compared = ("search", finished) if mine is trial else ("fresh seeds", fresh)
+    found = {"confirmed": bool(fresh), "by": by, "values": _named(mine, objectives)["values"]}
+    if trial.number not in [other.number for other in front]:
+        return found | {"on": False} | _lacks(mine, compared, objectives)
+    rest = [other for other in front if other.number != trial.number]
     # Both from one point, which the trial that is taken away may have a part in.
     at, ways = reference(finished, objectives, spec_of(history)[1]), list(objectives.values())
-    whole, rest = (
-        hypervolume(values(trials, objectives), at, ways)
-        for trials in (front, [other for other in front if other is not trial])
-    )
-    around = [("cheaper", place - 1), ("dearer", place + 1)] if "min" in objectives.values() else []
-    return {
+    whole, without = (hypervolume(values(trials, objectives), at, ways) for trials in (front, rest))
+    return found | {
         "on": True,
         "size": len(front),
-        "share": (whole - rest) / whole if whole else 0.0,
-        "picks": [rule for rule in ("best", "knee") if pick(history, objectives, rule) is trial],
-        "neighbours": {word: _named(front[i], objectives) for word, i in around if 0 <= i < len(front)},
+        "share": (whole - without) / whole if whole else 0.0,
+        "picks": [rule for rule in ("best", "knee") if pick(history, objectives, rule).number == trial.number],
+        "neighbours": _neighbours(mine, rest, objectives),
     }
+
+
+def _lacks(trial: Trial, compared: Sequence[Trial], objectives: Objectives) -> dict[str, Any]:
+    """Return which trials are ahead of one that is not on their front, and what it would need to be on it."""
+    mine = _named(trial, objectives)
+    others = [_named(other, objectives) for other in compared if other.number != trial.number]
+    ahead = [other for other in others if dominates(other["values"], mine["values"], objectives)]
+    # Of equal ones the first is on the front.
+    ahead += [other for other in others if other["values"] == mine["values"] and other["trial"] < trial.number]
+    # To be better than all of these in one objective is enough: none of them is ahead any more.
+    needs = {
+        name: (max if direction == "max" else min)(other["values"][name] for other in ahead)
+        for name, direction in objectives.items()
+        if ahead
+    }
+    return {"ahead": _best_first(ahead, objectives), "needs": needs}
+
+
+def _neighbours(trial: Trial, others: Sequence[Trial], objectives: Objectives) -> dict[str, dict[str, Any]]:
+    """Return the next trials of a front by the first cost among the objectives; none without one."""
+    cost = next((name for name in objectives if name in trial.cost), None)
+    if cost is None:
+        return {}
+    cheaper = [other for other in others if other.cost[cost] < trial.cost[cost]]
+    dearer = [other for other in others if other.cost[cost] > trial.cost[cost]]
+    found = {}
+    if cheaper:
+        found["cheaper"] = _named(max(cheaper, key=lambda other: other.cost[cost]), objectives)
+    if dearer:
+        found["dearer"] = _named(min(dearer, key=lambda other: other.cost[cost]), objectives)
+    return found
 
 
 def render(found: Mapping[str, Any]) -> str:
     """Return what `answer` found, for people to read: a line or a few to each question."""
-    lines = [_headline(found), textwrap.indent(f"{found['model']}\n{_numbers(found['metrics'])}", "  "), ""]
+    numbers = _numbers(found["metrics"])
+    if found["again"] and found["again"]["fresh"] and found["confirms"] is None:
+        numbers = f"in the search: {numbers}"
+    if found["test"]:
+        numbers += f"; on the test split: {_numbers(found['test'])}"
+    lines = [_headline(found), textwrap.indent(f"{found['model']}\n{numbers}", "  "), ""]
     parts = [
-        ("proposed", _told_proposed(found["proposed"])),
+        ("proposed", _told_proposed(found)),
+        ("weights", _told_weights(found["weights"])),
         ("nearest", _told_nearest(found)),
         ("epochs", _told_reports(found)),
         ("end", _told_end(found)),
+        ("again", _told_again(found)),
         ("front", _told_front(found)),
     ]
     for label, said in parts:
@@ -231,7 +324,9 @@ def render(found: Mapping[str, Any]) -> str:
 
 def _headline(found: Mapping[str, Any]) -> str:
     front = found["front"]
-    place = "" if front is None else ", on the front" if front["on"] else ", not on the front"
+    place = ""
+    if front:
+        place = f", {'on' if front['on'] else 'not on'} the {'confirmed ' if front['confirmed'] else ''}front"
     picks = f", picked as {' and '.join(front['picks'])}" if front and front.get("picks") else ""
     state = f"trial {found['trial']} of {found['name']}: {_state(found['state'])}"
     if found["epoch"]:
@@ -253,6 +348,11 @@ def _list(named: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(told) + _more(len(named))
 
 
+def _trials(numbers: Sequence[int]) -> str:
+    """Return "trial 1" or "trials 1, 2", the first few."""
+    return f"trial{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers[:_NAMED]))}{_more(len(numbers))}"
+
+
 def _more(count: int, what: str = "") -> str:
     return f" and {count - _NAMED} more {what}".rstrip() if count > _NAMED else ""
 
@@ -260,26 +360,31 @@ def _more(count: int, what: str = "") -> str:
 def _against(values: Mapping[str, float], mine: Mapping[str, float]) -> str:
     """Return another trial's values, and how they differ from this one's where those are to be compared with."""
     return ", ".join(
-        f"{name} {shown(name, value)}" + (f" ({_change(name, mine[name], value)})" if name in mine else "")
+        f"{name} {shown(name, value)}" + (_change(name, mine[name], value) if name in mine else "")
         for name, value in values.items()
     )
 
 
 def _told_proposed(found: Mapping[str, Any]) -> list[str]:
-    lines = [_told_reason(found["why"], found["sampler"])]
-    if known := ", ".join(f"{count} {state}" for state, count in found["known"].items() if count):
+    if found["confirms"] is not None:
+        return [f"to confirm trial {found['confirms']}: the same training with a seed that none of the search had"]
+    if found["base"]:
+        return ["as a base: what other trials are without their mechanisms, trained first, for them to begin with"]
+    proposed = found["proposed"]
+    lines = [_told_reason(proposed["why"], proposed["sampler"], found)]
+    if known := ", ".join(f"{count} {state}" for state, count in proposed["known"].items() if count):
         lines[0] += f"; it knew of trials: {known}"
-    if found["believed"]:
-        lines[0] += f", and of earlier searches: {', '.join(found['believed'])}"
-    if rejected := found["rejected_before"]:
+    if proposed["believed"]:
+        lines[0] += f", and of earlier searches: {', '.join(proposed['believed'])}"
+    if rejected := proposed["rejected_before"]:
         told = [f"{count} x {reason}" for reason, count in list(rejected.items())[:_NAMED]]
         lines.append(f"rejected just before it: {'; '.join(told)}{_more(len(rejected), 'reasons')}")
-    if found["twins"]:
-        lines.append(f"proposed again {_times(found['twins'])} later, and rejected as the same trial")
+    if proposed["twins"]:
+        lines.append(f"proposed again {_times(proposed['twins'])} later, and rejected as the same trial")
     return lines
 
 
-def _told_reason(why: Mapping[str, Any] | None, sampler: str) -> str:
+def _told_reason(why: Mapping[str, Any] | None, sampler: str, found: Mapping[str, Any]) -> str:
     """Return who chose a config and why; nothing for a ledger of before this was written down."""
     match why:
         case None:
@@ -291,20 +396,25 @@ def _told_reason(why: Mapping[str, Any] | None, sampler: str) -> str:
         case {"earlier": {"source": source, "trial": trial}}:
             return f"as it is on the front of an earlier search: {source}, trial {trial}"
         case _:
-            return f"by the sampler {sampler}" + (f": {_reasons(why)}" if why else "")
+            return f"by the sampler {sampler}" + (f": {_reasons(why, found)}" if why else "")
 
 
-def _reasons(why: Mapping[str, Any]) -> str:
+def _reasons(why: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """Return the numbers by which a sampler decided, in words; those without words by their names."""
     if why.get("initial"):
-        return f"one of the first, which are spread over the range of {why['by']}: part {why['part']} of {why['parts']}"
-    told = []
+        by = why["by"]
+        where = f"the range of {by}" if by in found["objectives"] else f"small and large models, by {by}"
+        return f"one of the first, which are spread over {where}: part {why['part']} of {why['parts']}"
+    told, (measured, *_) = [], found["measured"]
     for name, value in why.items():
         match name:
             case "predicted_error":
-                told.append(f"an error of {value:.1%} was expected")
+                # Of a rate it is what that lacks of 1.
+                rate = found["objectives"][measured] == "max"
+                what = f"an error of {value:.1%}" if rate else f"a {measured} of {shown(measured, value)}"
+                told.append(f"{what} was expected")
             case "spread":  # of the logarithm
-                told.append(f"{math.exp(value):.2f} times up or down")
+                told.append(f"{math.exp(value):.{_decimals(math.expm1(value), 2)}f} times up or down")
             case "probability_of_front":
                 told.append(f"on the front with probability {value:.0%}")
             case "expected_gain":
@@ -322,6 +432,16 @@ def _reasons(why: Mapping[str, Any]) -> str:
 
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
+
+
+def _told_weights(found: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if inherits := found["inherits"]:
+        source = f"with those of trial {inherits['source']} ({inherits['model']})"
+        lines.append(f"it began {source if inherits['model'] else 'without those of another'}: {inherits['reason']}")
+    if found["heirs"]:
+        lines.append(f"{_trials(found['heirs'])} began with its weights")
+    return lines
 
 
 def _told_nearest(found: Mapping[str, Any]) -> list[str]:
@@ -345,16 +465,20 @@ def _told_reports(found: Mapping[str, Any]) -> list[str]:
     if not reports:
         return []
     chosen = {round(i * last / (_ROWS - 1)) for i in range(_ROWS)} if last >= 2 * _ROWS else set(range(last + 1))
-    chosen |= {i for i, report in enumerate(reports) if report["rung"]}
-    names = [name for name in found["objectives"] if name in reports[0]["values"]]
-    rows = [["", *names, "ahead at no more cost, of all others that came as far"]]
+    chosen |= {i for i, report in enumerate(reports) if report.get("rung")}
+    names = found["measured"]
+    ahead = "ahead at no more cost" if len(names) < len(found["objectives"]) else "ahead"
+    rows = [["", *names, f"{ahead}, of all others that came as far" if "of" in reports[0] else ""]]
     for report in (reports[i] for i in sorted(chosen)):
         numbers = [shown(name, report["values"][name]) for name in names]
-        ahead = [str(one["trial"]) for one in report["ahead"]]
-        named = f": {', '.join(ahead[:_NAMED])}{_more(len(ahead))}" if ahead else ""
-        rung = ", at a rung" if report["rung"] else ""
-        rows.append([str(report["epoch"]), *numbers, f"{len(ahead) or 'none'} of {report['of'] - 1}{named}{rung}"])
+        rows.append([str(report["epoch"]), *numbers, _told_standing(report) if "of" in report else ""])
     return aligned(rows, right=len(names) + 1).splitlines()
+
+
+def _told_standing(report: Mapping[str, Any]) -> str:
+    ahead = [str(one["trial"]) for one in report["ahead"]]
+    named = f": {', '.join(ahead[:_NAMED])}{_more(len(ahead))}" if ahead else ""
+    return f"{len(ahead) or 'none'} of {report['of'] - 1}{named}{', at a rung' if report['rung'] else ''}"
 
 
 def _told_end(found: Mapping[str, Any]) -> list[str]:
@@ -369,28 +493,91 @@ def _told_end(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _told_again(found: Mapping[str, Any]) -> list[str]:
+    """Return what fresh seeds said, beside what the search showed."""
+    again = found["again"]
+    if again is None:
+        return []
+    who = "it" if again["trial"] == found["trial"] else f"trial {again['trial']}"
+    states, fresh = [one["state"] for one in again["trainings"]], again["fresh"]
+    done, failed = states.count("finished"), states.count("failed")
+    if not states:
+        return [f"{who} was not trained again with fresh seeds: all its numbers are of one training, in the search"]
+    trained = f"{who} was trained again, as {_trials([one['trial'] for one in again['trainings']])}"
+    if failed:
+        trained += f", of which {failed} failed"
+    if not fresh:
+        wait = "" if again["confirmed"] else "; until all of the front was trained again, it is that of the search"
+        return [f"{trained}: {done} of {len(states)} fresh seeds are finished{wait}"]
+    means = [
+        f"{name} {confirm.with_reach(name, mean, _half(fresh['interval'][name]))} on average, "
+        f"{shown(name, fresh['searched'][name])} in the search"
+        for name, mean in fresh["mean"].items()
+    ]
+    lines = [f"{trained}; with {done} fresh seed{'s' if done > 1 else ''} it has {', and '.join(means)}"]
+    if fresh["probability"] is not None:
+        share = f"it belongs to the front with probability {fresh['probability']:.0%}"
+        lines.append(f"± is a {confirm.LEVEL:.0%} interval; by that spread of seeds, {share}")
+    test = {name: fresh["test"][name] for name in fresh["mean"] if name in fresh["test"]}
+    if test:
+        lines.append(f"on the test split, by which nothing was chosen: {_numbers(test)} on average")
+    return lines
+
+
+def _half(interval: Sequence[float] | None) -> float:
+    return math.nan if interval is None else (interval[1] - interval[0]) / 2
+
+
 def _told_front(found: Mapping[str, Any]) -> list[str]:
-    front, mine, objectives = found["front"], found["metrics"], found["objectives"]
+    front, objectives = found["front"], found["objectives"]
     if front is None:
         return []
+    mine = front["values"]
     if not front["on"]:
+        searched_only = front["confirmed"] and front["by"] == "search"
+        if not front["ahead"] and searched_only and found["again"]["trainings"]:
+            return ["not on it: none of its fresh seeds was finished"]
         if not front["ahead"]:
             return ["not on it: a value of it is not a finite number"]
         needs = ", or ".join(
-            f"{name} {'above' if objectives[name] == 'max' else 'below'} {shown(name, value)} "
-            f"({_change(name, mine[name], value)})"
+            f"{name} {'above' if objectives[name] == 'max' else 'below'} {_needed(name, mine[name], value)}"
             for name, value in front["needs"].items()
         )
         verb = "are" if len(front["ahead"]) > 1 else "is"
-        return [f"not on it: {_list(front['ahead'])} {verb} ahead", f"to be on it, it would need {needs}"]
-    lines = [f"one of its {front['size']} points; {front['share']:.1%} of the hypervolume is its alone"]
+        if searched_only:
+            lines = [f"not on it, nor on the front of the search, where {_list(front['ahead'])} {verb} ahead"]
+            return [*lines, f"to be on that, it would need {needs}"]
+        by = "by fresh seeds " if front["confirmed"] else ""
+        return [f"not on it: {by}{_list(front['ahead'])} {verb} ahead", f"to be on it, it would need {needs}"]
+    share = 100 * front["share"]
+    adds = f"{share:.{_decimals(share, 1)}f}% of the hypervolume is its alone"
+    lines = [f"one of its {front['size']} points; {adds}" if front["size"] > 1 else "its only point"]
     for word, other in front["neighbours"].items():
         lines.append(f"the next {word} one is trial {other['trial']}: {_against(other['values'], mine)}")
     return lines
 
 
+def _needed(name: str, mine: float, value: float) -> str:
+    if math.isclose(mine, value):
+        return f"its own {shown(name, mine)}"
+    return shown(name, value) + _change(name, mine, value)
+
+
 def _change(name: str, value: float, to: float) -> str:
-    """Return the way from one value to another: in points of percent, or in percent of the one."""
+    """Return the way from one value to another, in brackets: in points of percent, or in percent of the one."""
+    if not (math.isfinite(value) and math.isfinite(to)):
+        return ""
+    if math.isclose(value, to):
+        return " (equal)"
     if name in RATES:
-        return f"{100 * (to - value):+.1f} points"
-    return f"{(to - value) / value:+.0%}" if value else f"{to - value:+.4g}"
+        points = 100 * (to - value)
+        return f" ({points:+.{_decimals(points, 1)}f} points)"
+    if not value:
+        return f" ({to:+.4g})"
+    percent = 100 * (to - value) / value
+    return f" ({percent:+.{_decimals(percent, 0)}f}%)"
+
+
+def _decimals(value: float, least: int) -> int:
+    """Return how many digits behind the point show that a number is not zero; of one by rounding, ``least``."""
+    return max(least, -math.floor(math.log10(abs(value)))) if abs(value) > 1e-9 else least

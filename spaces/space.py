@@ -117,6 +117,14 @@ class Space:
 
         return self.resolve(recorded)
 
+    def has(self, params: Mapping[str, Any]) -> bool:
+        """Whether these values make a config: there is one for each range that they make active."""
+        try:
+            self.replay(params)
+        except ValueError:
+            return False
+        return True
+
     def plain(self) -> tuple[Params, Tree]:
         """Return the plainest config: of each choice the first option, of each range the middle, the largest subset."""
         return self._chosen(lambda name, domain: domain.plain())

@@ -24,6 +24,7 @@ from vattn.canonical import trial_id
 from vattn.config import TrainConfig, TrialConfig
 from vattn.data import ahead, eval_batches, open_clips, train_batches
 from vattn.data.cache import Clips
+from vattn.files import writing
 from vattn.model import VideoModel, load_model
 from vattn.recompute import recompute_blocks
 from vattn.start import start
@@ -350,12 +351,10 @@ def _write(state: dict[str, Any], path: Path) -> None:
     part = path.with_suffix(".part")
     content = io.BytesIO()  # as torch tells of a full disk, that is no error of the system, but one of its own
     torch.save(state, content)
-    try:
+    with writing(path, "make room and go on with --resume"):
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(content.getbuffer())
         part.replace(path)
-    except OSError as error:
-        raise OSError(f"{path}: cannot be written: {error}; make room and go on with --resume") from error
 
 
 def _load(

@@ -122,6 +122,16 @@ def test_the_front_is_that_of_the_fresh_means_once_all_of_it_was_trained_again()
     assert pick(whole, BOTH, "trial=4").metrics["top1"] == 0.50
 
 
+def test_as_many_right_clips_are_equal_however_they_are_shared_among_seeds() -> None:
+    one, other = [8 / 96, 9 / 96, 11 / 96], [8 / 96, 10 / 96, 10 / 96]
+    assert sum(one) / 3 < sum(other) / 3  # in the last bit
+    found = history(
+        trained(0, 0.1, 1.0), trained(1, 0.2, 2.0), *again(2, 0, 1.0, one), *again(5, 1, 2.0, other),
+    )  # fmt: skip
+
+    assert [trial.number for trial in front_of(found, BOTH)] == [0]
+
+
 def test_intervals_are_students_with_one_spread_for_all() -> None:
     found = confirmation(history(*SEARCHED, *AGAIN), BOTH)
 
@@ -205,6 +215,8 @@ def test_machines_read_the_same() -> None:
     tree = json.loads(json.dumps(as_json(history(*SEARCHED, *AGAIN), BOTH)))
 
     assert [row["trial"] for row in tree["front"]] == [0, 1, 3]
+    # As far as the limit of 10: 0.40 from 1 on, 0.20 more from 2 on, and 0.06 from 3 on.
+    assert tree["hypervolume"] == pytest.approx(0.40 * 9 + 0.20 * 8 + 0.06 * 7)
     said: Mapping[str, Any] = tree["confirmation"]
     assert said["optimism"] == {"top1": pytest.approx(0.15)}
     first = said["models"][0]

@@ -10,7 +10,8 @@ import pytest
 
 from search import display
 from search.display import Display, clock, final, first_line, program, seconds_left
-from search.ledger import History
+from search.ledger import EXHAUSTED, History
+from search.pareto import Objectives
 
 Events = list[dict[str, Any]]
 
@@ -162,6 +163,19 @@ def test_the_program_is_named_as_it_can_be_called_here(tmp_path: Path, monkeypat
     script.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(script.parent))
     assert program() == "vattn"
+
+
+def test_an_end_before_the_budget_is_spent_is_told(events: Events) -> None:
+    goals: Objectives = {"top1": "max", "gflops": "min"}
+    early, spent = (
+        final(folded([*events, {"event": "ended", "time": 99.0, "reason": reason}]), goals, Path("out"))
+        for reason in (EXHAUSTED, "budget")
+    )
+
+    assert early.splitlines()[1].startswith(
+        "ended before its budget was spent: nothing new within the limits was found"
+    )
+    assert "ended before" not in spent
 
 
 def test_a_summary_without_a_front_offers_no_export(events: Events) -> None:

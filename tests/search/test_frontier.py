@@ -248,6 +248,42 @@ def test_a_sampler_that_begins_late_proposes_what_one_that_was_there_all_along_d
     assert suggest(space, later.ask()) == suggest(space, study.ask())
 
 
+def test_trials_that_have_not_asked_for_all_of_their_values_yet_count_as_what_was_proposed() -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=FrontierSampler(SPACE, cost, GOALS))
+
+    opened = [study.ask() for _ in range(INITIAL)]
+    opened[0].suggest_int("width", 1, 12)  # and no more so far
+    study.tell(opened.pop(), state=optuna.trial.TrialState.PRUNED)  # one that ended before it has
+
+    proposed = [suggest(SPACE, trial)[0] for trial in opened]
+    assert len({tuple(params.items()) for params in proposed}) == INITIAL - 1
+
+
+def test_a_second_study_knows_nothing_of_the_first() -> None:
+    sampler = FrontierSampler(SPACE, cost, GOALS, seed=1)
+    searched(sampler, INITIAL + 2)
+
+    second, fresh = searched(sampler, INITIAL + 2), searched(FrontierSampler(SPACE, cost, GOALS, seed=1), INITIAL + 2)
+
+    assert [trial.params for trial in second.trials] == [trial.params for trial in fresh.trials]
+
+
+def test_what_is_no_rate_and_no_cost_is_refused() -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=FrontierSampler(SPACE, cost, GOALS))
+    study.add_trial(searched(RandomSampler(seed=0), 1).trials[0])
+    study.add_trial(optuna.trial.create_trial(
+        params=study.trials[0].params, distributions=study.trials[0].distributions, values=[62.5, 1.0]
+    ))  # fmt: skip
+    with pytest.raises(ValueError, match=r"trial 1: a rate must be at most 1 \(got 62\.5\)"):
+        suggest(SPACE, study.ask())
+    with pytest.raises(ValueError, match=r"measured: must be one of the objectives, loss, gflops \(got 'top1'\)"):
+        FrontierSampler(SPACE, cost, {"loss": "min", "gflops": "min"})
+    for costs, rule in (({}, "gflops of each config by name"), ({"params": 1.0}, "gflops of each config by name")):
+        sampler = FrontierSampler(SPACE, lambda params, costs=costs: costs, GOALS)
+        with pytest.raises(ValueError, match=f"cost: must return {rule}"):
+            suggest(SPACE, optuna.create_study(directions=["maximize", "minimize"], sampler=sampler).ask())
+
+
 def test_a_loss_that_diverged_is_passed_over() -> None:
     study = optuna.create_study(
         directions=["minimize", "minimize"],

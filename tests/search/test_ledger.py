@@ -1,6 +1,7 @@
 """The ledger survives what kills its writer, and adds up to the same again."""
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,23 @@ def test_one_process_at_a_time_writes(tmp_path: Path) -> None:
 
     first.close()
     Ledger(tmp_path / "new" / "ledger.jsonl").close()
+
+
+def test_a_full_disk_is_told_by_the_name_of_the_file_and_leaves_whole_lines(tmp_path: Path, events: Events) -> None:
+    ledger = Ledger(written(tmp_path, events))
+    before = ledger.path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))  # half of the line has room
+    try:
+        with pytest.raises(OSError, match=r"ledger\.jsonl: cannot be written: .*; make room and go on with --resume"):
+            ledger.append("ended", reason="budget")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert ledger.path.read_bytes() == before
+    ledger.append("ended", reason="budget")
+    ledger.close()
+    assert [event["event"] for event in read(ledger.path)] == [event["event"] for event in events] + ["ended"]
 
 
 def test_what_is_appended_is_there_for_a_reader_at_once(tmp_path: Path, events: Events) -> None:

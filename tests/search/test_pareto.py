@@ -67,6 +67,17 @@ def search() -> History:
     )  # fmt: skip
 
 
+def test_a_front_goes_from_cheap_to_dear_whichever_objective_comes_first() -> None:
+    found = search()
+    for trial in found.trials.values():
+        for report in trial.reports:
+            report["metrics"]["loss"] = 1 - report["metrics"]["top1"]
+
+    for objectives in (BOTH, {"loss": "min", "gflops": "min"}, {"gflops": "min", "loss": "min"}):
+        assert [trial.number for trial in front_of(found, objectives)] == [3, 0, 1]
+    assert [trial.number for trial in front_of(found, {"loss": "min"})] == [1]
+
+
 def test_the_front_is_what_nothing_beats() -> None:
     assert front([(0.5, 1.0), (0.8, 2.0), (0.7, 3.0), (0.9, 4.0)], DIRECTIONS) == [0, 1, 3]
     assert front([(0.9, 1.0), (0.8, 1.0)], DIRECTIONS) == [0]

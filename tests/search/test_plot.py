@@ -1,6 +1,7 @@
 """The pictures hold what they should, in every corner of a search."""
 
 import re
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,22 @@ def test_a_wide_range_of_cost_is_drawn_on_a_logarithmic_axis(tmp_path: Path, eve
 
     drawn = page.read_text()
     assert '"type":"log"' in drawn[drawn.rindex("Plotly.newPlot(") :]
+
+
+@pytest.mark.parametrize("name", ["front.html", "front.png"])
+def test_a_picture_that_finds_no_room_leaves_the_old_one(
+    name: str, tmp_path: Path, events: list[dict[str, Any]]
+) -> None:
+    (tmp_path / name).write_text("old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, hard))
+    try:
+        with pytest.raises(OSError, match=rf"{re.escape(name)}: cannot be written: .*; make room"):
+            draw(folded(events), BOTH, tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, "old")]
 
 
 @pytest.mark.parametrize("objectives", [BOTH, {"loss": "min"}, {"top1": "max", "loss": "min", "params_m": "min"}])

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -366,7 +367,7 @@ def test_a_resume_with_another_space_is_refused(data: Path, tmp_path: Path) -> N
 
     assert (again.returncode, resumed.returncode) == (2, 2)
     assert "--resume" in again.stderr
-    assert "trial: must be as when the search began" in resumed.stderr
+    assert "trial.train.lr (0.1, and was 0.05): must be as when the search began" in resumed.stderr
     assert "Traceback" not in again.stderr + resumed.stderr
 
 
@@ -381,6 +382,7 @@ def test_a_search_whose_trials_all_fail_ends_before_its_budget(data: Path, tmp_p
     assert done.returncode == 1
     found = history(output / NAME)
     assert 5 <= len(found.in_state("failed")) == len(found.trials) <= 8
+    assert "ended before its budget was spent: its first trials all failed" in done.stdout
     assert "lower train.lr" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
@@ -454,3 +456,26 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_search_in_one_line_and_a_r
     assert again.returncode == 0, again.stderr
     check_complete(history(output / NAME), trials=4, epochs=3)
     assert repeated_epochs(output) == 0
+
+
+@pytest.mark.parametrize("file", [NAME, "study.log"])
+def test_a_disk_that_fills_up_ends_the_search_in_one_line_and_a_resume_completes_it(
+    file: str, data: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    spec = write(tmp_path / "spec.yaml", changed({"output": str(output)}, data))
+    process = start("run", spec)
+    wait_for(lambda: reports(output) >= 2)
+    # No file of this process may grow beyond that, as on a full disk; those of its trials may.
+    room = (output / file).stat().st_size + 40
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+
+    said, _ = process.communicate(timeout=120)
+
+    assert process.returncode == 1, said
+    assert "Traceback" not in said
+    assert re.search(r"(ledger\.jsonl|study\.log): cannot be written: .*; make room and go on", said.splitlines()[-1])
+    again = vattn("run", spec, "--resume")
+    assert again.returncode == 0, again.stderr
+    check_complete(history(output / NAME), trials=4, epochs=3)
+    assert repeated_epochs(output) <= 2

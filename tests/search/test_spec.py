@@ -216,7 +216,7 @@ ATTENTION = "trial.model.attention="
         ),
         ("search.confirm={top: 3, seeds: 1}", "search.confirm.seeds: must be at least 2; try 2 (got 1)"),
         ("search.confirm={tops: 3}", "search.confirm.tops: unknown key; did you mean top?"),
-        ("search.confirm=all", 'search.confirm: must be none (got "all")'),
+        ("search.confirm=all", 'search.confirm: must be none or a mapping, such as {top: 3, seeds: 2} (got "all")'),
         ("search.inherit=bases", "search.inherit: must be one of none, base, parent; did you mean base? (got "),
         ("trial.model.sparse=s3n", 'trial.model.sparse: must be none (got "s3n")'),
         ("trial.model.sparse={brunches: []}", "trial.model.sparse.brunches: unknown key; did you mean branches?"),
@@ -277,6 +277,14 @@ def test_a_complete_config_is_read_with_overrides(tmp_path: Path) -> None:
     assert config.train.epochs == 5
     with pytest.raises(SpecError, match=r"best\.yaml: train\.epochs: must be at least 1; try 1 \(got 0\)$"):
         load_config(path, ["train.epochs=0"])
+
+
+def test_a_spec_in_the_place_of_a_config_is_told_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text("schema: 1\nname: a\ntrial: {}\nsearch: {}\n")
+
+    with pytest.raises(ValueError, match=r"spec\.yaml: must be one config, and is the spec of a search; run that"):
+        load_config(path)
 
 
 def test_reading_a_spec_imports_no_ray_optuna_or_mlflow() -> None:

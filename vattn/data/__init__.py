@@ -35,7 +35,7 @@ def listed(data: DataConfig, output: Path, progress: Progress | None = None) -> 
 
     ``data.root`` and ``data.cache`` that are auto lie below ``output``.
     """
-    from vattn.data.files import locked
+    from vattn.files import locked
 
     root = output / "data" / data.kind if data.root == "auto" else Path(data.root).expanduser()
     cache = output / "cache" if data.cache == "auto" else Path(data.cache).expanduser()

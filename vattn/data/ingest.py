@@ -41,7 +41,7 @@ from vattn.data.cache import (
     places,
     read_failures,
 )
-from vattn.data.files import locked
+from vattn.files import locked, writing
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ def _write(
     run: Callable[[Sequence[Jobs]], Iterator[tuple[Jobs, Any]]],
 ) -> None:
     clips = list(dict.fromkeys(job for _, job in rows))
-    try:
+    with writing(folder, "make room and call again: it goes on"):
         writer = CacheWriter(folder, codec=store.codec)
         done = _taken_over(clips, states, root, writer)
         before = _failed_before(folder, states)
@@ -214,8 +214,6 @@ def _write(
                 writer.index(position, label, split, done[job])
         writer.finish([{"path": job.path, "reason": failures[job]} for job in clips if job in failures])
         (folder / FAILED).unlink()
-    except OSError as error:
-        raise OSError(f"{folder}: cannot be written: {error}; make room and call again: it goes on") from error
 
 
 def _taken_over(

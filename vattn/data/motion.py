@@ -19,7 +19,7 @@ from pydantic import Field
 
 from vattn.data import workers
 from vattn.data._base import DataConfig, Progress
-from vattn.data.files import LOCK, locked, write_whole
+from vattn.files import LOCK, locked, write_whole
 
 LABELS = (
     "left", "right", "up", "down", "approach", "recede", "turn-cw", "turn-ccw",

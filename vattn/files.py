@@ -22,6 +22,15 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def writing(path: Path, then: str) -> Iterator[None]:
+    """Let an OSError of what is done inside name ``path``, which many do not, and what to do ``then``."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written: {error}; {then}") from error
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file that appears when it is complete."""
     part = path.with_name(path.name + ".part")

@@ -73,7 +73,8 @@ def test_a_front_goes_from_cheap_to_dear_whichever_objective_comes_first() -> No
         for report in trial.reports:
             report["metrics"]["loss"] = 1 - report["metrics"]["top1"]
 
-    for objectives in (BOTH, {"loss": "min", "gflops": "min"}, {"gflops": "min", "loss": "min"}):
+    orders: list[Objectives] = [BOTH, {"loss": "min", "gflops": "min"}, {"gflops": "min", "loss": "min"}]
+    for objectives in orders:
         assert [trial.number for trial in front_of(found, objectives)] == [3, 0, 1]
     assert [trial.number for trial in front_of(found, {"loss": "min"})] == [1]
 

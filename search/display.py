@@ -105,7 +105,7 @@ class Display:
     def _done(self) -> str:
         """Return such as "5 of 16 trials", of which 5 have ended; after their end, how many fresh seeds have."""
         again = [trial for trial in self._history.extras.values() if trial.confirms is not None]
-        if again and not self._history.in_state("proposed", "running"):
+        if again and again[-1].number > max(self._history.trials):  # with a raised budget trials go on
             return f"{sum(trial.end is not None for trial in again)} of {len(again)} fresh seeds"
         ended = len(self._history.in_state("finished", "stopped", "failed"))
         budget = self._history.budget.get("trials")

@@ -55,6 +55,24 @@ def test_a_log_has_a_line_for_each_end_of_a_trial_and_no_control_codes(events: E
     assert "\x1b" not in screen.getvalue()
 
 
+def test_after_a_confirmation_trials_of_a_raised_budget_count_as_trials(events: Events) -> None:
+    proposed = next(event for event in events if event["event"] == "proposed")
+    for trial in folded(events).under_way():
+        events.append({"event": "failed", "trial": trial.number, "error": "by hand", "final": True})
+    for number, kind in ((5, {"confirms": 0}), (6, {})):
+        events += [proposed | {"trial": number} | kind, {"event": "finished", "trial": number, "epoch": 2}]
+    screen = io.StringIO()
+    shown = Display(screen)
+
+    for event in now(events):
+        shown.apply(event)
+    shown.close()
+
+    assert [line.rpartition(" [")[2] for line in screen.getvalue().splitlines()[-2:]] == [
+        "1 of 1 fresh seeds]", "6 of 6 trials]",
+    ]  # fmt: skip
+
+
 def test_a_replay_is_silent(events: Events) -> None:
     screen = io.StringIO()
     shown = Display(screen)

@@ -78,66 +78,6 @@ def test_options_that_have_a_range_in_common_share_its_columns() -> None:
     assert encode.groups.max() + 1 == 1 + 2 + 2 + 2
 
 
-LAYERS = {"repeat": {"times": {"int": [2, 4]}, "of": {"choice": [1, 2, 4]}}}
-
-
-def layers(*chosen: int) -> dict[str, int]:
-    return {"dilations.times": len(chosen)} | {f"dilations.{i}": value for i, value in enumerate(chosen)}
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "squared"),
-    [
-        # Other values in four places, but as many of each.
-        (layers(0, 1, 1, 2), layers(1, 0, 2, 1), 4.0),
-        # One place, and there (1, 2, 1) / 4 of the options 1, 2, 4; here (1, 3, 0) / 4.
-        (layers(0, 1, 1, 2), layers(0, 1, 1, 1), 1 + 2 * (1 / 4) ** 2 / 2),
-        # One layer less, which is in the middle of its range; of the three that are left, (1, 2, 0) / 3.
-        (
-            layers(0, 1, 1, 2),
-            layers(0, 1, 1),
-            (1 / 2) ** 2 + 1 / 3 + ((1 / 4 - 1 / 3) ** 2 + (1 / 2 - 2 / 3) ** 2 + (1 / 4) ** 2) / 2,
-        ),
-    ],
-)
-def test_ranges_of_one_kind_are_also_compared_by_how_many_have_each_value(
-    one: dict, other: dict, squared: float
-) -> None:
-    encode = Encoding(Space({"dilations": LAYERS}).domains)
-
-    assert ((encode(one) - encode(other)) ** 2).sum() == pytest.approx(squared)
-    # times; four layers of three columns; the mean's three.
-    assert np.bincount(encode.groups).tolist() == [1, 3, 3, 3, 3, 3]
-
-
-@pytest.mark.parametrize(
-    "tree",
-    [
-        {f"layer{i}": {"choice": ["a", "b"]} for i in range(2)},  # two are as well told by themselves
-        {f"layer{i}": {"choice": ["a", "b", "cd"[i % 2]]} for i in range(4)},  # of each kind two
-        {f"layer{i}": {"choice": [[1], [2]]} for i in range(3)},  # options without a name may differ
-        {name: {"choice": ["a", "b"]} for name in ("head", "neck", "back")},
-        {
-            "of": {"choice": [[{"kind": kind, "at1": {"int": [1, 3]}}] for kind in ("tam", "tsm", "tea")]}
-        },  # never at once
-    ],
-)
-def test_ranges_that_are_not_several_of_one_kind_have_no_mean(tree: dict) -> None:
-    space = Space(tree)
-    encode = Encoding(space.domains)
-
-    params, _ = space.sample(random.Random(0))
-
-    assert not encode._means
-    assert len(encode(params)) == len(encode.groups)
-
-
-def test_numbers_of_one_kind_have_their_mean() -> None:
-    encode = Encoding(Space({f"rate{i}": {"float": [0.0, 2.0]} for i in range(3)}).domains)
-
-    assert encode({"rate0": 0.0, "rate1": 1.0, "rate2": 2.0}).tolist() == pytest.approx([0.0, 0.5, 1.0, 0.5])
-
-
 def test_items_of_a_subset_share_nothing_as_they_can_stand_side_by_side() -> None:
     items = [{"kind": kind, "rank": {"int": [1, 5]}} for kind in ("tam", "tsm")]
     encode = Encoding(Space({"attention": {"subset": items}}).domains)

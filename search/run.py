@@ -17,6 +17,7 @@ from search.display import Display, final, program, progress
 from search.ledger import EXHAUSTED, FAILING, LATE, NAME, History, Ledger
 from search.plot import draw
 from search.spec import Spec, load
+from search.tracking import Tracker, catch_up
 from search.warm import Source, read_sources
 from vattn.data import listed
 
@@ -43,11 +44,13 @@ def run(path: Path, sets: list[str], resume: bool, address: str | None, for_mach
         # What the ledger has of earlier searches is not read again: a resume needs them no more.
         sources = read_sources(spec, ledger.history.warm)
         complete = is_complete(spec, ledger.history, exhausted=_exhausted(spec, ledger.history))
-        if not complete:
-            try:
+        try:
+            if complete:
+                catch_up(output, spec.tracking.uri, spec.tracking.experiment, ledger.replay())
+            else:
                 complete = _search(spec, sources, output, ledger, address, screen)
-            except KeyboardInterrupt:  # while data were made, or while the end was written
-                complete = False
+        except KeyboardInterrupt:  # while data were made, or while the end was written
+            complete = False
         history = ledger.history
     if history.search:
         if for_machines:
@@ -87,7 +90,6 @@ def _search(
     files = listed(spec.data, output, progress)
     # Ray, Optuna and MLflow take seconds to import: not before the input is known to be right.
     from cluster.connect import connecting
-    from search.tracking import Tracker
     from search.tuner import MODULES, Search, tune_search
 
     with connecting(address, MODULES) as joined:

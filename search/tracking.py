@@ -7,21 +7,24 @@ import logging
 import math
 import os
 import queue
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from search.export import resolve_run
-from search.ledger import NAME, Event, History, Trial, read
+from search.export import open_run, resolve_run
+from search.ledger import NAME, Event, History, Ledger, Trial
 from search.pareto import covered, describe, front_of, searched, spec_of, table
 from search.plot import figure_html, figure_png
 
@@ -53,9 +56,10 @@ _STATUS = {
     "stopped": "KILLED",
     "failed": "FAILED",
 }
-#: tags by which a later process finds what an earlier one has written
-_SEARCH, _TRIAL, _STATE, _LOGGED = "search", "trial", "state", "logged"
+#: tags by which a later process finds what an earlier one has written; "events" is the last, and says that all is there
+_SEARCH, _TRIAL, _STATE, _LOGGED, _EVENTS = "search", "trial", "state", "logged", "events"
 _PARENT = "mlflow.parentRunId"
+_LATER = "what is missing is written later, at the latest by --resume or `vattn ui`"
 
 
 def tracking_uri(uri: str, output: Path) -> str:
@@ -63,26 +67,109 @@ def tracking_uri(uri: str, output: Path) -> str:
     return f"sqlite:///{output.resolve() / 'mlflow.db'}" if uri == "auto" else uri
 
 
-def _connect(uri: str, experiment: str) -> tuple["MlflowClient", str]:
-    """Return a client and the id of ``experiment``, creating database and experiment where they are missing."""
+class _Store:
+    """Where MLflow keeps an experiment. An SQLite file is made here, and our own made anew where it is of no use."""
+
+    def __init__(self, output: Path, uri: str, experiment: str) -> None:
+        self.uri, self._experiment = tracking_uri(uri, output), experiment
+        self._own = self.uri == tracking_uri("auto", output)
+        self._database: Path | None = None
+        self._place: str | None = None
+        if self.uri.startswith("sqlite:///"):
+            self._database = Path(self.uri.removeprefix("sqlite:///").partition("?")[0]).resolve()
+            # A client of a database puts artifacts below the working directory unless told otherwise.
+            self._place = (self._database.parent / "artifacts").as_uri()
+
+    def connect(self) -> tuple["MlflowClient", str]:
+        """Return a client and the experiment's id, creating database and experiment where they are missing."""
+        mlflow = _mlflow()
+        if self._database is not None:
+            # No connection is kept: it would go on with a file that is gone when the database was made anew.
+            os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+            if not (self.usable() and self._here() if self._own else self._database.exists()):
+                self._make(self._database)
+        client = mlflow.MlflowClient(self.uri)
+        found = client.get_experiment_by_name(self._experiment)
+        if found is None:
+            return client, client.create_experiment(self._experiment, artifact_location=self._place)
+        if found.lifecycle_stage != "active":
+            client.restore_experiment(found.experiment_id)
+        return client, found.experiment_id
+
+    def usable(self) -> bool:
+        """Whether MLflow can open it: of our own database, whether all migrations of this version are done."""
+        if not self._own:
+            return True
+        from alembic.script import ScriptDirectory
+
+        migrations = Path(_mlflow().__file__).parent / "store" / "db_migrations"
+        done = self._ask("SELECT version_num FROM alembic_version")
+        return done == [(ScriptDirectory(str(migrations)).get_current_head(),)]
+
+    def _here(self) -> bool:
+        """Whether artifacts go to this folder: MLflow keeps absolute paths, which lead out of a moved or copied one."""
+        places = self._ask("SELECT artifact_location FROM experiments WHERE name = ?", self._experiment)
+        return places in ([], [(self._place,)])
+
+    def holds(self, search: str, events: int) -> bool:
+        """Whether our own database has all of a search, as it says itself: MLflow takes seconds to import."""
+        found = self._ask(
+            "SELECT 1 FROM experiments JOIN runs USING (experiment_id)"
+            " JOIN tags AS search USING (run_uuid) JOIN tags AS events USING (run_uuid)"
+            " WHERE experiments.name = ? AND artifact_location = ? AND runs.lifecycle_stage = 'active'"
+            " AND search.key = ? AND search.value = ? AND events.key = ? AND events.value = ?",
+            *(self._experiment, self._place, _SEARCH, search, _EVENTS, _all(events)),
+        )
+        return self._own and bool(found)
+
+    def _ask(self, query: str, *values: str | None) -> list[tuple[Any, ...]]:
+        """Return what a query finds in the database: nothing where it, or a table of the query, is missing."""
+        if self._database is None or not self._database.exists():
+            return []
+        try:
+            with closing(sqlite3.connect(f"{self._database.as_uri()}?mode=rw", uri=True)) as connection:
+                return connection.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:  # of which any but these says nothing of what is in it
+            if error.sqlite_errorcode in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                return []
+            raise
+
+    def _make(self, database: Path) -> None:
+        """Make an empty database in the place of what is there.
+
+        MLflow takes seconds for it, and cannot go on with one that is half made. So it is made aside: a process that is
+        killed leaves a whole one or none.
+        """
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        database.parent.mkdir(parents=True, exist_ok=True)
+        fresh = database.with_name(f"{database.name}.new")
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", self._place)
+                shutil.copyfile(Path(folder) / "mlflow.db", fresh)
+            # SQLite would apply the journal of a killed process to the new file.
+            for end in ("", "-journal", "-wal", "-shm"):
+                database.with_name(f"{database.name}{end}").unlink(missing_ok=True)
+            fresh.rename(database)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+
+def _mlflow() -> Any:
+    """Import MLflow, and have it keep quiet."""
     os.environ |= _MANNERS | os.environ  # MLflow reads some of them when it is imported
     import mlflow
 
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    place = None
-    if uri.startswith("sqlite:///"):
-        database = Path(uri.removeprefix("sqlite:///"))
-        database.parent.mkdir(parents=True, exist_ok=True)
-        # A client of a database puts artifacts below the working directory unless told otherwise.
-        place = (database.resolve().parent / "artifacts").as_uri()
-    client = mlflow.MlflowClient(uri)
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
-        return client, client.create_experiment(experiment, artifact_location=place)
-    if found.lifecycle_stage != "active":
-        client.restore_experiment(found.experiment_id)
-    return client, found.experiment_id
+    # It writes a traceback of each error that it raises too.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    return mlflow
+
+
+def _store_of(history: History, output: Path, uri: str, experiment: str) -> _Store:
+    return _Store(output, uri, history.search["name"] if experiment == "auto" else experiment)
 
 
 def _warn(uri: str, error: Exception, consequence: str) -> None:
@@ -100,7 +187,7 @@ class Tracker:
 
     def __init__(self, output: Path, uri: str = "auto", experiment: str = "auto") -> None:
         """Write to the experiment called ``experiment`` (auto: the search's name) at ``uri`` (see `tracking_uri`)."""
-        self._uri, self._experiment = tracking_uri(uri, output), experiment
+        self._output, self._uri, self._experiment = output, uri, experiment
         self._events: queue.Queue[Event | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
@@ -117,7 +204,7 @@ class Tracker:
     def _work(self) -> None:
         """Fold events and write what changed, in batches: a burst of events costs one write a trial."""
         written: _Written | None = None
-        history, changed, open_, warned, retry = History(), set[int](), True, False, 0.0
+        history, events, changed, open_, warned, retry = History(), 0, set[int](), True, False, 0.0
         while open_:
             batch = [self._events.get()]
             while not self._events.empty():
@@ -127,28 +214,49 @@ class Tracker:
                     open_ = False
                 else:
                     history.apply(event)
+                    events += 1
                     changed |= {event["trial"]} if "trial" in event else set()
             if not history.search or (open_ and time.monotonic() < retry):
                 continue
             try:
                 if written is None:
-                    name = history.search["name"] if self._experiment == "auto" else self._experiment
-                    written = _Written(self._uri, name, history)
-                written.update(history, changed, closing=not open_)
+                    written = _Written(_store_of(history, self._output, self._uri, self._experiment), history)
+                written.update(history, changed, events, closing=not open_)
                 changed, warned = set(), False
             except Exception as error:  # whatever goes wrong here, a search is worth more than its display
                 retry, written = time.monotonic() + _EVERY, None
                 changed = {*history.trials, *history.extras}
                 if not warned:
-                    _warn(self._uri, error, "the search goes on, and what is missing is written later")
+                    _warn(tracking_uri(self._uri, self._output), error, f"the search goes on, and {_LATER}")
                 warned = True
+
+
+def catch_up(output: Path, uri: str, experiment: str, events: Iterable[Event]) -> bool:
+    """Write what MLflow lacks of a search at which no process is at work; return whether it has all now.
+
+    ``output``, ``uri`` and ``experiment`` are as for `Tracker`; ``events`` are all of the ledger. Where nothing is
+    missing, our own database costs no import of MLflow. Where MLflow cannot be reached, one warning is logged.
+    """
+    history, known = History(), list(events)
+    for event in known:
+        history.apply(event)
+    store = _store_of(history, output, uri, experiment)
+    try:
+        if not store.holds(history.search["id"], len(known)):
+            written = _Written(store, history)
+            if not written.holds(len(known)):
+                written.update(history, {*history.trials, *history.extras}, len(known), closing=True)
+    except Exception as error:  # as for `Tracker`
+        _warn(store.uri, error, _LATER)
+        return False
+    return True
 
 
 class _Written:
     """What MLflow has of one search, and how to bring it up to date."""
 
-    def __init__(self, uri: str, experiment: str, history: History) -> None:
-        self._client, self._experiment = _connect(uri, experiment)
+    def __init__(self, store: _Store, history: History) -> None:
+        self._client, self._experiment = store.connect()
         self._search = history.search["id"]
         self._objectives, self._constraints = spec_of(history)
         self._parent: Run | None = None
@@ -174,8 +282,15 @@ class _Written:
             if not token:
                 return found
 
-    def update(self, history: History, changed: set[int], closing: bool) -> None:
-        """Write what is new of the ``changed`` trials, and of the search; the pictures now and then."""
+    def holds(self, events: int) -> bool:
+        """Whether all of the search is there, which has this many events."""
+        return self._parent is not None and self._parent.data.tags.get(_EVENTS) == _all(events)
+
+    def update(self, history: History, changed: set[int], events: int, closing: bool) -> None:
+        """Write what is new of the ``changed`` trials, and of the search; the pictures now and then.
+
+        ``events`` is how many the history is made of.
+        """
         if self._drawn is None:
             self._begin(history)
             self._drawn = -math.inf
@@ -196,6 +311,8 @@ class _Written:
         complete = history.ended is not None and history.ended["reason"] != "interrupted"
         status = "RUNNING" if not closing else "FINISHED" if complete else "KILLED"
         self._set_status(self._parent, status, history.ended)
+        if closing:
+            _log(self._client, self._parent, tags={_EVENTS: _all(events)})
         self._parent = self._client.get_run(self._parent.info.run_id)
 
     def _begin(self, history: History) -> None:
@@ -244,6 +361,11 @@ class _Written:
             for name, draw in (("pareto.html", figure_html), ("pareto.png", figure_png)):
                 draw(history, self._objectives, Path(folder) / name)
                 self._client.log_artifact(parent, str(Path(folder) / name))
+
+
+def _all(events: int) -> str:
+    """Return the tag of a search of which all events are written; to another MLflow its database may be out of date."""
+    return f"{events}, by MLflow {version('mlflow')}"
 
 
 def _ms(event: Mapping[str, Any]) -> int:
@@ -312,9 +434,9 @@ def log_training(uri: str, config: "Config", output: Path) -> Iterator[Callable[
     Gives a function that takes results with epoch, metrics and seconds. The run of ``output`` is taken up again where
     an earlier process began it. Where MLflow cannot be reached, one warning is logged, and the training goes on.
     """
-    place = output.resolve()
+    place, store = output.resolve(), _Store(output, uri, "train")
     try:
-        client, experiment = _connect(tracking_uri(uri, output), "train")
+        client, experiment = store.connect()
         found = client.search_runs([experiment], f'tags.output = "{place}"', max_results=1)
         run = found[0] if found else client.create_run(experiment, tags={"output": str(place)}, run_name=place.name)
         known = {(point.step, point.value) for point in client.get_metric_history(run.info.run_id, "seconds")}
@@ -322,7 +444,7 @@ def log_training(uri: str, config: "Config", output: Path) -> Iterator[Callable[
         if not found:
             _log(client, run, params=flat(config.tree()))
     except Exception as error:  # a training is worth more than its record
-        _warn(uri, error, "the training goes on without it")
+        _warn(store.uri, error, "the training goes on without it")
         yield lambda result: None
         return
     warned = False
@@ -333,7 +455,7 @@ def log_training(uri: str, config: "Config", output: Path) -> Iterator[Callable[
             write()
         except Exception as error:
             if not warned:
-                _warn(uri, error, "the training goes on")
+                _warn(store.uri, error, "the training goes on")
             warned = True
 
     def log(result: Event) -> None:
@@ -357,22 +479,25 @@ def log_training(uri: str, config: "Config", output: Path) -> Iterator[Callable[
 def serve(search: str, port: int) -> int:
     """Serve MLflow's page for a search on loopback until interrupted; return the exit status.
 
-    A database that is missing is rebuilt from the ledger first. Results on a tracking server are shown by that.
+    What is missing is written first, unless a process is at work on the search, which does so itself. Results on a
+    tracking server are shown by that. Raises ValueError where there is no page to serve yet.
     """
-    output = resolve_run(search)
-    events = list(read(output / NAME))
-    tracking = events[0]["spec"].get("tracking") or {}
-    uri = tracking_uri(tracking.get("uri", "auto"), output)
-    if uri.startswith("http"):
-        print(f"the results are on the tracking server {uri}")
-        return 0
-    if uri == tracking_uri("auto", output) and not (output / "mlflow.db").exists():
-        tracker = Tracker(output, experiment=tracking.get("experiment", "auto"))
-        for event in events:
-            tracker.apply(event)
-        tracker.close()
+    (history, _), output = open_run(search), resolve_run(search)
+    tracking = {"uri": "auto", "experiment": "auto"} | (history.search["spec"].get("tracking") or {})
+    store = _store_of(history, output, **tracking)
+    try:
+        with closing(Ledger(output / NAME)) as ledger:
+            caught_up = catch_up(output, **tracking, events=ledger.replay())
+    except (ValueError, OSError):  # a process holds it, or it is in a folder that is only to be read
+        caught_up = True
+    if store.uri.startswith("http"):
+        if caught_up:
+            print(f"the results are on the tracking server {store.uri}")
+        return 0 if caught_up else 1
+    if not store.usable():
+        raise ValueError(f"{store.uri}: MLflow has no page to show there yet; try again in a minute")
     print(f"MLflow shows {output} at http://127.0.0.1:{port}; stop it by Ctrl-C", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri, "--workers", "1"]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     server = subprocess.Popen(
         [*command, "--host", "127.0.0.1", "--port", str(port)], env=_MANNERS | os.environ, start_new_session=True

@@ -109,7 +109,7 @@ class Display:
             return f"{sum(trial.end is not None for trial in again)} of {len(again)} fresh seeds"
         ended = len(self._history.in_state("finished", "stopped", "failed"))
         budget = self._history.budget.get("trials")
-        return f"{ended} of {budget} trials" if budget else f"{ended} trials"
+        return f"{ended} of {budget} trials" if budget else f"{ended} trial{'' if ended == 1 else 's'}"
 
     def _headline(self) -> str:
         elapsed = self._elapsed()

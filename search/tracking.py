@@ -9,6 +9,7 @@ import os
 import queue
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -496,6 +497,7 @@ def serve(search: str, port: int) -> int:
         return 0 if caught_up else 1
     if not store.usable():
         raise ValueError(f"{store.uri}: MLflow has no page to show there yet; try again in a minute")
+    _must_be_free(port)
     print(f"MLflow shows {output} at http://127.0.0.1:{port}; stop it by Ctrl-C", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri, "--workers", "1"]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -510,6 +512,16 @@ def serve(search: str, port: int) -> int:
         # MLflow's server passes no signal on to the process that listens: the whole group must go.
         with suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
+
+
+def _must_be_free(port: int) -> None:
+    """Raise ValueError where nothing can be served on a port of this machine; MLflow would end without a word."""
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"--port {port}: cannot be served on ({error}); name another") from None
 
 
 def flat(tree: Any, path: str = "") -> dict[str, Any]:

@@ -340,6 +340,17 @@ def test_there_is_no_page_before_a_search_has_made_its_database(tmp_path: Path, 
     assert [path.name for path in tmp_path.iterdir()] == ["ledger.jsonl"]
 
 
+def test_a_port_that_cannot_be_served_on_is_told(tmp_path: Path, events: Events) -> None:
+    write(tmp_path, events)
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for port in (taken.getsockname()[1], 99_999):
+            with pytest.raises(ValueError, match=rf"--port {port}: cannot be served on .*; name another"):
+                serve(str(tmp_path), port)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_results_are_on_a_server_when_they_are(

@@ -226,7 +226,7 @@ def _notes(found: Confirmation, tested: bool) -> list[str]:
         lines.append(f"test split: {found.accuracy} there, mean of the same seeds; nothing was chosen by it")
     else:
         lines.append("the data have no test split: all numbers are of the validation split")
-    if any(row.trial.inherits and row.trial.inherits["source"] is not None for row in found.rows):
+    if any(row.trial.source is not None for row in found.rows):
         lines.append("inherited weights are the same for all seeds of a trial: by other ones they would differ more")
     return [*lines, told_optimism(found)]
 

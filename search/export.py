@@ -65,9 +65,9 @@ def export(run: str, rule: str, out: Path, weights: Path | None) -> None:
 
 def _start(trial: Trial, output: Path, copies: Path | None) -> Path | None:
     """Return the file of the weights that a trial started with, copied to a folder if one is given; None: scratch."""
-    if trial.inherits is None or trial.inherits["source"] is None:
+    if trial.source is None:
         return None
-    file = output / "trials" / f"{trial.inherits['source']:04d}" / "model.pt"
+    file = output / "trials" / f"{trial.source:04d}" / "model.pt"
     if not file.is_file():
         raise ValueError(
             f"{file}: the weights that trial {trial.number} started with are gone, without which it cannot be trained "

@@ -85,6 +85,11 @@ class Trial:
         """The last epoch's metrics and the cost; partial unless the state is "finished"."""
         return self.cost | (self.reports[-1]["metrics"] if self.reports else {})
 
+    @property
+    def source(self) -> int | None:
+        """The trial with whose weights it starts; None where it starts with none's."""
+        return self.inherits["source"] if self.inherits else None
+
     def curve(self, name: str) -> list[float]:
         """Return a metric after each epoch."""
         return [report["metrics"][name] for report in self.reports]

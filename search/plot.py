@@ -10,7 +10,7 @@ from typing import Any
 from search.confirm import LEVEL, Confirmation, Row, confirmation, points, with_reach
 from search.ledger import History, Trial
 from search.pareto import RATES, Direction, Objectives, describe, front_of, label, shown
-from vattn.files import writing
+from vattn.files import replacing, writing
 
 #: Okabe and Ito's colours, told apart by colour-blind readers too; black is kept for the front
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
@@ -61,13 +61,8 @@ def draw(history: History, objectives: Objectives, path: Path) -> None:
     if drawn is None:
         raise ValueError(f"{path}: a picture of the front is a .html or .png file; change the ending")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part-{path.name}")
-    with writing(path, "make room, and draw it with `vattn pareto --plot`"):
-        try:
-            drawn(history, objectives, part)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+    with writing(path, "make room, and draw it with `vattn pareto --plot`"), replacing(path) as part:
+        drawn(history, objectives, part)
 
 
 def figure_html(history: History, objectives: Objectives, path: Path) -> None:

@@ -334,8 +334,8 @@ class _Written:
         logged = int(run.data.tags.get(_LOGGED, 0))
         state = "interrupted" if closing and trial.state == "running" else trial.state
         tags = {_STATE: state, _LOGGED: str(max(logged, trial.epoch))}
-        if trial.inherits and trial.inherits["source"] is not None:
-            tags["inherits"] = str(trial.inherits["source"])
+        if trial.source is not None:
+            tags["inherits"] = str(trial.source)
         if trial.end and (reason := trial.end.get("reason") or trial.end.get("error")):
             tags["reason"] = reason
         new = {key: value for key, value in tags.items() if run.data.tags.get(key) != value}

@@ -239,8 +239,8 @@ class Search:
     def _task(self, number: int) -> dict[str, Any]:
         trial = self.ledger.history.trial(number)
         config = trial.config
-        if trial.inherits and trial.inherits["source"] is not None:
-            weights = self.folder(trial.inherits["source"]) / "model.pt"
+        if trial.source is not None:
+            weights = self.folder(trial.source) / "model.pt"
             config = config | {"train": config["train"] | {"init": str(weights)}}
         text = json.dumps(config)  # Tune would flatten a tree
         return {

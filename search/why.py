@@ -114,11 +114,10 @@ def _weights(history: History, trial: Trial) -> dict[str, Any]:
     """Return with whose weights a trial began and why, and which trials of the search began with its own."""
     found: dict[str, Any] = {"inherits": None}
     if trial.inherits:
-        source = trial.inherits["source"]
+        source = trial.source
         model = None if source is None else _described(history, history.trial(source))
         found["inherits"] = {"source": source, "model": model, "reason": trial.inherits["reason"]}
-    sources = {other.number: other.inherits["source"] for other in history.trials.values() if other.inherits}
-    return found | {"heirs": [number for number, source in sources.items() if source == trial.number]}
+    return found | {"heirs": [other.number for other in history.trials.values() if other.source == trial.number]}
 
 
 def _proposed(events: Sequence[Event], history: History, before: History, number: int) -> dict[str, Any]:

@@ -31,8 +31,18 @@ def writing(path: Path, then: str) -> Iterator[None]:
         raise OSError(f"{path}: cannot be written: {error}; {then}") from error
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield where to write what then takes the place of ``path``; where that fails, nothing of it is left."""
+    part = path.with_name(f".part-{path.name}")  # the ending stays, by which some choose a format
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file that appears when it is complete."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")

@@ -1,11 +1,11 @@
 """The ledger survives what kills its writer, and adds up to the same again."""
 
 import json
-import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
+from room import room_for
 
 from search.ledger import History, Ledger, history, read
 
@@ -88,13 +88,9 @@ def test_one_process_at_a_time_writes(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_by_the_name_of_the_file_and_leaves_whole_lines(tmp_path: Path, events: Events) -> None:
     ledger = Ledger(written(tmp_path, events))
     before = ledger.path.read_bytes()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))  # half of the line has room
-    try:
-        with pytest.raises(OSError, match=r"ledger\.jsonl: cannot be written: .*; make room and go on with --resume"):
-            ledger.append("ended", reason="budget")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    told = r"ledger\.jsonl: cannot be written: .*; make room and go on with --resume"
+    with room_for(len(before) + 20), pytest.raises(OSError, match=told):  # half of the line has room
+        ledger.append("ended", reason="budget")
 
     assert ledger.path.read_bytes() == before
     ledger.append("ended", reason="budget")

@@ -1,12 +1,12 @@
 """The pictures hold what they should, in every corner of a search."""
 
 import re
-import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
 from matplotlib.image import imread
+from room import room_for
 
 from search.ledger import History
 from search.pareto import Objectives
@@ -57,13 +57,9 @@ def test_a_picture_that_finds_no_room_leaves_the_old_one(
     name: str, tmp_path: Path, events: list[dict[str, Any]]
 ) -> None:
     (tmp_path / name).write_text("old")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, hard))
-    try:
-        with pytest.raises(OSError, match=rf"{re.escape(name)}: cannot be written: .*; make room"):
-            draw(folded(events), BOTH, tmp_path / name)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    told = rf"{re.escape(name)}: cannot be written: .*; make room"
+    with room_for(5_000), pytest.raises(OSError, match=told):
+        draw(folded(events), BOTH, tmp_path / name)
 
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, "old")]
 

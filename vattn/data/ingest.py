@@ -92,10 +92,9 @@ def ingest(
     The folder is named after all that it depends on: the manifest, the files' sizes and times of change, and ``store``.
     Where it exists it is returned at once; else it appears when it is complete. Without ``test`` that split is left
     out, unless there is a folder with all. What an earlier call, even a killed one, has decoded of files that are still
-    the same is taken over. A file that cannot be read within ``time_limit``
-    seconds is listed in failures.jsonl, one with concealed damage in concealed.jsonl, and the rest goes on. ``run``
-    works on ``jobs`` files at a time. Raises ValueError where none can be read, OSError where the disk is full; what
-    was decoded then waits for the next call.
+    the same is taken over. A file that cannot be read within ``time_limit`` seconds is listed in failures.jsonl, one
+    with concealed damage in concealed.jsonl, and the rest goes on. ``run`` works on ``jobs`` files at a time. Raises
+    ValueError where none can be read, OSError where the disk is full; what was decoded then waits for the next call.
     """
     rows = _rows(manifest)
     states = {path: _state(os.path.join(root, path)) for path in {job.path for _, job in rows}}  # noqa: PTH118

@@ -151,6 +151,15 @@ def told_verdict(event: Event) -> str:
     return f"{event['source']} {so} the {event['trials']} finished trials here ({by}): {then}"
 
 
+def told_belief(source: str, verdict: Event | None) -> str:
+    """Return what came of an earlier search, by the last ``guard`` event on it; None where there was none."""
+    if verdict is None:
+        return f"{source} was not believed: nothing showed in time that its ranks are those of the trials here"
+    so = "was believed" if verdict["trusted"] else "was no more believed"
+    by = f"rank correlation at equal cost {verdict['correlation']:.2f}"
+    return f"{source} {so} after {verdict['trials']} finished trials here ({by})"
+
+
 def _table(title: str, trials: list[Trial], objectives: Objectives, progress: bool) -> Table:
     names = list(dict.fromkeys([*objectives, *trials[0].cost]))
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
@@ -213,6 +222,7 @@ def final(history: History, objectives: Objectives, output: Path) -> str:
     if history.ended and history.ended["reason"] in _ENDS:
         lines.append(f"ended before its budget was spent: {_ENDS[history.ended['reason']]}")
     lines += ["", render(history, objectives), ""]
+    lines += [f"earlier search {told_belief(source, history.guards.get(source))}" for source in history.warm]
     for trial in [*history.in_state("failed"), *(t for t in history.extras.values() if t.state == "failed")]:
         assert trial.end is not None
         lines.append(f"trial {trial.number} failed: {first_line(trial.end['error'])}")

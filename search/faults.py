@@ -16,8 +16,8 @@ PLANNED = {
     "constraints": "latency_ms",
 }
 _TYPES = {
-    "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "model": "a mapping",
-    "dict": "a mapping", "tuple": "a list", "list": "a list",
+    "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "tuple": "a list",
+    "list": "a list", "dict": "a mapping", "model": "a mapping", "model_attributes": "a mapping",
 }  # fmt: skip
 _BOUNDS = {
     "greater_than": ("gt", "above"), "greater_than_equal": ("ge", "at least"), "less_than": ("lt", "below"),
@@ -63,14 +63,17 @@ def _fault(item: Any, recipe: Any, path: Path, value: Any, where: Path) -> Fault
     if kind == "missing":
         return Fault(path, "is missing; add it")
     if kind == "extra_forbidden":
-        return Fault(path, _unknown(path[-1], _keys(recipe, item["loc"]), (*where, *path[:-1])))
+        return Fault(path, _unknown(path[-1], _keys(_at(recipe, item["loc"][:-1])), (*where, *path[:-1])))
     if item["loc"] and item["loc"][-1] == "[key]":
         return Fault(path, _unknown(path[-1], _words(context.get("expected", "")), (*where, *path[:-1])))
     if kind in ("literal_error", "union_tag_invalid"):
         if kind == "union_tag_invalid":
             path, value = (*path, "kind"), context["tag"]
         choices = _words(context.get("expected") or context["expected_tags"])
-        return Fault(path, _not_one_of(value, choices, (*where, *path)), shown(value))
+        rule = _not_one_of(value, choices, (*where, *path))
+        if kind == "literal_error" and (keys := _keys(_at(recipe, item["loc"]))):
+            rule += f" or a mapping; it can have {', '.join(keys)}"
+        return Fault(path, rule, shown(value))
     if kind == "union_tag_not_found":
         return Fault((*path, "kind"), f"is missing; add one of {', '.join(_kinds(recipe, item['loc']))}")
     if kind in _BOUNDS:
@@ -84,6 +87,9 @@ def _fault(item: Any, recipe: Any, path: Path, value: Any, where: Path) -> Fault
     if isinstance(value, Mapping):
         close = [match for key in value for match in get_close_matches(key, RANGES, 1)]
         rule += f"; did you mean {{{close[0]}: ...}}?" if close else ""
+    elif wanted == "a mapping":
+        close = get_close_matches(str(value), _kinds(recipe, item["loc"]), 1)
+        rule += f"; did you mean {{kind: {close[0]}}}?" if close else ""
     return Fault(path, rule, shown(value))
 
 
@@ -123,21 +129,23 @@ def _words(listed: str) -> list[str]:
     return [word.strip("'") for word in re.split(r", | or ", listed)]
 
 
-def _keys(recipe: Any, loc: Sequence[str | int]) -> list[str]:
-    """Return the keys that the mapping of an unknown key could have."""
-    keys = [field.alias or name for config in _at(recipe, loc[:-1]) for name, field in config.model_fields.items()]
+def _keys(configs: Iterable[type[Config]]) -> list[str]:
+    """Return the keys that a mapping of one of these can have."""
+    keys = [field.alias or name for config in configs for name, field in config.model_fields.items()]
     return list(dict.fromkeys(keys))
 
 
 def _kinds(recipe: Any, loc: Sequence[str | int]) -> list[str]:
-    return [str(config.model_fields["kind"].default) for config in _at(recipe, loc)]
+    known = [config.model_fields["kind"].annotation for config in _at(recipe, loc) if "kind" in config.model_fields]
+    return [str(kind) for annotation in known for kind in get_args(annotation)]
 
 
 def _at(recipe: Any, loc: Sequence[str | int]) -> list[type[Config]]:
     """Return the recipes that can stand at ``loc``, tags of unions included, inside the type ``recipe``."""
     configs = _configs(recipe)
     for part in loc:
-        inner = [config.model_fields[part].annotation for config in configs if part in config.model_fields]
+        fields = [item for config in configs for item in config.model_fields.items()]
+        inner = [field.annotation for name, field in fields if (field.alias or name) == part]
         tagged = [c for c in configs if "kind" in c.model_fields and c.model_fields["kind"].default == part]
         configs = [config for annotation in inner for config in _configs(annotation)] if inner else tagged or configs
     return configs

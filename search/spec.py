@@ -120,12 +120,6 @@ def _none_or_not(value: Any) -> str:
     return "none" if isinstance(value, str) else "confirm"
 
 
-def _no_other_word(value: Any) -> Any:
-    if isinstance(value, str) and value != "none":
-        raise ValueError("must be none or a mapping, such as {top: 3, seeds: 2}")
-    return value
-
-
 def _once(runs: tuple[str, ...]) -> tuple[str, ...]:
     if twice := [run for n, run in enumerate(runs) if run in runs[:n]]:
         raise ValueError(f"names {twice[0]} twice; name it once")
@@ -143,8 +137,8 @@ class Search(Config):
     #: Told apart by form, so that a fault is told of the one that was meant.
     confirm: Annotated[
         Annotated[Literal["none"], Tag("none")] | Annotated[Confirm, Tag("confirm")],
-        Discriminator(_none_or_not), BeforeValidator(_no_other_word),
-    ] = "none"  # fmt: skip
+        Discriminator(_none_or_not),
+    ] = "none"
     inherit: Annotated[
         Literal["none", "base", "parent"],
         Field(description="start with the weights of the model without mechanisms, or of the nearest finished trial"),

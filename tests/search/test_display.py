@@ -196,6 +196,22 @@ def test_an_end_before_the_budget_is_spent_is_told(events: Events) -> None:
     assert "ended before" not in spent
 
 
+def test_the_summary_tells_which_earlier_searches_were_believed(events: Events) -> None:
+    warm = [{"event": "warm_start", "time": 1.0, "source": name, "trials": []} for name in ("first", "again", "third")]
+    verdicts = [("first", True, 0.8123, 7), ("again", True, 0.7, 8), ("again", False, 0.1, 12)]
+    guards = [
+        {"event": "guard", "time": 2.0, "source": name, "trusted": trusted, "correlation": found, "trials": trials}
+        for name, trusted, found, trials in verdicts
+    ]
+    text = final(folded([events[0], *warm, *events[1:], *guards]), {"top1": "max", "gflops": "min"}, Path("out"))
+
+    assert [line for line in text.splitlines() if line.startswith("earlier search")] == [
+        "earlier search first was believed after 7 finished trials here (rank correlation at equal cost 0.81)",
+        "earlier search again was no more believed after 12 finished trials here (rank correlation at equal cost 0.10)",
+        "earlier search third was not believed: nothing showed in time that its ranks are those of the trials here",
+    ]
+
+
 def test_a_summary_without_a_front_offers_no_export(events: Events) -> None:
     text = final(folded(events[:5]), {"top1": "max", "gflops": "min"}, Path("runs/by-hand"))
 

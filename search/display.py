@@ -147,8 +147,7 @@ def told_verdict(event: Event) -> str:
     """Return what a ``guard`` event says: whether an earlier search is believed."""
     so = "agrees with" if event["trusted"] else "does not agree any more with"
     then = "its trials are used from now on" if event["trusted"] else "its trials are left out from now on"
-    by = f"rank correlation at equal cost {event['correlation']:.2f}"
-    return f"{event['source']} {so} the {event['trials']} finished trials here ({by}): {then}"
+    return f"{event['source']} {so} the {event['trials']} finished trials here ({_agreement(event)}): {then}"
 
 
 def told_belief(source: str, verdict: Event | None) -> str:
@@ -156,8 +155,11 @@ def told_belief(source: str, verdict: Event | None) -> str:
     if verdict is None:
         return f"{source} was not believed: nothing showed in time that its ranks are those of the trials here"
     so = "was believed" if verdict["trusted"] else "was no more believed"
-    by = f"rank correlation at equal cost {verdict['correlation']:.2f}"
-    return f"{source} {so} after {verdict['trials']} finished trials here ({by})"
+    return f"{source} {so} after {verdict['trials']} finished trials here ({_agreement(verdict)})"
+
+
+def _agreement(verdict: Event) -> str:
+    return f"rank correlation at equal cost {verdict['correlation']:.2f}"
 
 
 def _table(title: str, trials: list[Trial], objectives: Objectives, progress: bool) -> Table:

@@ -75,7 +75,7 @@ def _fault(item: Any, recipe: Any, path: Path, value: Any, where: Path) -> Fault
             rule += f" or a mapping; it can have {', '.join(keys)}"
         return Fault(path, rule, shown(value))
     if kind == "union_tag_not_found":
-        return Fault((*path, "kind"), f"is missing; add one of {', '.join(_kinds(recipe, item['loc']))}")
+        return Fault((*path, "kind"), f"is missing; add one of {', '.join(_kinds(_at(recipe, item['loc'])))}")
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
         bound = f"{context[key]:.15g}"
@@ -88,7 +88,7 @@ def _fault(item: Any, recipe: Any, path: Path, value: Any, where: Path) -> Fault
         close = [match for key in value for match in get_close_matches(key, RANGES, 1)]
         rule += f"; did you mean {{{close[0]}: ...}}?" if close else ""
     elif wanted == "a mapping":
-        close = get_close_matches(str(value), _kinds(recipe, item["loc"]), 1)
+        close = get_close_matches(str(value), _kinds(_at(recipe, item["loc"])), 1)
         rule += f"; did you mean {{kind: {close[0]}}}?" if close else ""
     return Fault(path, rule, shown(value))
 
@@ -129,24 +129,27 @@ def _words(listed: str) -> list[str]:
     return [word.strip("'") for word in re.split(r", | or ", listed)]
 
 
+def _fields(config: type[Config]) -> dict[str | int, Any]:
+    """Return the types of what a mapping can hold, by its keys."""
+    return {field.alias or name: field.annotation for name, field in config.model_fields.items()}
+
+
 def _keys(configs: Iterable[type[Config]]) -> list[str]:
     """Return the keys that a mapping of one of these can have."""
-    keys = [field.alias or name for config in configs for name, field in config.model_fields.items()]
-    return list(dict.fromkeys(keys))
+    return list(dict.fromkeys(str(key) for config in configs for key in _fields(config)))
 
 
-def _kinds(recipe: Any, loc: Sequence[str | int]) -> list[str]:
-    known = [config.model_fields["kind"].annotation for config in _at(recipe, loc) if "kind" in config.model_fields]
-    return [str(kind) for annotation in known for kind in get_args(annotation)]
+def _kinds(configs: Iterable[type[Config]]) -> list[str]:
+    """Return the kinds that a mapping of one of these can have."""
+    return [kind for config in configs for kind in get_args(_fields(config).get("kind"))]
 
 
 def _at(recipe: Any, loc: Sequence[str | int]) -> list[type[Config]]:
     """Return the recipes that can stand at ``loc``, tags of unions included, inside the type ``recipe``."""
     configs = _configs(recipe)
     for part in loc:
-        fields = [item for config in configs for item in config.model_fields.items()]
-        inner = [field.annotation for name, field in fields if (field.alias or name) == part]
-        tagged = [c for c in configs if "kind" in c.model_fields and c.model_fields["kind"].default == part]
+        inner = [fields[part] for fields in map(_fields, configs) if part in fields]
+        tagged = [config for config in configs if part in _kinds([config])]
         configs = [config for annotation in inner for config in _configs(annotation)] if inner else tagged or configs
     return configs
 

@@ -14,10 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    Discriminator,
     Field,
     PrivateAttr,
-    Tag,
     TypeAdapter,
     ValidationError,
     field_validator,
@@ -27,7 +25,7 @@ from pydantic import (
 from search.faults import faults
 from search.reading import SpecError, read
 from spaces.space import RANGES, Fault, Params, Space, SpaceError, Tree
-from vattn.base import Config
+from vattn.base import Config, NoneOr
 from vattn.config import TrialConfig
 from vattn.cost import cost
 from vattn.data import DataConfig
@@ -116,10 +114,6 @@ def _none_as_kind(value: Any) -> Any:
     return {"kind": "none"} if value == "none" else value
 
 
-def _none_or_not(value: Any) -> str:
-    return "none" if isinstance(value, str) else "confirm"
-
-
 def _once(runs: tuple[str, ...]) -> tuple[str, ...]:
     if twice := [run for n, run in enumerate(runs) if run in runs[:n]]:
         raise ValueError(f"names {twice[0]} twice; name it once")
@@ -134,11 +128,7 @@ class Search(Config):
         NoScheduler | Halving | FrontierStopping, Field(discriminator="kind"), BeforeValidator(_none_as_kind)
     ] = NoScheduler()
     budget: Budget
-    #: Told apart by form, so that a fault is told of the one that was meant.
-    confirm: Annotated[
-        Annotated[Literal["none"], Tag("none")] | Annotated[Confirm, Tag("confirm")],
-        Discriminator(_none_or_not),
-    ] = "none"
+    confirm: NoneOr[Confirm] = "none"
     inherit: Annotated[
         Literal["none", "base", "parent"],
         Field(description="start with the weights of the model without mechanisms, or of the nearest finished trial"),

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from typing import Any, ClassVar, Self, dataclass_transform
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, dataclass_transform
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -26,6 +26,17 @@ class Config(BaseModel, metaclass=_Frozen):
     def tree(self) -> dict[str, Any]:
         """Return plain mappings, lists and scalars, with every default filled in; `parse` reads it back."""
         return self.model_dump(mode="json")
+
+
+_C = TypeVar("_C", bound=Config)
+
+
+def _form(value: Any) -> str:
+    return "none" if isinstance(value, str) else "config"
+
+
+#: A recipe, or the word none. Told apart by form, so that a fault is told of the one that was meant.
+NoneOr = Annotated[Annotated[Literal["none"], Tag("none")] | Annotated[_C, Tag("config")], Discriminator(_form)]
 
 
 class Kinded(Config):

@@ -6,10 +6,10 @@ from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from vattn.backbones import BackboneConfig
-from vattn.base import Config, Kinded
+from vattn.base import Config, Kinded, NoneOr
 from vattn.data import DataConfig
 from vattn.modules import Layer, ModuleConfig, Site
 from vattn.sparse import SparseConfig
@@ -36,16 +36,6 @@ class HeadConfig(Config):
     dropout: float = Field(0.5, ge=0, lt=1)
 
 
-def _none_or_not(value: Any) -> str:
-    return "none" if isinstance(value, str) else "sparse"
-
-
-#: Told apart by form, so that a fault is told of the one that was meant.
-Sparse = Annotated[
-    Annotated[Literal["none"], Tag("none")] | Annotated[SparseConfig, Tag("sparse")], Discriminator(_none_or_not)
-]
-
-
 class ModelConfig(Config):
     """One video network: a backbone, mechanisms in the order in which data meets them, a head."""
 
@@ -54,11 +44,11 @@ class ModelConfig(Config):
     backbone: AnyBackbone
     attention: tuple[AnyModule, ...] = ()
     head: HeadConfig = HeadConfig()
-    sparse: Sparse = "none"
+    sparse: NoneOr[SparseConfig] = "none"
 
     @field_validator("sparse")
     @classmethod
-    def _without_new_clips_there_is_none(cls, sparse: Sparse) -> Sparse:
+    def _without_new_clips_there_is_none(cls, sparse: NoneOr[SparseConfig]) -> NoneOr[SparseConfig]:
         return sparse if isinstance(sparse, SparseConfig) and sparse.resampled else "none"
 
     @model_validator(mode="after")

@@ -24,7 +24,7 @@ from vattn.canonical import trial_id
 from vattn.config import TrainConfig, TrialConfig
 from vattn.data import ahead, eval_batches, open_clips, train_batches
 from vattn.data.cache import Clips
-from vattn.files import writing
+from vattn.files import replacing, writing
 from vattn.model import VideoModel, load_model
 from vattn.recompute import recompute_blocks
 from vattn.start import start
@@ -348,13 +348,12 @@ def _save(
 
 def _write(state: dict[str, Any], path: Path) -> None:
     """Write so that ``path`` holds the old content or the new one, whenever the process is killed."""
-    part = path.with_suffix(".part")
     content = io.BytesIO()  # as torch tells of a full disk, that is no error of the system, but one of its own
     torch.save(state, content)
     with writing(path, "make room and go on with --resume"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content.getbuffer())
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_bytes(content.getbuffer())
 
 
 def _load(

@@ -442,7 +442,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_search_in_one_line_and_a_r
 ) -> None:
     output = tmp_path / "out"
     file = write(tmp_path / "spec.yaml", changed({"output": str(output)}, data))
-    in_the_way = output / "trials" / "0001" / "checkpoint.part"  # of the file, as a full disk would be
+    in_the_way = output / "trials" / "0001" / ".part-checkpoint.pt"  # of the file, as a full disk would be
     in_the_way.mkdir(parents=True)
 
     full = vattn("run", file)

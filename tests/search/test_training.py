@@ -75,7 +75,7 @@ def test_one_worker_trains_as_a_trial_of_a_search_does(file: Path, tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_checkpoint_that_cannot_be_written_is_one_line_and_a_resume_goes_on(file: Path, tmp_path: Path) -> None:
-    (tmp_path / "checkpoint.part").mkdir()  # in the way of the file, as a full disk would be
+    (tmp_path / ".part-checkpoint.pt").mkdir()  # in the way of the file, as a full disk would be
 
     done = subprocess.run(command(file, "--out", tmp_path), capture_output=True, text=True, check=False)
 
@@ -84,7 +84,7 @@ def test_a_checkpoint_that_cannot_be_written_is_one_line_and_a_resume_goes_on(fi
     assert re.match(
         r".*checkpoint\.pt: cannot be written: .*; make room and go on with --resume", done.stderr.splitlines()[-1]
     )
-    (tmp_path / "checkpoint.part").rmdir()
+    (tmp_path / ".part-checkpoint.pt").rmdir()
     again = subprocess.run(command(file, "--out", tmp_path, "--resume"), capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
 

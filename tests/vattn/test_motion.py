@@ -134,7 +134,7 @@ def test_a_set_that_was_cut_off_is_completed_and_a_complete_one_is_left_alone(tm
     before = files(tmp_path)
     kept, lost = (tmp_path / name for name in sorted(before)[:2])
     lost.unlink()
-    lost.with_suffix(".part").write_bytes(b"half of a file")
+    lost.with_name(f".part-{lost.name}").write_bytes(b"half of a file")
     (tmp_path / "manifest.csv").unlink()
     written = kept.stat().st_mtime_ns
     with pytest.raises(ValueError, match="has no complete motion set"):

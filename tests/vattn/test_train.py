@@ -55,10 +55,10 @@ def test_a_run_cut_off_after_any_epoch_ends_in_the_same_weights(cache: Path, tmp
 
 
 def test_a_run_cut_off_while_the_weights_are_written_still_gets_them(cache: Path, tmp_path: Path) -> None:
-    (tmp_path / "model.part").mkdir()  # a folder in the way of the file: the last epoch ends there
+    (tmp_path / ".part-model.pt").mkdir()  # a folder in the way of the file: the last epoch ends there
     with pytest.raises(OSError, match=r"model\.pt: cannot be written: .*Is a directory.*; make room and go on with"):
         list(fit(trial([]), cache, tmp_path))
-    (tmp_path / "model.part").rmdir()
+    (tmp_path / ".part-model.pt").rmdir()
 
     epochs = list(fit(trial([]), cache, tmp_path))
 

@@ -26,6 +26,8 @@ from jaxtyping import Int64, UInt8, UInt64
 from simplejpeg import decode_jpeg, decode_jpeg_header, encode_jpeg
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 
+from vattn.files import replacing
+
 INDEX = "index.arrow"
 CHECK = "index.check"
 FAILURES = "failures.jsonl"
@@ -237,11 +239,10 @@ def read_index(cache: Path) -> pa.Table:
 
 def write_index(cache: Path, rows: pa.Table, codec: Codec) -> None:
     """Write the index, a row a clip: now the folder is a cache."""
-    part = cache / f"{INDEX}.part"
-    with pa.ipc.new_file(str(part), rows.schema.with_metadata({"codec": codec})) as index:
-        index.write_table(rows)
-    (cache / CHECK).write_text(f"{VERSION} {xxh3_64_hexdigest(pa.memory_map(str(part)).read_buffer())}")
-    part.rename(cache / INDEX)
+    with replacing(cache / INDEX) as part:
+        with pa.ipc.new_file(str(part), rows.schema.with_metadata({"codec": codec})) as index:
+            index.write_table(rows)
+        (cache / CHECK).write_text(f"{VERSION} {xxh3_64_hexdigest(pa.memory_map(str(part)).read_buffer())}")
 
 
 def read_failures(cache: Path, name: str = FAILURES) -> list[dict[str, Any]]:

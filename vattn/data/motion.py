@@ -19,7 +19,7 @@ from pydantic import Field
 
 from vattn.data import workers
 from vattn.data._base import DataConfig, Progress
-from vattn.files import LOCK, locked, write_whole
+from vattn.files import LOCK, locked, replacing, write_whole
 
 LABELS = (
     "left", "right", "up", "down", "approach", "recede", "turn-cw", "turn-ccw",
@@ -152,9 +152,8 @@ def write_clip(config: MotionDataConfig, out: Path, clip: Clip) -> None:
     rng = np.random.default_rng([config.seed, SPLITS.index(clip.split), clip.label, clip.number])
     path = out / clip.path
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    encode(part, render(clip.label, rng, config.frames, config.size))
-    part.replace(path)
+    with replacing(path) as part:
+        encode(part, render(clip.label, rng, config.frames, config.size))
 
 
 def encode(path: Path, video: Clips) -> None:

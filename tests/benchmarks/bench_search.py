@@ -39,8 +39,7 @@ SHOWN = 0.5
 CHAMPIONS, ENOUGH = ("frontier", "frontier-stopping"), 5
 #: What is kept of each training, see `simulator.Training`, and the regret after it.
 TYPES = {
-    "config": pa.int16(), "epochs": pa.int8(), "full": pa.bool_(), "ended": pa.int32(), "spent": pa.float32(),
-    "thought": pa.float16(), "regret": pa.float32(),
+    "config": pa.int16(), "epochs": pa.int8(), "full": pa.bool_(), "spent": pa.float32(), "regret": pa.float32(),
 }  # fmt: skip
 Row = dict[str, Any]
 
@@ -59,6 +58,7 @@ def run(work: Path, problems: list[str], peers: list[str], workers: list[int], s
         kept = [name for name in TYPES if name != "regret"]
         row |= {name: [getattr(training, name) for training in trainings] for name in kept}
         row["regret"] = regrets(problem, trainings)
+        row["thought"] = float(np.mean([training.thought for training in trainings]))
         part = path.with_suffix(".part")
         part.write_text(json.dumps(row))
         part.replace(path)
@@ -83,20 +83,12 @@ def pack(work: Path) -> int:
     """Write the searches of ``work`` into the committed table; return how many there are now."""
     rows = {_name(row): row for row in read()} if RESULTS.exists() else {}
     rows |= {_name(row): row for row in (json.loads(path.read_text()) for path in work.glob("*.json"))}
-    for row in rows.values():
-        row["ended"] = [round(seconds) for seconds in row["ended"]]
     table = pa.Table.from_pylist([rows[name] for name in sorted(rows)])
     for name, kind in TYPES.items():
         values = pa.array(table[name].to_pylist(), pa.list_(kind))
         table = table.set_column(table.schema.get_field_index(name), name, values)
     RESULTS.parent.mkdir(exist_ok=True)
-    # Times rise: their differences take less room.
-    others = [name for name in table.column_names if name != "ended"]
-    pq.write_table(
-        table, RESULTS, compression="zstd", use_compliant_nested_type=False,
-        use_dictionary=others,  # pyright: ignore[reportArgumentType]
-        column_encoding={"ended.list.item": "DELTA_BINARY_PACKED"},
-    )  # fmt: skip
+    pq.write_table(table, RESULTS, compression="zstd", compression_level=19, use_dictionary=False)
     return len(rows)
 
 
@@ -139,8 +131,8 @@ class Comparison:
         return next((spent for spent in steps if self.median(peer, spent) <= target), inf)
 
     def proposal(self, peer: str) -> float:
-        """Return the mean CPU seconds of a proposal."""
-        return float(np.mean([thought for row in self.searches[peer].values() for thought in row["thought"]]))
+        """Return the mean CPU seconds of a proposal, the mean over searches."""
+        return float(np.mean([row["thought"] for row in self.searches[peer].values()]))
 
 
 def compared(rows: list[Row]) -> dict[tuple[str, int], Comparison]:

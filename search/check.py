@@ -7,7 +7,7 @@ from statistics import median
 from typing import Literal
 
 from search.spec import COSTS, SAMPLES, CostName, Limit, Spec, corners
-from spaces.space import Fault, Space, SpaceError
+from spaces.space import Problem, Space, SpaceError
 from vattn.canonical import architecture_id, trial_id
 from vattn.config import ModelConfig, TrainConfig, TrialConfig
 from vattn.cost import cost
@@ -69,13 +69,13 @@ def check(spec: Spec) -> Check:
     workers = spec.resources.workers
     if uneven := sorted({train.batch for train in recipes if train.batch % workers}):
         rule = f"must divide train.batch, which they share; {', '.join(map(str, uneven))} cannot be shared so"
-        raise spec.error(Fault(("resources", "workers"), rule, str(workers)))
+        raise spec.error(Problem(("resources", "workers"), rule, str(workers)))
     for weights in {train.weights for train in recipes if train.weights}:
         if spec.search.inherit != "none":
             rule = f"search.inherit, {spec.search.inherit}, chooses the weights; write scratch, or inherit: none"
-            raise spec.error(Fault(("trial", "train", "init"), rule, str(weights)))
+            raise spec.error(Problem(("trial", "train", "init"), rule, str(weights)))
         if not weights.is_file():
-            raise spec.error(Fault(("trial", "train", "init"), "there is no such file; name another", str(weights)))
+            raise spec.error(Problem(("trial", "train", "init"), "there is no such file; name another", str(weights)))
     datas, all_datas = corners(spec.space.part("data"))
     trials = None
     if exact and all_trains and all_datas:
@@ -126,12 +126,12 @@ def _refuse_if_proved(spec: Spec, classes: int, costs: tuple[Mapping[str, float]
         if limit.min is not None and exact and max(values) < limit.min:
             raise spec.error(_impossible(name, "min", "dearest", _down(max(values)), "lower", limit.min))
     if exact:
-        raise spec.error(Fault(("constraints",), "no config meets all of these limits at once; loosen one of them"))
+        raise spec.error(Problem(("constraints",), "no config meets all of these limits at once; loosen one of them"))
 
 
-def _impossible(name: str, end: str, which: str, value: float, way_out: str, limit: float) -> Fault:
+def _impossible(name: str, end: str, which: str, value: float, way_out: str, limit: float) -> Problem:
     rule = f"no config meets this limit: the {which} has {value:g}; {way_out} it to that"
-    return Fault(("constraints", name, end), rule, f"{limit:g}")
+    return Problem(("constraints", name, end), rule, f"{limit:g}")
 
 
 def _bare(spec: Spec, classes: int) -> list[Mapping[str, float]]:

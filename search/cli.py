@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def raised_by_us(error: BaseException) -> bool:
-    """Whether a ``raise`` of ours made an error: then it tells a user what to do, else it is a fault of the program."""
+    """Whether a ``raise`` of ours made an error: then it tells a user what to do, else it is a problem of the program."""
     (frame, line), *_ = reversed(list(traceback.walk_tb(error.__traceback__)))
     package = frame.f_globals.get("__name__", "").partition(".")[0]
     return package in PACKAGES and linecache.getline(frame.f_code.co_filename, line).lstrip().startswith("raise ")
@@ -310,7 +310,7 @@ def _motion(arguments: Arguments) -> None:
     from pydantic import ValidationError
 
     from search.display import progress
-    from search.faults import faults
+    from search.messages import problems
     from vattn.data.motion import MotionDataConfig, generate
 
     fields = ("train_clips", "val_clips", "test_clips", "frames", "size", "seed")
@@ -318,8 +318,8 @@ def _motion(arguments: Arguments) -> None:
     try:
         config = MotionDataConfig.parse({"kind": "motion", **given})
     except ValidationError as error:
-        found = faults(error, MotionDataConfig, given)
-        raise ValueError("\n".join(f"vattn motion: --{fault}".replace("_", "-", 1) for fault in found)) from None
+        found = problems(error, MotionDataConfig, given)
+        raise ValueError("\n".join(f"vattn motion: --{problem}".replace("_", "-", 1) for problem in found)) from None
     generate(config, arguments.out, progress=progress)
     print(f"the motion set is in {arguments.out}")
 

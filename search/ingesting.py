@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
-from search.faults import faults
+from search.messages import problems
 from search.reading import SpecError, Tree, override, parse
 from vattn.base import Config
 from vattn.config import AnyData, DataConfig
@@ -85,7 +85,7 @@ def _config(tree: Tree, sets: list[str]) -> DataConfig:
     try:
         return _Asked.parse({"data": tree}).data
     except ValidationError as error:
-        raise SpecError([f"vattn ingest: {fault}" for fault in faults(error, _Asked, {"data": tree})]) from None
+        raise SpecError([f"vattn ingest: {problem}" for problem in problems(error, _Asked, {"data": tree})]) from None
 
 
 def _connected(address: str) -> Any:

@@ -14,7 +14,7 @@ Tree = dict[str, Any]
 
 
 class SpecError(ValueError):
-    """What a user wrote is wrong; ``lines`` has one line a fault, beginning with the file."""
+    """What a user wrote is wrong; ``lines`` has one line a problem, beginning with the file."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         super().__init__("\n".join(lines))
@@ -108,14 +108,14 @@ def read(path: Path, sets: Sequence[str] = ()) -> Tree:
 
 def override(tree: Tree, sets: Sequence[str]) -> None:
     """Put the overrides ``a.b=value`` into the tree; raises SpecError."""
-    faults = []
+    problems = []
     for change in sets:
         try:
             _set(tree, change)
         except ValueError as error:
-            faults.append(f"--set {change}: {error}")
-    if faults:
-        raise SpecError(faults)
+            problems.append(f"--set {change}: {error}")
+    if problems:
+        raise SpecError(problems)
 
 
 def _set(tree: Any, change: str) -> None:

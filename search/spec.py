@@ -22,9 +22,9 @@ from pydantic import (
     model_validator,
 )
 
-from search.faults import faults
+from search.messages import problems
 from search.reading import SpecError, read
-from spaces.space import RANGES, Fault, Params, Space, SpaceError, Tree
+from spaces.space import RANGES, Problem, Params, Space, SpaceError, Tree
 from vattn.base import Config, NoneOr
 from vattn.config import TrialConfig
 from vattn.cost import cost
@@ -34,8 +34,8 @@ __all__ = ["LIMIT", "SAMPLES", "Spec", "SpecError", "corners", "load", "load_con
 
 #: spaces of up to so many combinations are gone through whole; of larger ones so many samples are taken
 LIMIT, SAMPLES = 100_000, 2_000
-#: of a spec with more faults than that, the rest is only counted
-MOST_FAULTS = 20
+#: of a spec with more problems than that, the rest is only counted
+MAX_PROBLEMS = 20
 #: the parts of a data config that may be ranges; on the others the clip cache depends, which all trials share
 SEARCHABLE = ("sampling", "views", "augment")
 
@@ -250,7 +250,7 @@ class Spec(Config):
                 broken.append(f"{name} {cost[name]:.4g} is below {limit.min:g}")
         return broken
 
-    def error(self, *found: Fault) -> SpecError:
+    def error(self, *found: Problem) -> SpecError:
         """Return the error that tells ``found``, beginning with the file that this spec was read from."""
         return _spec_error(self._file, found)
 
@@ -275,14 +275,14 @@ def load(path: Path, sets: Sequence[str] = ()) -> Spec:
 
 def parse(tree: Tree, path: Path) -> Spec:
     """Return the spec in a tree and check every corner of it; raises SpecError whose lines begin with ``path``."""
-    found: list[Fault] = []
+    found: list[Problem] = []
     spec = None
     try:
         spec = Spec.parse(tree)
     except ValidationError as error:
-        found += faults(error, Spec, tree)
+        found += problems(error, Spec, tree)
     if isinstance(tree.get("trial"), dict):
-        found += _trial_faults(tree["trial"])
+        found += _trial_problems(tree["trial"])
     if found or spec is None:
         raise _spec_error(path, found)
     spec._file = path  # pyright: ignore[reportAttributeAccessIssue]  # private, and so not frozen
@@ -300,14 +300,14 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> TrialConfig:
     try:
         return TrialConfig.parse(tree)
     except ValidationError as error:
-        raise _spec_error(path, faults(error, TrialConfig, tree)) from None
+        raise _spec_error(path, problems(error, TrialConfig, tree)) from None
 
 
-def _spec_error(path: Path, found: Sequence[Fault]) -> SpecError:
-    distinct = list({(fault.path, fault.rule): fault for fault in reversed(found)}.values())[::-1]
-    lines = [f"{path}: {fault}" for fault in distinct[:MOST_FAULTS]]
-    rest = len(distinct) - MOST_FAULTS
-    return SpecError([*lines, f"{path}: and {rest} more faults"] if rest > 0 else lines)
+def _spec_error(path: Path, found: Sequence[Problem]) -> SpecError:
+    distinct = list({(problem.path, problem.rule): problem for problem in reversed(found)}.values())[::-1]
+    lines = [f"{path}: {problem}" for problem in distinct[:MAX_PROBLEMS]]
+    rest = len(distinct) - MAX_PROBLEMS
+    return SpecError([*lines, f"{path}: and {rest} more problems"] if rest > 0 else lines)
 
 
 def corners(space: Space) -> tuple[Iterator[tuple[Params, Tree]], bool]:
@@ -319,31 +319,31 @@ def corners(space: Space) -> tuple[Iterator[tuple[Params, Tree]], bool]:
     return (space.sample(rng) for _ in range(SAMPLES)), False
 
 
-def _trial_faults(trial: Tree) -> list[Fault]:
+def _trial_problems(trial: Tree) -> list[Problem]:
     sections = TrialConfig.model_fields
     if RANGES.keys() & trial.keys():
-        return [Fault(("trial",), f"must be a mapping of {', '.join(sections)}; put ranges inside of these")]
-    found = [Fault(("trial", key), "is missing; add it") for key in sections if key not in trial]
+        return [Problem(("trial",), f"must be a mapping of {', '.join(sections)}; put ranges inside of these")]
+    found = [Problem(("trial", key), "is missing; add it") for key in sections if key not in trial]
     unknown = [key for key in trial if key not in sections]
-    found += [Fault(("trial", key), f"unknown key; known here: {', '.join(sections)}") for key in unknown]
+    found += [Problem(("trial", key), f"unknown key; known here: {', '.join(sections)}") for key in unknown]
     try:
         space = Space(trial, ("trial",))
     except SpaceError as error:
-        return [*found, *error.faults]
+        return [*found, *error.problems]
     for name in space.domains:
         section, *inside = re.split(r"[./]", name)
         if section == "data" and (not inside or inside[0] not in SEARCHABLE):
             rule = f"trials share one clip cache, so of data only {', '.join(SEARCHABLE)} may vary; write one value"
-            found.append(Fault(("trial", *name.split("/")[0].split(".")), rule))
+            found.append(Problem(("trial", *name.split("/")[0].split(".")), rule))
     # Each section for itself first: what one allows does not depend on the others, but for the rules of a whole trial.
     valid = {key: _valid(space.part(key), key, found) for key in sections if key in trial}
     if isinstance(trial.get("data"), dict) and trial["data"].get("split") == "all":
         rule = "a search compares trials on one split; take 1, 2 or 3, and all for `vattn train` of what it found"
-        found.append(Fault(("trial", "data", "split"), rule, "all"))
+        found.append(Problem(("trial", "data", "split"), rule, "all"))
     return found or _trial_rules(space, valid)
 
 
-def _valid(space: Space, section: str, found: list[Fault]) -> list[tuple[Params, Config]]:
+def _valid(space: Space, section: str, found: list[Problem]) -> list[tuple[Params, Config]]:
     """Return the configs at the corners of a section of a trial; add to ``found`` what is wrong with them."""
     field = TrialConfig.model_fields[section]
     recipe: Any = TypeAdapter(Annotated[field.annotation, field])  # pyright: ignore
@@ -352,15 +352,15 @@ def _valid(space: Space, section: str, found: list[Fault]) -> list[tuple[Params,
         try:
             configs.append((params, recipe.validate_json(json.dumps(tree))))
         except ValidationError as error:
-            for fault in faults(error, field.annotation, tree, ("trial", section)):
-                found.append(replace(fault, path=("trial", section, *space.locate(fault.path, params))))
+            for problem in problems(error, field.annotation, tree, ("trial", section)):
+                found.append(replace(problem, path=("trial", section, *space.locate(problem.path, params))))
             # Many corners break the same few rules.
-            if len(found) - known > 50 * MOST_FAULTS:
+            if len(found) - known > 50 * MAX_PROBLEMS:
                 break
     return configs
 
 
-def _trial_rules(space: Space, valid: Mapping[str, list[tuple[Params, Config]]]) -> list[Fault]:
+def _trial_rules(space: Space, valid: Mapping[str, list[tuple[Params, Config]]]) -> list[Problem]:
     """Return what is wrong with valid sections in one trial: all combinations, or each config at least once."""
     lengths = [len(configs) for configs in valid.values()]
     combinations = product(*valid.values())
@@ -373,8 +373,8 @@ def _trial_rules(space: Space, valid: Mapping[str, list[tuple[Params, Config]]])
             TrialConfig(**configs)  # pyright: ignore[reportArgumentType]
         except ValidationError as error:
             params = {name: value for chosen, _ in sections for name, value in chosen.items()}
-            for fault in faults(error, TrialConfig, {key: config.tree() for key, config in configs.items()}):
-                found.append(replace(fault, path=("trial", *space.locate(fault.path, params))))
-            if len(found) > 50 * MOST_FAULTS:
+            for problem in problems(error, TrialConfig, {key: config.tree() for key, config in configs.items()}):
+                found.append(replace(problem, path=("trial", *space.locate(problem.path, params))))
+            if len(found) > 50 * MAX_PROBLEMS:
                 break
     return found

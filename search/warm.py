@@ -19,7 +19,7 @@ from search.ledger import Event, History, Trial
 from search.pareto import RATES, front
 from search.ranks import correlation
 from search.spec import ACCURACIES, COSTS, Spec
-from spaces.space import RANGES, Choice, Domain, Fault, Subset
+from spaces.space import RANGES, Choice, Domain, Problem, Subset
 from vattn.canonical import architecture_id, trial_id
 from vattn.config import TrialConfig
 
@@ -75,16 +75,16 @@ def read_sources(spec: Spec, known: Collection[str] = ()) -> list[Source]:
 
     Raises SpecError with a line for each that is no search.
     """
-    sources, faults = [], []
+    sources, problems = [], []
     for place, run in enumerate(spec.search.warm_start):
         if run in known:
             continue
         try:
             sources.append(_source(spec, run, open_run(run)[0]))
         except ValueError as error:
-            faults.append(Fault(("search", "warm_start", place), str(error)))
-    if faults:
-        raise spec.error(*faults)
+            problems.append(Problem(("search", "warm_start", place), str(error)))
+    if problems:
+        raise spec.error(*problems)
     return sources
 
 

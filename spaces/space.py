@@ -21,7 +21,7 @@ from typing import Any
 
 from spaces.domain import Choice, Domain, Float, Int, Subset, decimal
 
-__all__ = ["Choice", "Domain", "Fault", "Float", "Int", "Space", "SpaceError", "Subset", "shown"]
+__all__ = ["Choice", "Domain", "Problem", "Float", "Int", "Space", "SpaceError", "Subset", "shown"]
 
 Tree = Any
 Path = tuple[str | int, ...]
@@ -35,7 +35,7 @@ MOST_TIMES = 1_000
 
 
 @dataclass(frozen=True)
-class Fault:
+class Problem:
     """One thing wrong in a tree: where, the rule with its way out, and in short what was found there."""
 
     path: Path
@@ -48,17 +48,17 @@ class Fault:
 
 
 def shown(found: Tree) -> str:
-    """Return what a fault shows of a value; nothing of a long one, which would bury the rule."""
+    """Return what a problem shows of a value; nothing of a long one, which would bury the rule."""
     text = json.dumps(found, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else ""
 
 
 class SpaceError(ValueError):
-    """A tree has malformed ranges; ``faults`` lists all of them."""
+    """A tree has malformed ranges; ``problems`` lists all of them."""
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        super().__init__("\n".join(map(str, faults)))
-        self.faults = tuple(faults)
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
 
 
 def written(path: Path) -> str:
@@ -73,14 +73,14 @@ class Space:
     such as ``model.attention/tam/alpha``. A name always has the same domain. Trees that come out share their fixed
     parts with the space: read them, do not change them.
 
-    Raises SpaceError for malformed ranges; the paths of its faults begin with ``path``, the tree's own place in a file.
+    Raises SpaceError for malformed ranges; the paths of its problems begin with ``path``, the tree's own place in a file.
     """
 
     def __init__(self, tree: Tree, path: Path = ()) -> None:
         compiler = _Compiler()
         self._root = compiler.node(tree, path, "")
-        if compiler.faults:
-            raise SpaceError(compiler.faults)
+        if compiler.problems:
+            raise SpaceError(compiler.problems)
         #: every range by its name, those that only some choices make active included
         self.domains: dict[str, Domain] = compiler.domains
 
@@ -426,7 +426,7 @@ class _Compiler:
     """Turns a tree into nodes, names its ranges, and gathers what is wrong with them."""
 
     def __init__(self) -> None:
-        self.faults: list[Fault] = []
+        self.problems: list[Problem] = []
         self.domains: dict[str, Domain] = {}
 
     def node(self, tree: Tree, path: Path, prefix: str) -> _Node:
@@ -543,9 +543,9 @@ class _Compiler:
     def _repeat(self, tree: Any, where: Path, name: str) -> _Node:
         if not isinstance(tree, Mapping) or set(tree) != {"times", "of"}:
             return self._fault(where, "must be {times: ..., of: ...}: how often, and a value or range", tree)
-        before = len(self.faults)
+        before = len(self.problems)
         times = self.node(tree["times"], (*where, "times"), f"{name}.times")
-        if len(self.faults) > before:
+        if len(self.problems) > before:
             return times
         counts = _counts(times)
         if counts is None or not all(_is_number(n, whole=True) and 0 <= n <= MOST_TIMES for n in counts):
@@ -554,8 +554,8 @@ class _Compiler:
         elements: list[_Node] = []
         for i in range(max(counts)):
             elements.append(self.node(tree["of"], (*where, "of"), f"{name}.{i}"))
-            if len(self.faults) > before:
-                break  # the other elements have the same faults
+            if len(self.problems) > before:
+                break  # the other elements have the same problems
         return _Repeat(times, counts, elements)
 
     def _register(self, name: str, domain: Domain) -> str:
@@ -564,7 +564,7 @@ class _Compiler:
         return name
 
     def _fault(self, path: Path, rule: str, *found: Any) -> _Node:
-        self.faults.append(Fault(path, rule, *map(shown, found)))
+        self.problems.append(Problem(path, rule, *map(shown, found)))
         return _Fixed(None)
 
 

@@ -11,7 +11,7 @@ settings.load_profile("vattn")
 torch.set_num_threads(1)
 
 # From here on the shapes in signatures are assertions.
-install_import_hook("vattn", "checked.checked")
+install_import_hook("vattn", "tests.vattn.checked.checked")
 
 
 def pytest_configure(config: pytest.Config) -> None:

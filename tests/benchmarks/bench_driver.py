@@ -30,7 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pyarrow.parquet as pq
-from problems import CURVES
+from tests.benchmarks.problems import CURVES
 
 from search.display import Display
 from search.ledger import NAME, Event, Ledger, read

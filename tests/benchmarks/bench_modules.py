@@ -21,7 +21,7 @@ from itertools import product
 
 import torch
 import torch.nn.functional as F
-from counting import model_macs, use_reference_forms
+from tests.vattn.counting import model_macs, use_reference_forms
 from torch import Tensor, nn
 
 from vattn import cost as closed_form

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from problems import Problem
-from simulator import GRACE, REDUCTION
+from tests.benchmarks.problems import Problem
+from tests.benchmarks.simulator import GRACE, REDUCTION
 
 from spaces.space import Choice, Params
 

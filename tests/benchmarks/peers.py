@@ -7,9 +7,9 @@ import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
-from outside import MOASHA, MOREA, QNEHVI
-from problems import BUDGETS, Problem
-from simulator import GRACE, REDUCTION, Peer
+from tests.benchmarks.outside import MOASHA, MOREA, QNEHVI
+from tests.benchmarks.problems import BUDGETS, Problem
+from tests.benchmarks.simulator import GRACE, REDUCTION, Peer
 
 from search.frontier import FrontierSampler
 from search.ledger import History, Trial

@@ -26,7 +26,7 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
-from bench_service import REPORTS
+from tests.benchmarks.bench_service import REPORTS
 from optuna.samplers import TPESampler
 from ray import tune
 from ray.train import ScalingConfig

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from problems import Problem
+from tests.benchmarks.problems import Problem
 
 from spaces.space import Params
 

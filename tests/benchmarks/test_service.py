@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 import torch
-from bench_service import QUICKSTART, REPORTS, Curve, System, against, clocks, ended, ledger_ends, reported_ends, tree
+from tests.benchmarks.bench_service import QUICKSTART, REPORTS, Curve, System, against, clocks, ended, ledger_ends, reported_ends, tree
 
 from search.ledger import NAME, Ledger
 from search.spec import load, parse
@@ -122,7 +122,7 @@ def test_our_ledger_and_their_reports_say_the_same(tmp_path: Path) -> None:
 
 
 def test_others_search_the_whole_space_and_nothing_else() -> None:
-    from services import DefineByRun
+    from tests.benchmarks.services import DefineByRun
 
     spec = load(QUICKSTART)
     suggest, study = DefineByRun(spec, {}), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -137,7 +137,7 @@ def test_others_search_the_whole_space_and_nothing_else() -> None:
 
 
 def test_the_stock_service_validates_on_the_clips_that_ours_sees(tmp_path: Path) -> None:
-    from services import Videos
+    from tests.benchmarks.services import Videos
 
     generate(MotionDataConfig(train_clips=1, val_clips=2, test_clips=1), tmp_path / "videos", jobs=1)
     spec = parse(tree(tmp_path / "videos", tmp_path / "search", 0, 60.0, []), tmp_path / "spec.yaml")

@@ -3,12 +3,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench_search import at, foreseen, holm, interval, regrets
+from tests.benchmarks.bench_search import at, foreseen, holm, interval, regrets
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peers import PEERS, Optuna, asha_on_error
-from problems import CURVES, OURS, Problem, load_problem
-from simulator import simulate
+from tests.benchmarks.peers import PEERS, Optuna, asha_on_error
+from tests.benchmarks.problems import CURVES, OURS, Problem, load_problem
+from tests.benchmarks.simulator import simulate
 
 from search.ledger import History, Trial
 from search.pareto import hypervolume

@@ -1,4 +1,4 @@
-"""The command line: exit statuses, and one clear line a fault."""
+"""The command line: exit statuses, and one clear line a problem."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ search: {budget: {trials: 1}}
 """
 
 
-def faults(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str = "check") -> list[str]:
+def problems(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str = "check") -> list[str]:
     path = tmp_path / "spec.yaml"
     path.write_text(text)
     assert main([command, str(path)]) == 2
@@ -34,7 +34,7 @@ def faults(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], comman
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "fault"),
+    ("old", "new", "problem"),
     [
         ("schema: 1", "schema: [1", "line 3: is not YAML"),
         ("name: good", "nane: good", "nane: unknown key; did you mean name?"),
@@ -53,18 +53,18 @@ def faults(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], comman
     ],
 )  # fmt: skip
 def test_wrong_input_is_one_line_a_fault_and_status_2(
-    old: str, new: str, fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    old: str, new: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert old in GOOD
 
-    lines = [line for line in faults(GOOD.replace(old, new, 1), tmp_path, capsys) if line]
+    lines = [line for line in problems(GOOD.replace(old, new, 1), tmp_path, capsys) if line]
 
-    assert any(line.startswith(fault) for line in lines), lines
+    assert any(line.startswith(problem) for line in lines), lines
     assert not any(line.startswith((" ", "Traceback")) for line in lines)
 
 
 def test_a_key_that_hides_a_missing_one_is_two_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(faults(GOOD.replace("name:", "nane:"), tmp_path, capsys)) == 2
+    assert len(problems(GOOD.replace("name:", "nane:"), tmp_path, capsys)) == 2
 
 
 def test_a_missing_data_folder_and_a_file_in_its_place_are_told(
@@ -75,7 +75,7 @@ def test_a_missing_data_folder_and_a_file_in_its_place_are_told(
         spec = yaml.safe_load(GOOD) | {"output": str(tmp_path / "out")}
         for key, place in change.items():
             (spec if key == "output" else spec["trial"]["data"])[key] = str(tmp_path / place)
-        lines = faults(yaml.safe_dump(spec), tmp_path, capsys, "run")
+        lines = problems(yaml.safe_dump(spec), tmp_path, capsys, "run")
         assert len(lines) == 1
         assert str(tmp_path / "file") in lines[0]
         assert "folder" in lines[0]
@@ -135,7 +135,7 @@ def test_a_spec_that_nothing_meets_is_refused_before_it_is_submitted(
 
 
 def test_workers_that_cannot_share_a_batch_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (line,) = faults(GOOD + "resources: {workers: 3}\n", tmp_path, capsys)
+    (line,) = problems(GOOD + "resources: {workers: 3}\n", tmp_path, capsys)
 
     assert line.startswith("resources.workers: must divide train.batch")
     assert line.endswith("(got 3)")

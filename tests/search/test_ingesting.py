@@ -48,7 +48,7 @@ def test_a_folder_of_classes_becomes_a_cache_and_its_size_is_told_before(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "fault"),
+    ("arguments", "problem"),
     [
         (["folder", "."], "vattn ingest: data.kind: must be one of "),
         (["folders", ".", "--codec", "png"], "vattn ingest: data.store.codec: must be "),
@@ -58,10 +58,10 @@ def test_a_folder_of_classes_becomes_a_cache_and_its_size_is_told_before(
     ],
 )
 def test_what_cannot_be_ingested_is_named_with_status_2(
-    arguments: list[str], fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["ingest", *arguments, "--out", str(tmp_path / "cache")]) == 2
-    assert fault in capsys.readouterr().err
+    assert problem in capsys.readouterr().err
     assert not (tmp_path / "cache").exists()
 
 

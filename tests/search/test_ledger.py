@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from room import room_for
+from tests.search.room import room_for
 
 from search.ledger import History, Ledger, history, read
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from matplotlib.image import imread
-from room import room_for
+from tests.search.room import room_for
 
 from search.ledger import History
 from search.pareto import Objectives

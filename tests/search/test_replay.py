@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from searches import TREE, spec, state
+from tests.search.searches import TREE, spec, state
 
 from search.ledger import NAME, Event, Ledger, read
 from search.tuner import Search, undecided

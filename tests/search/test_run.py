@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from searches import spec
+from tests.search.searches import spec
 
 from search.ledger import History
 from search.run import is_complete

@@ -20,7 +20,7 @@ trial:
   train: {epochs: 2, batch: 4, lr: 0.1}
 search: {budget: {trials: 2}}
 """
-Faults = Callable[..., list[str]]
+Problems = Callable[..., list[str]]
 
 
 @pytest.fixture
@@ -31,16 +31,16 @@ def spec_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def faults(spec_file: Path) -> Faults:
+def problems(spec_file: Path) -> Problems:
     """Lines of the error that a spec ends in, without the folder of the file."""
 
-    def faults(*sets: str, text: str = MINIMAL) -> list[str]:
+    def problems(*sets: str, text: str = MINIMAL) -> list[str]:
         spec_file.write_text(text)
         with pytest.raises(SpecError) as error:
             load(spec_file, sets)
         return [line.replace(str(spec_file), "spec.yaml") for line in str(error.value).splitlines()]
 
-    return faults
+    return problems
 
 
 def test_a_minimal_spec_has_all_defaults(spec_file: Path) -> None:
@@ -91,8 +91,8 @@ def test_set_reaches_into_mappings_lists_and_ranges(spec_file: Path) -> None:
         ("name=[1", "line 1: is not YAML: expected ',' or ']', but got '<stream end>'"),
     ],
 )
-def test_a_set_that_leads_nowhere_is_refused(faults: Faults, change: str, line: str) -> None:
-    assert faults(change) == [f"--set {change}: {line}"]
+def test_a_set_that_leads_nowhere_is_refused(problems: Problems, change: str, line: str) -> None:
+    assert problems(change) == [f"--set {change}: {line}"]
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ def test_a_set_that_leads_nowhere_is_refused(faults: Faults, change: str, line: 
         ("[" * 2_000, "is nested too deeply"),
     ],
 )
-def test_a_file_that_is_no_plain_yaml_mapping_is_refused_by_line(faults: Faults, text: str, line: str) -> None:
-    assert faults(text=text) == [f"spec.yaml: {line}"]
+def test_a_file_that_is_no_plain_yaml_mapping_is_refused_by_line(problems: Problems, text: str, line: str) -> None:
+    assert problems(text=text) == [f"spec.yaml: {line}"]
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
@@ -228,14 +228,14 @@ ATTENTION = "trial.model.attention="
         ("trial.data.modality=flow", 'trial.data.modality: must be one of rgb, diff (got "flow")'),
     ],
 )
-def test_what_is_wrong_is_one_line_with_path_rule_and_way_out(faults: Faults, change: str, line: str) -> None:
-    (found,) = faults(change)
+def test_what_is_wrong_is_one_line_with_path_rule_and_way_out(problems: Problems, change: str, line: str) -> None:
+    (found,) = problems(change)
 
     assert found.startswith(f"spec.yaml: {line}")
 
 
-def test_all_faults_of_a_spec_are_told_at_once(faults: Faults) -> None:
-    found = faults("resources.cpu=1", "trial.model.frames=0", "trial.train.epochs={choice: [0, 1]}", ATTENTION + "[{}]")
+def test_all_problems_of_a_spec_are_told_at_once(problems: Problems) -> None:
+    found = problems("resources.cpu=1", "trial.model.frames=0", "trial.train.epochs={choice: [0, 1]}", ATTENTION + "[{}]")
 
     paths = [line.split(": ")[1] for line in found]
     assert paths == [
@@ -243,9 +243,9 @@ def test_all_faults_of_a_spec_are_told_at_once(faults: Faults) -> None:
     ]  # fmt: skip
 
 
-def test_a_fault_that_only_a_combination_has_is_found(faults: Faults) -> None:
+def test_a_fault_that_only_a_combination_has_is_found(problems: Problems) -> None:
     # Each value is right beside the first of the other range: bottlenecks have a position c, basic blocks a b.
-    found = faults(
+    found = problems(
         "trial.model.backbone.depth={choice: [50, 18]}", ATTENTION + "[{kind: tam, position: {choice: [b, c]}}]"
     )
 
@@ -254,11 +254,11 @@ def test_a_fault_that_only_a_combination_has_is_found(faults: Faults) -> None:
     assert line.startswith(f"spec.yaml: {where}: a block of this resnet offers block, a, b, d")
 
 
-def test_many_faults_are_cut_short(faults: Faults) -> None:
-    found = faults("trial={" + ", ".join(f"k{i}: 1" for i in range(30)) + "}")
+def test_many_problems_are_cut_short(problems: Problems) -> None:
+    found = problems("trial={" + ", ".join(f"k{i}: 1" for i in range(30)) + "}")
 
     assert len(found) == 21
-    assert found[-1] == "spec.yaml: and 13 more faults"  # 30 unknown, and data, model, train are missing
+    assert found[-1] == "spec.yaml: and 13 more problems"  # 30 unknown, and data, model, train are missing
 
 
 def test_limits_are_inclusive_and_told_in_words(spec_file: Path) -> None:
@@ -299,10 +299,10 @@ def test_reading_a_spec_imports_no_ray_optuna_or_mlflow() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_frontier_forecasts_one_objective(faults: Faults) -> None:
+def test_the_frontier_forecasts_one_objective(problems: Problems) -> None:
     two = "objectives={top1: max, loss: min, gflops: min}"
 
-    assert faults(two, "search.sampler.kind=frontier", "search.scheduler={kind: frontier}") == [
+    assert problems(two, "search.sampler.kind=frontier", "search.scheduler={kind: frontier}") == [
         "spec.yaml: objectives: search.sampler and search.scheduler of kind frontier forecast one that training "
         "measures; keep one of top1, loss"
     ]

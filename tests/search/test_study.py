@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
-from searches import TREE, finish, searching, spec, state
+from tests.search.searches import TREE, finish, searching, spec, state
 
 from search.spec import Spec
 

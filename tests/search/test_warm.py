@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from searches import TREE, finish, searching, spec, state
+from tests.search.searches import TREE, finish, searching, spec, state
 
 from search.cli import main
 from search.ledger import NAME, Event, Ledger, Trial

@@ -319,4 +319,4 @@ def test_all_malformed_ranges_are_told_at_once() -> None:
     with pytest.raises(SpaceError) as error:
         Space({"a": {"choice": []}, "b": [{"choice": [1, {"int": [2, 1]}]}]})
 
-    assert [fault.path for fault in error.value.faults] == [("a", "choice"), ("b", 0, "choice", 1, "int")]
+    assert [problem.path for problem in error.value.problems] == [("a", "choice"), ("b", 0, "choice", 1, "int")]

@@ -19,7 +19,7 @@ def use_reference_forms(net: nn.Module) -> None:
     for module in net.modules():
         package, _, kind = type(module).__module__.rpartition(".")
         if package == "vattn.modules" and not kind.startswith("_"):
-            form = importlib.import_module(f"reference.{kind}").FORMS.get(type(module))
+            form = importlib.import_module(f"tests.vattn.reference.{kind}").FORMS.get(type(module))
             module.forward = partial(form, module) if form else module.forward
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from support import model, site
+from tests.vattn.support import model, site
 from torch import Tensor, nn
 
 from vattn.convert import convert_model

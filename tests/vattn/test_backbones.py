@@ -8,10 +8,10 @@ from urllib.error import URLError
 import pytest
 import torch
 import torchvision
-from counting import model_activations, model_macs, on_meta
+from tests.vattn.counting import model_activations, model_macs, on_meta
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import model
+from tests.vattn.support import model
 from torch import Tensor, nn
 
 from vattn.backbones import BackboneConfig

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from counting import clips, count_elements, model_activations, model_macs, on_meta, use_reference_forms
+from tests.vattn.counting import clips, count_elements, model_activations, model_macs, on_meta, use_reference_forms
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import model
+from tests.vattn.support import model
 from torch import Tensor, nn
 
 from vattn.backbones import BackboneConfig

@@ -2,7 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support import model
+from tests.vattn.support import model
 
 from vattn.canonical import architecture_id, canonical_model
 from vattn.config import ModelConfig

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from support import model
+from tests.vattn.support import model
 from torch import Tensor, nn
 
 from vattn.config import ModelConfig

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from counting import clips, count_elements, model_activations, model_macs, on_meta, use_reference_forms
-from recipes import PAIRS, random_network
-from support import model
+from tests.vattn.counting import clips, count_elements, model_activations, model_macs, on_meta, use_reference_forms
+from tests.vattn.recipes import PAIRS, random_network
+from tests.vattn.support import model
 
 from vattn.backbones import BackboneConfig
 from vattn.config import ModelConfig

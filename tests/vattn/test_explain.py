@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from matplotlib.image import imread
-from support import model
+from tests.vattn.support import model
 
 from vattn.config import ModelConfig, TrialConfig
 from vattn.data.motion import MotionDataConfig, generate

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden import Case, Recording
+from tests.vattn.golden import Case, Recording
 
 HERE = Path(__file__).parent
 FOLDER = Path(os.environ.get("VATTN_GOLDEN", HERE.parents[2] / "shared" / "golden"))
@@ -22,7 +22,7 @@ def builders() -> dict[str, Callable[[dict[str, Any]], Case]]:
     """What `GOLDEN` of each file in reference/ says: the recorded module's name -> its Case from meta."""
     known = {}
     for file in sorted((HERE / "reference").glob("*.py")):
-        known |= getattr(importlib.import_module(f"reference.{file.stem}"), "GOLDEN", {})
+        known |= getattr(importlib.import_module(f"tests.vattn.reference.{file.stem}"), "GOLDEN", {})
     return known
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from support import model
+from tests.vattn.support import model
 from torch import nn
 
 from vattn.backbones.inception_v3 import InceptionV3Config

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from counting import clips, count_elements, on_meta, use_reference_forms
+from tests.vattn.counting import clips, count_elements, on_meta, use_reference_forms
 from hypothesis import given
 from hypothesis import strategies as st
-from reference.m2a import m2a
-from support import model, site
+from tests.vattn.reference.m2a import m2a
+from tests.vattn.support import model, site
 from torch import Tensor
 
 from vattn.convert import convert_module

@@ -14,10 +14,10 @@ from types import ModuleType
 import jaxtyping
 import pytest
 import torch
-from counting import count_macs, model_activations, model_macs, use_reference_forms
+from tests.vattn.counting import count_macs, model_activations, model_macs, use_reference_forms
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import model, place_of, site
+from tests.vattn.support import model, place_of, site
 from torch import Tensor, nn
 
 from vattn.cost import cost
@@ -28,7 +28,7 @@ from vattn.modules import ModuleConfig, Site
 
 def reference(kind: str) -> ModuleType:
     file = ModuleConfig.kinds[kind].__module__.rpartition(".")[2]
-    return importlib.import_module(f"reference.{file}")
+    return importlib.import_module(f"tests.vattn.reference.{file}")
 
 
 EVERY: dict[str, ModuleConfig] = {

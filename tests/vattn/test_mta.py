@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from counting import model_activations, model_macs, on_meta
-from support import model, site
+from tests.vattn.counting import model_activations, model_macs, on_meta
+from tests.vattn.support import model, site
 from torch import Tensor, nn
 
 from vattn.config import ModelConfig

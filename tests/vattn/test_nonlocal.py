@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import site
+from tests.vattn.support import site
 from torch import nn
 
 from vattn.modules.nonlocal_ import NonLocal, NonLocalConfig

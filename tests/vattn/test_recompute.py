@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from counting import kept_per_clip
-from support import model
+from tests.vattn.counting import kept_per_clip
+from tests.vattn.support import model
 
 from vattn.model import build_model
 from vattn.recompute import recompute_blocks

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
-from support import model
+from tests.vattn.support import model
 from torch import nn
 
 from vattn.backbones.resnet import ResNet, ResNetConfig

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from counting import model_activations, model_macs, on_meta
-from support import Always, model
+from tests.vattn.counting import model_activations, model_macs, on_meta
+from tests.vattn.support import Always, model
 from torch import nn
 
 from vattn.backbones.resnet import ResNetConfig

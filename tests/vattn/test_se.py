@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support import Always, site
+from tests.vattn.support import Always, site
 
 from vattn.modules.se import SEConfig
 

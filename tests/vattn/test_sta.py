@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support import model, site
+from tests.vattn.support import model, site
 from torch import nn
 
 from vattn.config import ModelConfig

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import Always, model, site
+from tests.vattn.support import Always, model, site
 
 from vattn.modules.tam import TAMConfig, aggregate
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support import Always, site
+from tests.vattn.support import Always, site
 from torch import nn
 
 from vattn.modules.tdn import LongTermDifference, TDNConfig

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from support import model, site
+from tests.vattn.support import model, site
 from torch import nn
 
 from vattn.modules.tea import MotionExcitation, TEAConfig, window_sums

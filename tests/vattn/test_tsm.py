@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support import model, site
+from tests.vattn.support import model, site
 
 from vattn.modules.tsm import TSMConfig
 

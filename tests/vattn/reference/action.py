@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from golden import Case, State
-from support import site
+from tests.vattn.golden import Case, State
+from tests.vattn.support import site
 from torch import Tensor, nn
 
 from vattn.convert import rename

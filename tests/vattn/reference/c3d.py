@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from golden import Case
-from support import model
+from tests.vattn.golden import Case
+from tests.vattn.support import model
 
 from vattn.convert import convert_model
 from vattn.model import build_model

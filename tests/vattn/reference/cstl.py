@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from golden import Case
-from support import site
+from tests.vattn.golden import Case
+from tests.vattn.support import site
 from torch import Tensor, nn
 
 from vattn.convert import convert_module

@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
-from golden import Case
-from reference.tdn import direction, per_frame
-from support import model, site
+from tests.vattn.golden import Case
+from tests.vattn.reference.tdn import direction, per_frame
+from tests.vattn.support import model, site
 from torch import Tensor, nn
 
 from vattn.convert import convert_model, convert_module

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from golden import Case
+from tests.vattn.golden import Case
 
 from vattn.backbones.p3d import P3DBlock
 

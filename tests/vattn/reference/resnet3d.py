@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from golden import Case
-from support import model
+from tests.vattn.golden import Case
+from tests.vattn.support import model
 from torch import nn
 
 from vattn.backbones._residual import BlockShape

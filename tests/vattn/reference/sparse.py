@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from golden import Case, State
+from tests.vattn.golden import Case, State
 from torch import Tensor, nn
 
 from vattn.sparse import FWHM, REACH, SIDE, SparseAttention, SparseConfig, Split, peak_mask

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from golden import Case
-from support import model, site
+from tests.vattn.golden import Case
+from tests.vattn.support import model, site
 from torch import Tensor, nn
 
 from vattn.backbones.resnet import Block

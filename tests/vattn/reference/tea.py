@@ -3,8 +3,8 @@
 from typing import Any
 
 import torch
-from golden import Case
-from support import site
+from tests.vattn.golden import Case
+from tests.vattn.support import site
 from torch import Tensor
 
 from vattn.convert import convert_module

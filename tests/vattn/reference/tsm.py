@@ -3,8 +3,8 @@
 from typing import Any
 
 import torch
-from golden import Case
-from support import model, site
+from tests.vattn.golden import Case
+from tests.vattn.support import model, site
 from torch import Tensor, nn
 
 from vattn.convert import convert_model

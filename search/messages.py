@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from spaces.space import RANGES, Fault, Path, shown
+from spaces.space import RANGES, Problem, Path, shown
 from vattn.base import Config
 
 #: words of the interface that are not built yet, by the path of the mapping or the value that they stand in
@@ -25,16 +25,16 @@ _BOUNDS = {
 }  # fmt: skip
 
 
-def faults(error: ValidationError, recipe: Any, tree: Any, where: Path = ()) -> list[Fault]:
-    """Return the faults of ``tree``, which stands at ``where``, by the errors of the type ``recipe``."""
-    found: dict[Path, Fault] = {}
+def problems(error: ValidationError, recipe: Any, tree: Any, where: Path = ()) -> list[Problem]:
+    """Return the problems of ``tree``, which stands at ``where``, by the errors of the type ``recipe``."""
+    found: dict[Path, Problem] = {}
     for item in error.errors(include_url=False):
         path, value, is_member = _place(item["loc"], tree, item["type"] == "missing")
-        fault = _fault(item, recipe, path, value, where)
-        if is_member and fault.path in found:
-            # One value, several types that it could have: one fault.
-            fault = Fault(fault.path, f"{found[fault.path].rule} or {fault.rule.removeprefix('must be ')}", fault.got)
-        found[fault.path] = fault
+        problem = _fault(item, recipe, path, value, where)
+        if is_member and problem.path in found:
+            # One value, several types that it could have: one problem.
+            problem = Problem(problem.path, f"{found[problem.path].rule} or {problem.rule.removeprefix('must be ')}", problem.got)
+        found[problem.path] = problem
     return list(found.values())
 
 
@@ -58,14 +58,14 @@ def _place(loc: Sequence[str | int], tree: Any, missing: bool) -> tuple[Path, An
     return tuple(path), tree, False
 
 
-def _fault(item: Any, recipe: Any, path: Path, value: Any, where: Path) -> Fault:
+def _fault(item: Any, recipe: Any, path: Path, value: Any, where: Path) -> Problem:
     kind, context = item["type"], item.get("ctx", {})
     if kind == "missing":
-        return Fault(path, "is missing; add it")
+        return Problem(path, "is missing; add it")
     if kind == "extra_forbidden":
-        return Fault(path, _unknown(path[-1], _keys(_at(recipe, item["loc"][:-1])), (*where, *path[:-1])))
+        return Problem(path, _unknown(path[-1], _keys(_at(recipe, item["loc"][:-1])), (*where, *path[:-1])))
     if item["loc"] and item["loc"][-1] == "[key]":
-        return Fault(path, _unknown(path[-1], _words(context.get("expected", "")), (*where, *path[:-1])))
+        return Problem(path, _unknown(path[-1], _words(context.get("expected", "")), (*where, *path[:-1])))
     if kind in ("literal_error", "union_tag_invalid"):
         if kind == "union_tag_invalid":
             path, value = (*path, "kind"), context["tag"]
@@ -73,13 +73,13 @@ def _fault(item: Any, recipe: Any, path: Path, value: Any, where: Path) -> Fault
         rule = _not_one_of(value, choices, (*where, *path))
         if kind == "literal_error" and (keys := _keys(_at(recipe, item["loc"]))):
             rule += f" or a mapping; it can have {', '.join(keys)}"
-        return Fault(path, rule, shown(value))
+        return Problem(path, rule, shown(value))
     if kind == "union_tag_not_found":
-        return Fault((*path, "kind"), f"is missing; add one of {', '.join(_kinds(_at(recipe, item['loc'])))}")
+        return Problem((*path, "kind"), f"is missing; add one of {', '.join(_kinds(_at(recipe, item['loc'])))}")
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
         bound = f"{context[key]:.15g}"
-        return Fault(path, f"must be {words} {bound}" + (f"; try {bound}" if key in ("ge", "le") else ""), shown(value))
+        return Problem(path, f"must be {words} {bound}" + (f"; try {bound}" if key in ("ge", "le") else ""), shown(value))
     if kind == "value_error":
         return _said(str(context["error"]), path, value)
     wanted = _TYPES.get(kind.removesuffix("_type"))
@@ -90,18 +90,18 @@ def _fault(item: Any, recipe: Any, path: Path, value: Any, where: Path) -> Fault
     elif wanted == "a mapping":
         close = get_close_matches(str(value), _kinds(_at(recipe, item["loc"])), 1)
         rule += f"; did you mean {{kind: {close[0]}}}?" if close else ""
-    return Fault(path, rule, shown(value))
+    return Problem(path, rule, shown(value))
 
 
-def _said(text: str, path: Path, value: Any) -> Fault:
-    """Return the fault that a recipe tells: ``attention[0].stages: rule (got this)``, both ends optional."""
+def _said(text: str, path: Path, value: Any) -> Problem:
+    """Return the problem that a recipe tells: ``attention[0].stages: rule (got this)``, both ends optional."""
     match = re.fullmatch(r"(?:(\w+(?:\[\d+\]|\.\w+)*): )?(.*?)(?: \(got (.*)\))?", text, re.DOTALL)
     assert match is not None
     inner, rule, got = match.groups()
     parts = [int(index) if index else key for index, key in re.findall(r"\[(\d+)\]|(\w+)", inner or "")]
     if parts and not (isinstance(value, Mapping) and parts[0] in value):
         parts, rule = [], f"{inner}: {rule}"
-    return Fault((*path, *parts), rule, got or ("" if parts else shown(value)))
+    return Problem((*path, *parts), rule, got or ("" if parts else shown(value)))
 
 
 def _unknown(key: str | int, known: Iterable[str], where: Path) -> str:

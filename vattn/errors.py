@@ -1,0 +1,37 @@
+"""The errors that a user is meant to read; any other exception is a bug of this program and shows its traceback."""
+
+from pathlib import Path
+
+
+class UserError(ValueError):
+    """The user's input is wrong: a command prints it as one line and ends with status 2.
+
+    The line reads ``file: path: rule; way out (got found)``; parts that are empty are left out.
+
+    Args:
+        rule: what must hold, with its reason where that is not obvious.
+        file: the file in which the mistake stands.
+        path: the place in that file or on the command line, as written there, such as ``trial.model.frames``.
+        way_out: what the user can do.
+        found: the value that was found.
+    """
+
+    def __init__(
+        self, rule: str, *, file: Path | str | None = None, path: str = "", way_out: str = "", found: object = ""
+    ) -> None:
+        # The default pickling of exceptions calls the class with these and restores the attributes.
+        super().__init__(rule)
+        self.rule, self.file, self.path, self.way_out, self.found = rule, file, path, way_out, found
+
+    def __str__(self) -> str:
+        places = "".join(f"{place}: " for place in (self.file, self.path) if place)
+        way_out = f"; {self.way_out}" if self.way_out else ""
+        found = "" if self.found is None or self.found == "" else f" (got {self.found})"
+        return f"{places}{self.rule}{way_out}{found}"
+
+
+class StorageError(OSError):
+    """A file cannot be read or written, for a reason outside of the program such as a full disk.
+
+    A command prints it as one line, with the file and the way out, and ends with status 1.
+    """

@@ -200,28 +200,30 @@ def _planned(arguments: Arguments) -> None:
 
 
 def _check(arguments: Arguments) -> None:
-    from search.check import check, render
-    from search.display import told_source
-    from search.spec import load
-    from search.warm import read_sources
+    from search.ledger.events import parse_event
+    from search.proposals.warm_start import read_sources
+    from search.report.check import render
+    from search.report.words import told_source
+    from search.spec.check import check
+    from search.spec.validation import load
 
     spec = load(arguments.spec, arguments.set)
     found, sources = check(spec), read_sources(spec)
     print(render(found))
     for source in sources:
-        print(f"warm start     {told_source(source.event())}")
+        print(f"warm start     {told_source(parse_event({'event': 'warm_start', **source.event()}))}")
 
 
 def _run(arguments: Arguments) -> int:
-    from search.run import run
+    from search.commands.run import run
 
     return run(arguments.spec, _sets(arguments), arguments.resume, arguments.address, arguments.json)
 
 
 def _submit(arguments: Arguments) -> int:
-    from search.check import check
-    from search.jobs import submit
-    from search.spec import load
+    from search.commands.jobs import submit
+    from search.spec.check import check
+    from search.spec.validation import load
 
     # What is wrong is said here, not in a job's log; but for what only the cluster sees.
     spec = load(arguments.spec, _sets(arguments))
@@ -234,27 +236,29 @@ def _submit(arguments: Arguments) -> int:
 
 
 def _jobs(arguments: Arguments) -> int:
-    from search import jobs
+    from search.commands import jobs
 
     actions: dict[str, Callable[..., Any]] = {"jobs": jobs.jobs, "logs": jobs.logs, "stop": jobs.stop}
     return actions[arguments.action](arguments.address, *([] if arguments.action == "jobs" else [arguments.job]))
 
 
 def _pareto(arguments: Arguments) -> None:
-    from search.confirm import as_json, render
-    from search.export import open_run
-    from search.plot import draw
+    from search.ledger.runs import open_run
+    from search.report.confirmation import as_json, render
+    from search.report.plot import draw
 
-    history, objectives = open_run(arguments.search)
+    history = open_run(arguments.search)
+    objectives = history.objectives
     if arguments.plot:
         draw(history, objectives, arguments.plot)
     print(json.dumps(as_json(history, objectives), indent=2) if arguments.json else render(history, objectives))
 
 
 def _why(arguments: Arguments) -> None:
-    from search.export import open_run, resolve_run
-    from search.ledger import NAME, read
-    from search.why import answer, render
+    from search.ledger.file import NAME, read
+    from search.ledger.runs import open_run, resolve_run
+    from search.report.why.facts import answer
+    from search.report.why.text import render
 
     open_run(arguments.search)
     found = answer(read(resolve_run(arguments.search) / NAME), arguments.trial)
@@ -262,19 +266,19 @@ def _why(arguments: Arguments) -> None:
 
 
 def _export(arguments: Arguments) -> None:
-    from search.export import export
+    from search.commands.export import export
 
     export(arguments.search, arguments.pick, arguments.out, arguments.weights)
 
 
 def _ui(arguments: Arguments) -> int:
-    from search.tracking import serve
+    from search.report.tracking.server import serve
 
     return serve(arguments.search, arguments.port)
 
 
 def _train(arguments: Arguments) -> None:
-    from search.training import train_file
+    from search.commands.train import train_file
 
     train_file(
         arguments.config, arguments.set, arguments.out, arguments.resume, arguments.tracking, arguments.address,
@@ -283,13 +287,13 @@ def _train(arguments: Arguments) -> None:
 
 
 def _test(arguments: Arguments) -> None:
-    from search.testing import score_files
+    from search.commands.test import score_files
 
     score_files(arguments.config, arguments.checkpoint, arguments.set, arguments.views, arguments.fuse, arguments.out)
 
 
 def _cost(arguments: Arguments) -> None:
-    from search.spec import load_config
+    from search.spec.validation import load_config
     from vattn.cost import render
 
     config = load_config(arguments.config, arguments.set)
@@ -297,7 +301,7 @@ def _cost(arguments: Arguments) -> None:
 
 
 def _explain(arguments: Arguments) -> None:
-    from search.spec import load_config
+    from search.spec.validation import load_config
     from vattn.explain import explain, load_trained
 
     model = load_trained(load_config(arguments.config, arguments.set), arguments.checkpoint)
@@ -309,8 +313,8 @@ def _explain(arguments: Arguments) -> None:
 def _motion(arguments: Arguments) -> None:
     from pydantic import ValidationError
 
-    from search.display import progress
-    from search.messages import problems
+    from search.report.progress import progress
+    from search.spec.messages import problems
     from vattn.data.motion import MotionDataConfig, generate
 
     fields = ("train_clips", "val_clips", "test_clips", "frames", "size", "seed")
@@ -325,7 +329,7 @@ def _motion(arguments: Arguments) -> None:
 
 
 def _ingest(arguments: Arguments) -> int:
-    from search.ingesting import ingest_set
+    from search.commands.ingest import ingest_set
 
     store = {"size": arguments.size, "frames": arguments.frames, "codec": arguments.codec}
     return ingest_set(

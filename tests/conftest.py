@@ -5,6 +5,9 @@ import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+# jaxtyping evaluates the name of the checker, so its module must be imported first.
+import tests.vattn.checked  # noqa: F401
+
 # Torch warms up within the first example, so no single one may have a time limit.
 settings.register_profile("vattn", deadline=None, max_examples=25)
 settings.load_profile("vattn")

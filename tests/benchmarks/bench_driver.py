@@ -30,16 +30,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pyarrow.parquet as pq
-from tests.benchmarks.problems import CURVES
 
-from search.display import Display
-from search.ledger import NAME, Event, Ledger, read
-from search.pareto import front_of
-from search.scheduler import is_rung
-from search.spec import Spec, load
-from search.tracking import Tracker
-from search.tuner import Search
-from search.why import answer
+from search.analysis.front import front_of
+from search.ledger.events import Event
+from search.ledger.file import NAME, Ledger, read
+from search.report.display import Display
+from search.report.tracking.tracker import Tracker
+from search.report.why.facts import answer
+from search.schedulers.halving import is_rung
+from search.spec.schema import Spec
+from search.spec.validation import load
+from search.tuner.state import Search
+from tests.benchmarks.problems import CURVES
 
 #: the rate is a range with no end of values, so that there are always new configs
 RATE = "trial.train.lr={float: [0.03, 0.3], log: true}"

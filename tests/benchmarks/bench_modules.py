@@ -21,9 +21,9 @@ from itertools import product
 
 import torch
 import torch.nn.functional as F
-from tests.vattn.counting import model_macs, use_reference_forms
 from torch import Tensor, nn
 
+from tests.vattn.counting import model_macs, use_reference_forms
 from vattn import cost as closed_form
 from vattn.config import ModelConfig
 from vattn.insert import Folded

@@ -25,9 +25,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy.stats import binom, wilcoxon
+
 from tests.benchmarks.peers import PEERS, STOPPING
 from tests.benchmarks.problems import BUDGETS, OURS, SETTINGS, Problem, load_problem
-from scipy.stats import binom, wilcoxon
 from tests.benchmarks.simulator import Training, simulate
 
 RESULTS = Path(__file__).parent / "results" / "searches.parquet"

@@ -30,10 +30,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from search.ledger import NAME, history
-from search.pareto import hypervolume
-from search.reading import read
-from search.spec import Spec, load
+from search.analysis.pareto import hypervolume
+from search.ledger.file import NAME, history
+from search.spec.schema import Spec
+from search.spec.validation import load
+from search.spec.yaml_reader import read
 from vattn.data.motion import MotionDataConfig, generate
 
 HERE = Path(__file__).parent

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tests.benchmarks.problems import Problem
-from tests.benchmarks.simulator import GRACE, REDUCTION
 
 from spaces.space import Choice, Params
+from tests.benchmarks.problems import Problem
+from tests.benchmarks.simulator import GRACE, REDUCTION
 
 #: of MO-REA: of 10, 20 and 50 the best for it on cifar100, within a budget of 100
 POPULATION = 20

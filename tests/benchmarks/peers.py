@@ -7,16 +7,17 @@ import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
+
+from search.analysis.pareto import Direction
+from search.ledger.history import History, Trial
+from search.samplers.shared.frontier_sampler import FrontierSampler
+from search.samplers.shared.optuna_space import distributions, fixed_params, from_optuna, suggest
+from search.schedulers.frontier import Frontier
+from search.schedulers.halving import Halving
+from spaces.space import Params
 from tests.benchmarks.outside import MOASHA, MOREA, QNEHVI
 from tests.benchmarks.problems import BUDGETS, Problem
 from tests.benchmarks.simulator import GRACE, REDUCTION, Peer
-
-from search.frontier import FrontierSampler
-from search.ledger import History, Trial
-from search.optuna_space import distributions, fixed_params, from_optuna, suggest
-from search.pareto import Direction
-from search.scheduler import Frontier, Halving
-from spaces.space import Params
 
 #: of NSGA-II: of 10, 20 and 50 the best for it on cifar100, within a budget of 100
 POPULATION = 10

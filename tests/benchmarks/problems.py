@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from search.spec import COSTS, load
+from search.spec.schema import COSTS
+from search.spec.validation import load
 from spaces.space import Domain, Params, Space
 
 CURVES = Path(__file__).parent / "curves"

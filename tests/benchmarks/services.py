@@ -26,7 +26,6 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
-from tests.benchmarks.bench_service import REPORTS
 from optuna.samplers import TPESampler
 from ray import tune
 from ray.train import ScalingConfig
@@ -39,9 +38,11 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from typing_extensions import override
 
-from search.optuna_space import distributions, from_optuna
-from search.spec import Spec, load
+from search.samplers.shared.optuna_space import distributions, from_optuna
+from search.spec.schema import Spec
+from search.spec.validation import load
 from spaces.space import Domain
+from tests.benchmarks.bench_service import REPORTS
 from vattn.canonical import architecture_id
 from vattn.config import TrialConfig
 from vattn.cost import cost

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from tests.benchmarks.problems import Problem
 
 from spaces.space import Params
+from tests.benchmarks.problems import Problem
 
 #: proposals in a row that are known already, before a config by chance is trained
 PATIENCE = 5

@@ -8,10 +8,21 @@ from typing import Any
 import optuna
 import pytest
 import torch
-from tests.benchmarks.bench_service import QUICKSTART, REPORTS, Curve, System, against, clocks, ended, ledger_ends, reported_ends, tree
 
-from search.ledger import NAME, Ledger
-from search.spec import load, parse
+from search.ledger.file import NAME, Ledger
+from search.spec.validation import load, parse
+from tests.benchmarks.bench_service import (
+    QUICKSTART,
+    REPORTS,
+    Curve,
+    System,
+    against,
+    clocks,
+    ended,
+    ledger_ends,
+    reported_ends,
+    tree,
+)
 from vattn.config import TrialConfig
 from vattn.data import eval_batches, open_clips, prepare
 from vattn.data.motion import MotionDataConfig, generate

@@ -3,17 +3,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.benchmarks.bench_search import at, foreseen, holm, interval, regrets
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from search.analysis.pareto import hypervolume
+from search.ledger.history import History, Trial
+from search.spec.validation import load
+from spaces.space import Params, Space
+from tests.benchmarks.bench_search import at, foreseen, holm, interval, regrets
 from tests.benchmarks.peers import PEERS, Optuna, asha_on_error
 from tests.benchmarks.problems import CURVES, OURS, Problem, load_problem
 from tests.benchmarks.simulator import simulate
-
-from search.ledger import History, Trial
-from search.pareto import hypervolume
-from search.spec import load
-from spaces.space import Params, Space
 
 
 def problem(cost: Sequence[float], errors: Sequence[Any], seconds: Sequence[Any]) -> Problem:

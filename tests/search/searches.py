@@ -5,9 +5,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from search.ledger import NAME, Ledger
-from search.spec import Spec, parse
-from search.study import Proposer
+from search.ledger.file import NAME, Ledger
+from search.proposals.proposer import Proposer
+from search.spec.schema import Spec
+from search.spec.validation import parse
 
 #: T: 2; none, or TSM on 7 subsets of stages (`every` has no effect where a stage has one block); rates: 3
 TREE: dict[str, Any] = {

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 import spaces
-from search.spec import Spec, load
+from search.spec.schema import Spec
+from search.spec.validation import load
 from vattn.backbones.tcnn import TCNNConfig
 from vattn.canonical import architecture_id
 from vattn.config import ModelConfig

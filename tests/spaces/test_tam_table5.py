@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import spaces
-from search.spec import load
+from search.spec.validation import load
 from vattn.canonical import architecture_id
 from vattn.config import ModelConfig
 from vattn.cost import cost

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tests.vattn.support import model
 
+from tests.vattn.support import model
 from vattn.config import DataConfig, TrainConfig
 from vattn.data import eval_batches, open_clips, train_batches
 from vattn.data._base import AugmentConfig

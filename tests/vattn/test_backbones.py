@@ -8,12 +8,12 @@ from urllib.error import URLError
 import pytest
 import torch
 import torchvision
-from tests.vattn.counting import model_activations, model_macs, on_meta
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.vattn.support import model
 from torch import Tensor, nn
 
+from tests.vattn.counting import model_activations, model_macs, on_meta
+from tests.vattn.support import model
 from vattn.backbones import BackboneConfig
 from vattn.config import ModelConfig
 from vattn.cost import cost

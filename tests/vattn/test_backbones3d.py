@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from tests.vattn.counting import clips, count_elements, model_activations, model_macs, on_meta, use_reference_forms
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.vattn.support import model
 from torch import Tensor, nn
 
+from tests.vattn.counting import clips, count_elements, model_activations, model_macs, on_meta, use_reference_forms
+from tests.vattn.support import model
 from vattn.backbones import BackboneConfig
 from vattn.backbones.resnet3d import ResNeXt3DConfig, ZeroChannels
 from vattn.backbones.tcnn import TCNNConfig

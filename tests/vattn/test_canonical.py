@@ -2,8 +2,8 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.vattn.support import model
 
+from tests.vattn.support import model
 from vattn.canonical import architecture_id, canonical_model
 from vattn.config import ModelConfig
 from vattn.cost import cost

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from tests.vattn.support import model
 from torch import Tensor, nn
 
+from tests.vattn.support import model
 from vattn.config import ModelConfig
 from vattn.convert import convert_model, load_published, rename
 from vattn.model import VideoModel, build_model

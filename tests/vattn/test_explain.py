@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 from matplotlib.image import imread
-from tests.vattn.support import model
 
+from tests.vattn.support import model
 from vattn.config import ModelConfig, TrialConfig
 from vattn.data.motion import MotionDataConfig, generate
 from vattn.explain import Trained, explain, grad_cams, kernels_of_i3d, load_trained

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tests.vattn.golden import Case, Recording
 
 HERE = Path(__file__).parent

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from tests.vattn.support import model
 from torch import nn
 
+from tests.vattn.support import model
 from vattn.backbones.inception_v3 import InceptionV3Config
 from vattn.modules import Site
 

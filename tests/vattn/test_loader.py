@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.vattn.support import model
 
+from tests.vattn.support import model
 from vattn.config import DataConfig, ModelConfig, TrainConfig
 from vattn.data import ahead, eval_batches, open_clips, train_batches
 from vattn.data.cache import CacheWriter, Clips

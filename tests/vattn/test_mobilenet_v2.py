@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.vattn.counting import clips, count_elements, on_meta, use_reference_forms
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.vattn.support import model
 
+from tests.vattn.counting import clips, count_elements, on_meta, use_reference_forms
+from tests.vattn.support import model
 from vattn.backbones.mobilenet_v2 import MobileNetV2Config, ReLU6
 from vattn.cost import cost
 from vattn.modules import Site

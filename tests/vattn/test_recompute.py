@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+
 from tests.vattn.counting import kept_per_clip
 from tests.vattn.support import model
-
 from vattn.model import build_model
 from vattn.recompute import recompute_blocks
 

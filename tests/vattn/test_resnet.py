@@ -8,9 +8,9 @@ import torch
 import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.vattn.support import model
 from torch import nn
 
+from tests.vattn.support import model
 from vattn.backbones.resnet import ResNet, ResNetConfig
 from vattn.model import build_model
 from vattn.modules import Site

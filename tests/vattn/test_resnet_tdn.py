@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.vattn.counting import model_activations, model_macs, on_meta
-from tests.vattn.support import Always, model
 from torch import nn
 
+from tests.vattn.counting import model_activations, model_macs, on_meta
+from tests.vattn.support import Always, model
 from vattn.backbones.resnet import ResNetConfig
 from vattn.backbones.resnet_tdn import TDNResNet, TDNResNetConfig
 from vattn.config import TrialConfig

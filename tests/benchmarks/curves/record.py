@@ -24,7 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from search.spec import Spec, load
+from search.spec.schema import Spec
+from search.spec.validation import load
 from vattn.canonical import architecture_id
 from vattn.config import TrialConfig
 from vattn.data import open_clips, prepare

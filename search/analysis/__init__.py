@@ -1,0 +1,1 @@
+"""What finished trials show: fronts, hypervolume, confirmation, learning curves, rank correlation."""

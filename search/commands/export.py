@@ -1,0 +1,81 @@
+"""From a finished search to a config and weights that stand on their own."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search.analysis.front import pick, settled
+from search.analysis.pareto import Objectives
+from search.ledger.history import History, Trial
+from search.ledger.runs import open_run, resolve_run
+from search.report.describe import describe, shown
+from vattn.files import write_whole, writing
+
+
+def export(run: str, rule: str, out: Path, weights: Path | None) -> None:
+    """Write the trial that ``rule`` picks (see `search.pareto.pick`) to ``out`` as a complete config, and say so.
+
+    Folders in it are absolute, so that it works from anywhere. With ``weights``, the trained weights are copied there
+    as ``model.pt``, a plain state dict; those that a trial inherited, its ``train.init``, as ``start.pt``. Raises
+    ValueError where the pick fits nothing or the weights are gone.
+    """
+    found = open_run(run)
+    objectives = found.objectives
+    output = resolve_run(run).resolve()
+    trial = pick(found, objectives, rule)
+    source = output / "trials" / f"{trial.number:04d}" / "model.pt"
+    if weights and not source.is_file():
+        raise ValueError(f"{source}: the weights of trial {trial.number} are gone; train them anew from the config")
+    config = resolved(trial.config, output)
+    start = _start(trial, output, weights)
+    if start:
+        config["train"] = config["train"] | {"init": str(start)}
+    head = "".join(f"# {line}\n" for line in _head(found, objectives, trial, out))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with writing(out, "make room, or name another place with --out"):
+        write_whole(out, head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    print(f"trial {trial.number} is in {out}: {describe(trial)}; train it at full length with: vattn train {out}")
+    if weights:
+        weights.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, weights / "model.pt")
+        print(f"its weights are in {weights / 'model.pt'}")
+
+
+def _start(trial: Trial, output: Path, copies: Path | None) -> Path | None:
+    """Return the file of the weights that a trial started with, copied to a folder if one is given; None: scratch."""
+    if trial.source is None:
+        return None
+    file = output / "trials" / f"{trial.source:04d}" / "model.pt"
+    if not file.is_file():
+        raise ValueError(
+            f"{file}: the weights that trial {trial.number} started with are gone, without which it cannot be trained "
+            "again; pick another trial"
+        )
+    if copies is None:
+        return file
+    copies.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copyfile(file, copies.absolute() / "start.pt"))
+
+
+def resolved(config: dict[str, Any], output: Path) -> dict[str, Any]:
+    """Return a trial's config with the folders of its data as absolute paths; ``auto`` ones are in ``output``."""
+    data = dict(config["data"])
+    places = {"root": output / "data" / data["kind"], "cache": output / "cache"}
+    for key, place in places.items():
+        given = data.get(key, "auto")
+        data[key] = str(place if given == "auto" else Path(given).expanduser().absolute())
+    return config | {"data": data}
+
+
+def _head(found: History, objectives: Objectives, trial: Trial, out: Path) -> list[str]:
+    names = dict.fromkeys([*objectives, *trial.cost])
+    numbers = ", ".join(f"{name} {shown(name, trial.metrics[name])}" for name in names)
+    again = trial.number in {other.number for other in settled(found, objectives)}
+    return [
+        f"{describe(trial)}: trial {trial.number} of the search {found.name} ({found.began.id}).",
+        f"After {trial.epoch} epochs there: {numbers}, on the validation split.",
+        *([f"These are the mean of {len(trial.fresh)} fresh seeds."] if again else []),
+        f"Set train.epochs and train.lr for a training at full length; then: vattn train {out}",
+    ]

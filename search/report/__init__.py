@@ -1,0 +1,1 @@
+"""What a search shows to people and to other programs: tables, the live display, plots, reasons, MLflow."""

@@ -1,0 +1,102 @@
+"""`vattn check`: how many models a search chooses among, what they cost, and what it will take."""
+
+import math
+from statistics import median
+
+from search.spec.check import Check
+from search.spec.schema import Limit
+from search.spec.validation import SAMPLES
+
+_UNITS = {"gflops": "1e9 multiply-adds a clip", "params_m": "1e6 parameters", "activation_mb": "1e6 bytes a clip"}
+
+
+def render(check: Check) -> str:
+    """Return the text that `vattn check` prints."""
+    return "\n".join([f"{check.name}: the spec is right", "", *_count(check), "", *_costs(check), "", *_budget(check)])
+
+
+def _count(check: Check) -> list[str]:
+    number = len(check.architectures)
+    if check.exact:
+        lines = [f"architectures  {number:,} distinct, of {check.combinations:,} combinations"]
+    else:
+        size = "without end" if check.combinations is None else f"{check.combinations:,} combinations"
+        lines = [
+            f"architectures  {number:,} distinct in a sample of {SAMPLES:,}; the space is {size}, not counted whole"
+        ]
+    if check.limits:
+        limits = ", ".join(_limit(name, limit) for name, limit in check.limits.items())
+        lines.append(f"within limits  {check.within:,} of these ({limits})")
+        if not check.within:
+            lines.append("               none of the sample, which is no proof: the search goes on looking")
+    if check.trials is not None:
+        lines.append(f"trials         {check.trials:,} distinct; the search ends by itself when all are done")
+    return lines
+
+
+def _limit(name: str, limit: Limit) -> str:
+    low = "" if limit.min is None else f"{limit.min:g} <= "
+    high = "" if limit.max is None else f" <= {limit.max:g}"
+    return f"{low}{name}{high}"
+
+
+def _costs(check: Check) -> list[str]:
+    lines = [f"{'cost':13}  {'least':>9} {'median':>9} {'most':>9}"]
+    for name, unit in _UNITS.items():
+        values = [cost[name] for cost in check.architectures]
+        lines.append(f"{name:13}  {min(values):9.4g} {median(values):9.4g} {max(values):9.4g}  {unit}")
+    return [*lines, "", *_histogram([cost["gflops"] for cost in check.architectures])]
+
+
+def _histogram(values: list[float], bins: int = 8, width: int = 40) -> list[str]:
+    """Return how many architectures fall into equal parts of the range of GFLOPs, as bars."""
+    low, high = min(values), max(values)
+    if low == high:
+        return []
+    counts = [0] * bins
+    for value in values:
+        counts[min(int((value - low) / (high - low) * bins), bins - 1)] += 1
+    step, most = (high - low) / bins, max(counts)
+    bars = ["#" * math.ceil(count / most * width) for count in counts]
+    return ["architectures by gflops"] + [
+        f"{low + i * step:9.4g} to {low + (i + 1) * step:<9.4g}  {bars[i]} {counts[i]:,}" for i in range(bins)
+    ]
+
+
+def _budget(check: Check) -> list[str]:
+    trials, hours, gpu_hours = check.budget
+    if check.trials is not None and trials is not None:
+        trials = min(trials, check.trials)
+    fewest, most = check.epochs
+    epochs = f"{most}" if fewest == most else f"{fewest} to {most}"
+    ends = [] if trials is None else [f"{trials:,} trials of {epochs} epochs, at most {trials * most:,} epochs"]
+    ends += [] if hours is None else [f"{hours:g} hours"]
+    ends += [] if gpu_hours is None else [f"{gpu_hours:g} GPU-hours"]
+    lines = ["budget         " + "; or ".join(ends) + (f"; trials have {epochs} epochs" if trials is None else "")]
+    if check.halved is not None:
+        total = "" if trials is None else f", {math.ceil(trials * check.halved):,} in all"
+        lines.append(
+            f"with halving   from {check.halved:.1f} epochs a trial{total}; more where trials do not beat each other"
+        )
+    lines += _inheritance(check)
+    if check.confirm is not None:
+        top, seeds = check.confirm
+        lines.append(
+            f"confirmation   on top: {seeds} trainings of each trial of the front, and of {top} that just miss it"
+        )
+    return lines
+
+
+def _inheritance(check: Check) -> list[str]:
+    whose = {
+        "none": "",
+        "base": "from the same model without mechanisms, which is trained first, on top of a budget of trials",
+        "parent": "from the nearest finished trial of the same backbone",
+    }[check.inherit]
+    lines = [f"weights        {whose}"] if whose else []
+    able, others = (sorted(k for k, reason in check.fresh.items() if bool(reason) is no) for no in (False, True))
+    if able:
+        lines.append(f"mechanisms     start as the identity: {', '.join(able)}")
+    if others:
+        lines.append(f"mechanisms     cannot be the identity, and start as ever: {', '.join(others)}")
+    return lines

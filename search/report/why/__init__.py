@@ -1,0 +1,1 @@
+"""`vattn why`: the facts about one trial, and the texts made of them."""

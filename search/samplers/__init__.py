@@ -1,0 +1,1 @@
+"""Samplers propose configs; each kind is one file, registered by this import."""

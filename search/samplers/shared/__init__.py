@@ -1,0 +1,1 @@
+"""What samplers are made of: the space for Optuna, candidates, the surrogate, expected gains."""

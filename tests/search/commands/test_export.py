@@ -1,0 +1,124 @@
+"""An exported config stands on its own."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from search.commands.export import export
+from search.ledger.runs import open_run, resolve_run
+from vattn.config import TrialConfig
+
+Events = list[dict[str, Any]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a search below a working directory, where trial 1 has left its weights."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs" / "by-hand"
+    (folder / "trials" / "0001").mkdir(parents=True)
+    (folder / "trials" / "0001" / "model.pt").write_bytes(b"weights")
+    (folder / "ledger.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    return folder
+
+
+def test_the_exported_config_has_its_folders_and_says_where_it_comes_from(run: Path, tmp_path: Path) -> None:
+    export("by-hand", "best", tmp_path / "new" / "best.yaml", None)
+
+    text = (tmp_path / "new" / "best.yaml").read_text()
+    assert yaml.safe_load(text) == {
+        "data": {"kind": "motion", "root": str(run / "data" / "motion"), "cache": str(run / "cache")},
+        "model": {
+            "frames": 8,
+            "attention": [
+                {"kind": "tam", "alpha": 2, "kernel_size": 3, "stages": [2, 3, 4, 5], "position": "b", "every": 1}
+            ],
+        },
+        "train": {"epochs": 2, "lr": 0.05, "seed": 0},
+    }
+    assert "trial 1 of the search by-hand (s1)" in text
+    assert "top1 75.0 %, gflops 0.4, params_m 2" in text
+    assert f"vattn train {tmp_path / 'new' / 'best.yaml'}" in text
+
+
+def test_what_is_exported_is_a_trials_whole_config(run: Path, tmp_path: Path, events: Events) -> None:
+    config = TrialConfig.parse(
+        {
+            "data": {"kind": "motion"},
+            "model": {
+                "frames": 8,
+                "size": 48,
+                "backbone": {"kind": "resnet", "depth": 10},
+                "attention": [{"kind": "tam"}],
+            },
+            "train": {"epochs": 2, "batch": 32, "lr": 0.00001},
+        }
+    )
+    events[1]["config"] = config.tree()
+    (run / "ledger.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+
+    export("by-hand", "trial=0", tmp_path / "out.yaml", None)
+
+    exported = TrialConfig.parse(yaml.safe_load((tmp_path / "out.yaml").read_text()))
+    assert (exported.model, exported.train) == (config.model, config.train)
+    assert exported.data.root == str(run / "data" / "motion")
+
+
+def test_weights_that_a_trial_started_with_are_named_or_go_with_it(run: Path, tmp_path: Path, events: Events) -> None:
+    heritage = {"event": "inherits", "time": 1.7e9, "trial": 1, "source": 0, "reason": "the nearest finished trial"}
+    (run / "ledger.jsonl").write_text("".join(json.dumps(event) + "\n" for event in [*events, heritage]))
+    with pytest.raises(ValueError, match=r"0000/model\.pt: the weights that trial 1 started with are gone"):
+        export("by-hand", "trial=1", tmp_path / "gone.yaml", None)
+    (run / "trials" / "0000").mkdir()
+    (run / "trials" / "0000" / "model.pt").write_bytes(b"of trial 0")
+
+    export("by-hand", "trial=1", tmp_path / "named.yaml", None)
+    export("by-hand", "trial=1", tmp_path / "copied.yaml", tmp_path / "weights")
+
+    starts = [yaml.safe_load((tmp_path / f"{name}.yaml").read_text())["train"]["init"] for name in ("named", "copied")]
+    assert starts == [str(run / "trials" / "0000" / "model.pt"), str(tmp_path / "weights" / "start.pt")]
+    assert (tmp_path / "weights" / "start.pt").read_bytes() == b"of trial 0"
+    assert (tmp_path / "weights" / "model.pt").read_bytes() == b"weights"
+
+
+def test_folders_of_the_users_own_stay_but_become_absolute(run: Path, tmp_path: Path, events: Events) -> None:
+    events[1]["config"]["data"] = {"kind": "folders", "root": "videos", "cache": "/elsewhere"}
+    (run / "ledger.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+
+    export(str(run), "trial=0", tmp_path / "out.yaml", None)
+
+    data = yaml.safe_load((tmp_path / "out.yaml").read_text())["data"]
+    assert data == {"kind": "folders", "root": str(tmp_path / "videos"), "cache": "/elsewhere"}
+
+
+def test_weights_are_copied_beside_it(run: Path, tmp_path: Path) -> None:
+    export("by-hand", "trial=1", tmp_path / "best.yaml", tmp_path / "weights")
+
+    assert (tmp_path / "weights" / "model.pt").read_bytes() == b"weights"
+
+
+def test_lost_weights_are_refused_before_anything_is_written(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the weights of trial 0 are gone"):
+        export("by-hand", "trial=0", tmp_path / "best.yaml", tmp_path / "weights")
+
+    assert not (tmp_path / "best.yaml").exists()
+
+
+def test_a_search_is_found_by_folder_and_by_name(run: Path) -> None:
+    assert resolve_run(str(run)) == run
+    assert resolve_run("by-hand").resolve() == run
+    assert open_run("by-hand").objectives == {"top1": "max", "gflops": "min"}
+
+
+def test_an_unknown_search_names_those_there_are(run: Path) -> None:
+    with pytest.raises(ValueError, match=r"by-foot: no search is kept there.*there are: by-hand$"):
+        resolve_run("by-foot")
+
+
+def test_a_search_that_has_not_begun_says_so(run: Path) -> None:
+    (run / "ledger.jsonl").write_text("")
+    with pytest.raises(ValueError, match="the search has not begun"):
+        open_run("by-hand")

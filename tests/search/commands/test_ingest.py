@@ -1,0 +1,69 @@
+"""`vattn ingest` from the command line."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from search.cli import main
+from search.commands.ingest import size
+from vattn.data import open_clips
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for label in ("jump", "run"):
+        for split in ("train", "val"):
+            (tmp_path / "set" / split / label).mkdir(parents=True)
+            with av.open(str(tmp_path / "set" / split / label / f"{label}.mp4"), "w") as container:
+                stream = container.add_stream("libx264", rate=12)
+                stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+                for _ in range(10):
+                    frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+                    container.mux(stream.encode(frame))
+                container.mux(stream.encode(None))
+    return tmp_path / "set"
+
+
+def test_a_folder_of_classes_becomes_a_cache_and_its_size_is_told_before(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "train" / "run" / "text.mp4").write_text("not a video")
+    out = tmp_path / "cache"
+
+    assert (
+        main(["ingest", "folders", str(root), "--out", str(out), "--size", "48", "--frames", "5", "--jobs", "1"]) == 0
+    )
+
+    said = capsys.readouterr()
+    # 5 clips of 5 frames of 48 x 64 pixels.
+    assert said.err.startswith(f"5 clips; about {5 * 5 * 48 * 64 * 3 / 1e3:.3g} kB in {out}, which has ")
+    assert "4 clips, " in said.out
+    assert "1 files could not be read: " in said.out
+    (cache,) = out.glob("*-*")
+    assert f"in a spec: data: {{kind: folders, root: {root}, cache: {out}, store: {{size: 48, frames: 5, " in said.out
+    assert open_clips(cache, "train").shapes.tolist() == [[5, 48, 64]] * 2
+    assert open_clips(cache, "val").labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["folder", "."], "vattn ingest: data.kind: must be one of "),
+        (["folders", ".", "--codec", "png"], "vattn ingest: data.store.codec: must be "),
+        (["folders", ".", "--frames", "0"], "vattn ingest: data.store.frames"),
+        (["folders", "nowhere"], "nowhere does not exist"),
+        (["folders", ".", "--set", "max_faults"], "--set max_faults: must be a path"),
+    ],
+)
+def test_what_cannot_be_ingested_is_named_with_status_2(
+    arguments: list[str], problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ingest", *arguments, "--out", str(tmp_path / "cache")]) == 2
+    assert problem in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()
+
+
+def test_sizes_are_told_in_three_digits() -> None:
+    assert [size(count) for count in (999, 1500, 2.5e9, 3e15)] == ["999 bytes", "1.5 kB", "2.5 GB", "3e+03 TB"]

@@ -1,0 +1,86 @@
+"""A search as a job of a real cluster, whose project folder holds a stand-in that says what it was started with."""
+
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from search.commands import jobs
+
+MAIN = """
+import sys, time
+print("started with", sys.argv[1:])
+if "search.name=long" in sys.argv:
+    time.sleep(600)
+sys.exit(3 if "search.name=broken" in sys.argv else 0)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "__main__.py").write_text(MAIN)
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "my spec.yaml").write_text("schema: 1\n")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    import ray
+
+    context = ray.init(address="local", num_cpus=2, include_dashboard=True, dashboard_port=0, log_to_driver=False)
+    yield f"http://{context.dashboard_url}"
+    ray.shutdown()
+
+
+def test_a_cluster_that_does_not_answer_is_one_line() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+
+    with pytest.raises(ValueError, match=r"no Ray cluster answers; start it, or correct the address") as error:
+        jobs.jobs(address)
+    assert "\n" not in str(error.value)
+
+
+def test_an_address_of_another_kind_says_which_is_wanted() -> None:
+    with pytest.raises(ValueError, match=r"such as http://HOST:8265 \(got auto\)"):
+        jobs.stop("auto", "raysubmit_1")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_job_runs_the_search_of_its_project(project: Path, address: str, capfd: pytest.CaptureFixture[str]) -> None:
+    spec = project / "specs" / "my spec.yaml"
+
+    assert jobs.submit(spec, ["train.epochs=2"], address, follow=True) == 0
+    said = capfd.readouterr()
+    wanted = ["run", "specs/my spec.yaml", "--address", "auto", "--set", "train.epochs=2"]
+    assert f"started with {wanted}" in said.out
+    assert "name a folder that all nodes share" in said.err
+    sets = ["search.name=broken", "output=/results"]
+    assert jobs.submit(spec, sets, address, follow=True) == 3
+    assert "name a folder" not in capfd.readouterr().err
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_job_can_be_listed_read_and_stopped(project: Path, address: str, capfd: pytest.CaptureFixture[str]) -> None:
+    jobs.submit(project / "specs" / "my spec.yaml", ["search.name=long"], address, follow=False)
+    found = re.search(r"raysubmit_\w+", capfd.readouterr().out)
+    assert found
+    job = found[0]
+
+    jobs.jobs(address)
+    assert re.search(rf"{job} +(PENDING|RUNNING) +python -m search run", capfd.readouterr().out)
+    jobs.stop(address, job)
+    assert f"job {job} is being stopped" in capfd.readouterr().out
+    jobs.logs(address, job)
+    with pytest.raises(ValueError, match="raysubmit_none: no such job"):
+        jobs.logs(address, "raysubmit_none")

@@ -1,0 +1,133 @@
+"""Data sets with three splits: all of them ingested, trained and tested on, one by one, and their mean told."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from search.cli import main
+from search.spec.messages import SpecError
+from search.spec.validation import load
+from vattn.config import TrialConfig
+from vattn.data import prepare
+from vattn.data.motion import encode, render
+from vattn.model import build_model
+from vattn.train import fit
+
+MODEL = {"frames": 2, "size": 32, "backbone": {"kind": "resnet", "depth": 10, "width": 0.125}}
+TRAIN = {"epochs": 1, "batch": 4, "lr": 0.1}
+#: Groups of each class that a split tests on; the others it trains on.
+TESTED = {
+    1: {"Left": [1], "Right": [1, 2, 3]},
+    2: {"Left": [2, 3], "Right": [4, 5]},
+    3: {"Left": [1, 4, 5], "Right": [1]},
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """UCF101 with two classes of five groups of one clip."""
+    root = tmp_path / "ucf"
+    lists: dict[str, str] = {"classInd.txt": "1 Left\n2 Right\n"}
+    for label, name in enumerate(("Left", "Right")):
+        (root / name).mkdir(parents=True)
+        for group in range(1, 6):
+            path = f"{name}/v_{name}_g{group:02}_c01.avi"
+            encode(root / path, render(label, np.random.default_rng(group), 4, 32))
+            for split, tested in TESTED.items():
+                kind, number = ("test", "") if group in tested[name] else ("train", f" {label + 1}")
+                lists[f"{kind}list0{split}.txt"] = lists.get(f"{kind}list0{split}.txt", "") + f"{path}{number}\n"
+    for name, text in lists.items():
+        (root / name).write_text(text)
+    return root
+
+
+def config(root: Path, split: object = "all") -> TrialConfig:
+    data = {"kind": "ucf101", "root": str(root), "split": split, "store": {"size": 32}}
+    return TrialConfig.parse({"data": data, "model": MODEL, "train": TRAIN})
+
+
+def write_config(root: Path) -> Path:
+    file = root.parent / "ucf.yaml"
+    file.write_text(json.dumps(config(root).tree()))
+    return file
+
+
+def test_all_splits_are_ingested_and_no_file_is_decoded_twice(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "cache"
+
+    assert main(["ingest", "ucf101", str(root), "--out", str(out), "--size", "32", "--set", "split=all"]) == 0
+
+    said = capsys.readouterr()
+    assert said.err.startswith("10 + 10 + 10 clips; about ")
+    assert re.findall(r"split: \d|10 clips", said.out) == ["10 clips", "10 clips", "split: 2", "10 clips", "split: 3"]
+    shards = list(out.glob("*/shard-*"))
+    assert len(shards) == 3
+    assert len({shard.stat().st_ino for shard in shards}) == 1
+
+
+def test_the_mean_of_the_splits_is_told(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # A model that says (3/4, 1/4) of every clip is right where the class is the first: in 1 of 4, 2 of 4, 3 of 4.
+    state = build_model(config(root).model, 2).state_dict()
+    for name in ("fc.weight", "fc.bias"):
+        state[name] = torch.zeros_like(state[name])
+    state["fc.bias"][0] = math.log(3)
+    for split in (1, 2, 3):
+        (tmp_path / f"trained/split{split}").mkdir(parents=True)
+        torch.save(state, tmp_path / f"trained/split{split}/model.pt")
+    arguments = ["test", str(write_config(root)), "--checkpoint", str(tmp_path / "trained"), "--out", str(tmp_path)]
+
+    assert main(arguments) == 0
+
+    lines = [line for line in capsys.readouterr().out.splitlines() if "top-1" in line]
+    assert [re.sub(r".*(split.*): \S*ucf.yaml: top-1 (\S*).*", r"\1 \2", line) for line in lines] == [
+        "split 1 25.00%", "split 2 50.00%", "split 3 75.00%", "splits 50.00%",
+    ]  # fmt: skip
+    loss = -(math.log(0.75) + math.log(0.25)) / 2
+    assert lines[-1].endswith(f"mean class 50.00%  loss {loss:.4f}")
+
+    (tmp_path / "trained/split3/model.pt").unlink()
+    assert main(arguments) == 2
+    assert "must be the output folder of a training with split: all" in capsys.readouterr().err
+    one = f"{write_config(root)}={tmp_path / 'trained/split1/model.pt'}"
+    arguments[3] = str(tmp_path / "trained/split1/model.pt")
+    assert main([*arguments, "--set", "data.split=1", "--fuse", one]) == 2
+    assert "must be the output folder of a training with split: all" in capsys.readouterr().err
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+def test_a_training_on_all_splits_is_one_on_each_and_their_mean(root: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+
+    command = [sys.executable, "-m", "search", "train", str(write_config(root)), "--out", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if "epoch" in line]
+    assert [line[:20] for line in lines] == [f"split {split}  epoch 1/1  " for split in (1, 2, 3)]
+    means = json.loads((output / "metrics.json").read_text())
+    told = [float(re.findall(r"training loss (\S+)", line)[0]) for line in lines]
+    assert means["train_loss"] == pytest.approx(sum(told) / 3, abs=1e-4)
+    # The second is what a training on that split alone is.
+    list(fit(config(root, 2), prepare(config(root, 2).data, output), tmp_path / "alone"))
+    weights = (torch.load(folder / "model.pt", weights_only=True) for folder in (output / "split2", tmp_path / "alone"))
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+
+
+def test_a_search_on_all_splits_is_refused(root: Path, tmp_path: Path) -> None:
+    spec = {"schema": 1, "name": "all", "trial": config(root).tree(), "search": {"budget": {"trials": 1}}}
+    (tmp_path / "spec.yaml").write_text(json.dumps(spec))
+
+    with pytest.raises(
+        SpecError, match=r"spec\.yaml: trial\.data\.split: a search compares trials on one split; take "
+    ):
+        load(tmp_path / "spec.yaml")

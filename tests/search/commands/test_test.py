@@ -1,0 +1,143 @@
+"""`vattn test`: scores of several views and several models, averaged."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from search.cli import main
+from search.commands.test import Scored, fused
+from vattn.config import TrialConfig
+from vattn.data import prepare
+from vattn.data.motion import encode, render
+from vattn.model import build_model
+from vattn.train import fit
+
+CONFIG = """\
+data: {kind: folders, root: %s, store: {size: 40}}
+model: {frames: 4, size: 32, backbone: {kind: resnet, depth: 10, width: 0.125}}
+train: {epochs: 1, batch: 12, lr: 0.1}
+"""
+
+
+def scored(names: list[str], *probabilities: tuple[float, float], target: tuple[int, ...] = (0, 1)) -> Scored:
+    return Scored(names, torch.tensor(probabilities).log(), torch.tensor(target))
+
+
+def test_the_softmax_of_models_is_averaged_clip_by_clip() -> None:
+    one = scored(["a", "b"], (0.8, 0.2), (0.6, 0.4))
+    other = scored(["b", "a"], (0.1, 0.9), (0.5, 0.5), target=(1, 0))
+
+    both = fused([one, other])
+
+    # a: (0.8 + 0.5) / 2; b: (0.6 + 0.1) / 2.
+    torch.testing.assert_close(both.scores.exp(), torch.tensor([[0.65, 0.35], [0.35, 0.65]]))
+    assert both.names == ["a", "b"]
+
+
+def test_models_of_other_clips_or_classes_are_not_averaged() -> None:
+    one = scored(["a", "b"], (0.8, 0.2), (0.6, 0.4))
+
+    with pytest.raises(ValueError, match="1 of 2 are missing from the 2 of another, such as b"):
+        fused([one, scored(["a", "c"], (0.5, 0.5), (0.5, 0.5))])
+    with pytest.raises(ValueError, match="must have the same classes"):
+        fused([one, scored(["a", "b"], (0.5, 0.5), (0.5, 0.5), target=(1, 1))])
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """A config of 2 classes with 4 test clips, and weights whose classifier says (3/4, 1/4) of every clip."""
+    for split, count in (("train", 2), ("val", 1), ("test", 2)):
+        for label, name in enumerate(("left", "right")):
+            folder = tmp_path / "set" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                encode(folder / f"{number}.mp4", render(label, np.random.default_rng(number), 8, 48))
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG % (tmp_path / "set"))
+    model = {"frames": 4, "size": 32, "backbone": {"kind": "resnet", "depth": 10, "width": 0.125}}
+    data = {"kind": "folders", "root": str(tmp_path / "set")}
+    trial = TrialConfig.parse({"data": data, "model": model, "train": {"epochs": 1, "batch": 12, "lr": 0.1}})
+    state = build_model(trial.model, 2).state_dict()
+    classifier = [name for name, value in state.items() if value.shape[:1] == (2,)]
+    for name in classifier:
+        state[name] = torch.zeros_like(state[name])
+    (bias,) = (name for name in classifier if state[name].dim() == 1)
+    state[bias] = torch.tensor([math.log(3), 0.0])
+    torch.save(state, tmp_path / "model.pt")
+    return config, tmp_path / "model.pt"
+
+
+def test_a_checkpoint_is_scored_on_the_test_split(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, weights = files
+    arguments = ["test", str(config), "--checkpoint", str(weights), "--out", str(tmp_path / "out"), "--views", "2x3"]
+
+    assert main([*arguments, "--fuse", f"{config}={weights}"]) == 0
+
+    # Half of the clips are of class 0; the loss is -(ln 3/4 + ln 1/4) / 2.
+    told = f"top-1 50.00%  top-5 100.00%  mean class 50.00%  loss {-(math.log(0.75) + math.log(0.25)) / 2:.4f}"
+    lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("ingest")]
+    assert lines == [f"{config}: {told}; 2 x 3 views"] * 2 + [f"fused: {told}", "4 clips of the test split"]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (["--checkpoint", "gone.pt"], "there is no file gone.pt"),
+        (["--views", "3"], r"--views: must be clips x crops, .* such as 10x3 \(got 3\)"),
+        (["--fuse", "other.yaml"], "--fuse other.yaml: must be CONFIG=CHECKPOINT"),
+        (["--set", "model.backbone.width=0.25"], ".*model.pt: is not of this config: it has other shapes for"),
+    ],
+)
+def test_what_is_wrong_ends_with_status_2(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str], line: str
+) -> None:
+    config, weights = files
+
+    status = main(["test", str(config), "--checkpoint", str(weights), "--out", str(tmp_path / "out"), *change])
+
+    assert status == 2
+    assert re.match(line, capsys.readouterr().err.splitlines()[-1])
+
+
+def test_flow_is_ingested_trained_on_and_fused_with_colours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Colours are noise; flow goes left in the clips of one class, and right in those of the other.
+    for split, count in (("train", 4), ("val", 1), ("test", 2)):
+        for name, across in (("left", 98), ("right", 158)):
+            for number in range(count):
+                folder = tmp_path / "set" / split / name / str(number)
+                folder.mkdir(parents=True)
+                for t in range(4):
+                    noise = np.random.default_rng([number, t]).integers(0, 256, (32, 32, 3), np.uint8)
+                    Image.fromarray(noise).save(folder / f"img_{t + 1:05}.jpg")
+                    for axis, value in (("x", across), ("y", 128)):
+                        Image.fromarray(np.full((32, 32), value, np.uint8)).save(folder / f"flow_{axis}_{t + 1:05}.jpg")
+    model = {"frames": 2, "size": 32, "backbone": {"kind": "resnet", "depth": 10, "width": 0.125}}
+    for modality in ("rgb", "flow"):
+        data = {"kind": "folders", "root": str(tmp_path / "set"), "store": {"size": 32}, "modality": modality}
+        tree = {"data": data, "model": model, "train": {"epochs": 20, "batch": 4, "lr": 0.05}}
+        (tmp_path / f"{modality}.yaml").write_text(json.dumps(tree))
+        assert main(["ingest", "folders", data["root"], "--out", str(tmp_path / "cache"), "--size", "32",
+                     "--modality", modality]) == 0  # fmt: skip
+        trial = TrialConfig.parse(tree)
+        list(fit(trial, prepare(trial.data, tmp_path), tmp_path / modality))
+    fuse = f"{tmp_path / 'flow.yaml'}={tmp_path / 'flow/model.pt'}"
+    capsys.readouterr()
+
+    status = main(["test", str(tmp_path / "rgb.yaml"), "--checkpoint", str(tmp_path / "rgb/model.pt"), "--fuse", fuse,
+                   "--out", str(tmp_path)])  # fmt: skip
+
+    assert status == 0
+    told = dict(
+        line.rsplit("/", 1)[-1].split(": ", 1) for line in capsys.readouterr().out.splitlines() if "top-1" in line
+    )
+    assert told["flow.yaml"].startswith("top-1 100.00%")
+    assert told["rgb.yaml"].startswith("top-1 50.00%")  # both classes have the same pictures
+    assert told["fused"].startswith("top-1 100.00%")

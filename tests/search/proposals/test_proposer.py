@@ -1,0 +1,103 @@
+"""The study proposes what is new and allowed, and a replayed ledger gives the same study."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from search.spec.schema import Spec
+from tests.search.searches import TREE, finish, searching, spec, state
+
+
+@pytest.mark.parametrize("kind", ["random", "tpe", "nsga2", "gp", "frontier"])
+def test_a_replayed_ledger_gives_the_same_study(tmp_path: Path, kind: str) -> None:
+    sampled = spec(search={"budget": {"trials": 9}, "sampler": {"kind": kind}}, constraints={"gflops": {"max": 0.006}})
+    with searching(sampled, tmp_path) as (_, proposer, record):
+        for i in range(14):
+            number = proposer.propose(record)
+            assert number is not None
+            assert number == i
+            if i % 4 == 1:
+                record("report", trial=number, epoch=1, metrics={"top1": 0.1}, seconds=1.0)
+                record("stopped", trial=number, epoch=1, reason="a rung")
+            elif i % 4 == 2:
+                record("failed", trial=number, error="no memory", final=True)
+            elif i % 4 == 3:
+                finish(record, number, 0.3 + i / 100)
+        alive = state(proposer)
+
+    with searching(sampled, tmp_path) as (_, proposer, _):
+        assert state(proposer) == alive
+
+
+@pytest.mark.parametrize("kind", ["tpe", "nsga2"])
+def test_a_search_taken_up_again_and_again_proposes_as_one_that_went_on(tmp_path: Path, kind: str) -> None:
+    # Beyond the 10 trials after which TPE learns, and the 50 of NSGA-II's first generation. A third never ends.
+    train = {"lr": {"float": [0.01, 0.3], "log": True}}
+    sampled = spec(search={"budget": {"trials": 100}, "sampler": {"kind": kind}}, train=train)
+
+    def go_on(folder: Path, trials: range) -> list[str]:
+        with searching(sampled, folder) as (ledger, proposer, record):
+            for i in trials:
+                number = proposer.propose(record)
+                assert number is not None
+                if i % 3:
+                    finish(record, number, (7 * i % 10) / 10)
+            return [trial.identity for trial in ledger.history.trials.values()]
+
+    whole = go_on(tmp_path / "whole", range(90))
+    torn = [go_on(tmp_path / "torn", range(i, i + 5)) for i in range(0, 90, 5)][-1]
+
+    assert torn == whole
+
+
+def test_every_config_of_a_finite_space_is_proposed_once_and_then_no_more(tmp_path: Path) -> None:
+    # T: 2; none, or TSM on 7 subsets of stages (`every` has no effect where a stage has one block): 16; lr: 3.
+    with searching(spec(), tmp_path) as (ledger, proposer, record):
+        while (number := proposer.propose(record)) is not None:
+            finish(record, number, 0.5)
+
+        identities = [trial.identity for trial in ledger.history.trials.values()]
+        assert len(identities) == len(set(identities)) == 2 * (1 + 7) * 3
+
+
+def test_what_breaks_a_limit_is_rejected_with_its_reason(tmp_path: Path) -> None:
+    # Without mechanisms that cost something, GFLOPs are proportional to T: the limit lies between the two.
+    cheap, dear = sorted({round(c["gflops"], 6) for c in costs(spec())})
+    limited = spec(constraints={"gflops": {"max": (cheap + dear) / 2}})
+    with searching(limited, tmp_path) as (ledger, proposer, record):
+        while (number := proposer.propose(record)) is not None:
+            finish(record, number, 0.5)
+
+        assert {trial.config["model"]["frames"] for trial in ledger.history.trials.values()} == {2}
+        assert len(ledger.history.trials) == (1 + 7) * 3
+        over = [event for event in ledger.history.rejected if event.get("duplicate_of") is None]
+        assert any("is above" in event["reason"] for event in over)
+
+
+def costs(spec: Spec) -> list[dict[str, float]]:
+    return [spec.cost(spec.trial_config(tree)) for _, tree in spec.space.enumerate()]
+
+
+def test_the_study_learns_which_values_are_good(tmp_path: Path) -> None:
+    # Best at lr = 0.1, and worse by a tenfold's distance: log-uniform draws from 0.01 ... 1 average 0.5, +- 0.05 of 40.
+    tree = TREE["trial"] | {"train": {"epochs": 2, "batch": 8, "lr": {"float": [0.01, 1.0], "log": True}}}
+    tpe = {"budget": {"trials": 60}, "sampler": {"kind": "tpe"}}
+    with searching(spec(trial=tree, objectives={"top1": "max"}, search=tpe), tmp_path) as (ledger, proposer, record):
+        for _ in range(60):
+            number = proposer.propose(record)
+            assert number is not None
+            finish(record, number, 1 - abs(math.log10(ledger.history.trials[number].config["train"]["lr"]) + 1))
+
+        later = [trial.metrics["top1"] for number, trial in ledger.history.trials.items() if number >= 20]
+        assert sum(later) / len(later) > 0.7
+
+
+def test_a_space_with_too_many_subsets_for_a_sampler_is_refused(tmp_path: Path) -> None:
+    # 11 items have 2 ** 11 - 1 = 2047 subsets.
+    stages = {"subset": [[{"kind": "tsm", "div": div}] for div in range(2, 13)]}
+    model = TREE["trial"]["model"] | {"attention": {"choice": [[], {"repeat": {"times": 1, "of": stages}}]}}
+    wide = spec().model_copy(update={"trial": TREE["trial"] | {"model": model}})
+
+    with pytest.raises(ValueError, match=r"at most 1024 subsets.*got 2047"), searching(wide, tmp_path):
+        pass

@@ -1,0 +1,296 @@
+"""The frontier sampler in plain Optuna, on a space whose front is known."""
+
+import math
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.samplers import RandomSampler
+
+from search.analysis.learning_curves import OFFSET
+from search.analysis.pareto import Objectives, hypervolume
+from search.samplers.shared.acquisition import FEWEST, INITIAL, LEARNT, NEGLECTED, Frontier
+from search.samplers.shared.candidates import Candidate, Observation, Pool
+from search.samplers.shared.frontier_sampler import FrontierSampler
+from search.samplers.shared.optuna_space import fixed_params, suggest
+from spaces.space import Params, Space
+
+SPACE = Space(
+    {
+        "width": {"int": [1, 12]},
+        "block": {"choice": [[], [{"kind": "gate", "rank": {"int": [1, 8]}, "place": {"subset": [1, 2, 3]}}]]},
+    }
+)
+GOALS: Objectives = {"top1": "max", "gflops": "min"}
+
+
+def gflops(params: Params) -> float:
+    tree = SPACE.replay(params)
+    return tree["width"] / 12 + 0.05 * sum(gate["rank"] for gate in tree["block"]) / 8
+
+
+def cost(params: Params) -> dict[str, float]:
+    return {"gflops": gflops(params)}
+
+
+def top1(tree: Any) -> float:
+    """Wider is better, a gate at place 2 helps much, the more so the nearer its rank is to 5."""
+    found = 0.3 + 0.3 * (1 - 0.8 ** tree["width"])
+    for gate in tree["block"]:
+        found += (0.3 - 0.04 * abs(gate["rank"] - 5)) * (2 in gate["place"]) - 0.05 * (1 in gate["place"])
+    return found
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def searched(sampler: optuna.samplers.BaseSampler, trials: int) -> optuna.Study:
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        params, tree = suggest(SPACE, trial)
+        return top1(tree), gflops(params)
+
+    study.optimize(objective, n_trials=trials)
+    return study
+
+
+def volume(study: optuna.Study) -> float:
+    return hypervolume([trial.values for trial in study.trials], [0.0, 1.05], ["max", "min"])
+
+
+def test_it_finds_in_30_trials_more_of_the_front_than_chance_in_90() -> None:
+    ours = [volume(searched(FrontierSampler(SPACE, cost, GOALS, seed=seed), 30)) for seed in range(3)]
+    chance = [volume(searched(RandomSampler(seed=seed), 90)) for seed in range(3)]
+
+    assert min(ours) > max(chance)
+
+
+def test_it_starts_all_over_the_range_of_cost_from_cheap_to_dear() -> None:
+    study = searched(FrontierSampler(SPACE, cost, GOALS), INITIAL)
+
+    logs = np.log([trial.values[1] for trial in study.trials])
+    low, high = np.log(1 / 12), np.log(1.05)
+    parts = np.clip(((logs - low) / (high - low) * INITIAL).astype(int), 0, INITIAL - 1)
+    # The second of the eight parts of the range, up to 1/12 * 12.6 ** (2/8) = 0.157, holds no config but gated ones.
+    assert len(set(parts)) >= INITIAL - 1
+    assert sorted(set(parts)) == list(parts[: len(set(parts))])
+
+
+@pytest.mark.parametrize(("budget", "first"), [(16, FEWEST), (60, 6), (100, INITIAL)])
+def test_a_short_search_asks_the_model_sooner(budget: int, first: int) -> None:
+    sampler = FrontierSampler(SPACE, cost, GOALS, spent=lambda: len(study.trials[:-1]) / budget)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+
+    initial = []
+    for _ in range(INITIAL + 2):
+        trial = study.ask()
+        params, tree = suggest(SPACE, trial)
+        initial.append(sampler.why.get("initial", False))
+        study.tell(trial, [top1(tree), gflops(params)])
+
+    assert initial == [number < first for number in range(INITIAL + 2)]
+
+
+def test_nothing_over_the_limit_and_nothing_twice_is_proposed() -> None:
+    def limited(params: Params) -> dict[str, float] | None:
+        return cost(params) if gflops(params) <= 0.3 else None
+
+    study = searched(FrontierSampler(SPACE, limited, GOALS), 40)
+
+    assert max(trial.values[1] for trial in study.trials) <= 0.3
+    assert len({str(trial.params) for trial in study.trials}) == 40
+
+
+def test_it_says_what_it_expects_of_a_proposal() -> None:
+    sampler = FrontierSampler(SPACE, cost, GOALS)
+    study = searched(sampler, 40)
+
+    trial = study.ask()
+    _, tree = suggest(SPACE, trial)
+
+    why = sampler.why
+    assert abs(math.log((1 - top1(tree) + OFFSET) / (why["predicted_error"] + OFFSET))) < 3 * why["spread"] < 1
+    assert 0 <= why["probability_of_front"] <= 1
+    # 12 widths, with none or 8 ranks at 7 places; 40 are known.
+    assert why["pool"] == 12 * (1 + 8 * 7) - 40
+    assert why["learnt_from"] == 40
+
+
+def test_an_option_that_began_badly_is_tried_again_now_and_then() -> None:
+    # Of two blocks one is worse wherever it stood so far.
+    space = Space(
+        {
+            "block": {
+                "choice": [
+                    [],
+                    [{"kind": "shift", "place": {"subset": [1, 2, 3]}}],
+                    [{"kind": "gate", "rank": {"int": [1, 200]}}],
+                ]
+            }
+        }
+    )
+    sampler = FrontierSampler(space, lambda params: {"gflops": 1.0 + params.get("block/gate/rank", 0) / 1e3}, GOALS)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    for params in [{"block/shift/place": (0,)}, *({"block/gate/rank": 20 * n + 1} for n in range(10))]:
+        study.enqueue_trial(fixed_params(space, {"block": 2 if "block/gate/rank" in params else 1, **params}))
+        trial = study.ask()
+        suggest(space, trial)
+        study.tell(trial, [0.3 if "block/shift/place" in params else 0.6, 1.0])
+
+    proposed = []
+    for _ in range(2 * NEGLECTED):
+        trial = study.ask()
+        params, tree = suggest(space, trial)
+        kinds = [block["kind"] for block in tree["block"]]
+        proposed.append((trial.number % NEGLECTED == 0, sampler.why.get("neglected"), kinds))
+        study.tell(trial, [0.3 if kinds == ["shift"] else 0.6, 1.0])
+
+    assert [kinds for now, _, kinds in proposed if now] == [["shift"], ["shift"]]
+    assert all(said == ("block/shift" if now else None) for now, said, _ in proposed)
+
+
+def test_eight_workers_are_sent_to_different_places() -> None:
+    study = searched(FrontierSampler(SPACE, cost, GOALS), 20)
+
+    asked = [suggest(SPACE, study.ask())[0] for _ in range(8)]
+
+    assert len({str(params) for params in asked}) == 8
+    assert len({params["width"] for params in asked}) >= 3
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_stopped_or_running_trial_counts_as_what_its_curve_promises(ended: bool) -> None:
+    # All trials halve their error from the first epoch to the last; one that has not been there promises half, too.
+    def told(stopped_at: float) -> float:
+        sampler = FrontierSampler(SPACE, cost, GOALS)
+        study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+        for width in range(1, 13):
+            study.enqueue_trial({"width": width, "block": "none"})
+            trial = study.ask()
+            params, tree = suggest(SPACE, trial)
+            if width == 6:
+                trial.set_user_attr("curve", [1 - stopped_at])
+                if ended:
+                    study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            else:
+                trial.set_user_attr("curve", [1 - 2 * (1 - top1(tree)), top1(tree)])
+                study.tell(trial, [top1(tree), gflops(params)])
+        observed = sampler._observed(study.get_trials(deepcopy=False))
+        return next(one.error for one in observed if one.candidate.params["width"] == 6)
+
+    assert told(0.8) == pytest.approx(0.4, abs=0.02)
+    assert told(0.5) == pytest.approx(0.25, abs=0.02)
+
+
+def test_of_very_many_trials_the_model_learns_from_those_near_the_front_and_from_some_others() -> None:
+    # At cost n the front has an error of 1 / (n + 1); a trial's error is k + 1 times that, k = 0 ... 9.
+    observed = [
+        Observation(Candidate({"n": n, "k": k}, np.zeros(0), {"gflops": float(n)}), (k + 1) / (n + 1))
+        for n in range(100)
+        for k in range(10)
+    ]
+    frontier = Frontier(Pool(SPACE, cost), ["gflops"])
+
+    told = frontier._telling(observed, np.random.default_rng(0))
+    ranks = [one.candidate.params["k"] for one in told]
+
+    assert len({id(one) for one in told}) == len(told) == LEARNT
+    # A quarter of all are the nearest: k = 0 and 1, and half of those with 2. Of the others a third is taken.
+    assert ranks.count(0) == ranks.count(1) == 100
+    assert 50 < ranks.count(2) < 90
+    assert all(15 < ranks.count(k) < 50 for k in range(3, 10))
+    assert frontier._telling(observed[:LEARNT], np.random.default_rng(0)) == observed[:LEARNT]
+
+
+def test_a_large_space_is_searched_by_samples_and_by_the_neighbours_of_the_front() -> None:
+    # 16 choices of 4: 4e9 configs. Error falls with each choice that is 0; chance has 4 of 16 on average.
+    space = Space({f"c{n}": {"choice": ["a", "b", "c", "d"]} for n in range(16)})
+    sampler = FrontierSampler(space, lambda params: {"gflops": 1.0 + params["c0"]}, GOALS)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+
+    for _ in range(40):
+        trial = study.ask()
+        params, _ = suggest(space, trial)
+        study.tell(trial, [0.2 + sum(value == 0 for value in params.values()) / 20, 1.0 + params["c0"]])
+
+    # The 99.9th percentile of chance is 10 of 16.
+    assert max(trial.values[0] for trial in study.trials) >= 0.2 + 11 / 20
+
+
+@pytest.mark.parametrize("finished", [30, 50])
+def test_a_sampler_that_begins_late_proposes_what_one_that_was_there_all_along_does(finished: int) -> None:
+    # 12 choices of 4: 1.7e7 configs, so that they are weighed by samples.
+    space = Space({f"c{n}": {"choice": ["a", "b", "c", "d"]} for n in range(12)})
+
+    def sampler() -> FrontierSampler:
+        return FrontierSampler(space, lambda params: {"gflops": 1.0 + params["c0"] + params["c1"] / 4}, GOALS, seed=3)
+
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler())
+    for _ in range(finished):
+        trial = study.ask()
+        params, _ = suggest(space, trial)
+        study.tell(trial, [0.2 + sum(value == 0 for value in params.values()) / 20, 1.0 + params["c0"]])
+    later = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler())
+    later.add_trials(study.trials)
+
+    assert suggest(space, later.ask()) == suggest(space, study.ask())
+
+
+def test_trials_that_have_not_asked_for_all_of_their_values_yet_count_as_what_was_proposed() -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=FrontierSampler(SPACE, cost, GOALS))
+
+    opened = [study.ask() for _ in range(INITIAL)]
+    opened[0].suggest_int("width", 1, 12)  # and no more so far
+    study.tell(opened.pop(), state=optuna.trial.TrialState.PRUNED)  # one that ended before it has
+
+    proposed = [suggest(SPACE, trial)[0] for trial in opened]
+    assert len({tuple(params.items()) for params in proposed}) == INITIAL - 1
+
+
+def test_a_second_study_knows_nothing_of_the_first() -> None:
+    sampler = FrontierSampler(SPACE, cost, GOALS, seed=1)
+    searched(sampler, INITIAL + 2)
+
+    second, fresh = searched(sampler, INITIAL + 2), searched(FrontierSampler(SPACE, cost, GOALS, seed=1), INITIAL + 2)
+
+    assert [trial.params for trial in second.trials] == [trial.params for trial in fresh.trials]
+
+
+def test_what_is_no_rate_and_no_cost_is_refused() -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=FrontierSampler(SPACE, cost, GOALS))
+    study.add_trial(searched(RandomSampler(seed=0), 1).trials[0])
+    study.add_trial(optuna.trial.create_trial(
+        params=study.trials[0].params, distributions=study.trials[0].distributions, values=[62.5, 1.0]
+    ))  # fmt: skip
+    with pytest.raises(ValueError, match=r"trial 1: a rate must be at most 1 \(got 62\.5\)"):
+        suggest(SPACE, study.ask())
+    with pytest.raises(ValueError, match=r"measured: must be one of the objectives, loss, gflops \(got 'top1'\)"):
+        FrontierSampler(SPACE, cost, {"loss": "min", "gflops": "min"})
+    for costs, rule in (({}, "gflops of each config by name"), ({"params": 1.0}, "gflops of each config by name")):
+        sampler = FrontierSampler(SPACE, lambda params, costs=costs: costs, GOALS)
+        with pytest.raises(ValueError, match=f"cost: must return {rule}"):
+            suggest(SPACE, optuna.create_study(directions=["maximize", "minimize"], sampler=sampler).ask())
+
+
+def test_a_loss_that_diverged_is_passed_over() -> None:
+    study = optuna.create_study(
+        directions=["minimize", "minimize"],
+        sampler=FrontierSampler(SPACE, cost, {"loss": "min", "gflops": "min"}, measured="loss"),
+    )
+    for number in range(INITIAL + 2):
+        trial = study.ask()
+        params, tree = suggest(SPACE, trial)
+        trial.set_user_attr("curve", [math.nan] if number == 2 else [1 - top1(tree)])
+        if number != 2:  # which is still running
+            study.tell(trial, [math.inf if number == 5 else 1 - top1(tree), gflops(params)])
+
+    sampler = study.sampler
+    assert isinstance(sampler, FrontierSampler)
+    suggest(SPACE, study.ask())
+
+    assert math.isfinite(sampler.why["predicted_error"])
+    assert sampler.why["learnt_from"] == INITIAL

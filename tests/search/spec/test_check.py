@@ -1,0 +1,176 @@
+from itertools import chain, combinations
+from pathlib import Path
+
+import pytest
+
+import spaces
+from search.report.check import render
+from search.spec.check import check, halved
+from search.spec.messages import SpecError
+from search.spec.schema import Spec
+from search.spec.validation import LIMIT, load, parse
+from vattn.canonical import architecture_id, trial_id
+
+QUICKSTART = Path(spaces.__file__).parent / "library" / "quickstart.yaml"
+SMALL = {
+    "schema": 1,
+    "name": "small",
+    "trial": {
+        "data": {"kind": "motion"},
+        "model": {
+            "frames": {"choice": [4, 8]}, "size": 48, "backbone": {"kind": "resnet", "depth": 10, "width": 0.5},
+            "attention": {"choice": [[], [{"kind": "tsm", "stages": {"subset": [2, 3]}}]]},
+        },
+        "train": {"epochs": 9, "batch": 4, "lr": {"choice": [0.1, 0.01]}},
+    },
+    "search": {"budget": {"trials": 100}},
+}  # fmt: skip
+
+
+def small(**changes: object) -> Spec:
+    """The small space, with other sections of the spec or values of the model."""
+    model = {key: changes.pop(key) for key in list(changes) if key in ("frames", "attention", "size", "backbone")}
+    trial = SMALL["trial"] | {"model": SMALL["trial"]["model"] | model}
+    return parse(SMALL | {"trial": trial} | changes, Path("spec.yaml"))
+
+
+def test_every_ready_space_is_right() -> None:
+    files = sorted(QUICKSTART.parent.glob("*.yaml"))
+    assert QUICKSTART in files
+
+    for file in files:
+        assert check(load(file)).within > 0
+
+
+def test_a_small_space_is_counted_by_hand() -> None:
+    result = check(small())
+
+    # 2 lengths of clips times: nothing, and tsm in res2, res3 or both.
+    assert (result.combinations, len(result.architectures), result.exact) == (8, 8, True)
+    assert result.trials == 8 * 2
+    text = render(result)
+    assert "8 distinct, of 8 combinations" in text
+    assert "16 distinct; the search ends by itself when all are done" in text
+    assert "16 trials of 9 epochs, at most 144 epochs" in text
+
+
+def test_two_ways_to_write_one_architecture_count_once() -> None:
+    # Depth 10 has one block a stage: every second block of it is the same block.
+    tsm = {"kind": "tsm", "every": {"choice": [1, 2]}, "stages": {"subset": [2, 3]}}
+
+    result = check(small(attention=[tsm]))
+
+    assert (result.combinations, len(result.architectures)) == (2 * 2 * 3, 2 * 3)
+
+
+def test_the_counts_are_those_of_all_whole_trials() -> None:
+    spec = small()
+
+    configs = [spec.trial_config(tree) for _, tree in spec.space.enumerate()]
+
+    assert check(spec).trials == len({trial_id(config) for config in configs})
+    assert len(check(spec).architectures) == len({architecture_id(config.model) for config in configs})
+
+
+def test_only_what_is_within_the_limits_counts_as_a_trial() -> None:
+    half = sorted(cost["gflops"] for cost in check(small()).architectures)[:4]
+
+    result = check(small(constraints={"gflops": {"max": max(half)}}))
+
+    # The four of 4 frames cost half of those of 8; a limit holds what is just as large.
+    assert result.within == 4
+    assert result.trials == 4 * 2
+
+
+def test_a_space_beyond_the_limit_is_sampled_and_says_so() -> None:
+    result = check(small(frames={"int": [1, LIMIT]}))
+
+    assert not result.exact
+    assert result.combinations == 4 * LIMIT
+    assert result.trials is None
+    assert "in a sample of 2,000; the space is 400,000 combinations, not counted whole" in render(result)
+
+
+def test_a_learning_rate_without_steps_leaves_architectures_countable_and_trials_endless() -> None:
+    trial = SMALL["trial"] | {"train": {"epochs": 9, "batch": 4, "lr": {"float": [0.01, 0.1], "log": True}}}
+
+    result = check(small(trial=trial))
+
+    assert (len(result.architectures), result.exact, result.trials) == (8, True, None)
+
+
+def test_limits_that_no_config_meets_are_a_fault_with_the_nearest_value() -> None:
+    costs = [cost["gflops"] for cost in check(small()).architectures]
+
+    with pytest.raises(SpecError) as error:
+        check(small(constraints={"gflops": {"max": 0.001}}))
+
+    (line,) = error.value.lines
+    start = "spec.yaml: constraints.gflops.max: no config meets this limit: the cheapest has "
+    assert line.startswith(start)
+    nearest = float(line.removeprefix(start).split(";")[0])
+    assert min(costs) <= nearest < 1.001 * min(costs)
+    assert line.endswith("raise it to that (got 0.001)")
+    # The way out is one.
+    assert check(small(constraints={"gflops": {"max": nearest}})).within > 0
+
+
+def test_limits_that_only_together_exclude_all_are_a_fault() -> None:
+    costs = check(small()).architectures
+    least_gflops, most_activations = min(c["gflops"] for c in costs), max(c["activation_mb"] for c in costs)
+
+    with pytest.raises(SpecError, match=r"spec\.yaml: constraints: no config meets all of these limits at once"):
+        check(small(constraints={"gflops": {"max": least_gflops}, "activation_mb": {"min": most_activations}}))
+
+
+def test_in_a_space_too_large_to_count_bare_backbones_prove_that_a_limit_excludes_all() -> None:
+    stages = [list(some) for some in chain.from_iterable(combinations([2, 3, 4, 5], n) for n in (1, 2, 3, 4))]
+    many = [{"kind": "tsm", "stages": {"choice": stages}, "position": {"choice": ["a", "b", "d"]}} for _ in range(4)]
+    space = {"attention": many}
+    assert not check(small(**space)).exact
+
+    with pytest.raises(SpecError, match=r"constraints\.gflops\.max: no config meets this limit"):
+        check(small(**space, constraints={"gflops": {"max": 0.001}}))
+
+
+def test_an_unlucky_sample_proves_nothing() -> None:
+    # Only 1 of 30,000 lengths meets the limit: the bare backbone does, so that there is no proof.
+    one_frame = check(small(frames=1)).architectures[0]["gflops"]
+
+    result = check(small(frames={"int": [1, 30_000]}, constraints={"gflops": {"max": 1.01 * one_frame}}))
+
+    assert not result.exact
+    assert result.within == 0
+    assert "which is no proof" in render(result)
+
+
+def test_halving_takes_the_epochs_that_the_rungs_add_up_to() -> None:
+    # Rungs 1 and 3 of 9 epochs: all run 1, a third runs 2 more, a ninth 6 more.
+    assert halved(9, 1, 3) == pytest.approx(1 + 2 / 3 + 6 / 9)
+    assert halved(4, 1, 2) == pytest.approx(1 + 1 / 2 + 2 / 4)
+    assert halved(2, 5, 3) == 2
+
+
+def test_what_comes_on_top_of_a_budget_and_whose_weights_are_taken_is_said() -> None:
+    many = {"choice": [[], [{"kind": "tsm"}], [{"kind": "tea"}, {"kind": "nonlocal"}]]}
+    search = {"budget": {"gpu_hours": 3}, "inherit": "base", "confirm": {"top": 4, "seeds": 5}}
+
+    text = render(check(small(attention=many, search=search, resources={"gpus": 0.5})))
+
+    assert "budget         3 GPU-hours; trials have 9 epochs" in text
+    assert "weights        from the same model without mechanisms" in text
+    assert "mechanisms     start as the identity: nonlocal, tea" in text
+    assert "mechanisms     cannot be the identity, and start as ever: tsm" in text
+    assert "on top: 5 trainings of each trial of the front, and of 4 that just miss it" in text
+    assert "mechanisms" not in render(check(small()))
+
+
+def test_weights_to_start_with_must_be_there_and_are_one_persons_choice(tmp_path: Path) -> None:
+    train = SMALL["trial"]["train"] | {"init": str(tmp_path / "gone.pt")}
+    tree = SMALL | {"trial": SMALL["trial"] | {"train": train}}
+    with pytest.raises(SpecError, match=r"trial\.train\.init: there is no such file; name another \(got .*gone\.pt\)"):
+        check(parse(tree, Path("spec.yaml")))
+
+    both = tree | {"search": {"budget": {"trials": 1}, "inherit": "parent"}}
+    with pytest.raises(SpecError, match=r"trial\.train\.init: search\.inherit, parent, chooses the weights"):
+        check(parse(both, Path("spec.yaml")))

@@ -1,0 +1,482 @@
+"""The main job on real Ray, real MP4 files, real SQLite; small enough for each run of the suite."""
+
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import torch
+import yaml
+from mlflow import MlflowClient
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from search.ledger.file import NAME, history, read
+from search.ledger.history import History
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+
+SPEC: dict[str, Any] = {
+    "schema": 1,
+    "name": "tiny",
+    "trial": {
+        "data": {
+            "kind": "motion", "train_clips": 4, "val_clips": 2, "test_clips": 1, "frames": 8, "size": 32,
+            "store": {"size": 32},
+        },
+        "model": {
+            "frames": {"choice": [2, 4]},
+            "size": 32,
+            "backbone": {"kind": "resnet", "depth": 10, "width": 0.125},
+            "attention": {
+                "choice": [
+                    [],
+                    [{"kind": "tsm", "stages": {"subset": [2, 3]}}],
+                    [{"kind": "tam", "beta": 2, "kernel_size": {"choice": [3, 5]}, "stages": [4]}],
+                ]
+            },
+        },
+        "train": {"epochs": 3, "batch": 16, "lr": 0.05},
+    },
+    "search": {"budget": {"trials": 4}},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a first search has generated and decoded the data that the others use."""
+    folder = tmp_path_factory.mktemp("data")
+    spec = changed({"search": {"budget": {"trials": 1}}, "output": str(folder)})
+    done = vattn("run", write(folder.parent / "first.yaml", spec))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def changed(changes: dict[str, Any], data: Path | None = None) -> dict[str, Any]:
+    spec = json.loads(json.dumps(SPEC))
+    if data:
+        spec["trial"]["data"] |= {"root": str(data / "data" / "motion"), "cache": str(data / "cache")}
+    return spec | changes
+
+
+def write(path: Path, spec: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(spec))
+    return path
+
+
+def vattn(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "search", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "search", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def wait_for(condition: Any, seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not come to that"
+        time.sleep(0.05)
+
+
+def reports(output: Path) -> int:
+    return sum(event["event"] == "report" for event in read(output / NAME)) if (output / NAME).exists() else 0
+
+
+def check_complete(found: History, trials: int, epochs: int) -> None:
+    """Each trial has ended once, each of its epochs was reported once, and no identity was trained twice."""
+    assert sorted(found.trials) == list(range(trials))
+    assert {trial.state for trial in found.trials.values()} <= {"finished", "stopped"}
+    for trial in found.in_state("finished"):
+        assert [report["epoch"] for report in trial.reports] == list(range(1, epochs + 1))
+    assert max(Counter(trial.identity for trial in found.trials.values()).values()) == 1
+
+
+def repeated_epochs(output: Path) -> int:
+    """Epochs that were begun again: for each start, the finished epochs of the trial that it did not continue from."""
+    done, repeated = Counter[int](), 0
+    for event in read(output / NAME):
+        if event["event"] == "report":
+            repeated += event["epoch"] <= done[event["trial"]]
+            done[event["trial"]] = max(done[event["trial"]], event["epoch"])
+    return repeated
+
+
+def test_a_search_ends_with_a_front_in_all_of_its_places(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    done = vattn("run", write(tmp_path / "spec.yaml", changed({"output": str(output)}, data)), "--json")
+
+    assert done.returncode == 0, done.stderr
+    front = json.loads(done.stdout)["front"]
+    found = history(output / NAME)
+    check_complete(found, trials=4, epochs=3)
+    assert found.ended is not None
+    assert found.ended["reason"] == "budget"
+    best = max(trial.metrics["top1"] for trial in found.in_state("finished"))
+    assert max(row["top1"] for row in front) == best
+    assert sum(found.trials[row["trial"]].state == "finished" for row in front) == len(front) >= 1
+    # The study and MLflow say the same.
+    study = optuna.load_study(study_name="tiny", storage=JournalStorage(JournalFileBackend(str(output / "study.log"))))
+    values = {trial.user_attrs["trial"]: trial.values for trial in study.trials if trial.values}
+    assert values == {n: [t.metrics["top1"], t.metrics["gflops"]] for n, t in found.trials.items()}
+    client = MlflowClient(f"sqlite:///{output / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert Counter(run.info.status for run in runs) == {"FINISHED": 5}
+    for name in ("front.json", "pareto.html", "pareto.png", "spec.yaml"):
+        parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+        assert name in [file.path for file in client.list_artifacts(parent.info.run_id)]
+
+
+def test_nothing_over_a_limit_is_trained_and_an_exhausted_space_ends_the_search(data: Path, tmp_path: Path) -> None:
+    # Two frames cost 1.1 MFLOPs and four twice that, so the limit leaves T = 2: none, three of tsm, two of tam.
+    output = tmp_path / "out"
+    spec = changed({"output": str(output), "constraints": {"gflops": {"max": 0.0015}}}, data)
+    spec["search"] = {"budget": {"trials": 50}, "sampler": {"kind": "random"}}
+    spec["trial"]["train"]["epochs"] = 1
+
+    done = vattn("run", write(tmp_path / "spec.yaml", spec))
+
+    assert done.returncode == 0, done.stderr
+    found = history(output / NAME)
+    check_complete(found, trials=6, epochs=1)
+    assert found.ended is not None
+    assert found.ended["reason"] == "space exhausted"
+    assert {trial.config["model"]["frames"] for trial in found.trials.values()} == {2}
+    assert any("gflops" in event["reason"] for event in found.rejected)
+
+
+def test_stopped_trials_are_never_taken_for_finished_ones(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    spec = changed({"output": str(output)}, data)
+    spec["search"] = {"budget": {"trials": 8}, "scheduler": {"kind": "halving", "min_epochs": 1, "reduction": 2}}
+    path = write(tmp_path / "spec.yaml", spec)
+
+    done = vattn("run", path)
+
+    assert done.returncode == 0, done.stderr
+    found = history(output / NAME)
+    check_complete(found, trials=8, epochs=3)
+    stopped = found.in_state("stopped")
+    assert stopped
+    assert all(trial.epoch < 3 for trial in stopped)
+    study = optuna.load_study(study_name="tiny", storage=JournalStorage(JournalFileBackend(str(output / "study.log"))))
+    states = {trial.user_attrs["trial"]: trial.state.name for trial in study.trials if "trial" in trial.user_attrs}
+    assert states == {n: {"finished": "COMPLETE", "stopped": "PRUNED"}[t.state] for n, t in found.trials.items()}
+    front = json.loads(vattn("pareto", output, "--json").stdout)["front"]
+    assert {row["trial"] for row in front} <= {trial.number for trial in found.in_state("finished")}
+    # Run again: there is nothing left to do.
+    before = (output / NAME).read_bytes()
+    assert vattn("run", path, "--resume").returncode == 0
+    assert (output / NAME).read_bytes() == before
+
+
+def test_ctrl_c_ends_with_130_and_a_resume_finishes(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    earlier = tmp_path / "earlier"
+    earlier.mkdir()
+    shutil.copyfile(data / NAME, earlier / NAME)
+    spec = changed({"output": str(output)}, data)
+    spec["trial"]["train"]["epochs"] = 8
+    spec["search"]["warm_start"] = [str(earlier)]
+    path = write(tmp_path / "spec.yaml", spec)
+    process = start("run", path)
+    wait_for(lambda: reports(output) >= 3)
+
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 130, text
+    assert "--resume" in text
+    assert "Traceback" not in text
+    assert f"earlier search {earlier}: 1 of 1 finished trials are of use; not as here: train.epochs" in text
+    shutil.rmtree(earlier)
+    again = vattn("run", path, "--resume")
+    assert again.returncode == 0, again.stderr
+    check_complete(history(output / NAME), trials=4, epochs=8)
+    assert repeated_epochs(output) == 0
+
+
+def test_sigterm_ends_a_search_as_ctrl_c_does(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    spec = changed({"output": str(output)}, data)
+    spec["trial"]["train"]["epochs"] = 100
+    process = start("run", write(tmp_path / "spec.yaml", spec))
+    wait_for(lambda: reports(output) >= 1)
+
+    process.terminate()
+    text, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 130, text
+    assert "--resume" in text
+    assert "SIGTERM" not in text
+    ended = history(output / NAME).ended
+    assert ended is not None
+    assert ended["reason"] == "interrupted"
+
+
+def test_a_confirmation_cut_off_goes_on_and_ends_in_a_front_of_fresh_seeds(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    spec = changed({"output": str(output)}, data)
+    spec["trial"]["model"]["attention"] = [{"kind": "tam", "beta": 2, "stages": {"choice": [[4], [3, 4]]}}]
+    spec["trial"]["model"]["frames"] = 2
+    spec["trial"]["train"]["epochs"] = 2
+    spec["search"] = {"budget": {"trials": 2}, "confirm": {"top": 1, "seeds": 2}, "inherit": "base"}
+    path = write(tmp_path / "spec.yaml", spec)
+    process = start("run", path)
+    wait_for(lambda: (output / NAME).exists() and any(trial.fresh for trial in history(output / NAME).trials.values()))
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+    again = vattn("run", path, "--resume", "--json")
+
+    assert again.returncode == 0, again.stderr
+    found = history(output / NAME)
+    (base,) = (trial for trial in found.extras.values() if trial.base)
+    assert base.config["model"]["attention"] == []
+    own = found.in_state("finished")
+    # Both are on the front, or one is and the other misses it.
+    assert [len(trial.fresh) for trial in own] == [2, 2]
+    fresh = [trial for trial in found.extras.values() if trial.confirms is not None]
+    assert {trial.config["train"]["seed"] for trial in fresh} == {1, 2}
+    assert all(trial.inherits and trial.inherits["source"] == base.number for trial in [*own, *fresh])
+    assert len({trial.identity for trial in [*own, *fresh, base]}) == 7
+    assert repeated_epochs(output) == 0
+    for model in json.loads(again.stdout)["confirmation"]["models"]:
+        metrics = found.trials[model["trial"]].fresh
+        assert model["mean"]["top1"] == pytest.approx(sum(each["top1"] for each in metrics) / 2)
+        assert model["test"]["top1"] == pytest.approx(sum(each["test_top1"] for each in metrics) / 2)
+    assert "optimism" in again.stderr
+    before = (output / NAME).read_bytes()
+    assert vattn("run", path, "--resume").returncode == 0
+    assert (output / NAME).read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_trial_that_inherited_is_exported_whole_and_trains_to_the_very_same_weights(
+    data: Path, tmp_path: Path
+) -> None:
+    output, best, weights, one = (tmp_path / name for name in ("out", "best.yaml", "weights", "one"))
+    spec = changed({"output": str(output)}, data)
+    spec["search"] = {"budget": {"trials": 4}, "inherit": "parent"}
+    assert vattn("run", write(tmp_path / "spec.yaml", spec)).returncode == 0
+    heir = next(t for t in history(output / NAME).trials.values() if t.inherits and t.inherits["source"] is not None)
+    exported = vattn("export", output, "--pick", f"trial={heir.number}", "--out", best, "--weights", weights)
+    assert exported.returncode == 0, exported.stderr
+    assert yaml.safe_load(best.read_text())["train"]["init"] == str(weights / "start.pt")
+
+    trained = vattn("train", best, "--out", one)
+
+    assert trained.returncode == 0, trained.stderr
+    states = [torch.load(folder / "model.pt", weights_only=True) for folder in (weights, one)]
+    torch.testing.assert_close(*states, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "moment", [2, pytest.param(5, marks=pytest.mark.slow), pytest.param(9, marks=pytest.mark.slow)]
+)
+def test_a_driver_killed_at_any_moment_loses_at_most_an_epoch_of_a_trial(
+    data: Path, tmp_path: Path, moment: int
+) -> None:
+    output = tmp_path / "out"
+    path = write(tmp_path / "spec.yaml", changed({"output": str(output)}, data))
+    process = start("run", path)
+    wait_for(lambda: reports(output) >= moment)
+    time.sleep(random.random() / 5)
+
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+    known = history(output / NAME)
+    finished = {n: t.metrics for n, t in known.trials.items() if t.state == "finished"}
+    again = vattn("run", path, "--resume")
+    assert again.returncode == 0, again.stderr
+    found = history(output / NAME)
+    check_complete(found, trials=4, epochs=3)
+    assert {n: found.trials[n].metrics for n in finished} == finished
+    assert all(len(found.trials[n].starts) == len(known.trials[n].starts) for n in finished)
+    # The epochs known before were not trained again: each start continues from the checkpoint.
+    for number, trial in found.trials.items():
+        if trial.starts[1:]:
+            assert trial.starts[-1]["epoch"] >= known.trials[number].epoch
+    assert repeated_epochs(output) == 0
+
+
+def test_a_training_process_that_dies_is_replaced_and_its_trial_goes_on(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    spec = changed({"output": str(output)}, data)
+    spec["trial"]["train"]["epochs"] = 6
+    process = start("run", write(tmp_path / "spec.yaml", spec))
+    wait_for(lambda: reports(output) >= 3)
+
+    victims = children(process.pid, r"ray::(ResourceTrainable|InlineTrial)")
+    assert victims
+    os.kill(victims[0], signal.SIGKILL)
+    text, _ = process.communicate(timeout=200)
+
+    assert process.returncode == 0, text
+    found = history(output / NAME)
+    check_complete(found, trials=4, epochs=6)
+    failures = [event for event in read(output / NAME) if event["event"] == "failed"]
+    assert failures
+    assert not any(event["final"] for event in failures)
+
+
+def children(root: int, title: str) -> list[int]:
+    """Processes below ``root`` whose command line, where Ray writes what a worker does, begins like ``title``."""
+    parents, titles = {}, {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            titles[int(entry.name)] = (entry / "cmdline").read_text()
+            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+
+    def below(pid: int) -> bool:
+        while pid in parents:
+            pid = parents[pid]
+            if pid == root:
+                return True
+        return False
+
+    return [pid for pid, text in titles.items() if re.match(title, text) and below(pid)]
+
+
+def test_a_resume_with_another_space_is_refused(data: Path, tmp_path: Path) -> None:
+    spec = changed({"output": str(data)})
+    spec["trial"]["train"]["lr"] = 0.1
+    path = write(tmp_path / "spec.yaml", spec)
+
+    again, resumed = vattn("run", path), vattn("run", path, "--resume")
+
+    assert (again.returncode, resumed.returncode) == (2, 2)
+    assert "--resume" in again.stderr
+    assert "trial.train.lr (0.1, and was 0.05): must be as when the search began" in resumed.stderr
+    assert "Traceback" not in again.stderr + resumed.stderr
+
+
+def test_a_search_whose_trials_all_fail_ends_before_its_budget(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    spec = changed({"output": str(output)}, data)
+    spec["trial"]["train"]["lr"] = {"float": [1e29, 1e30]}
+    spec["search"] = {"budget": {"trials": 100}}
+
+    done = vattn("run", write(tmp_path / "spec.yaml", spec))
+
+    assert done.returncode == 1
+    found = history(output / NAME)
+    assert 5 <= len(found.in_state("failed")) == len(found.trials) <= 8
+    assert "ended before its budget was spent: its first trials all failed" in done.stdout
+    assert "lower train.lr" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_exported_winner_trains_to_the_very_same_weights(data: Path, tmp_path: Path) -> None:
+    best, weights, one = tmp_path / "best.yaml", tmp_path / "weights", tmp_path / "one"
+    exported = vattn("export", data, "--pick", "best", "--out", best, "--weights", weights)
+    assert exported.returncode == 0, exported.stderr
+
+    trained = vattn("train", best, "--out", one)
+
+    assert trained.returncode == 0, trained.stderr
+    assert trained.stdout.count("epoch ") == 3
+    (winner,) = history(data / NAME).in_state("finished")
+    assert json.loads((one / "metrics.json").read_text()) == winner.reports[-1]["metrics"]
+    states = [torch.load(folder / "model.pt", weights_only=True) for folder in (weights, one)]
+    torch.testing.assert_close(*states, rtol=0, atol=0)
+    # A folder that holds a training is not overwritten, and a training at its end has nothing left to do.
+    assert vattn("train", best, "--out", one).returncode == 2
+    before = (one / "model.pt").stat().st_mtime_ns
+    again = vattn("train", best, "--out", one, "--resume")
+    assert again.returncode == 0, again.stderr
+    assert (one / "model.pt").stat().st_mtime_ns == before
+
+
+@pytest.mark.timeout(600)
+def test_two_workers_train_an_exported_config(data: Path, tmp_path: Path) -> None:
+    best = tmp_path / "best.yaml"
+    assert vattn("export", data, "--pick", "trial=0", "--out", best).returncode == 0
+
+    done = vattn("train", best, "--out", tmp_path / "two", "--workers", 2)
+
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    assert 0 <= metrics["top1"] <= metrics["top5"] <= 1
+    client = MlflowClient(f"sqlite:///{tmp_path / 'two' / 'mlflow.db'}")
+    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert [m.value for m in client.get_metric_history(run.info.run_id, "top1")][-1] == metrics["top1"]
+
+
+@pytest.mark.timeout(600)
+def test_two_workers_share_a_trial_and_give_their_cpus_back_after_an_early_stop(data: Path, tmp_path: Path) -> None:
+    # The machine's CPUs suffice for one trial at a time: a second one runs only if the first gave its own back.
+    output = tmp_path / "out"
+    spec = changed({"output": str(output), "resources": {"workers": 2}}, data)
+    spec["search"] = {"budget": {"trials": 3}, "scheduler": {"kind": "halving", "min_epochs": 1, "reduction": 3}}
+
+    done = vattn("run", write(tmp_path / "spec.yaml", spec))
+
+    assert done.returncode == 0, done.stderr
+    check_complete(history(output / NAME), trials=3, epochs=3)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_cannot_be_written_ends_the_search_in_one_line_and_a_resume_completes_it(
+    data: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    file = write(tmp_path / "spec.yaml", changed({"output": str(output)}, data))
+    in_the_way = output / "trials" / "0001" / ".part-checkpoint.pt"  # of the file, as a full disk would be
+    in_the_way.mkdir(parents=True)
+
+    full = vattn("run", file)
+
+    assert full.returncode == 1, full.stderr
+    assert "Traceback" not in full.stderr
+    assert re.match(r".*0001/checkpoint\.pt: cannot be written: .*; make room and ", full.stderr.splitlines()[-1])
+    assert not history(output / NAME).in_state("failed")
+    in_the_way.rmdir()
+    again = vattn("run", file, "--resume")
+    assert again.returncode == 0, again.stderr
+    check_complete(history(output / NAME), trials=4, epochs=3)
+    assert repeated_epochs(output) == 0
+
+
+@pytest.mark.parametrize("file", [NAME, "study.log"])
+def test_a_disk_that_fills_up_ends_the_search_in_one_line_and_a_resume_completes_it(
+    file: str, data: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    spec = write(tmp_path / "spec.yaml", changed({"output": str(output)}, data))
+    process = start("run", spec)
+    wait_for(lambda: reports(output) >= 2)
+    # No file of this process may grow beyond that, as on a full disk; those of its trials may.
+    room = (output / file).stat().st_size + 40
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+
+    said, _ = process.communicate(timeout=120)
+
+    assert process.returncode == 1, said
+    assert "Traceback" not in said
+    assert re.search(r"(ledger\.jsonl|study\.log): cannot be written: .*; make room and go on", said.splitlines()[-1])
+    again = vattn("run", spec, "--resume")
+    assert again.returncode == 0, again.stderr
+    check_complete(history(output / NAME), trials=4, epochs=3)
+    assert repeated_epochs(output) <= 2

@@ -1,38 +1,44 @@
-"""From a finished search to a config and weights that stand on their own."""
+"""`vattn export`: writes one trial of a search as a config, and its weights, that work on their own."""
 
 import shutil
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from search.analysis.front import pick, settled
-from search.analysis.pareto import Objectives
 from search.ledger.history import History, Trial
 from search.ledger.runs import open_run, resolve_run
 from search.report.describe import describe, shown
+from vattn.errors import UserError
 from vattn.files import write_whole, writing
 
 
-def export(run: str, rule: str, out: Path, weights: Path | None) -> None:
-    """Write the trial that ``rule`` picks (see `search.pareto.pick`) to ``out`` as a complete config, and say so.
+def run(arguments: Namespace) -> None:
+    """Export the trial that the command line picks."""
+    export(arguments.search, arguments.pick, arguments.out, arguments.weights)
 
-    Folders in it are absolute, so that it works from anywhere. With ``weights``, the trained weights are copied there
-    as ``model.pt``, a plain state dict; those that a trial inherited, its ``train.init``, as ``start.pt``. Raises
-    ValueError where the pick fits nothing or the weights are gone.
+
+def export(run: str, rule: str, out: Path, weights: Path | None) -> None:
+    """Write the trial that ``rule`` picks (see `search.analysis.front.pick`) to ``out`` as a complete config.
+
+    Folders in it are absolute, so that it works from any place. With ``weights``, the trained weights are copied there
+    as ``model.pt``, a plain state dict; weights that the trial inherited, its ``train.init``, as ``start.pt``. Prints
+    what was written. Raises UserError where no trial fits the rule or the weights no longer exist.
     """
-    found = open_run(run)
-    objectives = found.objectives
+    history = open_run(run)
     output = resolve_run(run).resolve()
-    trial = pick(found, objectives, rule)
+    trial = pick(history, history.objectives, rule)
     source = output / "trials" / f"{trial.number:04d}" / "model.pt"
     if weights and not source.is_file():
-        raise ValueError(f"{source}: the weights of trial {trial.number} are gone; train them anew from the config")
+        rule = f"the weights of trial {trial.number} are gone"
+        raise UserError(rule, file=source, way_out="train them anew from the config")
     config = resolved(trial.config, output)
     start = _start(trial, output, weights)
     if start:
         config["train"] = config["train"] | {"init": str(start)}
-    head = "".join(f"# {line}\n" for line in _head(found, objectives, trial, out))
+    head = "".join(f"# {line}\n" for line in _head(history, trial, out))
     out.parent.mkdir(parents=True, exist_ok=True)
     with writing(out, "make room, or name another place with --out"):
         write_whole(out, head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
@@ -44,14 +50,15 @@ def export(run: str, rule: str, out: Path, weights: Path | None) -> None:
 
 
 def _start(trial: Trial, output: Path, copies: Path | None) -> Path | None:
-    """Return the file of the weights that a trial started with, copied to a folder if one is given; None: scratch."""
+    """Return the file of the weights that a trial started with, copied to ``copies`` if given; None: from scratch."""
     if trial.source is None:
         return None
     file = output / "trials" / f"{trial.source:04d}" / "model.pt"
     if not file.is_file():
-        raise ValueError(
-            f"{file}: the weights that trial {trial.number} started with are gone, without which it cannot be trained "
-            "again; pick another trial"
+        raise UserError(
+            f"the weights that trial {trial.number} started with are gone, without which it cannot be trained again",
+            file=file,
+            way_out="pick another trial",
         )
     if copies is None:
         return file
@@ -69,13 +76,13 @@ def resolved(config: dict[str, Any], output: Path) -> dict[str, Any]:
     return config | {"data": data}
 
 
-def _head(found: History, objectives: Objectives, trial: Trial, out: Path) -> list[str]:
-    names = dict.fromkeys([*objectives, *trial.cost])
+def _head(history: History, trial: Trial, out: Path) -> list[str]:
+    names = dict.fromkeys([*history.objectives, *trial.cost])
     numbers = ", ".join(f"{name} {shown(name, trial.metrics[name])}" for name in names)
-    again = trial.number in {other.number for other in settled(found, objectives)}
+    confirmed = trial.number in {retrained.number for retrained in settled(history, history.objectives)}
     return [
-        f"{describe(trial)}: trial {trial.number} of the search {found.name} ({found.began.id}).",
+        f"{describe(trial)}: trial {trial.number} of the search {history.name} ({history.began.id}).",
         f"After {trial.epoch} epochs there: {numbers}, on the validation split.",
-        *([f"These are the mean of {len(trial.fresh)} fresh seeds."] if again else []),
+        *([f"These are the mean of {len(trial.fresh)} fresh seeds."] if confirmed else []),
         f"Set train.epochs and train.lr for a training at full length; then: vattn train {out}",
     ]

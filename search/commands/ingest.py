@@ -1,7 +1,8 @@
-"""`vattn ingest`: a data set into the clip cache, with what it will take said before."""
+"""`vattn ingest`: decodes a data set into the clip cache; prints first how much space it will need."""
 
 import shutil
 import sys
+from argparse import Namespace
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
+from search.report.progress import progress
 from search.spec.messages import SpecError, problems
 from search.spec.yaml_reader import Tree, override, parse
 from vattn.base import Config
@@ -21,24 +23,32 @@ from vattn.data.ingest import ingest, predicted_bytes
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
-class _Asked(Config):
-    """A data set as a spec describes it."""
+class _Section(Config):
+    """The data section of a spec."""
 
     data: AnyData
+
+
+def run(arguments: Namespace) -> int:
+    """Decode the data set of the command line; return the exit status."""
+    store = {"size": arguments.size, "frames": arguments.frames, "codec": arguments.codec}
+    return ingest_set(
+        arguments.kind, arguments.root, arguments.out, store, arguments.modality, arguments.set,
+        arguments.jobs, arguments.time_limit, arguments.address,
+    )  # fmt: skip
 
 
 def ingest_set(
     kind: str, root: str, cache: Path, store: Tree, modality: str, sets: list[str],
     jobs: int | None, time_limit: float, address: str | None,
 ) -> int:  # fmt: skip
-    """Decode a data set below ``cache``; return the exit status, 1 where it is full.
+    """Decode a data set into a folder below ``cache``; return the exit status, 1 where the disk is full.
 
-    ``sets`` are more of the data config, ``max_faults=10``. Raises ValueError where the input is wrong.
+    ``sets`` are further values of the data config, such as ``max_faults=10``; ``time_limit`` is in seconds for a file.
+    Raises UserError where the input is wrong.
     """
-    from search.report.progress import progress
-
     data = _config({"kind": kind, "root": root, "cache": str(cache), "store": store, "modality": modality}, sets)
-    # Absolute, as other nodes and later commands have working directories of their own.
+    # Paths are absolute: other nodes and later commands have other working directories.
     folder, target = Path(data.root).expanduser().absolute(), cache.expanduser().absolute()
     data.supply(folder, progress)
     splits = data.each_split()
@@ -48,18 +58,18 @@ def ingest_set(
     print(f"{clips} clips; about {size(needed)} in {target}, which has {size(room)} free", file=sys.stderr)
     if needed > room:
         print("this may not fit; lower --size or --frames, or take --codec jpeg", file=sys.stderr)
-    with nullcontext() if address is None else _connected(address) as have:
+    with nullcontext() if address is None else _connected(address) as cluster:
         read = partial(
             ingest, root=folder, cache=target, store=data.store, progress=progress, time_limit=time_limit,
             modality="flow" if data.modality == "flow" else "rgb",
         )  # fmt: skip
-        if have is None:
+        if cluster is None:
             read = partial(read, jobs=jobs or workers.cores())
         else:
             from cluster.ingest import run
 
-            read = partial(read, jobs=jobs or int(have.get("CPU", 1)), run=run)
-        # A later split takes what it has in common with an earlier one from its cache.
+            read = partial(read, jobs=jobs or int(cluster.get("CPU", 1)), run=run)
+        # Clips that a later split shares with an earlier one are taken from the earlier cache.
         for split, manifest in zip(splits, manifests, strict=True):
             try:
                 made = read(manifest)
@@ -71,7 +81,7 @@ def ingest_set(
 
 
 def size(count: float) -> str:
-    """Return a number of bytes in words: 1.5 GB."""
+    """Return a number of bytes for people: 1.5 GB."""
     unit = 0
     while count >= 1000 and unit < len(_UNITS) - 1:
         count, unit = count / 1000, unit + 1
@@ -83,9 +93,9 @@ def _config(tree: Tree, sets: list[str]) -> DataConfig:
     store["frames"] = parse(str(store["frames"]))
     override(tree, sets)
     try:
-        return _Asked.parse({"data": tree}).data
+        return _Section.parse({"data": tree}).data
     except ValidationError as error:
-        raise SpecError([f"vattn ingest: {problem}" for problem in problems(error, _Asked, {"data": tree})]) from None
+        raise SpecError([f"vattn ingest: {problem}" for problem in problems(error, _Section, {"data": tree})]) from None
 
 
 def _connected(address: str) -> Any:
@@ -106,7 +116,7 @@ def _summary(made: Path, data: DataConfig) -> str:
     failed, concealed = (len(read_failures(made, name)) for name in (FAILURES, CONCEALED))
     lines = [f"{len(index)} clips, {taken}, in {made}"]
     lines += [f"{failed} files could not be read: {made / FAILURES}"] if failed else []
-    lines += [f"{concealed} are damaged, which their decoder concealed: {made / CONCEALED}"] if concealed else []
+    lines += [f"{concealed} are damaged, and the decoder concealed it: {made / CONCEALED}"] if concealed else []
     store = ", ".join(f"{key}: {value}" for key, value in data.store.tree().items())
     split = "" if data.split == 1 else f" split: {data.split},"
     lines += [

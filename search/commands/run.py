@@ -5,6 +5,7 @@ import platform
 import shlex
 import sys
 import uuid
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from importlib.metadata import version
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from search.analysis.confirmation import plan
+from search.commands._spec import overrides, spec_file
 from search.ledger.file import NAME, Ledger
 from search.ledger.history import EXHAUSTED, FAILING, LATE, History
 from search.proposals.warm_start import Source, read_sources
@@ -26,13 +28,23 @@ from search.spec.check import check
 from search.spec.schema import Spec
 from search.spec.validation import load
 from vattn.data import listed
+from vattn.errors import UserError
 
-#: what of a spec may change between an interruption and the resume
+#: the parts of a spec that may change between an interruption and the resume
 CHANGEABLE = ("budget", "confirm", "resources", "tracking", "output")
 
 
-def run(path: Path, sets: list[str], resume: bool, address: str | None, for_machines: bool) -> int:
-    """Run or resume the search of a spec file; return the exit status."""
+def run(arguments: Namespace) -> int:
+    """Run or resume a search; return the exit status."""
+    path, sets = spec_file(arguments.spec), overrides(arguments)
+    return run_search(path, sets, arguments.resume, arguments.address, arguments.json)
+
+
+def run_search(path: Path, sets: list[str], resume: bool, address: str | None, machine_output: bool) -> int:
+    """Run or resume the search of a spec file; return the exit status.
+
+    With ``machine_output`` the result is printed as JSON on stdout, and everything for people goes to stderr.
+    """
     spec = load(path, sets)
     check(spec)
     output = spec.output_dir()
@@ -40,14 +52,17 @@ def run(path: Path, sets: list[str], resume: bool, address: str | None, for_mach
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         what = (error.strerror or str(error)).lower()
-        raise ValueError(f"{path}: output: must be a folder ({what}); name another (got {output})") from None
-    screen = sys.stderr if for_machines else sys.stdout
+        raise UserError(
+            f"must be a folder ({what})", file=path, path="output", way_out="name another", found=output
+        ) from None
+    screen = sys.stderr if machine_output else sys.stdout
     with closing(Ledger(output / NAME)) as ledger:
         if ledger.history.trials and not resume:
-            raise ValueError(f"{path}: output: {output} holds a search already; go on with --resume, or name another")
+            way_out = "go on with --resume, or name another"
+            raise UserError(f"{output} holds a search already", file=path, path="output", way_out=way_out)
         if ledger.history.search:
             _must_match(path, spec, ledger)
-        # What the ledger has of earlier searches is not read again: a resume needs them no more.
+        # Earlier searches that the ledger already holds are not read again: a resume does not need their files.
         sources = read_sources(spec, ledger.history.warm)
         complete = is_complete(spec, ledger.history, exhausted=_exhausted(spec, ledger.history))
         try:
@@ -55,11 +70,11 @@ def run(path: Path, sets: list[str], resume: bool, address: str | None, for_mach
                 catch_up(output, spec.tracking.uri, spec.tracking.experiment, ledger.replay())
             else:
                 complete = _search(spec, sources, output, ledger, address, screen)
-        except KeyboardInterrupt:  # while data were made, or while the end was written
+        except KeyboardInterrupt:  # while data were prepared, or while the end was written
             complete = False
         history = ledger.history
     if history.search:
-        if for_machines:
+        if machine_output:
             print(json.dumps(as_json(history, spec.objectives), indent=2))
         print(final(history, spec.objectives, output), file=screen)
     if history.in_state("finished"):
@@ -67,7 +82,7 @@ def run(path: Path, sets: list[str], resume: bool, address: str | None, for_mach
             try:
                 draw(history, spec.objectives, output / name)
             except OSError as error:
-                print(error, file=sys.stderr)  # the result is there all the same
+                print(error, file=sys.stderr)  # the result was printed and is kept
     if not complete:
         again = shlex.join([program(), "run", str(path), *(word for change in sets for word in ("--set", change))])
         print(f"interrupted; go on with: {again} --resume", file=screen)
@@ -76,7 +91,7 @@ def run(path: Path, sets: list[str], resume: bool, address: str | None, for_mach
 
 
 def is_complete(spec: Spec, history: History, exhausted: bool) -> bool:
-    """Whether nothing is left to do: the budget or the space is spent, the front confirmed, and no trial under way."""
+    """Return whether nothing is left to do: budget or space spent, front confirmed, no trial unfinished."""
     budget, confirm = spec.search.budget, spec.search.confirm
     spent = exhausted or history.spent(budget.trials, budget.hours, budget.gpu_hours) >= 1
     unconfirmed = confirm != "none" and plan(history, spec.objectives, confirm.top, confirm.seeds)
@@ -84,26 +99,28 @@ def is_complete(spec: Spec, history: History, exhausted: bool) -> bool:
 
 
 def _exhausted(spec: Spec, history: History) -> bool:
-    """Whether the search has ended before its budget was spent, for a reason that is one still."""
-    reason = history.ended and history.ended["reason"]
+    """Return whether the search ended before its budget was spent, for a reason that still holds."""
+    reason = history.ended and history.ended.reason
     return reason == EXHAUSTED or (reason == LATE and history.budget == spec.search.budget.tree())
 
 
 def _search(
     spec: Spec, sources: list[Source], output: Path, ledger: Ledger, address: str | None, screen: TextIO
 ) -> bool:
-    """Return whether it came to its end."""
-    files = listed(spec.data, output, progress)
-    # Ray, Optuna and MLflow take seconds to import: not before the input is known to be right.
+    """Run the search until its end or an interruption; return whether it is complete."""
+    # Data are checked before Ray, Optuna and MLflow are imported, which takes seconds; but a cluster that was named is
+    # joined before data are generated and decoded, which can take hours.
+    files = listed(spec.data, output, progress) if address is None else None
     from cluster.connect import connecting
     from search.tuner.state import Search
     from search.tuner.trainable import MODULES
     from search.tuner.tune import tune_search
 
     with connecting(address, MODULES) as joined:
-        if address is not None:
-            joined()  # before hours of decoding
-        # The test split is for what a confirmation trains. Workers have working directories of their own.
+        if files is None:
+            joined()
+            files = listed(spec.data, output, progress)
+        # Only a confirmation reads the test split. Paths are absolute: workers have other working directories.
         cache = files.decode(progress, test=spec.search.confirm != "none").resolve()
         with (
             closing(Tracker(output, spec.tracking.uri, spec.tracking.experiment)) as tracker,
@@ -116,7 +133,7 @@ def _search(
                 search.record("search", id=uuid.uuid4().hex, name=spec.name, spec=spec.tree(), versions=_versions())
             for source in sources:
                 search.record("warm_start", **source.event())
-            with suppress(KeyboardInterrupt):  # which Tune makes an end of its work, but not what goes before and after
+            with suppress(KeyboardInterrupt):  # Tune itself handles one during its work, not before and after
                 tune_search(search, joined)
             complete = is_complete(spec, ledger.history, exhausted=search.reason in (EXHAUSTED, FAILING, LATE))
             search.record("ended", reason=search.reason if complete else "interrupted")
@@ -124,17 +141,19 @@ def _search(
 
 
 def _must_match(path: Path, spec: Spec, ledger: Ledger) -> None:
-    """Raise ValueError where the spec is not the one that the search began with."""
+    """Raise UserError where the spec differs from the one that the search began with."""
     changed = list(_differences(_fixed(ledger.history.began.spec), _fixed(spec.tree())))
     if changed:
-        raise ValueError(
-            f"{path}: {'; '.join(changed[:3])}: must be as when the search began, to go on with it; only "
-            f"{', '.join(CHANGEABLE)} may change. Undo the change, or name another output"
+        raise UserError(
+            f"must be as when the search began, to go on with it; only {', '.join(CHANGEABLE)} may change. Undo the "
+            "change, or name another output",
+            file=path,
+            path="; ".join(changed[:3]),
         )
 
 
 def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    """Yield what of a spec is not as it was: its path, and both values."""
+    """Yield each value of a spec that has changed: its path, and both values."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*new, *old]):
             yield from _differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)

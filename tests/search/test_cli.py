@@ -1,14 +1,20 @@
 """The command line: exit statuses, and one clear line a problem."""
 
+import compileall
 import json
+import os
+import shutil
 import subprocess
 import sys
+from importlib import import_module, metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 
+from search.analysis.pareto import knee
 from search.cli import PLANNED, main
 
 GOOD = """
@@ -105,17 +111,81 @@ def test_a_wrong_option_of_the_motion_set_is_one_line(tmp_path: Path, capsys: py
     )
 
 
-def test_an_error_of_the_program_is_not_told_as_one_of_the_user(
+def test_misuse_of_our_own_function_is_a_bug_with_a_traceback_and_status_1(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A command with a bug: it picks the knee of a front without points.
+    command = ModuleType("search.commands.cost")
+    command.run = lambda arguments: knee([], ["max"])  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, command.__name__, command)
+
+    assert main(["cost", str(tmp_path / "any.yaml")]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_damaged_ledger_is_one_line(
     tmp_path: Path, events: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # A ledger that only we can have damaged: numpy refuses to make an array of it.
     for event in events:
         if event["event"] == "report":
             event["metrics"]["top1"] = [0.5]
     (tmp_path / "ledger.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
 
-    assert main(["pareto", str(tmp_path)]) == 1
-    assert "Traceback" in capsys.readouterr().err
+    assert main(["pareto", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path / 'ledger.jsonl'}: line 4: is not an event")
+
+
+@pytest.fixture(scope="module")
+def without_sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with our packages as byte code alone, and a spec with a mistake."""
+    folder = tmp_path_factory.mktemp("build")
+    for name in ("vattn", "spaces", "cluster", "search"):
+        package = Path(import_module(name).__path__[0])
+        shutil.copytree(package, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        compileall.compile_dir(folder / name, quiet=2, legacy=True)
+        for source in (folder / name).rglob("*.py"):
+            source.unlink()
+    (folder / "spec.yaml").write_text(GOOD.replace("epochs: 1", "epochs: 0"))
+    return folder
+
+
+def test_a_build_without_sources_has_the_same_exit_statuses(without_sources: Path) -> None:
+    def vattn(*words: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"PYTHONPATH": str(without_sources)}
+        return subprocess.run(
+            [sys.executable, "-m", "search", *words], cwd=without_sources, env=environment,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    wrong, missing, right = vattn("check", "spec.yaml"), vattn("pareto", "nowhere"), vattn("check", "quickstart")
+
+    assert (wrong.returncode, missing.returncode, right.returncode) == (2, 2, 0), wrong.stderr + right.stderr
+    assert wrong.stderr == "spec.yaml: trial.train.epochs: must be at least 1; try 1 (got 0)\n"
+    assert missing.stderr.startswith("nowhere: no search is kept there")
+
+
+def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"vattn {metadata.version('vattn-search')}\n"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_bash_completes_commands_and_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--print-completion", "bash"])
+    script = capsys.readouterr().out
+    ask = """
+COMP_WORDS=(vattn pareto --pl); COMP_CWORD=2; _shtab_vattn; echo "${COMPREPLY[@]}"
+COMP_WORDS=(vattn exp); COMP_CWORD=1; _shtab_vattn; echo "${COMPREPLY[@]}"
+"""
+
+    done = subprocess.run(["bash", "-c", script + ask], capture_output=True, text=True, check=True)
+
+    option, commands = done.stdout.splitlines()
+    assert option.strip() == "--plot"
+    assert set(commands.split()) >= {"export", "explain"}
 
 
 def test_a_spec_that_nothing_meets_is_refused_before_it_is_submitted(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from search.commands import jobs
+from search.commands.submit import submit
 
 MAIN = """
 import sys, time
@@ -58,13 +59,13 @@ def test_an_address_of_another_kind_says_which_is_wanted() -> None:
 def test_a_job_runs_the_search_of_its_project(project: Path, address: str, capfd: pytest.CaptureFixture[str]) -> None:
     spec = project / "specs" / "my spec.yaml"
 
-    assert jobs.submit(spec, ["train.epochs=2"], address, follow=True) == 0
+    assert submit(spec, ["train.epochs=2"], address, follow=True) == 0
     said = capfd.readouterr()
     wanted = ["run", "specs/my spec.yaml", "--address", "auto", "--set", "train.epochs=2"]
     assert f"started with {wanted}" in said.out
     assert "name a folder that all nodes share" in said.err
     sets = ["search.name=broken", "output=/results"]
-    assert jobs.submit(spec, sets, address, follow=True) == 3
+    assert submit(spec, sets, address, follow=True) == 3
     assert "name a folder" not in capfd.readouterr().err
 
 
@@ -72,7 +73,7 @@ def test_a_job_runs_the_search_of_its_project(project: Path, address: str, capfd
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_job_can_be_listed_read_and_stopped(project: Path, address: str, capfd: pytest.CaptureFixture[str]) -> None:
-    jobs.submit(project / "specs" / "my spec.yaml", ["search.name=long"], address, follow=False)
+    submit(project / "specs" / "my spec.yaml", ["search.name=long"], address, follow=False)
     found = re.search(r"raysubmit_\w+", capfd.readouterr().out)
     assert found
     job = found[0]

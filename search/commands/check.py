@@ -1,0 +1,20 @@
+"""`vattn check`: validates a spec, and prints the size of its space, its cost range and its budget."""
+
+from argparse import Namespace
+
+from search.commands._spec import spec_file
+from search.ledger.events import parse_event
+from search.proposals.warm_start import read_sources
+from search.report.check import render
+from search.report.words import told_source
+from search.spec.check import check
+from search.spec.validation import load
+
+
+def run(arguments: Namespace) -> None:
+    """Print what is known of a search before it starts; raises SpecError where the spec is wrong."""
+    spec = load(spec_file(arguments.spec), arguments.set)
+    checked, sources = check(spec), read_sources(spec)
+    print(render(checked))
+    for source in sources:
+        print(f"warm start     {told_source(parse_event({'event': 'warm_start', **source.event()}))}")

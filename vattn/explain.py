@@ -21,7 +21,7 @@ from matplotlib.figure import Figure, SubFigure
 from torch import Tensor, nn
 
 from vattn.config import TrialConfig
-from vattn.data.ingest import read_video
+from vattn.data.decode import read_video
 from vattn.data.sampling import centre_indices, surrounding
 from vattn.model import SparseModel, VideoModel, load_model
 from vattn.modules._temporal import TemporalConv

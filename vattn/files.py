@@ -1,9 +1,11 @@
-"""Folders and files that are either whole or not there."""
+"""Locks on folders, and files that are either complete or absent."""
 
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from vattn.errors import StorageError, UserError
 
 #: The file that `locked` leaves in a folder.
 LOCK = ".lock"
@@ -11,30 +13,32 @@ LOCK = ".lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make ``folder`` and hold it: other processes wait. Raises ValueError where a file is in the way."""
+    """Create ``folder`` and lock it: other processes wait. Raise UserError if a file is in its place."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise ValueError(f"{folder}: must be a folder, but {error.filename} is a file; name another") from error
+        raise UserError(
+            f"must be a folder, but {error.filename} is a file", file=folder, way_out="name another"
+        ) from error
     with (folder / LOCK).open("w") as lock:
-        # Released when the process ends, however it ends.
+        # The operating system releases it when the process ends, even if it is killed.
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
-def writing(path: Path, then: str) -> Iterator[None]:
-    """Let an OSError of what is done inside name ``path``, which many do not, and what to do ``then``."""
+def writing(path: Path, way_out: str) -> Iterator[None]:
+    """Turn an OSError raised inside into a StorageError that names ``path``, as many do not, and the ``way_out``."""
     try:
         yield
     except OSError as error:
-        raise OSError(f"{path}: cannot be written: {error}; {then}") from error
+        raise StorageError(f"{path}: cannot be written: {error}; {way_out}") from error
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield where to write what then takes the place of ``path``; where that fails, nothing of it is left."""
-    part = path.with_name(f".part-{path.name}")  # the ending stays, by which some choose a format
+    """Yield a path to write to; the file there replaces ``path`` at the end, or is removed if an error is raised."""
+    part = path.with_name(f".part-{path.name}")  # with the same suffix, because some libraries choose a format by it
     try:
         yield part
         part.replace(path)
@@ -43,6 +47,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file that appears when it is complete."""
+    """Write a text file that appears when it is complete."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")

@@ -22,9 +22,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vattn.canonical import trial_id
 from vattn.config import TrainConfig, TrialConfig
-from vattn.data import ahead, eval_batches, open_clips, train_batches
+from vattn.data import open_clips
 from vattn.data.cache import Clips
 from vattn.files import replacing, writing
+from vattn.loader import ahead, eval_batches, train_batches
 from vattn.model import VideoModel, load_model
 from vattn.recompute import recompute_blocks
 from vattn.start import start

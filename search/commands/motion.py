@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from search.report.progress import progress
 from search.spec.messages import SpecError, problems
-from vattn.data.motion import MotionDataConfig, generate
+from vattn.data.layouts.motion import MotionDataConfig, generate
 
 #: options of the command, which are fields of the config
 OPTIONS = ("train_clips", "val_clips", "test_clips", "frames", "size", "seed")

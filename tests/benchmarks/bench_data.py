@@ -27,11 +27,13 @@ import pyarrow as pa
 import torch
 
 from vattn.config import ModelConfig, TrainConfig
-from vattn.data import open_clips, train_batches
-from vattn.data._base import StoreConfig
-from vattn.data.cache import _INDEX_SCHEMA, Clips, write_index
+from vattn.data import open_clips
+from vattn.data.cache import Clips, write_index
+from vattn.data.cache.format import INDEX_SCHEMA
+from vattn.data.config import StoreConfig
 from vattn.data.ingest import ingest
-from vattn.data.motion import MotionDataConfig
+from vattn.data.layouts.motion import MotionDataConfig
+from vattn.loader import train_batches
 
 FRAMES, SIZE, STORED, BATCH = 8, 112, 128, 32
 LENGTH, HEIGHT, WIDTH, RATE = 250, 240, 320, 25
@@ -158,7 +160,8 @@ def waiting(folder: Path, frames: int, width: float) -> tuple[float, float]:
     """
     import vattn.train
     from vattn.config import TrialConfig
-    from vattn.data import ahead, prepare
+    from vattn.data import prepare
+    from vattn.loader import ahead
 
     config = TrialConfig.parse({
         "data": {"kind": "motion", "train_clips": 40},
@@ -206,8 +209,8 @@ def million(folder: Path) -> tuple[float, float]:
         "digest": [f"{i:032x}" for i in range(count)], "damage": [""] * count,
         "shard": [f"shard-{i // 100:05}.arrow" for i in range(count)], "batch": np.arange(count) % 100,
     }  # fmt: skip
-    arrays = [pa.array(columns.get(field.name, np.full(count, 300)), field.type) for field in _INDEX_SCHEMA]
-    write_index(folder, pa.table(arrays, schema=_INDEX_SCHEMA), "raw")
+    arrays = [pa.array(columns.get(field.name, np.full(count, 300)), field.type) for field in INDEX_SCHEMA]
+    write_index(folder, pa.table(arrays, schema=INDEX_SCHEMA), "raw")
     code = (
         "import re, sys, time; from pathlib import Path; from vattn.data.cache import open_clips\n"
         "import pyarrow.compute\n"

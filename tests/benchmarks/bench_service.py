@@ -35,7 +35,7 @@ from search.ledger.file import NAME, history
 from search.spec.schema import Spec
 from search.spec.validation import load
 from search.spec.yaml_reader import read
-from vattn.data.motion import MotionDataConfig, generate
+from vattn.data.layouts.motion import MotionDataConfig, generate
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "services.parquet"

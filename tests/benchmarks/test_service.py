@@ -24,8 +24,9 @@ from tests.benchmarks.bench_service import (
     tree,
 )
 from vattn.config import TrialConfig
-from vattn.data import eval_batches, open_clips, prepare
-from vattn.data.motion import MotionDataConfig, generate
+from vattn.data import open_clips, prepare
+from vattn.data.layouts.motion import MotionDataConfig, generate
+from vattn.loader import eval_batches
 
 NETWORK = {"gflops": 0.1, "architecture": "a"}
 

@@ -10,8 +10,8 @@ import pytest
 from cluster import ingest as on_cluster
 from cluster.connect import connected
 from vattn.data import open_clips, workers
-from vattn.data._base import StoreConfig
 from vattn.data.cache import read_failures
+from vattn.data.config import StoreConfig
 from vattn.data.ingest import ingest
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]

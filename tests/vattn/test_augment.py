@@ -14,12 +14,14 @@ from pydantic import ValidationError
 
 from tests.vattn.support import model
 from vattn.config import DataConfig, TrainConfig
-from vattn.data import eval_batches, open_clips, train_batches
-from vattn.data._base import AugmentConfig
+from vattn.data import open_clips
 from vattn.data.augment import PLACES, Recolour, Region, crops, mixed, training_region
 from vattn.data.cache import CacheWriter, Clips
-from vattn.data.folders import FoldersDataConfig
-from vattn.data.motion import LABELS, MotionDataConfig
+from vattn.data.config import AugmentConfig
+from vattn.data.layouts.folders import FoldersDataConfig
+from vattn.data.layouts.motion import MotionDataConfig
+from vattn.data.motion import LABELS
+from vattn.loader import eval_batches, train_batches
 from vattn.train import averaged
 
 FRAMES, HEIGHT, WIDTH = 12, 40, 56

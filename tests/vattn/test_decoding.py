@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from vattn.data import open_clips
-from vattn.data._base import StoreConfig
 from vattn.data.cache import CONCEALED, read_failures
-from vattn.data.ingest import ingest, predicted_bytes, read_video
+from vattn.data.config import StoreConfig
+from vattn.data.decode import read_video
+from vattn.data.ingest import ingest, predicted_bytes
 
 FRAMES, BITS = 40, 6
 STORE = StoreConfig(size=48)

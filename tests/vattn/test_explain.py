@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from tests.vattn.support import model
 from vattn.config import ModelConfig, TrialConfig
-from vattn.data.motion import MotionDataConfig, generate
+from vattn.data.layouts.motion import MotionDataConfig, generate
 from vattn.explain import Trained, explain, grad_cams, kernels_of_i3d, load_trained
 from vattn.model import build_model
 

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pytest
 
 from vattn.data import DataConfig, open_clips, workers
-from vattn.data._base import StoreConfig
 from vattn.data.cache import read_failures, read_index
-from vattn.data.ingest import ingest, read_video
+from vattn.data.config import StoreConfig
+from vattn.data.decode import read_video
+from vattn.data.ingest import ingest
 from vattn.data.motion import encode
 
 REAL = Path(__file__).parents[3] / "shared" / "clips"
@@ -143,7 +144,7 @@ import os, signal, sys
 from pathlib import Path
 import pyarrow as pa
 from vattn.data import workers
-from vattn.data._base import StoreConfig
+from vattn.data.config import StoreConfig
 from vattn.data.ingest import ingest
 root, cache, last = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 def step(stage, done, total):

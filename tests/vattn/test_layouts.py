@@ -17,7 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 from vattn.canonical import trial_id
 from vattn.config import AnyData, DataConfig, TrialConfig
 from vattn.data import open_clips
-from vattn.data.ingest import ingest, read_video
+from vattn.data.decode import read_video
+from vattn.data.ingest import ingest
 from vattn.data.motion import encode, render
 
 Rows = set[tuple[str, str, str]]

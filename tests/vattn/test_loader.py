@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from tests.vattn.support import model
 from vattn.config import DataConfig, ModelConfig, TrainConfig
-from vattn.data import ahead, eval_batches, open_clips, train_batches
+from vattn.data import open_clips
 from vattn.data.cache import CacheWriter, Clips
-from vattn.data.loader import _words
-from vattn.data.motion import MotionDataConfig
+from vattn.data.layouts.motion import MotionDataConfig
+from vattn.loader import _seed_words, ahead, eval_batches, train_batches
 
 FRAMES, HEIGHT, WIDTH = 12, 40, 44
 
@@ -176,8 +176,8 @@ def test_an_epoch_is_a_function_of_seed_and_number_with_any_number_of_workers(cl
 
 
 @given(st.lists(st.integers(0, 2**70), min_size=1, max_size=4))
-def test_words_of_seeds_are_those_that_numpy_makes(seeds: list[int]) -> None:
-    assert np.random.default_rng(_words(*seeds)).random() == np.random.default_rng(seeds).random()
+def test_seed_words_of_seeds_are_those_that_numpy_makes(seeds: list[int]) -> None:
+    assert np.random.default_rng(_seed_words(*seeds)).random() == np.random.default_rng(seeds).random()
 
 
 def test_batches_made_ahead_come_in_order_and_what_their_making_raises_is_raised() -> None:

@@ -8,7 +8,8 @@ import torch
 
 from vattn.config import TrialConfig
 from vattn.data import open_clips, prepare
-from vattn.data.motion import LABELS, MotionDataConfig, encode, generate, render
+from vattn.data.layouts.motion import MotionDataConfig, generate
+from vattn.data.motion import LABELS, encode, render
 from vattn.model import build_model
 from vattn.train import evaluate, fit
 

@@ -1,6 +1,17 @@
-"""What training does to clips: which square is cut out, its colours, and how clips of a batch are mixed.
+"""Augmentation of training clips: random crops, colours, and the mixing of clips.
 
-Everything is drawn once a clip and done to all of its frames, on uint8.
+Random choices are made once for each clip and applied to all of its frames, on uint8. The methods are those of
+
+* TSN: L. Wang, Y. Xiong, Z. Wang, Y. Qiao, D. Lin, X. Tang, L. Van Gool: "Temporal Segment Networks: Towards Good
+  Practices for Deep Action Recognition", ECCV 2016, arXiv:1608.00859;
+* random resized crops: C. Szegedy, W. Liu, Y. Jia, P. Sermanet, S. Reed, D. Anguelov, D. Erhan, V. Vanhoucke,
+  A. Rabinovich: "Going Deeper with Convolutions", CVPR 2015, arXiv:1409.4842;
+* RandAugment: E. D. Cubuk, B. Zoph, J. Shlens, Q. V. Le: "RandAugment: Practical Automated Data Augmentation with a
+  Reduced Search Space", NeurIPS 2020, arXiv:1909.13719;
+* MixUp: H. Zhang, M. Cisse, Y. N. Dauphin, D. Lopez-Paz: "mixup: Beyond Empirical Risk Minimization", ICLR 2018,
+  arXiv:1710.09412;
+* CutMix: S. Yun, D. Han, S. J. Oh, S. Chun, J. Choe, Y. Yoo: "CutMix: Regularization Strategy to Train Strong
+  Classifiers with Localizable Features", ICCV 2019, arXiv:1905.04899.
 """
 
 from typing import Any, NamedTuple
@@ -10,15 +21,21 @@ import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
-from vattn.data._base import AugmentConfig
+from vattn.data.config import AugmentConfig
 
-#: TSN's shares of the shorter side; a crop's height and width are neighbours in this list, or the same.
+#: TSN: sides of a crop as shares of the shorter side of the frame. Its height and width are equal or neighbours here.
 SCALES = (1, 0.875, 0.75, 0.66)
-#: Where TSN's crops lie, in quarters of the space down and across: corners, sides, centre, and between.
+#: TSN: positions of a crop, in quarters of the free space down and across: corners, sides, centre, and between.
 PLACES = [(y, x) for y in range(5) for x in range(5) if (y % 2 == x % 2)]
-#: Share of the frame's area, and width by height, of a random resized crop (torchvision's).
-AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
-#: Of the height and the width of a frame: 224 x 224 of 256 x 342 pixels.
+#: TSN: a side that differs from the wanted size by less than this is replaced by it, pixels.
+SIZE_TOLERANCE = 3
+#: Random resized crop: range of its area, as a share of the frame's area (torchvision's).
+AREA = (0.08, 1.0)
+#: Random resized crop: range of width / height (torchvision's).
+RATIO = (3 / 4, 4 / 3)
+#: Random resized crop: attempts to find one that fits the frame (torchvision's).
+ATTEMPTS = 10
+#: Stretched crop: its height and width as shares of the frame's: 224 x 224 of 256 x 342 pixels.
 STRETCHED = (224 / 256, 224 / 342)
 
 
@@ -37,7 +54,7 @@ def centre(height: int, width: int, size: int) -> Region:
 
 
 def crops(height: int, width: int, size: int, count: int) -> list[Region]:
-    """Return ``count`` (1 or 3) squares along the middle of the longer side: the centre, or both ends too."""
+    """Return ``count`` (1 or 3) squares of ``size`` pixels along the longer side: the centre, or also both ends."""
     middle = centre(height, width, size)
     if count == 1:
         return [middle]
@@ -47,14 +64,21 @@ def crops(height: int, width: int, size: int, count: int) -> list[Region]:
 
 
 def training_region(crop: str, height: int, width: int, size: int, rng: np.random.Generator) -> Region:
-    """Return what is cut out of the frames of a training clip, before it is scaled to ``size`` x ``size``.
+    """Sample the region of a training clip's frames that is cut out and then scaled to ``size`` x ``size``.
 
-    * random, center: a square of ``size`` as it is stored.
-    * multiscale: TSN's (Wang et al., ECCV 2016): SCALES at PLACES. There positions are multiples of a quarter of the
-      space rounded down, here they are rounded one by one, so that the last reaches the edge.
-    * resized: a random AREA and RATIO (Szegedy et al., CVPR 2015), as torchvision's RandomResizedCrop draws it.
-    * stretched: frames are scaled to 256 x 342 pixels whatever their shape, and 224 x 224 are cut out; for another
-      ``size`` the same share of the frame.
+    * random, center: a square of ``size`` pixels, which needs no scaling.
+    * multiscale (TSN): sides from SCALES at one of PLACES. TSN rounds a quarter of the free space down and multiplies
+      it; here each position is rounded, so that the last one reaches the edge.
+    * resized: a random area in AREA and aspect ratio in RATIO, as torchvision's RandomResizedCrop samples them.
+    * stretched: 224 x 224 of the frame scaled to 256 x 342 pixels, whatever its shape; for another ``size``, the same
+      share of the frame.
+
+    Args:
+        crop: the rule.
+        height: of the frames, pixels.
+        width: of the frames, pixels.
+        size: side of the result, pixels.
+        rng: generator of the random choices.
     """
     match crop:
         case "center":
@@ -75,9 +99,9 @@ def _anywhere(height: int, width: int, rows: int, columns: int, rng: np.random.G
 
 
 def _multiscale(height: int, width: int, size: int, rng: np.random.Generator) -> Region:
-    sides = [int(min(height, width) * scale) for scale in SCALES]
-    # What is nearly of the right size is taken as it is.
-    sides = [size if abs(side - size) < 3 and size <= min(height, width) else side for side in sides]
+    shorter = min(height, width)
+    sides = [int(shorter * scale) for scale in SCALES]
+    sides = [size if abs(side - size) < SIZE_TOLERANCE and size <= shorter else side for side in sides]
     pairs = [(a, b) for i, a in enumerate(sides) for j, b in enumerate(sides) if abs(i - j) <= 1]
     rows, columns = pairs[rng.integers(len(pairs))]
     down, across = PLACES[rng.integers(len(PLACES))]
@@ -85,26 +109,26 @@ def _multiscale(height: int, width: int, size: int, rng: np.random.Generator) ->
 
 
 def _resized(height: int, width: int, rng: np.random.Generator) -> Region:
-    for _ in range(10):
+    for _ in range(ATTEMPTS):
         area = height * width * rng.uniform(*AREA)
         ratio = np.exp(rng.uniform(*np.log(RATIO)))
         rows, columns = round(float(np.sqrt(area / ratio))), round(float(np.sqrt(area * ratio)))
         if 0 < rows <= height and 0 < columns <= width:
             return _anywhere(height, width, rows, columns, rng)
-    # Of a frame that is too long or too high, its middle.
+    # The centre, as large as the range of aspect ratios allows.
     rows, columns = min(height, round(width / RATIO[0])), min(width, round(height * RATIO[1]))
     return Region((height - rows) // 2, (width - columns) // 2, rows, columns)
 
 
 def scaled(frames: UInt8[Tensor, "t c h w"], size: int) -> UInt8[Tensor, "t c size size"]:
-    """Return ``frames`` scaled to ``size`` x ``size``, bilinear, with the filter that fits where they get smaller."""
-    from torchvision.transforms.v2 import functional  # takes a second to import, and plain crops do without
+    """Return ``frames`` scaled to ``size`` x ``size``, bilinear, with antialiasing when they get smaller."""
+    from torchvision.transforms.v2 import functional  # its import takes a second, and unscaled crops do not need it
 
     return functional.resize(frames, [size, size], antialias=True)
 
 
 class Recolour:
-    """Colour jitter and RandAugment (Cubuk et al., 2020, arXiv:1909.13719), as torchvision has them."""
+    """Colour jitter and RandAugment, as torchvision implements them."""
 
     def __init__(self, augment: AugmentConfig) -> None:
         from torchvision.transforms import v2
@@ -116,7 +140,7 @@ class Recolour:
             self._steps.append(v2.ColorJitter(augment.color, augment.color, augment.color, augment.color / 4))
 
     def __call__(self, frames: UInt8[Tensor, "t 3 h w"], rng: np.random.Generator) -> UInt8[Tensor, "t 3 h w"]:
-        """Return ``frames`` with one draw of everything; torch's own generator is left as it was."""
+        """Return ``frames`` with one random choice for all of them; torch's global generator is not changed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**62)))
             for step in self._steps:
@@ -128,17 +152,16 @@ def mixed(
     images: UInt8[Tensor, "n c t h w"], labels: Int64[Tensor, " n"], classes: int, augment: AugmentConfig,
     rng: np.random.Generator,
 ) -> tuple[UInt8[Tensor, "n c t h w"], Float32[Tensor, "n classes"]]:  # fmt: skip
-    """Return each clip mixed with the one before it in the batch, and how much of each class it then has.
+    """Return each clip mixed with the previous clip of the batch, and the resulting share of each class.
 
-    MixUp (Zhang et al., 2018, arXiv:1710.09412) blends all pixels, CutMix (Yun et al., 2019, arXiv:1905.04899) pastes
-    one rectangle into all frames; the share of the clip itself is drawn from Beta(alpha, alpha), once a batch. Where
-    both are on, half of the batches get each.
+    MixUp blends all pixels, CutMix pastes one rectangle into all frames. The share of the clip itself is sampled from
+    Beta(alpha, alpha), once for each batch. If both are on, each batch gets one of them with probability 1/2.
     """
     targets = torch.nn.functional.one_hot(labels, classes).float()
     cut = augment.cutmix > 0 and (augment.mixup == 0 or rng.random() < 0.5)
     alpha = augment.cutmix if cut else augment.mixup
     share = float(rng.beta(alpha, alpha))
-    others = images.roll(1, 0)
+    previous = images.roll(1, 0)
     if cut:
         height, width = images.shape[-2:]
         rows, columns = (int(side * np.sqrt(1 - share)) for side in (height, width))
@@ -146,8 +169,8 @@ def mixed(
         top, bottom = max(y - rows // 2, 0), min(y + rows // 2, height)
         left, right = max(x - columns // 2, 0), min(x + columns // 2, width)
         images = images.clone()
-        images[..., top:bottom, left:right] = others[..., top:bottom, left:right]
-        share = 1 - (bottom - top) * (right - left) / (height * width)  # what is beyond the edge is not pasted
+        images[..., top:bottom, left:right] = previous[..., top:bottom, left:right]
+        share = 1 - (bottom - top) * (right - left) / (height * width)  # the part beyond the edge is not pasted
     else:
-        images = torch.lerp(others.float(), images.float(), share).round_().to(torch.uint8)
+        images = torch.lerp(previous.float(), images.float(), share).round_().to(torch.uint8)
     return images, share * targets + (1 - share) * targets.roll(1, 0)

@@ -1,6 +1,18 @@
-"""Which frames make a clip: of segments, of a window of 64 frames, evenly of all, or successive ones.
+"""Rules that choose the frames of a clip. Each has a random form for training and a deterministic one for evaluation.
 
-Frames are numbered from 0. Each rule has a random form for training, and one for each of a video's clips in evaluation.
+Frames are numbered from 0. The rules are those of
+
+* TSN: L. Wang, Y. Xiong, Z. Wang, Y. Qiao, D. Lin, X. Tang, L. Van Gool: "Temporal Segment Networks: Towards Good
+  Practices for Deep Action Recognition", ECCV 2016, arXiv:1608.00859;
+* C3D: D. Tran, L. Bourdev, R. Fergus, L. Torresani, M. Paluri: "Learning Spatiotemporal Features with 3D Convolutional
+  Networks", ICCV 2015, arXiv:1412.0767;
+* non-local networks: X. Wang, R. Girshick, A. Gupta, K. He: "Non-local Neural Networks", CVPR 2018, arXiv:1711.07971;
+* TSM: J. Lin, C. Gan, S. Han: "TSM: Temporal Shift Module for Efficient Video Understanding", ICCV 2019,
+  arXiv:1811.08383;
+* TANet: Z. Liu, L. Wang, W. Wu, C. Qian, T. Lu: "TAM: Temporal Adaptive Module for Video Recognition", ICCV 2021,
+  arXiv:2005.06803;
+* TDN: L. Wang, Z. Tong, B. Ji, G. Wu: "TDN: Temporal Difference Networks for Efficient Action Recognition", CVPR 2021,
+  arXiv:2012.10071.
 """
 
 from typing import Literal
@@ -8,7 +20,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int64
 
-#: Frames that "dense" spreads a clip over (Wang et al., CVPR 2018, arXiv:1711.07971; TSM's and TANet's code).
+#: Successive frames over which ``dense`` spreads a clip, as in non-local networks and the code of TSM and TANet.
 WINDOW = 64
 
 Indices = Int64[np.ndarray, " t"]
@@ -16,14 +28,23 @@ Kind = Literal["segments", "dense", "uniform", "window"]
 
 
 def training_indices(kind: Kind, num_frames: int, frames: int, rng: np.random.Generator) -> Indices:
-    """Return the frames of a training clip.
+    """Sample the frames of a training clip.
 
-    * segments: one random frame of each of T equal segments (TSN, Wang et al., ECCV 2016, arXiv:1608.00859).
-    * dense: every (64 // T)-th frame from a random start on, such that 64 frames fit.
-    * uniform: frames num_frames / T apart, from a random start within the first of these steps.
-    * window: T successive frames from a random start on (C3D, Tran et al., ICCV 2015, arXiv:1412.0767).
+    * segments (TSN): one random frame of each of T equal segments.
+    * dense (non-local networks): every (64 // T)-th frame from a random start, such that 64 frames fit.
+    * uniform: T frames, num_frames / T apart, from a random start within the first step.
+    * window (C3D): T successive frames from a random start.
 
-    Where a video is too short for a window, it begins again from the front.
+    If a video is too short for ``dense`` or ``window``, it is continued from its first frame.
+
+    Args:
+        kind: the rule.
+        num_frames: frames of the video.
+        frames: T, frames of the clip.
+        rng: generator of the random choices.
+
+    Returns:
+        T frame numbers, int64.
     """
     match kind:
         case "segments":
@@ -31,18 +52,29 @@ def training_indices(kind: Kind, num_frames: int, frames: int, rng: np.random.Ge
         case "uniform":
             return ((np.arange(frames) + rng.random()) * num_frames / frames).astype(np.int64)
     span, step = _window(kind, frames)
-    return _looped(int(rng.integers(max(num_frames - span, 0), endpoint=True)), step, num_frames, frames)
+    return _cyclic(int(rng.integers(max(num_frames - span, 0), endpoint=True)), step, num_frames, frames)
 
 
 def evaluation_indices(
     kind: Kind, num_frames: int, frames: int, clip: int = 0, clips: int = 1, late: bool = False
 ) -> Indices:
-    """Return the frames of clip number ``clip``, from 0, of ``clips`` taken of a video.
+    """Return the frames of one of the clips that an evaluation takes of a video.
 
-    * segments, uniform: one clip takes the centres of segments (`centre_indices`). Of several, the k-th takes the frame
-      k / clips into each segment, as TSM's code does with two.
-    * dense, window: one clip is from the middle of the video. Several start evenly from the first possible frame to the
-      last, rounded down, as in TSM's code (there ten).
+    * segments, uniform: a single clip has the centres of T segments (`centre_indices`). Of K clips, the k-th has the
+      frame at k / K of each segment, as TSM's code does for K = 2.
+    * dense, window: a single clip is from the middle of the video. Several clips start at equal distances from the
+      first possible frame to the last, rounded down, as TSM's code does for K = 10.
+
+    Args:
+        kind: the rule.
+        num_frames: frames of the video.
+        frames: T, frames of the clip.
+        clip: k, number of the clip, from 0.
+        clips: K, clips of the video.
+        late: see `centre_indices`.
+
+    Returns:
+        T frame numbers, int64.
     """
     if kind in ("segments", "uniform"):
         if clips == 1:
@@ -50,35 +82,36 @@ def evaluation_indices(
         return ((np.arange(frames) * clips + clip) * num_frames // (clips * frames)).astype(np.int64)
     span, step = _window(kind, frames)
     room = max(num_frames - span, 0)
-    return _looped(room // 2 if clips == 1 else clip * room // (clips - 1), step, num_frames, frames)
+    return _cyclic(room // 2 if clips == 1 else clip * room // (clips - 1), step, num_frames, frames)
 
 
 def _window(kind: Kind, frames: int) -> tuple[int, int]:
-    """Return the frames that a clip needs in one piece, and the step within them."""
+    """Return the number of successive frames that a clip spans, and the step between its frames."""
     if kind == "window":
         return frames, 1
     step = max(WINDOW // frames, 1)
     return max(WINDOW, frames), step
 
 
-def _looped(start: int, step: int, num_frames: int, frames: int) -> Indices:
+def _cyclic(start: int, step: int, num_frames: int, frames: int) -> Indices:
     return (start + step * np.arange(frames)) % num_frames
 
 
 def random_indices(num_frames: int, frames: int, rng: np.random.Generator) -> Indices:
-    """Return one random frame of each of ``frames`` equal segments of ``num_frames``, in order.
+    """Sample one frame of each of ``frames`` equal segments of ``num_frames`` frames, in order.
 
-    TSN rounds the length of a segment down, so that up to T - 1 frames at the end are never seen; here segments keep
-    their exact length and cover every frame, which is the same wherever T divides ``num_frames``. A segment shorter
-    than a frame repeats it, so a short clip is stretched evenly instead of giving its first frame T times.
+    TSN rounds the length of a segment down, so up to T - 1 frames at the end are never sampled. Here segments have
+    their exact length and cover every frame; the rules are equal if T divides ``num_frames``. A segment shorter than a
+    frame repeats it: a short video is stretched evenly, where TSN returns its first frame T times.
     """
     return ((np.arange(frames) + rng.random(frames)) * num_frames / frames).astype(np.int64)
 
 
 def surrounding(indices: Indices, per_segment: int, num_frames: int) -> Int64[np.ndarray, " n"]:
-    """Return each frame in the middle of ``per_segment`` (odd) successive ones; at the ends frames are repeated.
+    """Return ``per_segment`` (odd) successive frames around each sampled frame, as TDN takes five.
 
-    TDN's code moves the middle instead where a segment's five frames would reach beyond the video.
+    At the ends of the video, frames are repeated. TDN's code moves the centre instead, if a segment's five frames
+    extend beyond the video.
     """
     if per_segment == 1:
         return indices
@@ -87,13 +120,13 @@ def surrounding(indices: Indices, per_segment: int, num_frames: int) -> Int64[np
 
 
 def centre_indices(num_frames: int, frames: int, late: bool = False) -> Indices:
-    """Return the frame at the centre of each of ``frames`` equal segments of ``num_frames``.
+    """Return the frame at the centre of each of ``frames`` equal segments of ``num_frames`` frames.
 
     The choice is symmetric in time, index[k] + index[T - 1 - k] == num_frames - 1, so that a clip and its reverse show
-    the same frames: where a centre falls between two frames, the first half of the clip takes the later one (as TSN
-    does) and the second half the earlier one. Only the middle of an odd T in an even ``num_frames`` has no symmetric
-    choice: it is the earlier frame, or the later one if ``late``. Alternate ``late`` from clip to clip, and neither
-    direction of time is favoured in the average.
+    the same frames. If a centre lies between two frames, segments in the first half of the clip take the later frame,
+    as TSN does, and segments in the second half the earlier one. Only the middle segment of an odd T in an even
+    ``num_frames`` has no symmetric choice: it takes the earlier frame, or the later one if ``late``. Alternating
+    ``late`` from clip to clip favours neither direction of time on average.
     """
     centre = (2 * np.arange(frames) + 1) * num_frames  # in units of 1 / (2 T) frames; frame i covers i to i + 1
     down, up = centre // (2 * frames), -(-centre // (2 * frames)) - 1

@@ -1,4 +1,4 @@
-"""Run one function over many jobs, in processes that may crash or hang without taking the rest along."""
+"""Run one function over many jobs in worker processes; a process that crashes or hangs does not affect the others."""
 
 import os
 import subprocess
@@ -10,29 +10,40 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, Generic, TypeVar
 
+from vattn.errors import UserError
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a job has no result."""
+    """The reason why a job has no result."""
 
     reason: str
 
 
 def cores() -> int:
-    """Return how many processor cores this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run(
     work: Callable[[Job], Result], jobs: Sequence[Job], processes: int, time_limit: float = float("inf")
 ) -> Iterator[tuple[Job, Result | Failure]]:
-    """Yield each job with ``work(job)``, or with why it failed, in the order in which they end.
+    """Yield each job with the result of ``work(job)``, or with a `Failure`, in the order in which jobs end.
 
-    A job fails when ``work`` raises, when its process dies, or after ``time_limit`` seconds. Processes are new, not
-    forked: a video reader that was opened before a fork hangs the child. Raises RuntimeError where they cannot start.
+    A job fails if ``work`` raises, if its process dies, or if it takes too long. Processes are started anew, not
+    forked: a video reader that was opened before a fork hangs in the child.
+
+    Args:
+        work: a function that can be pickled.
+        jobs: its arguments, which can be pickled.
+        processes: number of worker processes.
+        time_limit: longest time for one job, seconds.
+
+    Raises:
+        RuntimeError: a worker process cannot start.
     """
     waiting = deque(jobs)
     workers: list[_Worker[Job, Result]] = []
@@ -41,8 +52,8 @@ def run(
         for worker in workers:
             worker.give(waiting.popleft())
         while workers:
-            patience = min(worker.deadline(time_limit) for worker in workers) - time.monotonic()
-            wait([worker.pipe for worker in workers], None if patience == float("inf") else max(patience, 0))
+            timeout = min(worker.deadline(time_limit) for worker in workers) - time.monotonic()
+            wait([worker.pipe for worker in workers], None if timeout == float("inf") else max(timeout, 0))
             for worker in [worker for worker in workers if worker.has_ended(time_limit)]:
                 job, outcome = worker.job, worker.outcome
                 if worker.lost or not waiting:
@@ -53,25 +64,27 @@ def run(
                     workers.append(worker)
                 if waiting:
                     worker.give(waiting.popleft())
-                yield job, outcome  # while the worker is busy with its next job
+                yield job, outcome  # the worker has its next job already
     finally:
         for worker in workers:
             worker.end()
 
 
 class _Worker(Generic[Job, Result]):
-    """A process and the job that it has; ``lost`` when it cannot take another one."""
+    """A process and its current job; ``lost`` if it cannot take another job."""
 
     job: Job
     outcome: Result | Failure
 
     def __init__(self, work: Callable[[Job], Result]) -> None:
-        # Not multiprocessing's own processes: those run the caller's script again, which must be written for it.
-        self.pipe, theirs = Pipe()
-        code = f"import sys; sys.path[:] = {sys.path!r}; from vattn.data.workers import serve; serve({theirs.fileno()})"
-        # A process group of its own: Ctrl-C is the parent's to handle, and the parent ends us.
-        self.process = subprocess.Popen([sys.executable, "-c", code], pass_fds=[theirs.fileno()], process_group=0)
-        theirs.close()
+        # multiprocessing's own processes would import the caller's script again, which must then be written for that.
+        self.pipe, child_end = Pipe()
+        code = (
+            f"import sys; sys.path[:] = {sys.path!r}; from vattn.data.workers import serve; serve({child_end.fileno()})"
+        )
+        # In a process group of its own Ctrl-C does not reach it: the parent handles Ctrl-C and ends it.
+        self.process = subprocess.Popen([sys.executable, "-c", code], pass_fds=[child_end.fileno()], process_group=0)
+        child_end.close()
         self.pipe.send(work)
         self.ready = self.lost = False
 
@@ -88,7 +101,7 @@ class _Worker(Generic[Job, Result]):
         return self.since + time_limit
 
     def has_ended(self, time_limit: float) -> bool:
-        """Whether there is an outcome."""
+        """Return whether there is an outcome."""
         if self.pipe.poll():
             try:
                 self.outcome = self.pipe.recv()
@@ -107,21 +120,21 @@ class _Worker(Generic[Job, Result]):
 
 
 def serve(handle: int) -> None:
-    """Be a worker: take the function and then its jobs from the pipe ``handle``, until the other end is closed."""
+    """Run a worker: receive the function, then its jobs, from the pipe ``handle`` until the other end is closed."""
     pipe = Connection(handle)
     try:
         work: Callable[[Any], Any] = pipe.recv()
         pipe.send(True)
         while True:
             pipe.send(_outcome(work, pipe.recv()))
-    except (EOFError, ConnectionError):  # who gave the jobs was killed
+    except (EOFError, ConnectionError):  # the parent was killed
         return
 
 
 def _outcome(work: Callable[[Any], Any], job: Any) -> Any:
     try:
         return work(job)
-    except ValueError as error:
+    except UserError as error:
         return Failure(str(error))
     except Exception as error:
         return Failure(f"{type(error).__name__}: {error}")

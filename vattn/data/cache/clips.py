@@ -1,0 +1,164 @@
+"""Reads clips from a clip cache; raw frames are read without a copy."""
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Int64, UInt8, UInt64
+from simplejpeg import decode_jpeg
+from xxhash import xxh3_64_intdigest
+
+from vattn.data.cache.format import FAILURES, FRAME_FIELDS, Frame, Video
+from vattn.data.cache.index import read_index
+from vattn.errors import UserError
+
+#: (ends, pixels, checks) of one clip, as in `StoredClip`.
+_Buffers = tuple[Int64[np.ndarray, " ends"], UInt8[np.ndarray, " bytes"], UInt64[np.ndarray, " t"]]
+
+
+def open_clips(cache: Path, split: str) -> "Clips":
+    """Open one split of a clip cache for reading.
+
+    The files are mapped into memory: opening reads the index only, and a clip is read when it is used.
+
+    Args:
+        cache: the folder that `vattn.data.prepare` or `vattn.data.ingest.ingest` returns.
+        split: ``train``, ``val`` or ``test``.
+
+    Returns:
+        The clips of that split, in the order of the manifest.
+
+    Raises:
+        UserError: ``cache`` is no cache, has another version, was altered, or has no clips of that split.
+    """
+    import pyarrow.compute as pc
+
+    index = read_index(cache)
+    rows = np.flatnonzero(pc.equal(index["split"], split).to_numpy())  # pyright: ignore[reportAttributeAccessIssue]
+    if not len(rows):
+        raise UserError(
+            f"has no clips of the {split!r} split", file=cache, way_out=f"{FAILURES} there lists what could not be read"
+        )
+    return Clips(cache, split, index, rows)
+
+
+class Clips:
+    """The clips of one split, in the order of the manifest. Each process must open its own."""
+
+    def __init__(self, cache: Path, split: str, index: pa.Table, rows: Int64[np.ndarray, " clips"]) -> None:
+        self.cache, self.split, self._index, self._rows = cache, split, index, rows
+        self.codec = index.schema.metadata[b"codec"].decode()
+        self._shards: dict[int, _MappedShard] = {}
+        #: Offsets of each clip's ends, checks and pixels in its shard; 0 until they are looked up.
+        self._starts = np.zeros((len(rows), len(FRAME_FIELDS)), np.int64)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @cached_property
+    def labels(self) -> Int64[np.ndarray, " clips"]:
+        """Label of each clip."""
+        return self._column("label")
+
+    @property
+    def paths(self) -> list[str]:
+        """Path of each clip's file below the root of its data set."""
+        return self._index["path"].take(pa.array(self._rows)).to_pylist()
+
+    @cached_property
+    def shapes(self) -> Int64[np.ndarray, "clips 3"]:
+        """(frames, height, width) of each clip."""
+        return np.stack([self._column(name) for name in ("frames", "height", "width")], axis=1)
+
+    def clip(self, i: int) -> Video:
+        """Return all frames of the i-th clip, uint8 RGB (T, H, W, 3); a raw clip is a read-only view of the file.
+
+        Raises UserError if the file was altered after it was written.
+        """
+        every_frame = list(self.frames(i, range(self.shapes.item(i, 0))))
+        if self.codec == "jpeg":
+            return np.stack(every_frame)
+        _, pixels, _ = self._read(i)
+        return pixels.reshape(*self.shapes[i], 3)
+
+    def frames(self, i: int, wanted: Iterable[int]) -> Iterator[Frame]:
+        """Yield the ``wanted`` frames of the i-th clip; raw frames are read-only views, and no others are read.
+
+        Frames come one by one so that the caller finds each in the processor's cache, where hashing has put it. Raises
+        UserError if the file was altered after it was written.
+        """
+        ends, pixels, checks = self._read(i)
+        shape = (*self.shapes[i, 1:].tolist(), 3)
+        frames: dict[int, Frame] = {}
+        for t in wanted:
+            if t not in frames:
+                data = pixels[ends.item(t) : ends.item(t + 1)]
+                if xxh3_64_intdigest(data.data) != checks.item(t):
+                    raise self._altered(i, f"frame {t} has another hash")
+                frames[t] = data.reshape(shape) if self.codec == "raw" else decode_jpeg(data)
+            yield frames[t]
+
+    def _read(self, i: int) -> _Buffers:
+        num_frames = self.shapes.item(i, 0)
+        try:
+            shard = self._shard(self._shard_of.item(i))
+            if not self._starts.item(i, 0):
+                # Looked up once for each clip: it takes as long as reading two frames.
+                self._starts[i] = shard.starts(self._batch_of.item(i), num_frames)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise self._altered(i, str(error)) from error
+        ends_at, checks_at, pixels_at = self._starts[i].tolist()
+        ends = shard.bytes[ends_at : ends_at + 8 * (num_frames + 1)].view(np.int64)
+        checks = shard.bytes[checks_at : checks_at + 8 * num_frames].view(np.uint64)
+        return ends, shard.bytes[pixels_at : pixels_at + ends.item(-1)], checks
+
+    def _altered(self, i: int, reason: str) -> UserError:
+        return UserError(
+            f"was altered or cut off after it was written ({self._name('path', i)}: {reason})",
+            file=self.cache / self._name("shard", i),
+            way_out="remove the folder, and it is written anew",
+        )
+
+    @cached_property
+    def _shard_names(self) -> pa.DictionaryArray:
+        return self._index["shard"].combine_chunks().dictionary_encode()
+
+    @cached_property
+    def _shard_of(self) -> Int64[np.ndarray, " clips"]:
+        return self._shard_names.indices.to_numpy()[self._rows].astype(np.int64)
+
+    @cached_property
+    def _batch_of(self) -> Int64[np.ndarray, " clips"]:
+        return self._column("batch")
+
+    def _column(self, name: str) -> Int64[np.ndarray, " clips"]:
+        return self._index[name].to_numpy()[self._rows].astype(np.int64)
+
+    def _name(self, column: str, i: int) -> str:
+        # Read one at a time: a Python list of a million names would take seconds and hundreds of megabytes.
+        return self._index[column][int(self._rows[i])].as_py()
+
+    def _shard(self, number: int) -> "_MappedShard":
+        if number not in self._shards:
+            self._shards[number] = _MappedShard(self.cache / self._shard_names.dictionary[number].as_py())
+        return self._shards[number]
+
+
+class _MappedShard:
+    """A shard mapped into memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._buffer = pa.memory_map(str(path)).read_buffer()
+        self._file = pa.ipc.open_file(self._buffer)
+        self.bytes = np.frombuffer(self._buffer, np.uint8)
+
+    def starts(self, batch: int, num_frames: int) -> list[int]:
+        """Return the offsets of a clip's ends, checks and pixels; raise ValueError if the index means another clip."""
+        row = self._file.get_batch(batch)
+        ends, checks, pixels = (row.column(name).buffers()[-1] for name in FRAME_FIELDS)
+        lengths = (8 * (num_frames + 1), 8 * num_frames, np.frombuffer(ends, np.int64)[-1])
+        if lengths != (ends.size, checks.size, pixels.size):
+            raise ValueError("it does not have the frames that the index names")
+        return [buffer.address - self._buffer.address for buffer in (ends, checks, pixels)]

@@ -1,0 +1,140 @@
+"""The file format of the clip cache.
+
+A cache is one folder. It is complete from the moment it appears:
+
+* ``shard-NNNNN.arrow``: an Arrow IPC file with one record batch for each clip: the clip's origin, number of frames,
+  height, width, and its frames one after another, either raw uint8 RGB (height, width, 3) or JPEG, with the offset and
+  the XXH3 hash of each frame;
+* ``index.arrow``: one row for each clip in the order of the manifest: the same columns without the frames, and the
+  clip's label, split, shard and batch; ``index.check``: the version of this format and the hash of the index;
+* ``failures.jsonl``: the files that could not be read; ``concealed.jsonl``: the files in which the decoder concealed
+  damaged parts. Both give the reasons.
+
+The hash of a frame is checked each time the frame is read, so a change on disk after the file was opened is found too.
+Nothing in a cache ever changes: any number of processes can read it, and no lock is needed.
+"""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Int64, UInt8, UInt64
+from simplejpeg import decode_jpeg_header, encode_jpeg
+from xxhash import xxh3_64_intdigest
+
+INDEX = "index.arrow"
+CHECK = "index.check"
+FAILURES = "failures.jsonl"
+CONCEALED = "concealed.jsonl"
+#: Version of the format; increased when older caches can no longer be read.
+VERSION = 3
+#: JPEG quality on libjpeg's scale of 0 to 100.
+JPEG_QUALITY = 90
+
+ORIGIN_FIELDS = {
+    "path": pa.string(), "first": pa.int64(), "last": pa.int64(), "size": pa.int64(), "modified": pa.int64(),
+    "digest": pa.string(), "damage": pa.string(),
+}  # fmt: skip
+SHAPE_FIELDS = {"frames": pa.int32(), "height": pa.int32(), "width": pa.int32()}
+FRAME_FIELDS = {"ends": pa.list_(pa.int64()), "checks": pa.list_(pa.uint64()), "pixels": pa.large_binary()}
+SHARD_SCHEMA = pa.schema(ORIGIN_FIELDS | SHAPE_FIELDS | FRAME_FIELDS)
+_ROW_FIELDS = {"label": pa.int32(), "split": pa.string(), "shard": pa.string(), "batch": pa.int32()}
+INDEX_SCHEMA = pa.schema(ORIGIN_FIELDS | SHAPE_FIELDS | _ROW_FIELDS)
+
+Codec = Literal["raw", "jpeg"]
+#: One RGB frame.
+Frame = UInt8[np.ndarray, "h w 3"]
+#: All RGB frames of a clip.
+Video = UInt8[np.ndarray, "t h w 3"]
+
+
+class Origin(NamedTuple):
+    """Where a clip comes from: a file as it was when it was read."""
+
+    path: str
+    """below the root of the data set"""
+    first: int = -1
+    """number of the first frame; -1: the first of the file"""
+    last: int = -1
+    """number of the last frame, inclusive; -1: the last of the file"""
+    size: int = -1
+    """bytes"""
+    modified: int = -1
+    """time of the last change, nanoseconds since the epoch"""
+    digest: str = ""
+    """hash of the content"""
+    damage: str = ""
+    """the decode errors that the decoder concealed; empty where there are none"""
+
+
+class StoredClip(NamedTuple):
+    """A clip as a shard stores it: frame i is ``pixels[ends[i] : ends[i + 1]]``, and ``checks[i]`` is its hash."""
+
+    height: int
+    width: int
+    ends: Int64[np.ndarray, " ends"]
+    checks: UInt64[np.ndarray, " t"]
+    pixels: UInt8[np.ndarray, " bytes"]
+
+    @classmethod
+    def raw(cls, video: Video) -> Self:
+        """Return a clip of raw frames."""
+        frames, height, width = video.shape[:3]
+        pixels = np.ascontiguousarray(video).reshape(-1)
+        return cls._hashed(height, width, np.arange(frames + 1, dtype=np.int64) * (height * width * 3), pixels)
+
+    @classmethod
+    def jpeg(cls, frames: Iterable[Frame | bytes]) -> Self:
+        """Return a clip of JPEG frames; frames given as bytes are JPEG already and are stored unchanged."""
+        encoded = [frame if isinstance(frame, bytes) else _to_jpeg(frame) for frame in frames]
+        height, width = map(int, decode_jpeg_header(encoded[0])[:2])
+        ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+        return cls._hashed(height, width, ends, np.frombuffer(b"".join(encoded), np.uint8))
+
+    @classmethod
+    def from_batch(cls, batch: pa.RecordBatch) -> Self:
+        """Return the clip of a shard's record batch, without copying it."""
+        height, width = (batch.column(name)[0].as_py() for name in ("height", "width"))
+        ends, checks, pixels = (batch.column(name).buffers()[-1] for name in FRAME_FIELDS)
+        return cls(
+            height,
+            width,
+            np.frombuffer(ends, np.int64),
+            np.frombuffer(checks, np.uint64),
+            np.frombuffer(pixels, np.uint8),
+        )
+
+    @classmethod
+    def _hashed(cls, height: int, width: int, ends: np.ndarray, pixels: np.ndarray) -> Self:
+        bounds = zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)
+        checks = [xxh3_64_intdigest(pixels[start:end].data) for start, end in bounds]
+        return cls(height, width, ends, np.array(checks, np.uint64), pixels)
+
+    @property
+    def intact(self) -> bool:
+        """Whether every frame has the hash with which it was written."""
+        return bool((self._hashed(self.height, self.width, self.ends, self.pixels).checks == self.checks).all())
+
+
+class Location(NamedTuple):
+    """Where a cache stores a clip."""
+
+    shard: str
+    """name of the file"""
+    batch: int
+    """number of the record batch in that file"""
+    shape: tuple[int, int, int]
+    """(frames, height, width)"""
+    origin: Origin
+
+    @classmethod
+    def from_batch(cls, shard: str, number: int, batch: pa.RecordBatch) -> Self:
+        """Return the location of a shard's record batch, which is its ``number``-th."""
+        origin = Origin(*(batch.column(name)[0].as_py() for name in ORIGIN_FIELDS))
+        frames, height, width = (batch.column(name)[0].as_py() for name in SHAPE_FIELDS)
+        return cls(shard, number, (frames, height, width), origin)
+
+
+def _to_jpeg(frame: Frame) -> bytes:
+    return encode_jpeg(np.ascontiguousarray(frame), JPEG_QUALITY, colorsubsampling="420")

@@ -1,0 +1,84 @@
+"""Reads and writes the index of a clip cache, and the lists of files that could not be read."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from xxhash import xxh3_64_hexdigest
+
+from vattn.data.cache.format import (
+    CHECK,
+    FAILURES,
+    INDEX,
+    ORIGIN_FIELDS,
+    SHAPE_FIELDS,
+    VERSION,
+    Codec,
+    Location,
+    Origin,
+)
+from vattn.errors import UserError
+from vattn.files import replacing
+
+
+def is_cache(folder: Path) -> bool:
+    """Return whether ``folder`` is a clip cache; if so, it is complete."""
+    return (folder / INDEX).is_file()
+
+
+def read_index(cache: Path) -> pa.Table:
+    """Return the index of a cache, one row for each clip (see `vattn.data.cache.format`).
+
+    Raises UserError if the folder is no cache, has another version, or was altered.
+    """
+    if not is_cache(cache):
+        raise UserError(f"is not a clip cache, which has a file {INDEX}", file=cache)
+    check = (cache / CHECK).read_text() if (cache / CHECK).is_file() else "2 or earlier "
+    version, _, digest = check.rpartition(" ")
+    if version != str(VERSION):
+        raise UserError(
+            f"is a cache of version {version}, and only those of version {VERSION} can be read",
+            file=cache,
+            way_out="ingest again, and remove this one",
+        )
+    data = pa.memory_map(str(cache / INDEX)).read_buffer()
+    if xxh3_64_hexdigest(data) != digest:
+        raise UserError(
+            "was altered or cut off", file=cache / INDEX, way_out="remove the folder, and it is written anew"
+        )
+    return pa.ipc.open_file(data).read_all()
+
+
+def write_index(cache: Path, rows: pa.Table, codec: Codec) -> None:
+    """Write the index, one row for each clip; from now on the folder is a cache."""
+    with replacing(cache / INDEX) as part:
+        with pa.ipc.new_file(str(part), rows.schema.with_metadata({"codec": codec})) as index:
+            index.write_table(rows)
+        (cache / CHECK).write_text(f"{VERSION} {xxh3_64_hexdigest(pa.memory_map(str(part)).read_buffer())}")
+
+
+def locations(cache: Path) -> dict[tuple[str, int, int], Location]:
+    """Return where each clip of a cache is stored, by its path, first and last frame."""
+    index = read_index(cache)
+    columns = [index[name].to_pylist() for name in (*ORIGIN_FIELDS, *SHAPE_FIELDS, "shard", "batch")]
+    clips = (
+        Location(row[10], row[11], (row[7], row[8], row[9]), Origin(*row[:7])) for row in zip(*columns, strict=True)
+    )
+    return {clip.origin[:3]: clip for clip in clips}
+
+
+def read_failures(cache: Path, name: str = FAILURES) -> list[dict[str, Any]]:
+    """Return ``{"path": ..., "reason": ...}`` of each file that the cache lacks.
+
+    With ``name`` = `CONCEALED`: of each file that is in the cache, but with damage that its decoder concealed.
+    """
+    with (cache / name).open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def write_failures(cache: Path, name: str, lines: Iterable[dict[str, Any]]) -> None:
+    """Write a list that `read_failures` reads."""
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    (cache / name).write_text(text, encoding="utf-8")

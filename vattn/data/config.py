@@ -1,0 +1,192 @@
+"""The config of a data set: how to find its labelled files, how to store them, and how to draw clips from them."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from vattn.base import Config, Kinded
+from vattn.errors import UserError
+
+#: Called with (stage, done, total) while work goes on; stages are "motion" and "ingest".
+Progress = Callable[[str, int, int], None]
+
+#: Words that a mirror image exchanges in the name of a class. Inside longer words they have other meanings.
+_SIDES = re.compile(r"(?<![a-z])(?:left|right)(?![a-z])")
+_OPPOSITE = {"left": "right", "right": "left"}
+
+_Item = TypeVar("_Item")
+
+
+class StoreConfig(Config):
+    """How the clip cache stores frames."""
+
+    size: int = Field(80, ge=8, description="shorter side of the stored frames, pixels")
+    frames: Annotated[
+        Literal["all"] | Annotated[int, Field(ge=1)],
+        Field(description="frames stored of each clip, evenly spaced over its length; all: every frame"),
+    ] = "all"
+    codec: Annotated[
+        Literal["raw", "jpeg"],
+        Field(description="raw: uncompressed, fastest to read; jpeg: about a ninth of the size, slightly lossy"),
+    ] = "raw"
+
+    def select(self, frames: Sequence[_Item]) -> list[_Item]:
+        """Return the frames that the cache stores: all, or the middle frame of each of ``self.frames`` equal parts."""
+        if self.frames == "all" or len(frames) <= self.frames:
+            return list(frames)
+        return [frames[(2 * i + 1) * len(frames) // (2 * self.frames)] for i in range(self.frames)]
+
+
+class SamplingConfig(Config):
+    """Which frames of a video make a clip; `vattn.data.sampling` has the rules."""
+
+    kind: Annotated[
+        Literal["segments", "dense", "uniform", "window"],
+        Field(
+            description="segments: one frame of each of T equal segments; dense: evenly spaced over 64 successive "
+            "frames; uniform: evenly spaced over the whole video; window: T successive frames"
+        ),
+    ] = "segments"
+    frames_per_segment: Annotated[
+        Literal["auto", 1, 5],
+        Field(
+            description="successive frames read at each sampled position, the sampled frame in the middle; "
+            "auto: as many as the backbone takes"
+        ),
+    ] = "auto"
+
+
+class ViewsConfig(Config):
+    """Views of one video in evaluation: clips times crops. The softmax scores of all views are averaged."""
+
+    clips: int = Field(1, ge=1, le=100, description="clips of each video, evenly spaced over its length")
+    crops: Annotated[
+        Literal[1, 3],
+        Field(description="square crops of each clip; 1: the centre; 3: the centre and both ends of the longer side"),
+    ] = 1
+
+
+class AugmentConfig(Config):
+    """Random changes to training clips, the same for all frames of a clip; `vattn.data.augment` has the rules."""
+
+    crop: Annotated[
+        Literal["random", "center", "multiscale", "resized", "stretched"],
+        Field(
+            description="random, center: a square of the stored frame, not scaled; multiscale: the corner crops of "
+            "TSN; resized: a crop of random area and aspect ratio; stretched: 224 x 224 of the frame scaled to "
+            "256 x 342 pixels"
+        ),
+    ] = "random"
+    flip: Annotated[
+        bool,
+        Field(
+            description="mirror half of the clips left to right; classes that name a side (left, right) are exchanged"
+        ),
+    ] = False
+    color: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description="strength of the jitter of brightness, contrast and saturation; hue is jittered with a quarter of "
+        "it; 0: none",
+    )
+    randaugment: int = Field(0, ge=0, le=10, description="N of RandAugment, random operations on each clip; 0: none")
+    magnitude: int = Field(9, ge=0, le=30, description="M of RandAugment, strength of each operation, of 30")
+    mixup: float = Field(
+        0, ge=0, description="alpha of MixUp, parameter of the Beta distribution of the mixing ratio; 0: no MixUp"
+    )
+    cutmix: float = Field(
+        0, ge=0, description="alpha of CutMix, parameter of the Beta distribution of the pasted area; 0: no CutMix"
+    )
+
+    def canonical(self) -> Self:
+        """Return the same augmentation, with fields that have no effect set to their defaults."""
+        return self if self.randaugment else self.model_copy(update={"magnitude": 9})
+
+
+class DataConfig(Kinded):
+    """One data set, and how clips are stored and drawn from it. Each layout of files is a subclass with a ``kind``."""
+
+    kind: str = Field(description="layout of the data set's files")
+    root: Annotated[
+        str, Field(description="folder of the data set's files, as its owners publish it; auto: in the output folder")
+    ] = "auto"
+    split: Annotated[
+        int | Literal["all"],
+        Field(description="number of the train/test split, for data sets that have several; all: the mean over them"),
+    ] = 1
+    cache: Annotated[str, Field(description="folder of the clip cache; auto: in the output folder")] = "auto"
+    store: StoreConfig = Field(StoreConfig(), description="how the clip cache stores frames")
+    modality: Annotated[
+        Literal["rgb", "diff", "flow"],
+        Field(
+            description="rgb: colours; diff: difference of each frame to the next; flow: optical flow, from images "
+            "flow_x_NNNNN.jpg and flow_y_NNNNN.jpg in folders"
+        ),
+    ] = "rgb"
+    sampling: SamplingConfig = Field(SamplingConfig(), description="which frames of a video make a clip")
+    views: ViewsConfig = Field(ViewsConfig(), description="clips and crops of each video in evaluation")
+    augment: AugmentConfig = Field(AugmentConfig(), description="random changes to training clips")
+
+    @model_validator(mode="after")
+    def _colours_exist(self) -> Self:
+        if self.modality != "rgb" and (self.augment.color or self.augment.randaugment):
+            raise ValueError(
+                f"augment: color and randaugment change colours, which only modality rgb has; set both to 0 "
+                f"(got modality {self.modality})"
+            )
+        return self
+
+    def labels(self) -> Sequence[str]:
+        """Return the names of the classes; label i is the i-th."""
+        raise NotImplementedError
+
+    def num_classes(self) -> int:
+        """Return the number of classes; labels are 0 ... num_classes - 1."""
+        return len(self.labels())
+
+    def each_split(self) -> Sequence[Self]:
+        """Return one config for each split that is trained and tested on: this config, or three for ``split: all``."""
+        if self.split != "all":
+            return [self]
+        return [self.model_copy(update={"split": number}) for number in (1, 2, 3)]
+
+    def supply(self, root: Path, progress: Progress | None = None) -> None:
+        """Make sure that the files are below ``root``; raise UserError if the user must put them there."""
+        if not root.is_dir():
+            raise UserError(
+                f"must be the folder of the {self.kind} files as their owners publish it",
+                path="data.root",
+                way_out=f"{root} {'is a file' if root.exists() else 'does not exist'}",
+            )
+
+    def mirrored(self) -> Sequence[int]:
+        """Return, for each label, the label of its mirror image: ``left`` and ``right`` change places in its name.
+
+        -1 if there is no such class; clips of that label are not mirrored.
+        """
+        names = [name.lower() for name in self.labels()]
+        numbers = {name: label for label, name in enumerate(names)}
+        return [numbers.get(_SIDES.sub(lambda side: _OPPOSITE[side[0]], name), -1) for name in names]
+
+    def manifest(self, root: Path) -> pa.Table:
+        """Return one row for each clip, with the columns below. Reads the data set's lists, not its videos.
+
+        * path (string): the video or folder of frames, below ``root``.
+        * label (int32).
+        * split (string): ``train``, ``val`` or ``test``.
+        * first, last (int64 or null, optional): the first and last frame of the clip, inclusive, as the number in the
+          name of a folder's image, or counted from 0 in a video. Null is the first or last that exists.
+        * seconds (float64, optional): length of the clip.
+
+        Raises UserError if the lists are missing or wrong.
+        """
+        raise NotImplementedError
+
+    def canonical(self) -> Self:
+        """Return the same data in canonical form: where files and caches lie has no part in a trial's identity."""
+        return self.model_copy(update={"root": "auto", "cache": "auto", "augment": self.augment.canonical()})

@@ -1,0 +1,93 @@
+"""The base of data sets whose files the user provides: lists are read as their owners publish them, then checked."""
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import pyarrow as pa
+from pydantic import AfterValidator, Field
+
+from vattn.data.config import AugmentConfig, DataConfig, SamplingConfig, StoreConfig, ViewsConfig
+from vattn.data.layouts._rows import Row, as_table, checked, hold_out
+
+#: The type of ``split`` in data sets that have only one.
+OneSplit = Annotated[Literal[1], Field(description="these data have one train/test split")]
+
+
+def _folder(root: str) -> str:
+    if root == "auto":
+        raise ValueError("must be the folder of the files as their owners publish it; there is none to choose for you")
+    return str(Path(root).expanduser().absolute())  # worker processes have working directories of their own
+
+
+class LayoutConfig(DataConfig):
+    """A data set whose files lie below ``root``. Its classes and splits are read from its own lists."""
+
+    root: Annotated[str, AfterValidator(_folder)] = Field(
+        description="folder of the data set's files, as its owners publish it"
+    )
+    max_faults: int = Field(
+        0,
+        ge=0,
+        description="number of rows that may have problems and are then left out: a missing file, an unknown class, a "
+        "clip listed twice or in two splits",
+    )
+    val_share: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="share of each class's training files that is held out for validation if the data set has no "
+        "validation split",
+    )
+
+    @abstractmethod
+    def read_labels(self, root: Path) -> tuple[str, ...]:
+        """Read the names of the classes below ``root``; raise UserError if they are missing or wrong.
+
+        Every process of a search calls this, so it must not look at the videos.
+        """
+
+    @abstractmethod
+    def read_rows(self, root: Path, labels: tuple[str, ...]) -> Iterable[Row]:
+        """Read the lists below ``root``; raise UserError if one is missing or has another form."""
+
+    def source_of(self, path: str) -> str:
+        """Return the source that a file was cut from: its clips are never split between training and validation."""
+        return path
+
+    def labels(self) -> tuple[str, ...]:
+        """Return the names of the classes in the order of the data set's own files; raise UserError as `read_labels`.
+
+        The names are read once in each process.
+        """
+        # The other fields differ between trials and do not affect the files; without them all trials share one entry.
+        plain = {
+            "cache": "auto", "store": StoreConfig(), "sampling": SamplingConfig(), "views": ViewsConfig(),
+            "augment": AugmentConfig(), "modality": "rgb",
+        }  # fmt: skip
+        return _labels(self.model_copy(update=plain))
+
+    def manifest(self, root: Path) -> pa.Table:
+        """Return the rows without problems; raise UserError, naming the others, if there are more than ``max_faults``.
+
+        If no row is in the split ``val``, some training files are held out for it (see ``val_share``).
+        """
+        assert self.split != "all", "each of `each_split` has a manifest"
+        labels = self.labels()
+        rows = checked(tuple(self.read_rows(root, labels)), labels, root, self.max_faults)
+        if not any(row.split == "val" for row in rows):
+            rows = hold_out(rows, self.val_share, self.source_of)
+        return as_table(rows)
+
+    def canonical(self) -> Self:
+        """Return the same data in canonical form: the number of tolerated problems does not change the other rows."""
+        return super().canonical().model_copy(update={"max_faults": 0})
+
+
+@cache
+def _labels(config: LayoutConfig) -> tuple[str, ...]:
+    root = Path(config.root)
+    config.supply(root)
+    return config.read_labels(root)

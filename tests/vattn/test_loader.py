@@ -1,6 +1,5 @@
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,29 +12,27 @@ from vattn.config import DataConfig, ModelConfig, TrainConfig
 from vattn.data import open_clips
 from vattn.data.cache import CacheWriter, Clips
 from vattn.data.layouts.motion import MotionDataConfig
+from vattn.errors import UserError
 from vattn.loader import _seed_words, ahead, eval_batches, train_batches
 
 FRAMES, HEIGHT, WIDTH = 12, 40, 44
 
 
 def video(number: int, frames: int = FRAMES) -> np.ndarray:
-    """A clip that tells where each pixel comes from: its red is 16 * number + frame, green the row, blue the column."""
+    """Return a clip whose pixels show their position: red is 16 * number + frame, green the row, blue the column."""
     t, y, x = np.meshgrid(np.arange(frames) + 16 * number, np.arange(HEIGHT), np.arange(WIDTH), indexing="ij")
     return np.stack([t, y, x], axis=-1).astype(np.uint8)
 
 
-def cache(folder: Path, clips: int, shard_bytes: int = 1 << 30) -> Path:
-    folder.mkdir()
-    writer = CacheWriter(folder, shard_bytes)
-    for number in reversed(range(clips)):
-        writer.add(number, f"{number}.mp4", number % 5, "train", video(number))
-    writer.finish([])
-    return folder
-
-
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
-    return open_clips(cache(tmp_path_factory.mktemp("caches") / "ten", 10), "train")
+    """Ten training clips of labels 0, 1, 2, 3, 4, 0, ..."""
+    folder = tmp_path_factory.mktemp("caches")
+    writer = CacheWriter(folder)
+    for number in range(10):
+        writer.add(number, f"{number}.mp4", number % 5, "train", video(number))
+    writer.finish([])
+    return open_clips(folder, "train")
 
 
 def data(**augment: object) -> DataConfig:
@@ -47,38 +44,11 @@ def train(**changes: int) -> TrainConfig:
 
 
 def numbers(images: torch.Tensor) -> list[int]:
-    """Which clips a batch is of."""
+    """Return the numbers of the clips in a batch."""
     return (images[:, 0, 0, 0, 0] // 16).tolist()
 
 
-def test_clips_are_read_back_in_the_manifests_order_without_a_copy(clips: Clips) -> None:
-    assert len(clips) == 10
-    assert clips.paths == [f"{number}.mp4" for number in range(10)]
-    assert clips.labels.tolist() == [0, 1, 2, 3, 4] * 2
-    for number in range(10):
-        np.testing.assert_array_equal(clips.clip(number), video(number))
-    assert not clips.clip(3).flags.owndata
-    assert not clips.clip(3).flags.writeable
-
-
-def test_a_full_shard_is_followed_by_another(tmp_path: Path) -> None:
-    clip_bytes = FRAMES * HEIGHT * WIDTH * 3
-
-    folder = cache(tmp_path / "shards", 5, shard_bytes=2 * clip_bytes)
-
-    assert sorted(path.name for path in folder.glob("*-*.arrow")) == [f"shard-0000{i}.arrow" for i in range(3)]
-    clips = open_clips(folder, "train")
-    assert [int(clips.clip(i)[0, 0, 0, 0]) // 16 for i in range(5)] == [0, 1, 2, 3, 4]
-
-
-def test_what_is_no_cache_or_has_no_such_split_is_named(tmp_path: Path, clips: Clips) -> None:
-    with pytest.raises(ValueError, match="is not a clip cache"):
-        open_clips(tmp_path, "train")
-    with pytest.raises(ValueError, match="has no clips of the 'val' split"):
-        open_clips(clips.cache, "val")
-
-
-def test_a_training_clip_is_one_square_of_one_frame_of_each_segment(clips: Clips) -> None:
+def test_a_training_clip_is_the_same_square_of_one_frame_of_each_segment(clips: Clips) -> None:
     config, corners = model(size=32, frames=4), set()
     for epoch in range(20):
         for images, labels in train_batches(clips, data(), config, train(), epoch):
@@ -95,16 +65,16 @@ def test_a_training_clip_is_one_square_of_one_frame_of_each_segment(clips: Clips
                 assert (row == torch.arange(top, top + 32)[:, None]).all()
                 assert (column == torch.arange(left, left + 32)).all()
 
-    # 0 ... 8 rows and 0 ... 12 columns of space, and both ends of each are reached in 200 draws.
+    # The free space is 8 rows and 12 columns; 200 clips reach every position.
     assert {top for top, _ in corners} == set(range(9))
     assert {left for _, left in corners} == set(range(13))
 
 
-def test_crops_are_central_and_clips_mirrored_where_the_data_config_says_so(clips: Clips) -> None:
+def test_crop_and_flip_follow_the_data_config(clips: Clips) -> None:
     config, mirrored = model(size=32, frames=4), []
     for images, _ in train_batches(clips, data(crop="center", flip=True), config, train(batch=10), 0):
         for clip in images.int():
-            # (40 - 32) / 2 = 4 and (44 - 32) / 2 = 6; a mirrored row counts down from 37 to 6.
+            # The crop begins at row (40 - 32) / 2 = 4 and column (44 - 32) / 2 = 6; mirrored columns are 37 to 6.
             assert (clip[1] == torch.arange(4, 36)[:, None]).all()
             mirrored.append(bool(clip[2, 0, 0, 0] == 37))
             columns = torch.arange(6, 38)
@@ -113,7 +83,7 @@ def test_crops_are_central_and_clips_mirrored_where_the_data_config_says_so(clip
     assert 0 < sum(mirrored) < 10
 
 
-def test_folding_frames_into_the_batch_is_a_free_view_under_channels_last(clips: Clips) -> None:
+def test_folding_frames_into_the_batch_gives_a_view_in_channels_last_format(clips: Clips) -> None:
     images, _ = next(iter(train_batches(clips, data(), model(size=32, frames=4), train(), 0)))
 
     folded = images.transpose(1, 2).flatten(0, 1)
@@ -126,16 +96,16 @@ def test_folding_frames_into_the_batch_is_a_free_view_under_channels_last(clips:
     ("batch", "world", "steps"),
     [
         (4, 1, [4, 4, 2]),
-        (3, 1, [3, 3, 3]),  # the tenth would be alone
+        (3, 1, [3, 3, 3]),  # a step of the tenth clip alone is dropped
         (10, 1, [10]),
         (16, 1, [10]),
-        (1, 1, [1] * 10),  # as asked
-        (4, 2, [2, 2]),  # the last two would be alone
+        (1, 1, [1] * 10),  # single clips are what was requested
+        (4, 2, [2, 2]),  # each worker would have a single clip of the last two
         (6, 2, [3, 2]),
         (2, 2, [1] * 5),
     ],
 )
-def test_what_is_left_makes_a_smaller_step_unless_a_clip_would_be_alone(
+def test_remaining_clips_make_a_smaller_step_unless_a_worker_would_get_a_single_one(
     clips: Clips, batch: int, world: int, steps: list[int]
 ) -> None:
     for rank in range(world):
@@ -146,7 +116,7 @@ def test_what_is_left_makes_a_smaller_step_unless_a_clip_would_be_alone(
 
 
 @given(batch=st.integers(1, 12), world=st.integers(1, 3), epoch=st.integers(0, 99), seed=st.integers(0, 99))
-def test_workers_share_an_epoch_in_equal_steps_and_no_clip_comes_twice(
+def test_workers_have_equal_numbers_of_steps_and_no_clip_comes_twice(
     clips: Clips, batch: int, world: int, epoch: int, seed: int
 ) -> None:
     config = train(batch=batch * world, seed=seed)
@@ -160,7 +130,7 @@ def test_workers_share_an_epoch_in_equal_steps_and_no_clip_comes_twice(
     assert len({len(part) for part in parts}) == 1
 
 
-def test_an_epoch_is_a_function_of_seed_and_number_with_any_number_of_workers(clips: Clips) -> None:
+def test_an_epoch_depends_on_its_seed_and_number_but_not_on_the_number_of_workers(clips: Clips) -> None:
     def epoch(number: int = 0, world: int = 1, **changes: int) -> dict[int, bytes]:
         shares = [train_batches(clips, data(), model(), train(**changes), number, rank, world) for rank in range(world)]
         pairs = [(images, labels) for share in shares for images, labels in share]
@@ -176,16 +146,16 @@ def test_an_epoch_is_a_function_of_seed_and_number_with_any_number_of_workers(cl
 
 
 @given(st.lists(st.integers(0, 2**70), min_size=1, max_size=4))
-def test_seed_words_of_seeds_are_those_that_numpy_makes(seeds: list[int]) -> None:
+def test_seed_words_give_the_generator_that_the_seeds_give(seeds: list[int]) -> None:
     assert np.random.default_rng(_seed_words(*seeds)).random() == np.random.default_rng(seeds).random()
 
 
-def test_batches_made_ahead_come_in_order_and_what_their_making_raises_is_raised() -> None:
-    def made() -> Iterator[int]:
+def test_batches_computed_ahead_keep_their_order_and_errors_are_raised() -> None:
+    def numbers_then_error() -> Iterator[int]:
         yield from range(5)
         raise ValueError("altered")
 
-    batches = ahead(made())
+    batches = ahead(numbers_then_error())
 
     assert list(islice(batches, 5)) == [0, 1, 2, 3, 4]
     with pytest.raises(ValueError, match="altered"):
@@ -193,15 +163,15 @@ def test_batches_made_ahead_come_in_order_and_what_their_making_raises_is_raised
     assert list(ahead([])) == []
 
 
-def test_training_without_enough_clips_is_refused(clips: Clips) -> None:
-    with pytest.raises(ValueError, match=r"train\.batch: each step needs 1 or more clips for each of 4 workers"):
+def test_training_with_too_few_clips_is_rejected(clips: Clips) -> None:
+    with pytest.raises(UserError, match=r"train\.batch: each step needs 1 or more clips for each of 4 workers"):
         train_batches(clips, data(), model(), train(batch=2), 0, 0, 4)
-    with pytest.raises(ValueError, match="10 clips to train on"):
+    with pytest.raises(UserError, match="10 clips to train on"):
         train_batches(clips, data(), model(), train(batch=24), 0, 0, 12)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 12])
-def test_workers_together_evaluate_each_clip_once(clips: Clips, world: int) -> None:
+def test_the_workers_together_evaluate_each_clip_once(clips: Clips, world: int) -> None:
     seen = [
         number
         for rank in range(world)
@@ -212,32 +182,32 @@ def test_workers_together_evaluate_each_clip_once(clips: Clips, world: int) -> N
     assert sorted(seen) == list(range(10))
 
 
-def test_evaluation_takes_the_centre_of_space_and_of_every_segment(clips: Clips) -> None:
+def test_evaluation_uses_the_centre_crop_and_the_centre_of_each_segment(clips: Clips) -> None:
     images, labels = next(iter(eval_batches(clips, data(crop="random", flip=True), model(size=32, frames=4), 4)))
 
-    # 12 frames: segments of 3 with the middles 1, 4, 7, 10.
+    # 12 frames: segments of 3 frames with the centres 1, 4, 7, 10.
     assert (images[:, 0, :, 0, 0] % 16).tolist() == [[1, 4, 7, 10]] * 4
     assert (images[:, 1, 0, :, 0] == torch.arange(4, 36)).all()
     assert (images[:, 2, 0, 0] == torch.arange(6, 38)).all()
     assert labels.tolist() == [0, 1, 2, 3]
 
 
-def test_a_backbone_that_takes_five_frames_gets_each_middle_with_its_neighbours(clips: Clips) -> None:
+def test_a_backbone_that_takes_five_frames_gets_each_centre_with_its_neighbours(clips: Clips) -> None:
     backbone = {"kind": "resnet_tdn", "depth": 10, "width": 0.25}
     images, _ = next(iter(eval_batches(clips, data(), model(size=32, frames=2, backbone=backbone), 1)))
 
-    # 12 frames: segments of 6, whose middles are 3 (early half) and 8.
+    # 12 frames: segments of 6 frames with the centres 3 and 8, as the halves mirror each other.
     assert (images[0, 0, :, 0, 0] % 16).tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 
 
-def test_the_odd_middle_frame_is_early_and_late_in_turn(clips: Clips) -> None:
+def test_the_frame_of_an_odd_middle_segment_alternates_between_clips(clips: Clips) -> None:
     images, _ = next(iter(eval_batches(clips, data(), model(frames=1), 4)))
 
     assert (images[:, 0, 0, 0, 0] % 16).tolist() == [5, 6, 5, 6]
 
 
 @given(frames=st.integers(1, 20).filter(lambda t: t % 2 == 0))
-def test_a_reversed_clip_is_evaluated_as_the_reverse_of_the_clip(
+def test_a_reversed_clip_is_evaluated_on_the_same_frames_in_reverse(
     frames: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("cache")
@@ -251,9 +221,9 @@ def test_a_reversed_clip_is_evaluated_as_the_reverse_of_the_clip(
     torch.testing.assert_close(images[1], images[0].flip(1), rtol=0, atol=0)
 
 
-def test_a_crop_larger_than_the_stored_frames_is_refused(clips: Clips) -> None:
+def test_a_crop_larger_than_the_stored_frames_is_rejected(clips: Clips) -> None:
     large: ModelConfig = model(size=48)
-    with pytest.raises(ValueError, match=r"model\.size: .*40 pixels.*raise data\.store\.size \(got 48 and 80\)"):
+    with pytest.raises(UserError, match=r"model\.size: .*40 pixels.*raise data\.store\.size \(got 48 and 80\)"):
         train_batches(clips, data(), large, train(), 0)
-    with pytest.raises(ValueError, match=r"model\.size"):
+    with pytest.raises(UserError, match=r"model\.size"):
         eval_batches(clips, data(), large, 4)

@@ -194,7 +194,7 @@ def _write(
                         failed.flush()
                     else:
                         done[job] = writer.store(*clip)
-                    if progress:
+                    if progress is not None:
                         progress("ingest", len(done) + len(failures), len(clips))
         if clips and not done:
             for file in folder.iterdir():

@@ -123,7 +123,7 @@ def generate(
             if isinstance(outcome, workers.Failure):
                 reason = f"could not be written: {outcome.reason}"
                 raise StorageError(f"{out / clip.path}: {reason}; make room and call again: it goes on")
-            if progress:
+            if progress is not None:
                 progress("motion", done, len(clips))
         lines = [f"{clip.path},{clip.label},{clip.split}\n" for clip in clips]
         write_whole(out / MANIFEST, "path,label,split\n" + "".join(lines))

@@ -1,4 +1,4 @@
-"""What stands in users' folders: odd and damaged files. Each frame has its number painted into its pixels."""
+"""Unusual and damaged files, as users have them. The number of each frame is painted into its pixels."""
 
 import struct
 from fractions import Fraction
@@ -11,18 +11,24 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from tests.vattn.data.support import decoded, manifest
 from vattn.data import open_clips
-from vattn.data.cache import CONCEALED, read_failures
+from vattn.data.cache import CONCEALED, FAILURES, read_failures
 from vattn.data.config import StoreConfig
-from vattn.data.decode import read_video
-from vattn.data.ingest import ingest, predicted_bytes
+from vattn.data.decode import UnreadableFileError, flow_frames, read_video
+from vattn.data.ingest import ingest
 
-FRAMES, BITS = 40, 6
+REAL = Path(__file__).parents[4] / "shared" / "clips"
+needs_footage = pytest.mark.skipif(not REAL.is_dir(), reason="real footage is not part of the project")
+
+FRAMES = 40
+#: Bits of the number that is painted into a frame.
+BITS = 6
 STORE = StoreConfig(size=48)
 
 
 def painted(frames: int = FRAMES, height: int = 48, width: int = 64) -> np.ndarray:
-    """Frame t has a white bar for each bit of t that is set, from left to right."""
+    """Return a video whose frame t has a white bar for each bit of t that is set, from left to right."""
     video = np.zeros((frames, height, width, 3), np.uint8)
     for t in range(frames):
         for bit in range(BITS):
@@ -32,7 +38,7 @@ def painted(frames: int = FRAMES, height: int = 48, width: int = 64) -> np.ndarr
 
 
 def numbers(video: np.ndarray) -> list[int]:
-    """What is painted into each frame."""
+    """Return the number that is painted into each frame."""
     height, width = video.shape[1:3]
     bars = [
         video[:, height // 2 - 2 : height // 2 + 2, (2 * bit + 3) * width // 16, :].mean(axis=(1, 2)) > 127
@@ -45,7 +51,7 @@ def write(
     path: Path, video: np.ndarray, codec: str = "libx264", pixels: str = "yuv420p", times: list[int] | None = None,
     **options: str,
 ) -> Path:  # fmt: skip
-    """Encode; ``times`` of the frames are in milliseconds."""
+    """Write a video file; ``times`` of its frames are in milliseconds."""
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=1000 if times else 12, options=options)
         stream.height, stream.width = video.shape[1:3]
@@ -61,7 +67,7 @@ def write(
 
 
 def with_matrix(path: Path, *matrix: int) -> Path:
-    """Change the display matrix in an MP4 file's track header: (a, b, c, d) of x' = ax + cy, y' = bx + dy."""
+    """Set the display matrix in an MP4 file's track header, (a, b, c, d) of x' = ax + cy, y' = bx + dy."""
     data = bytearray(path.read_bytes())
     start = data.index(b"tkhd") + 44
     a, b, c, d = (value << 16 for value in matrix)
@@ -71,7 +77,7 @@ def with_matrix(path: Path, *matrix: int) -> Path:
 
 
 def shifted(source: Path, out: Path, frames: int) -> Path:
-    """Copy a file with its times moved back: its first frames get an edit list that leaves them out."""
+    """Copy a file with its times moved back, so that an edit list leaves out its first ``frames`` frames."""
     with av.open(str(source)) as before, av.open(str(out), "w") as after:
         stream = after.add_stream_from_template(before.streams.video[0])
         assert before.streams.video[0].time_base
@@ -96,7 +102,9 @@ def shifted(source: Path, out: Path, frames: int) -> Path:
         ("vp9.webm", {"codec": "libvpx-vp9"}),
     ],
 )
-def test_every_frame_of_odd_files_comes_once_and_in_order(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+def test_every_frame_of_unusual_files_is_decoded_once_and_in_order(
+    name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
     video = read_video(write(tmp_path / name, painted(), **options), 48)
 
     assert video.shape == (FRAMES, 48, 64, 3)
@@ -106,7 +114,7 @@ def test_every_frame_of_odd_files_comes_once_and_in_order(name: str, options: di
 @pytest.mark.parametrize(
     ("height", "width", "pixels"), [(49, 65, "yuv444p"), (48, 72, "yuv420p"), (50, 34, "yuv420p"), (48, 126, "yuv420p")]
 )
-def test_odd_sizes_are_read(height: int, width: int, pixels: str, tmp_path: Path) -> None:
+def test_unusual_frame_sizes_are_decoded(height: int, width: int, pixels: str, tmp_path: Path) -> None:
     video = painted(height=height, width=width)
 
     read = read_video(write(tmp_path / "odd.mp4", video, pixels=pixels), min(height, width))
@@ -128,7 +136,7 @@ def test_frames_that_an_edit_list_leaves_out_are_left_out(tmp_path: Path) -> Non
 @pytest.mark.parametrize(("matrix", "turns"), [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)])
 @pytest.mark.parametrize("codec", ["libx264", "libsvtav1"])
 def test_rotated_files_are_turned_upright(matrix: tuple[int, ...], turns: int, codec: str, tmp_path: Path) -> None:
-    # Held sideways: what was filmed stands in the file turned the other way. x' = -y, y' = x turns clockwise.
+    # A phone held sideways stores the picture turned the other way. x' = -y, y' = x turns clockwise.
     upright = painted(height=96, width=128) if turns == 2 else painted(height=128, width=96)
     stored = np.ascontiguousarray(np.rot90(upright, -turns, axes=(1, 2)))
 
@@ -138,7 +146,7 @@ def test_rotated_files_are_turned_upright(matrix: tuple[int, ...], turns: int, c
     assert numbers(video) == list(range(FRAMES))
 
 
-def test_files_without_pictures_are_named(tmp_path: Path) -> None:
+def test_files_without_frames_are_unreadable(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "sound.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=8000)
         silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
@@ -150,19 +158,20 @@ def test_files_without_pictures_are_named(tmp_path: Path) -> None:
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         container.start_encoding()
 
-    with pytest.raises(ValueError, match="has no video stream"):
+    with pytest.raises(UnreadableFileError, match="has no video stream"):
         read_video(tmp_path / "sound.mp4", 48)
-    with pytest.raises(ValueError, match="has no frames"):
+    with pytest.raises(UnreadableFileError, match="has no frames"):
         read_video(tmp_path / "none.avi", 48)
 
 
-def listed(*paths: str, **columns: list[int | None]) -> pa.Table:
+def rows(*paths: str, **columns: list[int | None]) -> pa.Table:
+    """Return a manifest of training clips of label 0."""
     plain = {"path": paths, "label": pa.array([0] * len(paths), pa.int32()), "split": ["train"] * len(paths)}
     return pa.table(plain | {name: pa.array(values, pa.int64()) for name, values in columns.items()})
 
 
 def damaged(data: bytes, rng: np.random.Generator) -> bytes:
-    """Cut a file off, flip some of its bits, wipe a part of it out, or put text in its place."""
+    """Return the data truncated, with some bits flipped, with a part set to zero, or replaced by text."""
     how, at = int(rng.integers(4)), int(rng.integers(len(data)))
     if how == 0:
         return data[:at]
@@ -177,7 +186,7 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
     return b"path,label\n" * int(rng.integers(1, 100))
 
 
-def test_damaged_files_are_named_or_counted_and_no_good_clip_is_lost(tmp_path: Path) -> None:
+def test_damaged_files_are_listed_and_no_intact_clip_is_lost(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 60, (FRAMES, 48, 64, 3), np.uint8)
     video = np.maximum(painted(), noise)
@@ -192,11 +201,12 @@ def test_damaged_files_are_named_or_counted_and_no_good_clip_is_lost(tmp_path: P
         (tmp_path / name).write_bytes(damaged(sources[number % 4].read_bytes(), rng))
     good = [source.name for source in sources]
 
-    cache = ingest(listed(*good, *bad), tmp_path, tmp_path / "cache", STORE, jobs=2, time_limit=60.0)
+    cache = ingest(rows(*good, *bad), tmp_path, tmp_path / "cache", STORE, jobs=2, time_limit=60.0)
 
     clips = open_clips(cache, "train")
-    failed, concealed = ({line["path"]: line["reason"] for line in read_failures(cache, name)}
-                         for name in ("failures.jsonl", CONCEALED))  # fmt: skip
+    failed, concealed = (
+        {line["path"]: line["reason"] for line in read_failures(cache, name)} for name in (FAILURES, CONCEALED)
+    )
     assert clips.paths[:4] == good
     assert set(clips.paths) | set(failed) == {*good, *bad}
     assert len(clips.paths) + len(failed) == 204
@@ -209,24 +219,26 @@ def test_damaged_files_are_named_or_counted_and_no_good_clip_is_lost(tmp_path: P
         assert numbers(clips.clip(i)) == list(range(FRAMES)), name
 
 
-def test_folders_of_frames_are_read_by_the_numbers_in_their_names(tmp_path: Path) -> None:
+def test_folders_of_images_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     (tmp_path / "clip").mkdir()
     for t, picture in enumerate(painted(12)):
         Image.fromarray(picture).save(tmp_path / "clip" / f"img_{t + 1}.jpg", quality=95)
-    rows = listed("clip", "clip", "clip", first=[None, 3, 10], last=[None, 5, None])
+    clips_of_folder = rows("clip", "clip", "clip", first=[None, 3, 10], last=[None, 5, None])
 
-    raw = open_clips(ingest(rows, tmp_path, tmp_path / "cache", STORE, jobs=1), "train")
-    jpeg = open_clips(ingest(rows, tmp_path, tmp_path / "cache", StoreConfig(size=48, codec="jpeg"), jobs=1), "train")
+    raw, jpeg = (
+        open_clips(ingest(clips_of_folder, tmp_path, tmp_path / "cache", store, jobs=1), "train")
+        for store in (STORE, StoreConfig(size=48, codec="jpeg"))
+    )
 
     for clips in (raw, jpeg):
         assert [numbers(clips.clip(i)) for i in range(3)] == [list(range(12)), [2, 3, 4], [9, 10, 11]]
-    # Files that are what the cache keeps stand in it as they are.
+    # Files in the format of the cache are stored unchanged.
     ends, data, _ = jpeg._read(0)
     assert data[: ends[1]].tobytes() == (tmp_path / "clip" / "img_1.jpg").read_bytes()
     np.testing.assert_array_equal(jpeg.clip(0), raw.clip(0))
 
 
-def test_a_bad_frame_in_a_folder_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_image_in_a_folder_is_named(tmp_path: Path) -> None:
     for name in ("cut", "text", "mixed", "good"):
         (tmp_path / name).mkdir()
         for t, picture in enumerate(painted(3)):
@@ -236,7 +248,7 @@ def test_a_bad_frame_in_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "text" / "00003.jpg").write_text("not found")
     Image.fromarray(painted(1, height=64)[0]).save(tmp_path / "mixed" / "00002.jpg")
 
-    cache = ingest(listed("cut", "text", "mixed", "good"), tmp_path, tmp_path / "cache", STORE, jobs=1)
+    cache = ingest(rows("cut", "text", "mixed", "good"), tmp_path, tmp_path / "cache", STORE, jobs=1)
 
     reasons = {line["path"]: line["reason"] for line in read_failures(cache)}
     assert reasons["cut"].startswith("00002.jpg: ")
@@ -245,13 +257,13 @@ def test_a_bad_frame_in_a_folder_is_named(tmp_path: Path) -> None:
     assert open_clips(cache, "train").paths == ["good"]
 
 
-def test_flow_is_read_from_its_two_directions(tmp_path: Path) -> None:
+def test_flow_is_read_from_its_two_components(tmp_path: Path) -> None:
     (tmp_path / "clip").mkdir()
     for t, picture in enumerate(painted(5), start=1):
         for name, value in (("img", picture), ("flow_x", picture), ("flow_y", 255 - picture)):
             Image.fromarray(value).convert("L").save(tmp_path / "clip" / f"{name}_{t:05}.jpg", quality=95)
 
-    cache = ingest(listed("clip"), tmp_path, tmp_path / "cache", STORE, jobs=1, modality="flow")
+    cache = ingest(rows("clip"), tmp_path, tmp_path / "cache", STORE, jobs=1, modality="flow")
 
     flow = open_clips(cache, "train").clip(0)
     assert numbers(flow[..., :1]) == [0, 1, 2, 3, 4]
@@ -259,12 +271,46 @@ def test_flow_is_read_from_its_two_directions(tmp_path: Path) -> None:
     assert (flow[..., 2] == 128).all()
 
 
-def test_the_size_of_a_cache_is_known_before(tmp_path: Path) -> None:
-    for number in range(4):
-        write(tmp_path / f"{number}.mp4", painted(height=96, width=128))
-    rows = listed(*(f"{number}.mp4" for number in range(4)))
+def test_flow_with_a_missing_image_is_unreadable(tmp_path: Path) -> None:
+    for name in ("flow_x_00001", "flow_x_00002", "flow_y_00001"):
+        Image.fromarray(painted(1)[0]).convert("L").save(tmp_path / f"{name}.jpg")
 
-    # 4 files of 40 frames of 48 x 64 pixels.
-    assert predicted_bytes(rows, tmp_path, STORE) == 4 * 40 * 48 * 64 * 3
-    assert predicted_bytes(rows, tmp_path, StoreConfig(size=48, frames=10)) == 4 * 10 * 48 * 64 * 3
-    assert predicted_bytes(rows, tmp_path, StoreConfig(size=96)) == 4 * 40 * 96 * 128 * 3
+    with pytest.raises(UnreadableFileError, match="has 2 flow_x images, but 1 flow_y images"):
+        flow_frames(tmp_path, STORE)
+
+
+@needs_footage
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        # Numbers of frames from the README of these clips; widths: 340 x 256 -> 42.5 x 32, 320 x 240 -> 42.67 x 32,
+        # 426 x 240 -> 56.8 x 32.
+        ("demo.mp4", (280, 32, 42, 3)),
+        ("part_0.mp4", (32, 32, 42, 3)),
+        ("demo_spatiotemporal_det.mp4", (57, 32, 42, 3)),
+        ("test.avi", (164, 32, 43, 3)),
+        ("test_video_structuralize.mp4", (300, 32, 57, 3)),
+        ("flipping_a_pancake.mkv", (310, 32, 57, 3)),
+    ],
+)
+def test_real_videos_are_decoded_whole_with_the_shorter_side_scaled(name: str, shape: tuple[int, ...]) -> None:
+    clip = read_video(REAL / name, 32)
+
+    assert clip.shape == shape
+    # The scaler averages, so each frame keeps its mean colour.
+    reference = decoded(REAL / name).mean(axis=(1, 2))
+    np.testing.assert_allclose(clip.mean(axis=(1, 2)), reference, atol=3)
+
+
+@needs_footage
+@pytest.mark.parametrize(("name", "size"), [("part_0.mp4", 256), ("test.avi", 240)])
+def test_real_videos_at_their_own_size_equal_a_sequential_decode(name: str, size: int) -> None:
+    np.testing.assert_allclose(read_video(REAL / name, size), decoded(REAL / name), atol=2)
+
+
+@needs_footage
+def test_a_corrupt_real_video_is_listed_as_a_failure(tmp_path: Path) -> None:
+    cache = ingest(manifest("corrupted.mp4", "part_0.mp4"), REAL, tmp_path / "cache", StoreConfig(size=32), jobs=1)
+
+    assert read_failures(cache) == [{"path": "corrupted.mp4", "reason": "Invalid data found when processing input"}]
+    assert open_clips(cache, "train").paths == ["part_0.mp4"]

@@ -1,0 +1,46 @@
+"""Properties of all layouts."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from tests.vattn.data.layouts.support import config
+from vattn.canonical import trial_id
+from vattn.config import AnyData, TrialConfig
+from vattn.errors import UserError
+
+
+@pytest.mark.parametrize("kind", ["kinetics", "ssv1", "ssv2", "ucf101", "hmdb51", "folders", "list", "thumos14"])
+def test_a_folder_without_the_files_of_the_set_is_named(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"^data\.\w+: {re.escape(str(tmp_path))}"):
+        config(kind, tmp_path).num_classes()
+    with pytest.raises(UserError, match=rf"^data\.root: must be the folder of the {kind} files"):
+        config(kind, tmp_path / "gone").num_classes()
+
+
+def test_the_root_is_required() -> None:
+    with pytest.raises(ValidationError, match="there is none to choose for you"):
+        config("folders", Path("auto"))
+    with pytest.raises(ValidationError, match="Field required"):
+        TypeAdapter(AnyData).validate_json('{"kind": "folders"}')
+
+
+def test_identity_depends_on_the_names_of_lists_but_not_on_where_files_lie(tmp_path: Path) -> None:
+    def identity(root: str, **data: Any) -> str:
+        model = {"frames": 4, "size": 32, "backbone": {"kind": "resnet", "depth": 10}}
+        train = {"epochs": 1, "batch": 4, "lr": 0.1}
+        data = {"kind": "list", "root": root} | data
+        return trial_id(TrialConfig.parse({"data": data, "model": model, "train": train}))
+
+    assert identity("/a") == identity("/b", cache="/c", max_faults=3)
+    assert identity("/a", train="/a/1.txt") == identity("/a", train="/b/1.txt") == identity("/c", train="1.txt")
+    assert identity("/a", train="1.txt") != identity("/a", train="2.txt")
+
+
+def test_a_root_is_the_same_from_any_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert config("folders", Path("videos")).root == str(tmp_path / "videos")

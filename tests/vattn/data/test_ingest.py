@@ -41,7 +41,7 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def test_cached_clips_equal_a_sequential_decoded(root: Path, tmp_path: Path) -> None:
+def test_cached_clips_equal_a_sequential_decode(root: Path, tmp_path: Path) -> None:
     names = ["good2.mp4", "good0.mp4", "good1.mp4"]
 
     clips = open_clips(ingest(manifest(*names), root, tmp_path / "cache", STORE, jobs=2), "train")

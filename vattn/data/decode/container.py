@@ -98,4 +98,4 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any, float]]:
             stream = container.streams.video[0]
             yield container, stream, float(stream.average_rate or stream.guessed_rate or 0)
     except FFmpegError as error:
-        raise UnreadableFileError(error.strerror) from error
+        raise UnreadableFileError(error.strerror or str(error)) from error

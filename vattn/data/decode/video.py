@@ -58,7 +58,7 @@ def decode_video(path: Path, size: int, wanted: Callable[[int], bool]) -> tuple[
         errors = [stream.damage] if stream.damage else []
         frames = scaled(_pyav_frames(path, errors), size, wanted)
     except FFmpegError as error:
-        raise UnreadableFileError(error.strerror) from error
+        raise UnreadableFileError(error.strerror or str(error)) from error
     if errors and len(frames) < WHOLE * stream.frames:
         raise UnreadableFileError(f"only {len(frames)} of {stream.frames} frames can be decoded: {errors[0]}")
     return frames, f"{len(errors)} decode errors, the first: {errors[0]}" if errors else ""

@@ -61,7 +61,11 @@ class SamplingConfig(Config):
 
 
 class ViewsConfig(Config):
-    """Views of one video in evaluation: clips times crops. The softmax scores of all views are averaged."""
+    """Views of one video in evaluation: clips times crops. The softmax scores of all views are averaged.
+
+    Papers write 10 x 3 for 10 clips and 3 crops, as in C. Feichtenhofer, H. Fan, J. Malik, K. He: "SlowFast Networks
+    for Video Recognition", ICCV 2019, arXiv:1812.03982.
+    """
 
     clips: int = Field(1, ge=1, le=100, description="clips of each video, evenly spaced over its length")
     crops: Annotated[

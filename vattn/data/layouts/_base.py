@@ -13,7 +13,7 @@ from vattn.data.config import AugmentConfig, DataConfig, SamplingConfig, StoreCo
 from vattn.data.layouts._rows import Row, as_table, checked, hold_out
 
 #: The type of ``split`` in data sets that have only one.
-OneSplit = Annotated[Literal[1], Field(description="these data have one train/test split")]
+OneSplit = Annotated[Literal[1], Field(description="number of the train/test split; this data set has only one")]
 
 
 def _folder(root: str) -> str:

@@ -42,9 +42,9 @@ class Batches:
     at each of the T positions, they follow each other in the T axis. If a clip has V views, its V images follow each
     other, and there are N labels for N * V images.
 
-    Modality ``diff`` is the RGB difference of each frame to the next, as 128 + (next - frame) / 2 to fit uint8 (L. Wang,
-    Y. Xiong, Z. Wang, Y. Qiao, D. Lin, X. Tang, L. Van Gool: "Temporal Segment Networks: Towards Good Practices for Deep
-    Action Recognition", ECCV 2016, arXiv:1608.00859).
+    Modality ``diff`` is the RGB difference of each frame to the next, as 128 + (next - frame) / 2 to fit uint8
+    (L. Wang, Y. Xiong, Z. Wang, Y. Qiao, D. Lin, X. Tang, L. Van Gool: "Temporal Segment Networks: Towards Good
+    Practices for Deep Action Recognition", ECCV 2016, arXiv:1608.00859).
 
     Images are stored as N T H W 3, so that folding T into N gives a view in channels_last format.
     """

@@ -16,8 +16,8 @@ from search.report.progress import progress
 from search.spec.validation import load_config
 from vattn.config import TrialConfig
 from vattn.data import open_clips, prepare
-from vattn.data.config import ViewsConfig
 from vattn.data.cache import Clips
+from vattn.data.config import ViewsConfig
 from vattn.errors import UserError
 from vattn.model import load_model
 from vattn.train import default_device, judge, score

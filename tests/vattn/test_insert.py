@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.vattn.support import model, site
 from torch import nn
 
+from tests.vattn.support import model, site
 from vattn.config import ModelConfig
 from vattn.insert import Folded, fold, unfold
 from vattn.model import build_model

@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from tests.vattn.golden import Case, State
-from tests.vattn.support import site
 from torch import Tensor, nn
 
+from tests.vattn.golden import Case, State
+from tests.vattn.support import site
 from vattn.convert import rename
 from vattn.insert import Folded
 from vattn.modules._fold import fold, unfold

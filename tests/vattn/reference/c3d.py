@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from tests.vattn.golden import Case
 from tests.vattn.support import model
-
 from vattn.convert import convert_model
 from vattn.model import build_model
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from tests.vattn.golden import Case
-from tests.vattn.support import site
 from torch import Tensor, nn
 
+from tests.vattn.golden import Case
+from tests.vattn.support import site
 from vattn.convert import convert_module
 from vattn.modules.cstl import CSTLConfig, LongTerm, ShortTerm
 

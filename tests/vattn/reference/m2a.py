@@ -3,11 +3,11 @@
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
 from tests.vattn.golden import Case
 from tests.vattn.reference.tdn import direction, per_frame
 from tests.vattn.support import model, site
-from torch import Tensor, nn
-
 from vattn.convert import convert_model, convert_module
 from vattn.insert import fold, unfold
 from vattn.model import build_model

@@ -3,7 +3,6 @@
 from typing import Any
 
 from tests.vattn.golden import Case
-
 from vattn.backbones.p3d import P3DBlock
 
 

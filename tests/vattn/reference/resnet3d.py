@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from tests.vattn.golden import Case
-from tests.vattn.support import model
 from torch import nn
 
+from tests.vattn.golden import Case
+from tests.vattn.support import model
 from vattn.backbones._residual import BlockShape
 from vattn.backbones.resnet3d import Block3D, ResNeXt3DConfig
 from vattn.convert import convert_model

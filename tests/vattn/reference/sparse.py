@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from tests.vattn.golden import Case, State
 from torch import Tensor, nn
 
+from tests.vattn.golden import Case, State
 from vattn.sparse import FWHM, REACH, SIDE, SparseAttention, SparseConfig, Split, peak_mask
 
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from tests.vattn.golden import Case
-from tests.vattn.support import model, site
 from torch import Tensor, nn
 
+from tests.vattn.golden import Case
+from tests.vattn.support import model, site
 from vattn.backbones.resnet import Block
 from vattn.convert import convert_model, convert_module, rename
 from vattn.insert import Folded, fold, unfold

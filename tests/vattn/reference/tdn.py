@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from tests.vattn.golden import Case
-from tests.vattn.support import model, site
 from torch import Tensor, nn
 
+from tests.vattn.golden import Case
+from tests.vattn.support import model, site
 from vattn.backbones.resnet import Block
 from vattn.backbones.resnet_tdn import TDNResNet, add_biases
 from vattn.convert import convert_model, convert_module

@@ -3,10 +3,10 @@
 from typing import Any
 
 import torch
-from tests.vattn.golden import Case
-from tests.vattn.support import site
 from torch import Tensor
 
+from tests.vattn.golden import Case
+from tests.vattn.support import site
 from vattn.convert import convert_module
 from vattn.modules._fold import fold, unfold
 from vattn.modules.tea import MotionExcitation, TEAConfig

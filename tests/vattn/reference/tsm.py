@@ -3,10 +3,10 @@
 from typing import Any
 
 import torch
-from tests.vattn.golden import Case
-from tests.vattn.support import model, site
 from torch import Tensor, nn
 
+from tests.vattn.golden import Case
+from tests.vattn.support import model, site
 from vattn.convert import convert_model
 from vattn.insert import Folded, fold, unfold
 from vattn.model import build_model

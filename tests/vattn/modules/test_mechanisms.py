@@ -14,12 +14,12 @@ from types import ModuleType
 import jaxtyping
 import pytest
 import torch
-from tests.vattn.counting import count_macs, model_activations, model_macs, use_reference_forms
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.vattn.support import model, place_of, site
 from torch import Tensor, nn
 
+from tests.vattn.counting import count_macs, model_activations, model_macs, use_reference_forms
+from tests.vattn.support import model, place_of, site
 from vattn.cost import cost
 from vattn.insert import Folded
 from vattn.model import build_model

@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.vattn.support import model, site
 from torch import nn
 
+from tests.vattn.support import model, site
 from vattn.config import ModelConfig
 from vattn.cost import cost
 from vattn.modules.sta import STA, STAConfig

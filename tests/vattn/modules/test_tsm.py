@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from tests.vattn.support import model, site
 
+from tests.vattn.support import model, site
 from vattn.modules.tsm import TSMConfig
 
 

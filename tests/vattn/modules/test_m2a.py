@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.vattn.counting import clips, count_elements, on_meta, use_reference_forms
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.vattn.reference.m2a import m2a
-from tests.vattn.support import model, site
 from torch import Tensor
 
+from tests.vattn.counting import clips, count_elements, on_meta, use_reference_forms
+from tests.vattn.reference.m2a import m2a
+from tests.vattn.support import model, site
 from vattn.convert import convert_module
 from vattn.cost import cost
 from vattn.modules._patch import FrameAttention

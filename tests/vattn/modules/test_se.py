@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from tests.vattn.support import Always, site
 
+from tests.vattn.support import Always, site
 from vattn.modules.se import SEConfig
 
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from tests.vattn.support import site
 from torch import nn
 
+from tests.vattn.support import site
 from vattn.modules.nonlocal_ import NonLocal, NonLocalConfig
 
 

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from tests.vattn.support import model, site
 from torch import Tensor, nn
 
+from tests.vattn.support import model, site
 from vattn.convert import convert_model
 from vattn.model import build_model
 from vattn.modules.action import Action, ActionConfig

@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.vattn.support import model, site
 from torch import nn
 
+from tests.vattn.support import model, site
 from vattn.cost import cost
 from vattn.model import build_model
 from vattn.modules._temporal import LearnableShift, TemporalConv

@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.vattn.support import Always, site
 from torch import nn
 
+from tests.vattn.support import Always, site
 from vattn.modules.cstl import CSTLConfig, LongTerm, ShortTerm
 
 

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.vattn.support import model, site
 from torch import nn
 
+from tests.vattn.support import model, site
 from vattn.modules.tea import MotionExcitation, TEAConfig, window_sums
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.vattn.support import Always, model, site
 
+from tests.vattn.support import Always, model, site
 from vattn.modules.tam import TAMConfig, aggregate
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tests.vattn.counting import model_activations, model_macs, on_meta
-from tests.vattn.support import model, site
 from torch import Tensor, nn
 
+from tests.vattn.counting import model_activations, model_macs, on_meta
+from tests.vattn.support import model, site
 from vattn.config import ModelConfig
 from vattn.convert import convert_model
 from vattn.cost import cost

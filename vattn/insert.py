@@ -38,5 +38,5 @@ def insert(backbone: Backbone, model: ModelConfig) -> None:
             if site in its_sites:
                 built = module.build(site, frames)
                 if isinstance(site, Layer):
-                    module.adopt(built, backbone.layer(site))
+                    module.inherit_weights(built, backbone.layer(site))
                 backbone.insert(site, Folded(built, frames) if model.backbone.folds else built)

@@ -2,7 +2,8 @@
 
 import importlib
 from collections import Counter
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -12,15 +13,24 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vattn.config import ModelConfig
 from vattn.model import VideoModel, build_model
+from vattn.modules import ModuleConfig
+
+
+@cache
+def reference_forms() -> dict[type[nn.Module], Callable[..., Tensor]]:
+    """Return for each class of a mechanism the function of (module, x) that computes its formula (``FORMS``)."""
+    forms = {}
+    for kind in ModuleConfig.kinds.values():
+        name = kind.__module__.rpartition(".")[2]
+        forms |= importlib.import_module(f"tests.vattn.reference.{name}").FORMS
+    return forms
 
 
 def use_reference_forms(net: nn.Module) -> None:
-    """Let every mechanism in ``net`` compute its formula in the plainest writing (tests/vattn/reference)."""
+    """Make every mechanism in ``net`` compute its formula as plainly as possible (tests/vattn/reference)."""
     for module in net.modules():
-        package, _, kind = type(module).__module__.rpartition(".")
-        if package == "vattn.modules" and not kind.startswith("_"):
-            form = importlib.import_module(f"tests.vattn.reference.{kind}").FORMS.get(type(module))
-            module.forward = partial(form, module) if form else module.forward
+        if form := reference_forms().get(type(module)):
+            module.forward = partial(form, module)
 
 
 def on_meta(model: ModelConfig, classes: int) -> VideoModel:

@@ -18,7 +18,7 @@ def of(*paths: str, channels: int = 16, frames: int = 4, reduction: int = 2) -> 
     """These paths behind a shift that leaves all frames where they are."""
     config = ActionConfig.parse({"paths": paths, "reduction": reduction, "div": channels if channels > 1 else 2})
     module = config.build(site(channels), frames).eval()
-    module.shift.stand_still()
+    module.shift.init_identity()
     return module
 
 
@@ -87,7 +87,7 @@ def test_a_frame_reaches_the_frames_whose_gates_look_at_it(path: str, reached: l
     module = of(path, channels=8, frames=6)
     for parameter in module.parameters():
         nn.init.uniform_(parameter, 0.1, 0.2)  # so that ReLU passes all of channel excitation
-    module.shift.stand_still()
+    module.shift.init_identity()
     x = torch.rand(1, 8, 6, 4, 4)
     changed = x.clone()
     changed[:, :, 3] += torch.rand(8, 4, 4)

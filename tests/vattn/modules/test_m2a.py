@@ -14,7 +14,7 @@ from tests.vattn.reference.m2a import m2a
 from tests.vattn.support import model, site
 from vattn.convert import convert_module
 from vattn.cost import cost
-from vattn.modules._patch import FrameAttention
+from vattn.modules._m2a.attention import FrameAttention
 from vattn.modules.m2a import M2A, M2AConfig
 
 
@@ -115,9 +115,9 @@ def test_a_patch_of_the_whole_frame_is_attention_among_frames_and_then_of_a_fram
         .double()
         for kind in ("patch", "m2a")
     )
-    among_frames = frames._attended(z).transpose(1, 2).flatten(2)
+    among_frames = frames.attend(z).transpose(1, 2).flatten(2)
 
-    y = patch._attended(z).transpose(1, 2).flatten(2)
+    y = patch.attend(z).transpose(1, 2).flatten(2)
 
     mean, variance = among_frames.mean(-1, keepdim=True), among_frames.var(-1, correction=0, keepdim=True)
     torch.testing.assert_close(y, among_frames + (among_frames - mean) / (variance + 1e-5).sqrt())

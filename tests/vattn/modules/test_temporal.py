@@ -32,7 +32,7 @@ def test_a_fresh_learnable_shift_is_a_shift_and_may_stand_still() -> None:
     shift, x = LearnableShift(5, div=4), torch.arange(1.0, 4.0).view(1, 1, 3, 1, 1).expand(1, 5, 3, 2, 2)
 
     assert shift(x)[0, :, :, 0, 0].tolist() == [[2, 3, 0], [0, 1, 2], [1, 2, 3], [1, 2, 3], [1, 2, 3]]
-    shift.stand_still()
+    shift.init_identity()
     torch.testing.assert_close(shift(x), x)
 
 

@@ -11,8 +11,10 @@ from tests.vattn.support import model, site
 from vattn.convert import convert_model, convert_module
 from vattn.insert import fold, unfold
 from vattn.model import build_model
-from vattn.modules._patch import Difference, FrameAttention, PatchAttention
-from vattn.modules.m2a import M2A, M2AConfig, TDNMotion, TEAMotion
+from vattn.modules._m2a.attention import FrameAttention
+from vattn.modules._m2a.motion import Difference, TDNMotion, TEAMotion
+from vattn.modules._m2a.patches import PatchAttention
+from vattn.modules.m2a import M2A, M2AConfig
 from vattn.modules.tsm import TSMConfig
 
 
@@ -49,7 +51,7 @@ def tdn_motion(module: TDNMotion, x: Tensor) -> Tensor:
 
 def motion(module: nn.Module, x: Tensor) -> Tensor:
     if isinstance(module, Difference):
-        return torch.stack(differences(x.unbind(2), module.around), dim=2)
+        return torch.stack(differences(x.unbind(2), module.circular), dim=2)
     return module(x)
 
 
@@ -64,7 +66,7 @@ def among_patches(module: PatchAttention, x: Tensor, move: nn.Module) -> Tensor:
     if h % s or w % s:
         normalised = layer_norm(x, (1,))
         if module.authors_code and isinstance(move, Difference):
-            rows = torch.stack(differences(normalised.flatten(2).unbind(2), move.around), dim=1)
+            rows = torch.stack(differences(normalised.flatten(2).unbind(2), move.circular), dim=1)
         else:
             rows = motion(move, normalised).flatten(2).transpose(1, 2)
         return x + self_attention(rows).transpose(1, 2).view(x.shape)

@@ -60,7 +60,7 @@ def _shift(meta: dict[str, Any]) -> Case:
     frames = c["n_segment"]
     net = LearnableShift(c["input_channels"], c["n_div"])
     if c["mode"] == "fixed":
-        net.stand_still()
+        net.init_identity()
     return Case(
         net,
         lambda state: rename(state, [(r"^conv\.", "")]),

@@ -125,7 +125,7 @@ def test_cost_in_the_convention_of_paper_002_is_what_papers_print(
     net = on_meta(network, classes)
     use_reference_forms(net)
 
-    counted = count_elements(net, clips(network)).paper_002()
+    counted = count_elements(net, clips(network)).m2a_paper()
 
     # TANet's rows are without the dynamic aggregation: K = 3 products a value.
     sites = [site for module in network.attention for site in module.at(network.backbone.sites(size))]

@@ -229,7 +229,7 @@ def test_cost_around_resnet18_is_what_the_paper_prints(
     net = on_meta(network, 174)
     use_reference_forms(net)
 
-    total, counted = cost(network, 174), count_elements(net, clips(network)).paper_002()
+    total, counted = cost(network, 174), count_elements(net, clips(network)).m2a_paper()
 
     sites = network.attention[0].at(network.backbone.sites(224))
     inside = sum(8 * (site.channels // 8) * site.height * site.width for site in sites)

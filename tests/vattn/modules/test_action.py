@@ -1,4 +1,4 @@
-"""ACTION-Net's three paths, against arithmetic by hand."""
+"""ACTION: its three paths give values that are computed by hand."""
 
 import math
 
@@ -14,8 +14,8 @@ from vattn.modules.action import Action, ActionConfig
 LN3 = math.log(3)
 
 
-def of(*paths: str, channels: int = 16, frames: int = 4, reduction: int = 2) -> Action:
-    """These paths behind a shift that leaves all frames where they are."""
+def action(*paths: str, channels: int = 16, frames: int = 4, reduction: int = 2) -> Action:
+    """Return these paths after a shift that is the identity."""
     config = ActionConfig.parse({"paths": paths, "reduction": reduction, "div": channels if channels > 1 else 2})
     module = config.build(site(channels), frames).eval()
     module.shift.init_identity()
@@ -23,13 +23,13 @@ def of(*paths: str, channels: int = 16, frames: int = 4, reduction: int = 2) -> 
 
 
 def single(*frames: float) -> Tensor:
-    """Frames of one channel, one pixel."""
+    """Return frames of one channel and one pixel."""
     return torch.tensor(frames).view(1, 1, -1, 1, 1)
 
 
-def test_spatio_temporal_excitation_gates_each_pixel_by_what_is_around_it() -> None:
-    # The kernel's last tap meets the next frame: ln 3, ln 3 and, behind the end, 0. Gates 3/4, 3/4, 1/2.
-    module = of("ste", channels=1, reduction=1)
+def test_spatio_temporal_excitation_gates_each_pixel_by_its_neighbourhood() -> None:
+    # The last tap of the kernel takes the next frame: ln 3, ln 3, and 0 after the end. Gates 3/4, 3/4, 1/2.
+    module = action("ste", channels=1, reduction=1)
     assert module.ste is not None
     nn.init.zeros_(module.ste.weight)
     module.ste.weight.data[0, 0, 2, 1, 1] = 1
@@ -40,8 +40,8 @@ def test_spatio_temporal_excitation_gates_each_pixel_by_what_is_around_it() -> N
 
 
 def test_channel_excitation_gates_by_channels_of_neighbouring_frames() -> None:
-    # The first tap meets the frame before: 0, ln 3, and -ln 3, of which ReLU leaves 0. Gates 1/2, 3/4, 1/2.
-    module = of("ce", channels=1, reduction=1)
+    # The first tap takes the previous frame: 0, ln 3, and -ln 3, which ReLU sets to 0. Gates 1/2, 3/4, 1/2.
+    module = action("ce", channels=1, reduction=1)
     assert module.ce is not None
     for conv in module.ce.squeeze, module.ce.expand:
         nn.init.ones_(conv.weight)
@@ -54,8 +54,8 @@ def test_channel_excitation_gates_by_channels_of_neighbouring_frames() -> None:
 
 
 def test_motion_excitation_gates_by_the_difference_to_the_next_frame() -> None:
-    # Differences ln 3, -ln 3 and, behind the last frame, 0; the gates are sigmoids as they are: 3/4, 1/4, 1/2.
-    module = of("me", channels=1, reduction=1)
+    # Differences ln 3, -ln 3, and 0 for the last frame. Gates are their sigmoids: 3/4, 1/4, 1/2.
+    module = action("me", channels=1, reduction=1)
     assert module.me is not None
     module.me.bn1 = nn.Identity()  # type: ignore[assignment]
     for conv in module.me.conv1, module.me.conv2, module.me.conv3:
@@ -66,9 +66,9 @@ def test_motion_excitation_gates_by_the_difference_to_the_next_frame() -> None:
     torch.testing.assert_close(y, single(1.75, 1.25 * (1 + LN3), 1.5))
 
 
-def test_paths_are_added_up() -> None:
-    module, x = of("ste", "ce", "me"), torch.randn(2, 16, 4, 5, 6)
-    alone = [of(path) for path in ("ste", "ce", "me")]
+def test_output_is_the_sum_of_the_paths() -> None:
+    module, x = action("ste", "ce", "me"), torch.randn(2, 16, 4, 5, 6)
+    alone = [action(path) for path in ("ste", "ce", "me")]
     for path in alone:
         path.load_state_dict(module.state_dict(), strict=False)
 
@@ -78,13 +78,13 @@ def test_paths_are_added_up() -> None:
 @pytest.mark.parametrize(
     ("path", "reached"),
     [
-        ("ste", [2, 3, 4]),  # its gates look at both sides
+        ("ste", [2, 3, 4]),  # gates depend on both neighbours
         ("ce", [2, 3, 4]),
-        ("me", [2, 3]),  # and these at the next frame
+        ("me", [2, 3]),  # gates depend on the next frame
     ],
 )
-def test_a_frame_reaches_the_frames_whose_gates_look_at_it(path: str, reached: list[int]) -> None:
-    module = of(path, channels=8, frames=6)
+def test_frame_affects_the_frames_whose_gates_depend_on_it(path: str, reached: list[int]) -> None:
+    module = action(path, channels=8, frames=6)
     for parameter in module.parameters():
         nn.init.uniform_(parameter, 0.1, 0.2)  # so that ReLU passes all of channel excitation
     module.shift.init_identity()
@@ -97,8 +97,8 @@ def test_a_frame_reaches_the_frames_whose_gates_look_at_it(path: str, reached: l
     assert differs.nonzero().flatten().tolist() == reached
 
 
-def test_the_shift_starts_as_tsm_s() -> None:
-    # Of 8 channels with div 4, two take the next frame, two the one before, four stay.
+def test_shift_starts_as_the_shift_of_tsm() -> None:
+    # Of 8 channels with div 4, two take the next frame, two the previous frame, four are unchanged.
     module = ActionConfig(div=4, reduction=2).build(site(8), frames=3)
     x = torch.tensor([1.0, 2.0, 3.0]).view(1, 1, 3, 1, 1).expand(1, 8, 3, 1, 1)
 
@@ -106,7 +106,7 @@ def test_the_shift_starts_as_tsm_s() -> None:
 
 
 def test_parameters_at_64_channels() -> None:
-    # Shift 64 x 3. STE 3x3x3. CE 64 to 4, three taps from 4 to 4, back. ME 64 to 4, norm, 3x3 for each of the 4, back.
+    # Shift: 64 x 3. STE: 3x3x3. CE: 64 -> 4, 3 taps 4 -> 4, 4 -> 64. ME: 64 -> 4, norm, depthwise 3x3, 4 -> 64.
     module = ActionConfig().build(site(channels=64), frames=8)
 
     parameters = 192 + 27 + (256 + 48 + 256) + (256 + 8 + 36 + 256)
@@ -123,18 +123,18 @@ def test_parameters_at_64_channels() -> None:
         ({"paths": ["se"]}, r"paths.0\n.*'ste', 'ce' or 'me'"),
     ],
 )
-def test_what_leaves_nothing_to_work_with_is_refused(recipe: dict, message: str) -> None:
+def test_options_that_leave_no_channel_or_path_are_refused(recipe: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         model({"kind": "action"} | recipe)
 
 
-def test_paths_are_a_set_and_one_alone_may_need_no_reduction() -> None:
+def test_order_of_paths_has_no_effect_and_ste_alone_ignores_reduction() -> None:
     assert ActionConfig(paths=("me", "ste")) == ActionConfig(paths=("ste", "me"))
     assert ActionConfig(paths=("ste",), reduction=4).canonical() == ActionConfig(paths=("ste",)).canonical()
     model({"kind": "action", "paths": ["ste"], "reduction": 17})
 
 
-def test_the_authors_checkpoint_has_the_names_of_our_network() -> None:
+def test_authors_checkpoint_converts_to_the_names_of_the_network() -> None:
     recipe = model({"kind": "action"}, depth=50, width=1.0)
     with torch.device("meta"):
         net = build_model(recipe, 5).state_dict()

@@ -1,7 +1,8 @@
-"""M2A, against arithmetic by hand."""
+"""M2A: parts give values that are computed by hand, and costs that the paper prints."""
 
 import math
-from typing import Any
+from itertools import product
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ def ramp() -> Tensor:
 
 
 def plain(config: M2AConfig, up: float) -> M2A:
-    """An M2A of one channel that takes it as it is, and opens the gate by ``up`` times what it finds."""
+    """Return an M2A of one channel without reduction, whose gate has the logits ``up`` * A."""
     module = config.build(site(channels=1, size=2), 3).eval()
     values = {"down.weight": 1.0, "down.bias": 0.0, "up.weight": up, "up.bias": 0.0}
     for name, parameter in module.named_parameters():
@@ -32,20 +33,20 @@ def plain(config: M2AConfig, up: float) -> M2A:
 
 
 def changed_frames(config: M2AConfig, frame: int) -> list[int]:
-    """The frames of the output that a change of one frame of the input changes, of 6."""
+    """Return the frames of the output, of 6, that change if one frame of the input changes."""
     torch.manual_seed(0)
     module = config.build(site(channels=16, size=4), 6).double().eval()
     x = torch.randn(1, 16, 6, 4, 4, dtype=torch.double)
-    other = x.clone()
-    other[:, :, frame] = torch.randn(16, 4, 4, dtype=torch.double)
-    difference = (module(other) - module(x)).abs().amax(dim=(0, 1, 3, 4))
+    changed_x = x.clone()
+    changed_x[:, :, frame] = torch.randn(16, 4, 4, dtype=torch.double)
+    difference = (module(changed_x) - module(x)).abs().amax(dim=(0, 1, 3, 4))
     return (difference > 1e-12).nonzero().flatten().tolist()
 
 
 @pytest.mark.parametrize(("fill", "last"), [("zero", 83 / 82), ("first", 29 / 28)])
-def test_motion_opens_the_gate_by_what_the_next_frame_adds(fill: str, last: float) -> None:
-    # Frames 1, 2, 4 move by 1, 2 and -4 (to zero) or -3 (to the first). sigmoid(m ln 3) = 3^m / (3^m + 1):
-    # 3/4, 9/10, 1/82 or 1/28.
+def test_motion_gates_by_the_difference_to_the_next_frame(fill: str, last: float) -> None:
+    # Frames 1, 2, 4 have the differences 1, 2 and -4 (to zero) or -3 (to the first frame).
+    # sigmoid(m ln 3) = 3^m / (3^m + 1): 3/4, 9/10, and 1/82 or 1/28.
     module = plain(M2AConfig.parse({"reduction": 1, "attention": "none", "fill": fill}), up=math.log(3))
 
     y = module(ramp())
@@ -54,8 +55,8 @@ def test_motion_opens_the_gate_by_what_the_next_frame_adds(fill: str, last: floa
     torch.testing.assert_close(y, expected.expand(1, 1, 3, 2, 2))
 
 
-def test_a_frame_takes_from_those_that_it_resembles() -> None:
-    # Rows (1, 1, 1, 1) and 0: scores 4 / sqrt(4) = 2 and 0 for the first frame, both 0 for the second.
+def test_frame_attention_weighs_frames_by_their_similarity() -> None:
+    # Rows (1, 1, 1, 1) and 0: scores 4 / sqrt(4) = 2 and 0 for the first frame, 0 and 0 for the second.
     x = torch.tensor([1.0, 0.0]).view(1, 1, 2, 1, 1).expand(1, 1, 2, 2, 2)
 
     y = FrameAttention()(x)
@@ -64,8 +65,8 @@ def test_a_frame_takes_from_those_that_it_resembles() -> None:
     torch.testing.assert_close(y, expected.expand(1, 1, 2, 2, 2))
 
 
-def test_attention_adds_to_what_was_there_before_the_norm() -> None:
-    # A frame of one value is 0 after the norm, so nothing is added: gates sigmoid(x ln 3) = 3/4, 9/10, 81/82.
+def test_attention_is_added_to_the_features_before_the_norm() -> None:
+    # A frame of equal values is 0 after the norm, so 0 is added: gates sigmoid(x ln 3) = 3/4, 9/10, 81/82.
     module = plain(M2AConfig(reduction=1), up=math.log(3))
 
     y = module(ramp())
@@ -89,14 +90,14 @@ def test_attention_adds_to_what_was_there_before_the_norm() -> None:
         ({"motion": "none", "attention": "patch"}, 2, [0, 1, 2, 3, 4, 5]),
     ],
 )
-def test_a_frame_reaches_exactly_the_frames_that_its_parts_look_from(
+def test_frame_affects_exactly_the_frames_whose_parts_depend_on_it(
     options: dict[str, Any], frame: int, expected: list[int]
 ) -> None:
     assert changed_frames(M2AConfig.parse(options), frame) == expected
 
 
 @pytest.mark.parametrize("motion", ["m2a", "none", "tea", "tdn"])
-def test_patches_attend_as_written_where_they_divide_a_frame(motion: str) -> None:
+def test_patch_attention_equals_the_reference_where_patches_divide_a_frame(motion: str) -> None:
     torch.manual_seed(0)
     config = M2AConfig.parse({"attention": "patch", "patch_size": 2, "motion": motion})
     module = config.build(site(channels=32, size=6, width=4), 3).double()
@@ -105,8 +106,8 @@ def test_patches_attend_as_written_where_they_divide_a_frame(motion: str) -> Non
     torch.testing.assert_close(module(x), m2a(module, x))
 
 
-def test_a_patch_of_the_whole_frame_is_attention_among_frames_and_then_of_a_frame_to_itself() -> None:
-    # One patch: its weights over space are 1, so what is added last is the norm of what attention among frames gives.
+def test_patch_of_the_whole_frame_is_frame_attention_plus_its_norm() -> None:
+    # With one patch, the weight over space is 1, so the second attention adds the norm of the first one's result.
     torch.manual_seed(0)
     z = torch.randn(1, 2, 3, 4, 4, dtype=torch.double)
     patch, frames = (
@@ -124,14 +125,14 @@ def test_a_patch_of_the_whole_frame_is_attention_among_frames_and_then_of_a_fram
 
 
 @given(order=st.permutations(range(5)))
-def test_attention_alone_knows_no_order(order: list[int]) -> None:
+def test_attention_without_motion_does_not_depend_on_the_order_of_frames(order: list[int]) -> None:
     module = M2AConfig(motion="none").build(site(channels=8, size=3), 5).double()
     x = torch.randn(1, 8, 5, 3, 3, dtype=torch.double)
 
     torch.testing.assert_close(module(x[:, :, order]), module(x)[:, :, order])
 
 
-def test_a_still_clip_is_gated_by_the_bias_alone() -> None:
+def test_constant_clip_is_gated_by_the_bias_only() -> None:
     module = M2AConfig(attention="none", fill="first").build(site(channels=8, size=3), 4)
     x = torch.randn(1, 8, 1, 3, 3).expand(1, 8, 4, 3, 3)
 
@@ -139,9 +140,9 @@ def test_a_still_clip_is_gated_by_the_bias_alone() -> None:
     torch.testing.assert_close(module(x), x + x * gate)
 
 
-def test_parameters_are_two_small_convolutions_and_those_of_the_parts() -> None:
+def test_parameters_are_those_of_two_1x1_convolutions_and_of_the_parts() -> None:
     here = site(channels=64)
-    # 64 -> 8 and back, with biases; 8 channels inside.
+    # 64 -> 8 -> 64 with biases; the parts have 8 channels.
     convs = 64 * 8 + 8 + 8 * 64 + 64
     tea = 8 * 8 + 9 * 8 + 8 * 8 + 2 * 2 * 8
     tdn = tea + 2 * (9 * 8 * 8 + 2 * 8)
@@ -155,7 +156,7 @@ def test_parameters_are_two_small_convolutions_and_those_of_the_parts() -> None:
     assert params(motion="tdn", attention="tam") == convs + tdn + tam
 
 
-#: Values in the authors' convolutions and norms, by layer.
+#: Layers of the parts in the authors' code.
 TEA_LAYERS = ("conv1", "bn1", "conv2", "conv3", "bn3")
 TDN_LAYERS = (*TEA_LAYERS, "conv3_smallscale2", "bn3_smallscale2", "conv3_smallscale4", "bn3_smallscale4")
 TAM_LAYERS = ("G.0", "G.1", "G.3", "L.0", "L.1", "L.3")
@@ -177,7 +178,7 @@ TAM_LAYERS = ("G.0", "G.1", "G.3", "L.0", "L.1", "L.3")
         ),
     ],
 )
-def test_each_of_the_authors_layers_has_its_place(options: dict[str, Any], layers: list[str]) -> None:
+def test_authors_layers_convert_to_the_names_of_the_module(options: dict[str, Any], layers: list[str]) -> None:
     config = M2AConfig.parse(options)
     weights = [f"modules_list.0.{layer}.weight" for layer in layers] + ["conv_down.weight", "conv_up.weight"]
 
@@ -196,12 +197,21 @@ def test_each_of_the_authors_layers_has_its_place(options: dict[str, Any], layer
         (lambda module: model(module | {"init": "identity"}), "only in the limit.*use default"),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_reason(network: Any, message: str) -> None:
+def test_invalid_options_are_refused_with_the_reason(network: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         network({"kind": "m2a", "reduction": 17})
 
 
-def test_options_of_parts_that_are_not_there_have_no_effect() -> None:
+def test_any_motion_combines_with_any_attention() -> None:
+    motions, attentions = (get_args(M2AConfig.model_fields[part].annotation) for part in ("motion", "attention"))
+    here, x = site(channels=16, size=4), torch.randn(1, 16, 3, 4, 4)
+
+    for motion, attention in product(motions, attentions):
+        module = M2AConfig.parse({"motion": motion, "attention": attention}).build(here, 3)
+        assert module(x).shape == x.shape
+
+
+def test_options_of_unused_parts_have_no_effect() -> None:
     assert M2AConfig(patch_size=8, authors_code=True).canonical() == M2AConfig()
     assert M2AConfig(motion="tea", fill="first").canonical() == M2AConfig(motion="tea")
     assert M2AConfig(motion="tdn", authors_code=True).canonical().authors_code
@@ -211,8 +221,9 @@ def test_options_of_parts_that_are_not_there_have_no_effect() -> None:
 @pytest.mark.parametrize(
     ("attention", "extra", "printed", "gmacs", "params_m"),
     [
-        # `extra` is what M2A's paper counts besides, for each of the T C/R H W values inside: the products of attention
-        # (2 T) only in the full M2A, and there 4 for the norm; not TAM's K = 3; both poolings of TDN.
+        # `extra` is the difference between the paper's count and this library's, per value of the T C/R H W reduced
+        # features. The paper counts the products of attention (2 T) only in the full M2A, 4 for the norm there, no
+        # product of TAM (K = 3), and both poolings of TDN.
         ([{"motion": "none"}], -2 * 8, 14.788, 14.730, 11.377),
         ([{"attention": "none"}], 0, 14.788, 14.715, 11.377),
         ([{}], 4, 14.807, 14.730, 11.377),
@@ -232,7 +243,7 @@ def test_cost_around_resnet18_is_what_the_paper_prints(
     total, counted = cost(network, 174), count_elements(net, clips(network)).m2a_paper()
 
     sites = network.attention[0].at(network.backbone.sites(224))
-    inside = sum(8 * (site.channels // 8) * site.height * site.width for site in sites)
-    assert (counted + extra * inside) / 1e9 == pytest.approx(printed, abs=0.0006)
+    reduced = sum(8 * (site.channels // 8) * site.height * site.width for site in sites)
+    assert (counted + extra * reduced) / 1e9 == pytest.approx(printed, abs=0.0006)
     assert total.gflops == pytest.approx(gmacs, abs=0.0006)
     assert total.params_m == pytest.approx(params_m, abs=0.0006)

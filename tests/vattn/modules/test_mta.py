@@ -1,4 +1,4 @@
-"""TEA's temporal aggregation, against arithmetic by hand, and TEA's whole network."""
+"""MTA: values that are computed by hand, and the whole network of TEA."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ ME, MTA_ = {"kind": "tea"}, {"kind": "mta"}
 
 
 def plain(splits: int, width: int, *, block: int, size: int = 1, stride: int = 1) -> MTA:
-    """One whose convolutions pass on the middle pixel, without norms."""
+    """Return an MTA whose 3x3 convolutions are the identity, without norms."""
     here = site(channels=splits * width, size=size, position="conv2", block=block, stride=stride)
     module = MTAConfig(splits=splits).build(here, frames=3)
     for conv in module.convs:
@@ -28,13 +28,13 @@ def plain(splits: int, width: int, *, block: int, size: int = 1, stride: int = 1
 @pytest.mark.parametrize(
     ("block", "second", "share"),
     [
-        # The second split is handed what the first gives: -1 + 2, 2 + 0, -3 + 3; and 4 + 0, -5 + 5, 6 + 0.
+        # The second split adds the output of the first: -1 + 2, 2 + 0, -3 + 3; and 4 + 0, -5 + 5, 6 + 0.
         (1, [[1.0, 2.0, 0.0], [4.0, 0.0, 6.0]], 1),
-        # Not so in a stage's first block, where the last split is averaged over 3 x 3 pixels, of which 8 are padding.
+        # The first block of a stage adds nothing, and averages the last split over 3 x 3 pixels, 8 of them padding.
         (0, [[0.0, 2.0, 0.0], [4.0, 0.0, 6.0]], 9),
     ],
 )
-def test_splits_are_handed_on_and_half_of_the_last_comes_from_each_side(
+def test_each_split_adds_the_one_before_and_the_last_is_shifted_in_both_directions(
     block: int, second: list[list[float]], share: int
 ) -> None:
     x = torch.tensor([[2.0, -2, 3], [-4, 5, -6], [-1, 2, -3], [4, -5, 6], [7, 8, 9], [10, 11, 12]])
@@ -46,9 +46,9 @@ def test_splits_are_handed_on_and_half_of_the_last_comes_from_each_side(
     torch.testing.assert_close(y, torch.tensor(expected))
 
 
-def test_a_stride_halves_each_split() -> None:
-    # 3 x 3 pixels to 2 x 2. The convolutions take pixels 0 and 2 each way; the average of ones is the share of the
-    # nine that is not padding: 4 at each corner. The shift leaves zeros in the last frame and in the first.
+def test_stride_halves_the_size_of_each_split() -> None:
+    # 3 x 3 pixels to 2 x 2. The convolutions take rows and columns 0 and 2. The average of ones is the fraction of the 9
+    # pixels that is not padding: 4 / 9 at each corner. The shift leaves zeros in the last frame and in the first.
     x = torch.arange(9.0).view(1, 1, 1, 3, 3).expand(1, 2, 3, 3, 3)
     y = plain(2, 2, block=0, size=3, stride=2)(torch.cat([x, torch.ones_like(x)], dim=1))
 
@@ -57,7 +57,7 @@ def test_a_stride_halves_each_split() -> None:
     torch.testing.assert_close(y[0, 2:], in_frames[..., None, None].expand(2, 3, 2, 2))
 
 
-def test_each_split_sees_one_frame_further_than_the_one_before() -> None:
+def test_each_split_sees_one_more_frame_in_each_direction_than_the_one_before() -> None:
     module = plain(4, 2, block=1)
     for parameter in module.parameters():
         nn.init.constant_(parameter, 1.0)
@@ -67,14 +67,14 @@ def test_each_split_sees_one_frame_further_than_the_one_before() -> None:
 
     differs = (module(changed) != module(x)).view(4, 2, 9).any(1)
 
-    # The last one has a convolution of its own.
+    # The last split has only its own temporal convolution.
     assert [row.nonzero().flatten().tolist() for row in differs] == [
         [3, 4, 5], [2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6, 7], [3, 4, 5],
     ]  # fmt: skip
 
 
 def test_parameters_of_4_splits_of_26_channels() -> None:
-    # Four temporal convolutions of 3 taps a channel; three 3x3 convolutions from 26 to 26, each with its norm.
+    # Four temporal convolutions with 3 taps per channel; three 3x3 convolutions 26 -> 26, each with a norm.
     module = MTAConfig().build(site(channels=104, position="conv2"), frames=8)
 
     assert sum(p.numel() for p in module.parameters()) == 4 * 3 * 26 + 3 * (26 * 26 * 9 + 2 * 26)
@@ -94,9 +94,7 @@ def test_parameters_of_4_splits_of_26_channels() -> None:
         ([MTA_, MTA_ | {"stages": [3], "splits": 2}], {"depth": 50}, r"attention\[1\].stages: .* replaced already"),
     ],
 )
-def test_what_cannot_take_the_place_of_a_convolution_is_refused(
-    attention: list[dict], changes: dict, message: str
-) -> None:
+def test_invalid_replacements_of_convolutions_are_refused(attention: list[dict], changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         model(*attention, **changes)
 
@@ -106,7 +104,7 @@ def tea50() -> ModelConfig:
     return model(ME, MTA_, backbone=backbone, frames=8, size=224)
 
 
-def test_the_cost_of_tea_is_what_is_counted() -> None:
+def test_cost_of_tea_equals_the_counted_cost() -> None:
     network = tea50().model_copy(update={"size": 48})
 
     total = cost(network, 174)
@@ -116,7 +114,7 @@ def test_the_cost_of_tea_is_what_is_counted() -> None:
 
 
 def authors_tea50(classes: int) -> dict[str, Tensor]:
-    """Names and shapes of the authors' network: Res2Net-50, 26w x 4s, with motion excitation and shifts."""
+    """Return names and shapes of the authors' network: Res2Net-50, 26w x 4s, with motion excitation and shifts."""
     state: dict[str, Tensor] = {}
 
     def conv(name: str, *shape: int) -> None:
@@ -158,10 +156,10 @@ def authors_tea50(classes: int) -> dict[str, Tensor]:
     return {f"module.{name}": value for name, value in state.items()}
 
 
-def test_the_authors_checkpoint_has_exactly_the_names_and_shapes_of_our_network() -> None:
+def test_authors_checkpoint_converts_to_the_names_and_shapes_of_the_network() -> None:
     with torch.device("meta"):
-        ours, theirs = build_model(tea50(), 174).state_dict(), authors_tea50(174)
+        own, authors = build_model(tea50(), 174).state_dict(), authors_tea50(174)
 
-    converted = convert_model(theirs, tea50())
+    converted = convert_model(authors, tea50())
 
-    assert {n: v.shape for n, v in converted.items()} == {n: v.shape for n, v in ours.items()}
+    assert {n: v.shape for n, v in converted.items()} == {n: v.shape for n, v in own.items()}

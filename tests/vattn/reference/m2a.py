@@ -1,4 +1,4 @@
-"""M2A token by token."""
+"""Reference of M2A, token by token, and its recordings."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from vattn.modules.tsm import TSMConfig
 
 
 def self_attention(tokens: Tensor) -> Tensor:
-    """softmax(X X^T / sqrt d) X for each matrix X of a batch (B, tokens, d)."""
+    """Return softmax(X X^T / sqrt d) X for each matrix X of a batch (B, tokens, d)."""
     weights = torch.softmax(torch.bmm(tokens, tokens.transpose(1, 2)) / tokens.shape[2] ** 0.5, dim=2)
     return torch.bmm(weights, tokens)
 
@@ -29,8 +29,8 @@ def layer_norm(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     return centred / (centred.square().mean(dims, keepdim=True) + 1e-5).sqrt()
 
 
-def differences(items: tuple[Tensor, ...], around: bool) -> list[Tensor]:
-    successors = [*items[1:], items[0] if around else torch.zeros_like(items[0])]
+def differences(items: tuple[Tensor, ...], circular: bool) -> list[Tensor]:
+    successors = [*items[1:], items[0] if circular else torch.zeros_like(items[0])]
     return [after - now for now, after in zip(items, successors, strict=True)]
 
 
@@ -43,7 +43,7 @@ def tea_motion(module: TEAMotion, x: Tensor) -> Tensor:
 
 def tdn_motion(module: TDNMotion, x: Tensor) -> Tensor:
     if module.authors_code:
-        return TDNMotion.forward(module, x)  # held against the recordings alone
+        return TDNMotion.forward(module, x)  # only the recordings test this defect
     now = per_frame(module.reduce, x)
     smooth = per_frame(module.smooth, now)
     return (direction(module, now, smooth, 1) + direction(module, now, smooth, -1) - 1) / 2
@@ -85,9 +85,9 @@ def cut(x: Tensor, s: int) -> Tensor:
 
 
 def placed(patches: Tensor, x: Tensor) -> Tensor:
-    """Put patches back to where they were cut from x."""
-    in_a_row = x.shape[4] // patches.shape[5]
-    rows = [torch.cat(row, dim=4) for row in zip(*[iter(patches.unbind(1))] * in_a_row, strict=True)]
+    """Return the frames of the shape of x from which `cut` cut the patches."""
+    per_row = x.shape[4] // patches.shape[5]
+    rows = [torch.cat(row, dim=4) for row in zip(*[iter(patches.unbind(1))] * per_row, strict=True)]
     return torch.cat(rows, dim=3)
 
 
@@ -128,19 +128,23 @@ CONFIGS = (
 
 
 def without_gradient(config: M2AConfig) -> set[str]:
-    """Differences alone take off the bias of what they are of: all where none is to zero, or where a norm is first."""
+    """Return the parameters without a gradient.
+
+    The difference of two frames cancels the bias of the convolution before it, unless one frame is the zeros of
+    ``fill``.
+    """
     stuck = set()
     if config.attention == "none" and (
         config.motion in ("tea", "tdn") or (config.motion, config.fill) == ("m2a", "first")
     ):
         stuck.add("down.bias")
     if config.motion == "tdn":
-        # As in TDN; but with the defect, one branch's norm is not the last thing before the mean.
+        # As in TDN. With the defect, another convolution follows the norm of one branch.
         stuck |= {"motion.coarse_norm.bias"} | (set() if config.authors_code else {"motion.fine_norm.bias"})
     return stuck
 
 
-#: The authors' names of the parts.
+#: Options by the authors' name of a part.
 _PARTS = {
     "motion": {"motion": "m2a"},
     "tea": {"motion": "tea"},
@@ -152,12 +156,12 @@ _PARTS = {
 
 def _config(meta: dict[str, Any]) -> M2AConfig:
     c = meta["config"]
-    named = c.get("temporal_module", "motion+attn")
+    module_name = c.get("temporal_module", "motion+attn")
     patch_size = c.get("patch_size")
-    if named == "patch_mattn":
+    if module_name == "patch_mattn":
         return M2AConfig(attention="patch", patch_size=patch_size, reduction=c["n_div"], authors_code=True)
     parts = {"motion": "none", "attention": "none"}
-    for part in named.split("+"):
+    for part in module_name.split("+"):
         parts |= _PARTS[part]
     return M2AConfig.parse(parts | {"reduction": c["n_div"], "authors_code": True})
 

@@ -114,7 +114,7 @@ def test_parameters_at_64_channels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "message"),
+    ("options", "message"),
     [
         ({"reduction": 17}, r"attention\[0\].reduction: must not exceed.*stage 2 has 16.*got 17"),
         ({"div": 17}, r"attention\[0\].div: must not exceed.*stage 2 has 16.*got 17"),
@@ -123,9 +123,9 @@ def test_parameters_at_64_channels() -> None:
         ({"paths": ["se"]}, r"paths.0\n.*'ste', 'ce' or 'me'"),
     ],
 )
-def test_options_that_leave_no_channel_or_path_are_refused(recipe: dict, message: str) -> None:
+def test_options_that_leave_no_channel_or_path_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        model({"kind": "action"} | recipe)
+        model({"kind": "action"} | options)
 
 
 def test_order_of_paths_has_no_effect_and_ste_alone_ignores_reduction() -> None:
@@ -135,20 +135,20 @@ def test_order_of_paths_has_no_effect_and_ste_alone_ignores_reduction() -> None:
 
 
 def test_authors_checkpoint_converts_to_the_names_of_the_network() -> None:
-    recipe = model({"kind": "action"}, depth=50, width=1.0)
+    network = model({"kind": "action"}, depth=50, width=1.0)
     with torch.device("meta"):
-        net = build_model(recipe, 5).state_dict()
-    theirs = {name: value for name, value in net.items() if ".at." not in name and not name.endswith("conv1.weight")}
-    theirs = {
-        name.replace("backbone.", "module.base_model.").replace("fc.", "module.new_fc."): theirs[name]
-        for name in theirs
+        net = build_model(network, 5).state_dict()
+    authors = {name: value for name, value in net.items() if ".at." not in name and not name.endswith("conv1.weight")}
+    authors = {
+        name.replace("backbone.", "module.base_model.").replace("fc.", "module.new_fc."): authors[name]
+        for name in authors
     }
-    theirs["module.base_model.conv1.weight"] = net["backbone.conv1.weight"]
+    authors["module.base_model.conv1.weight"] = net["backbone.conv1.weight"]
     for stage, blocks in enumerate((3, 4, 6, 3), start=1):
         for number in range(blocks):
             place = f"layer{stage}.{number}"
             wrapped = f"module.base_model.{place}.conv1"
-            theirs[f"{wrapped}.net.weight"] = net[f"backbone.{place}.conv1.weight"]
+            authors[f"{wrapped}.net.weight"] = net[f"backbone.{place}.conv1.weight"]
             channels = net[f"backbone.{place}.conv1.weight"].shape[1]
             reduced = channels // 16
             shapes = {
@@ -159,8 +159,8 @@ def test_authors_checkpoint_converts_to_the_names_of_the_network() -> None:
                 "p3_bn1.running_var": (reduced,), "p3_bn1.num_batches_tracked": (),
                 "p3_conv1.weight": (reduced, 1, 3, 3), "p3_expand.weight": (channels, reduced, 1, 1),
             }  # fmt: skip
-            theirs |= {f"{wrapped}.action_{name}": torch.empty(shape) for name, shape in shapes.items()}
+            authors |= {f"{wrapped}.action_{name}": torch.empty(shape) for name, shape in shapes.items()}
 
-    converted = convert_model(theirs, recipe)
+    converted = convert_model(authors, network)
 
     assert {n: v.shape for n, v in converted.items()} == {n: v.shape for n, v in net.items()}

@@ -141,7 +141,7 @@ def test_constant_clip_is_gated_by_the_bias_only() -> None:
 
 
 def test_parameters_are_those_of_two_1x1_convolutions_and_of_the_parts() -> None:
-    here = site(channels=64)
+    place = site(channels=64)
     # 64 -> 8 -> 64 with biases; the parts have 8 channels.
     convs = 64 * 8 + 8 + 8 * 64 + 64
     tea = 8 * 8 + 9 * 8 + 8 * 8 + 2 * 2 * 8
@@ -149,7 +149,7 @@ def test_parameters_are_those_of_two_1x1_convolutions_and_of_the_parts() -> None
     tam = (8 * 16 + 2 * 16 + 16 * 3) + (8 * 8 * 3 + 2 * 8 + 8 * 8)
 
     def params(**options: Any) -> int:
-        return M2AConfig.parse(options).params(here, 8)
+        return M2AConfig.parse(options).params(place, 8)
 
     assert params() == params(motion="none") == params(attention="none") == params(attention="patch") == convs
     assert params(motion="tea") == convs + tea
@@ -204,10 +204,10 @@ def test_invalid_options_are_refused_with_the_reason(network: Any, message: str)
 
 def test_any_motion_combines_with_any_attention() -> None:
     motions, attentions = (get_args(M2AConfig.model_fields[part].annotation) for part in ("motion", "attention"))
-    here, x = site(channels=16, size=4), torch.randn(1, 16, 3, 4, 4)
+    place, x = site(channels=16, size=4), torch.randn(1, 16, 3, 4, 4)
 
     for motion, attention in product(motions, attentions):
-        module = M2AConfig.parse({"motion": motion, "attention": attention}).build(here, 3)
+        module = M2AConfig.parse({"motion": motion, "attention": attention}).build(place, 3)
         assert module(x).shape == x.shape
 
 

@@ -69,17 +69,17 @@ def clip(batch: int = 2, frames: int = FRAMES) -> Tensor:
 @pytest.mark.parametrize("training", [True, False])
 def test_values_and_gradients_equal_the_reference(config: ModuleConfig, training: bool) -> None:
     module, x = randomised(config).train(training), clip().requires_grad_()
-    reference, z = copy.deepcopy(module), clip().requires_grad_()
-    use_reference_forms(reference)
+    plain, z = copy.deepcopy(module), clip().requires_grad_()
+    use_reference_forms(plain)
     cotangent = torch.randn_like(x)
 
-    y, expected = module(x), reference(z)
+    y, expected = module(x), plain(z)
     y.backward(cotangent)
     expected.backward(cotangent)
 
     torch.testing.assert_close(y, expected)
     torch.testing.assert_close(x.grad, z.grad)
-    gradients = {name: parameter.grad for name, parameter in reference.named_parameters()}
+    gradients = {name: parameter.grad for name, parameter in plain.named_parameters()}
     torch.testing.assert_close({name: parameter.grad for name, parameter in module.named_parameters()}, gradients)
 
 

@@ -17,8 +17,8 @@ ME, MTA_ = {"kind": "tea"}, {"kind": "mta"}
 
 def plain(splits: int, width: int, *, block: int, size: int = 1, stride: int = 1) -> MTA:
     """Return an MTA whose 3x3 convolutions are the identity, without norms."""
-    here = site(channels=splits * width, size=size, position="conv2", block=block, stride=stride)
-    module = MTAConfig(splits=splits).build(here, frames=3)
+    place = site(channels=splits * width, size=size, position="conv2", block=block, stride=stride)
+    module = MTAConfig(splits=splits).build(place, frames=3)
     for conv in module.convs:
         nn.init.dirac_(conv.get_parameter("weight"))
     module.bns = nn.ModuleList(nn.Identity() for _ in module.bns)
@@ -47,8 +47,8 @@ def test_each_split_adds_the_one_before_and_the_last_is_shifted_in_both_directio
 
 
 def test_stride_halves_the_size_of_each_split() -> None:
-    # 3 x 3 pixels to 2 x 2. The convolutions take rows and columns 0 and 2. The average of ones is the fraction of the 9
-    # pixels that is not padding: 4 / 9 at each corner. The shift leaves zeros in the last frame and in the first.
+    # 3 x 3 pixels to 2 x 2. The convolutions take rows and columns 0 and 2. The average of ones is the fraction of the
+    # 9 pixels that is not padding: 4 / 9 at each corner. The shift leaves zeros in the last frame and in the first.
     x = torch.arange(9.0).view(1, 1, 1, 3, 3).expand(1, 2, 3, 3, 3)
     y = plain(2, 2, block=0, size=3, stride=2)(torch.cat([x, torch.ones_like(x)], dim=1))
 

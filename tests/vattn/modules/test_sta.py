@@ -1,4 +1,4 @@
-"""STA costs what Table IV says, starts alive, and weighs frames and channels."""
+"""STA: costs of Table IV, initial state, and weights of frames and channels."""
 
 import pytest
 import torch
@@ -13,12 +13,12 @@ from vattn.modules.sta import STA, STAConfig
 
 
 @given(c=st.integers(1, 64), t=st.integers(1, 16), h=st.integers(1, 8), w=st.integers(1, 8))
-def test_parameters_and_multiplications_are_those_of_table_4(c: int, t: int, h: int, w: int) -> None:
-    here = site(c, h, w)
+def test_parameters_and_macs_are_those_of_table_4(c: int, t: int, h: int, w: int) -> None:
+    place = site(c, h, w)
 
-    assert STAConfig().params(here, t) == c * (h * w + 4) + 5
-    # The table counts the product of weights and features too, as one for each frame and channel.
-    assert STAConfig().macs(here, t) + c * t == c * t * (h * w + 4) + 3 * t
+    assert STAConfig().params(place, t) == c * (h * w + 4) + 5
+    # The table also counts the product of weights and features, as one per frame and channel.
+    assert STAConfig().macs(place, t) + c * t == c * t * (h * w + 4) + 3 * t
 
 
 @pytest.mark.parametrize(
@@ -29,31 +29,31 @@ def test_parameters_and_multiplications_are_those_of_table_4(c: int, t: int, h: 
         ("sta", False, 4 * 36 + 1 + 4 * 4),
     ],
 )
-def test_the_ablations_have_the_layers_that_are_left(weights: str, deconv: bool, expected: int) -> None:
+def test_ablations_have_the_parameters_of_their_layers(weights: str, deconv: bool, expected: int) -> None:
     config = STAConfig.parse({"weights": weights, "deconv": deconv})
 
     assert config.params(site(4, 6), 8) == expected
 
 
-def by_hand(**options: object) -> STA:
-    """Frames and channels of ones: Conv1 adds up, Deconv and Conv2 have weights of 1, and no biases."""
+def with_unit_weights(**options: object) -> STA:
+    """Return an STA for 3 frames of 2 channels and 1 pixel, with all weights 1 and all biases 0."""
     module = STAConfig.parse(options).build(site(2, 1), 3)
     for name, parameter in module.named_parameters():
         nn.init.constant_(parameter, float(name.endswith("weight")))
     return module
 
 
-def test_weights_are_the_stretched_row_brought_back() -> None:
-    # Two channels of (1, 0, -2): the row is 2, 0, -4. Stretched by 1: 2, 2, -2, -4, -4; ReLU: 2, 2, 0, 0, 0.
-    # Windows of 3: 4, 2, 0. Stretched by 3: 2 2 2 0 0 0 -4 -4 -4: 6, 0, 0.
+def test_weights_are_a_deconvolution_and_a_convolution_of_the_squeezed_frames() -> None:
+    # Two channels of (1, 0, -2): Conv1 gives 2, 0, -4. Deconv with step 1 gives 2, 2, -2, -4, -4, ReLU 2, 2, 0, 0, 0,
+    # and Conv2 (windows of 3) 4, 2, 0. With step 3: 2 2 2 0 0 0 -4 -4 -4, and 6, 0, 0.
     x = torch.tensor([1.0, 0.0, -2.0]).view(1, 1, 3, 1, 1).expand(1, 2, 3, 1, 1)
 
     for step, sums in (1, [4.0, 2.0, 0.0]), (3, [6.0, 0.0, 0.0]):
         gates = torch.tensor(sums).sigmoid()
-        torch.testing.assert_close(by_hand(step=step).weigh(x), gates.expand(1, 2, 3))
-        torch.testing.assert_close(by_hand(step=step)(x), x * gates.view(1, 1, 3, 1, 1))
-    # Without the deconvolution: 2, 0, 0 behind the ReLU; windows with zeros at the ends: 2, 2, 0.
-    torch.testing.assert_close(by_hand(deconv=False).weigh(x)[0, 0], torch.tensor([2.0, 2.0, 0.0]).sigmoid())
+        torch.testing.assert_close(with_unit_weights(step=step).weigh(x), gates.expand(1, 2, 3))
+        torch.testing.assert_close(with_unit_weights(step=step)(x), x * gates.view(1, 1, 3, 1, 1))
+    # Without the deconvolution: 2, 0, 0 after the ReLU; windows with zero padding: 2, 2, 0.
+    torch.testing.assert_close(with_unit_weights(deconv=False).weigh(x)[0, 0], torch.tensor([2.0, 2.0, 0.0]).sigmoid())
 
 
 def test_ta_weighs_frames_and_sa_weighs_channels() -> None:
@@ -66,8 +66,8 @@ def test_ta_weighs_frames_and_sa_weighs_channels() -> None:
 
 
 @pytest.mark.parametrize("deconv", [True, False])
-def test_a_live_start_has_an_active_relu_in_every_seed_and_pytorch_s_has_not(deconv: bool) -> None:
-    def dead(init: str) -> int:
+def test_relu_starts_active_for_every_seed_with_init_live_but_not_with_default(deconv: bool) -> None:
+    def num_inactive(init: str) -> int:
         count = 0
         for seed in range(60):
             torch.manual_seed(seed)
@@ -76,8 +76,8 @@ def test_a_live_start_has_an_active_relu_in_every_seed_and_pytorch_s_has_not(dec
             count += int((row <= 0).all())
         return count
 
-    assert dead("live") == 0
-    assert dead("default") > 0 or not deconv
+    assert num_inactive("live") == 0
+    assert num_inactive("default") > 0 or not deconv
 
 
 @pytest.mark.parametrize(
@@ -94,17 +94,17 @@ def test_features_of_another_size_are_refused(weights: str, frames: int, size: i
         module(torch.randn(1, 2, frames, size, size))
 
 
-def test_other_numbers_of_frames_are_fine_where_each_has_the_same_weights() -> None:
+def test_number_of_frames_may_differ_where_all_frames_share_weights() -> None:
     assert STAConfig().build(site(2, 4), 8)(torch.randn(1, 2, 5, 4, 4)).shape == (1, 2, 5, 4, 4)
 
 
-def test_an_even_kernel_needs_the_deconvolution() -> None:
+def test_even_kernel_without_the_deconvolution_is_refused() -> None:
     with pytest.raises(ValueError, match=r"kernel_size: must be odd without deconv.*try 5 \(got 4\)"):
         STAConfig(deconv=False, kernel_size=4)
 
 
 @pytest.mark.parametrize("stage", [2, 5])
-def test_it_stands_behind_the_last_norm_of_early_or_later_stages(stage: int) -> None:
+def test_parameters_in_an_early_and_a_late_stage(stage: int) -> None:
     sta = {"kind": "sta", "stages": [stage]}
     network = model(sta, backbone={"kind": "resnext3d", "depth": 14, "width": 0.25, "cardinality": 8}, frames=16)
 

@@ -1,4 +1,4 @@
-"""TDN's long-term difference and the shift behind it."""
+"""TDN: the long-term difference module and the shift after it."""
 
 import pytest
 import torch
@@ -10,22 +10,22 @@ from tests.vattn.support import Always, site
 from vattn.modules.tdn import LongTermDifference, TDNConfig
 
 
-def alone(channels: int = 16, **options: int) -> LongTermDifference:
+def difference_module(channels: int = 16, **options: int) -> LongTermDifference:
     module = TDNConfig.parse({"shift": False} | options).build(site(channels), frames=4).eval()
     assert isinstance(module, LongTermDifference)
     return module
 
 
-def lively(channels: int = 16) -> LongTermDifference:
-    module = alone(channels, reduction=4)
+def randomised(channels: int = 16) -> LongTermDifference:
+    module = difference_module(channels, reduction=4)
     for parameter in module.parameters():
         nn.init.normal_(parameter, mean=0.1, std=0.5)
     return module
 
 
-def test_differences_go_to_the_next_frame_and_from_the_previous_one() -> None:
-    # Frames 1, 2, 4, 8 smoothed to 2, 4, 8, 16: forth 4-1, 8-2, 16-4, none; back none, 2-2, 4-4, 8-8.
-    module = alone()
+def test_differences_are_those_to_the_next_and_to_the_previous_frame() -> None:
+    # Frames 1, 2, 4, 8 are smoothed to 2, 4, 8, 16. Forward: 4 - 1, 8 - 2, 16 - 4, 0. Backward: 0, 2 - 2, 4 - 4, 8 - 8.
+    module = difference_module()
     nn.init.dirac_(module.smooth.weight)
     module.smooth.weight.data *= 2
     module.add_module("reduce", nn.Identity())
@@ -38,8 +38,8 @@ def test_differences_go_to_the_next_frame_and_from_the_previous_one() -> None:
 
 
 def test_gates_of_both_directions_are_averaged() -> None:
-    # Sigmoids of 0 and log 3 are 1/2 and 3/4: their mean less 1/2 is 1/8, so 8 becomes 9.
-    module = alone()
+    # Sigmoids of 0 and log 3 are 1/2 and 3/4. Their mean minus 1/2 is 1/8, so 8 becomes 9.
+    module = difference_module()
     both = torch.cat([torch.zeros(4, 16, 6, 6), torch.full((4, 16, 6, 6), 3.0).log()])
     module.add_module("expand", Always(both))
     module.add_module("expand_norm", nn.Identity())
@@ -49,67 +49,67 @@ def test_gates_of_both_directions_are_averaged() -> None:
     torch.testing.assert_close(module.gate(x), torch.full_like(x, 0.125))
 
 
-def test_scales_are_as_it_is_at_half_the_size_and_smoothed() -> None:
-    # 3 as it is, 6 made of its half-size copy, 12 made of it: mean 7. Pixels of the half-size copy are repeated.
-    module = alone()
-    made = {"coarse": torch.full((2, 1, 2, 2), 6.0), "fine": torch.full((2, 1, 5, 4), 12.0)}
-    for name, value in made.items():
+def test_scales_are_averaged() -> None:
+    # The difference is 3, its convolution at half the size 6, its convolution 12: the mean is 7.
+    module = difference_module()
+    outputs = {"coarse": torch.full((2, 1, 2, 2), 6.0), "fine": torch.full((2, 1, 5, 4), 12.0)}
+    for name, value in outputs.items():
         module.add_module(name, Always(value))
         module.add_module(f"{name}_norm", nn.Identity())
 
     torch.testing.assert_close(module._scales(torch.full((2, 1, 5, 4), 3.0)), torch.full((2, 1, 5, 4), 7.0))
 
 
-def test_the_published_defect_smooths_the_forward_result_for_the_backward_branch() -> None:
-    fixed, defect = lively(), LongTermDifference(16, 4, authors_code=True).eval()
+def test_defect_of_the_authors_code_feeds_the_forward_result_to_the_backward_branch() -> None:
+    fixed, defect = randomised(), LongTermDifference(16, 4, authors_code=True).eval()
     defect.load_state_dict(fixed.state_dict())
     difference = torch.randn(6, 4, 4, 4)
-    # Whatever the backward half, the defect's fine branch does not see it.
+    # With the defect, the fine branch does not depend on the backward half.
     for module in (fixed, defect):
         module.add_module("coarse", Always(torch.zeros(6, 4, 2, 2)))
 
-    other = difference.clone()
-    other[3:] = 0
-    changed = defect._scales(difference) - defect._scales(other)
+    changed_difference = difference.clone()
+    changed_difference[3:] = 0
+    changed = defect._scales(difference) - defect._scales(changed_difference)
 
     torch.testing.assert_close(changed[3:], difference[3:] / 3)
-    assert not torch.allclose(fixed._scales(difference)[3:] - fixed._scales(other)[3:], difference[3:] / 3)
+    assert not torch.allclose(fixed._scales(difference)[3:] - fixed._scales(changed_difference)[3:], difference[3:] / 3)
 
 
 @given(frame=st.integers(0, 5))
-def test_a_frame_reaches_its_neighbours_and_no_further(frame: int) -> None:
-    module, x = lively().double(), torch.randn(1, 16, 6, 4, 4, dtype=torch.double)
-    other = x.clone()
-    other[:, :, frame] += torch.randn(1, 16, 4, 4)
+def test_frame_affects_itself_and_its_neighbours_only(frame: int) -> None:
+    module, x = randomised().double(), torch.randn(1, 16, 6, 4, 4, dtype=torch.double)
+    changed_x = x.clone()
+    changed_x[:, :, frame] += torch.randn(1, 16, 4, 4)
 
-    changed = (module(x) != module(other)).any(dim=(0, 1, 3, 4))
+    changed = (module(x) != module(changed_x)).any(dim=(0, 1, 3, 4))
 
     assert changed.tolist() == [abs(t - frame) <= 1 for t in range(6)]
 
 
-def test_in_training_each_direction_is_normalised_by_itself() -> None:
-    module, x = alone(reduction=4).train(), torch.randn(2, 16, 4, 6, 6)
+def test_in_training_each_direction_has_its_own_statistics() -> None:
+    module, x = difference_module(reduction=4).train(), torch.randn(2, 16, 4, 6, 6)
     module(x)
 
     assert module.expand_norm.num_batches_tracked == 2
     assert module.get_buffer("reduce.1.num_batches_tracked") == 1
 
 
-def test_a_fresh_shift_follows_the_difference() -> None:
+def test_fresh_shift_follows_the_difference() -> None:
     module = TDNConfig(reduction=4).build(site(16), frames=3).eval()
     nn.init.zeros_(module.get_parameter("difference.expand_norm.weight"))
     x = torch.arange(1.0, 4.0).view(1, 1, 3, 1, 1).expand(1, 16, 3, 4, 4)
 
     y = module(x)[0, :, :, 0, 0]
 
-    # 16 // 8 channels take the next frame, 2 the previous one, 12 stay.
+    # 16 // 8 channels take the next frame, 2 the previous frame, 12 are unchanged.
     assert y[0:2].tolist() == [[2, 3, 0]] * 2
     assert y[2:4].tolist() == [[0, 1, 2]] * 2
     assert y[4:].tolist() == [[1, 2, 3]] * 12
 
 
 def test_parameters_are_those_of_its_layers() -> None:
-    # C 64, r 4: 1x1 and its norm, depthwise 3x3, two 3x3 with norms, 1x1 back and its norm; the shift.
+    # 64 -> 4 channels: 1x1 with norm, depthwise 3x3, two 3x3 with norms, 1x1 back with norm; then the shift.
     layers = (64 * 4 + 8) + 4 * 9 + 2 * (4 * 4 * 9 + 8) + (4 * 64 + 128)
 
     assert TDNConfig(shift=False).params(site(64), 8) == layers
@@ -124,6 +124,6 @@ def test_parameters_are_those_of_its_layers() -> None:
         ({}, site(16, size=4, width=1), r"stages: .*leave stage 3 out, or enlarge the crop \(got 4 x 1 pixels\)"),
     ],
 )
-def test_places_where_it_cannot_stand_are_refused(options: dict, place: object, message: str) -> None:
+def test_unsuitable_features_are_refused(options: dict, place: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TDNConfig.parse(options).check(place, 8)  # pyright: ignore[reportArgumentType]

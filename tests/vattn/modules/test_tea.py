@@ -1,4 +1,4 @@
-"""TEA's motion excitation, against arithmetic by hand."""
+"""TEA's motion excitation: values that are computed by hand."""
 
 import math
 
@@ -18,10 +18,10 @@ def without_norms(module: MotionExcitation) -> MotionExcitation:
     return module
 
 
-def test_a_frame_is_raised_by_what_the_next_one_adds() -> None:
-    # Frames of 2 x 2 equal pixels 1, 2, 4. A kernel of ones meets all four pixels everywhere, so that the differences
-    # are 4 * 2 - 1 = 7, 4 * 4 - 2 = 14 and, behind the last frame, 0. Times ln 3 / 7 they are ln 3, ln 9 and 0:
-    # sigmoids 3/4, 9/10 and 1/2, gates 5/4, 7/5 and 1.
+def test_frame_is_gated_by_its_difference_to_the_next_frame() -> None:
+    # Frames of 2 x 2 equal pixels: 1, 2, 4. A 3x3 kernel of ones sums all four pixels, so the differences are 4 * 2 - 1
+    # = 7, 4 * 4 - 2 = 14, and 0 for the last frame. Times ln 3 / 7 they are ln 3, ln 9 and 0: sigmoids 3/4, 9/10 and
+    # 1/2, factors 5/4, 7/5 and 1.
     module = without_norms(TEAConfig(reduction=1).build(site(channels=1, size=2), frames=3))
     for conv, value in (module.conv1, 1.0), (module.conv2, 1.0), (module.conv3, math.log(3) / 7):
         nn.init.constant_(conv.weight, value)
@@ -33,23 +33,23 @@ def test_a_frame_is_raised_by_what_the_next_one_adds() -> None:
 
 
 @given(height=st.integers(1, 5), width=st.integers(1, 5))
-def test_sums_of_windows_give_the_sum_of_a_convolution(height: int, width: int) -> None:
+def test_window_sums_give_the_sum_of_a_convolution(height: int, width: int) -> None:
     x, kernel = torch.randn(2, 3, 4, height, width, dtype=torch.double), torch.randn(3, 3, dtype=torch.double)
 
-    found = (window_sums(x) * kernel).sum((-2, -1))
+    sums = (window_sums(x) * kernel).sum((-2, -1))
 
     convolved = F.conv2d(x.flatten(0, 2).unsqueeze(1), kernel.view(1, 1, 3, 3), padding=1)
-    torch.testing.assert_close(found, convolved.sum((-3, -2, -1)).view(2, 3, 4))
+    torch.testing.assert_close(sums, convolved.sum((-3, -2, -1)).view(2, 3, 4))
 
 
-def test_motion_at_every_pixel_has_the_mean_that_the_gates_are_made_of() -> None:
+def test_logits_are_those_of_the_mean_of_motion_over_pixels() -> None:
     module = without_norms(TEAConfig(reduction=2).build(site(channels=8), frames=4))
     x = torch.randn(2, 8, 4, 6, 5)
 
     torch.testing.assert_close(module.expand(module.motion(x).mean((-2, -1), keepdim=True)), module.logits(x))
 
 
-def test_a_frame_reaches_itself_and_the_one_before() -> None:
+def test_frame_affects_itself_and_the_previous_frame() -> None:
     module = TEAConfig(reduction=2).build(site(channels=8), frames=6).eval().double()
     x = torch.randn(1, 8, 6, 6, 6, dtype=torch.double)
     changed = x.clone()
@@ -61,13 +61,13 @@ def test_a_frame_reaches_itself_and_the_one_before() -> None:
 
 
 def test_parameters_at_64_channels() -> None:
-    # 1x1 from 64 to 4 and its norm, 3x3 for each of the 4, 1x1 back and its norm.
+    # 1x1 from 64 to 4 channels with norm, depthwise 3x3, 1x1 back with norm.
     module = TEAConfig().build(site(channels=64), frames=8)
 
     assert sum(p.numel() for p in module.parameters()) == 256 + 8 + 36 + 256 + 128
 
 
-def test_a_start_as_the_identity_learns_every_parameter_within_two_steps() -> None:
+def test_init_identity_trains_every_parameter_within_two_steps() -> None:
     module = TEAConfig(reduction=2, init="identity").build(site(channels=8), frames=4)
     before = {name: p.detach().clone() for name, p in module.named_parameters()}
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
@@ -81,7 +81,7 @@ def test_a_start_as_the_identity_learns_every_parameter_within_two_steps() -> No
     assert all(not p.equal(before[name]) for name, p in module.named_parameters())
 
 
-def test_a_reduction_that_leaves_no_channel_is_refused() -> None:
+def test_reduction_that_leaves_no_channel_is_refused() -> None:
     with pytest.raises(ValueError, match=r"attention\[0\].reduction: must not exceed.*stage 2 has 16.*got 17"):
         model({"kind": "tea", "reduction": 17})
     model({"kind": "tea", "reduction": 17, "stages": [3, 4, 5]})

@@ -168,10 +168,10 @@ def _config(meta: dict[str, Any]) -> M2AConfig:
 
 def _alone(meta: dict[str, Any]) -> Case:
     c, config = meta["config"], _config(meta)
-    frames, here = c["n_segment"], site(c["in_channels"])
-    net = config.build(here, frames)
+    frames, place = c["n_segment"], site(c["in_channels"])
+    net = config.build(place, frames)
     if "shift_div" in c:
-        net = nn.Sequential(net, TSMConfig(div=c["shift_div"]).build(here, frames))
+        net = nn.Sequential(net, TSMConfig(div=c["shift_div"]).build(place, frames))
     return Case(net, lambda state: convert_module(state, config), lambda net, x: fold(net(unfold(x, frames))))
 
 

@@ -1,4 +1,4 @@
-"""Puts mechanisms at the sites of a backbone; the only place where time is folded into the batch."""
+"""Inserts mechanisms into a backbone. Only this file folds time into the batch."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,9 +10,9 @@ from vattn.modules._fold import fold, unfold
 
 
 class Folded(nn.Module):
-    """A mechanism on clips, in a network of single images.
+    """Apply a mechanism, which processes clips, within a network that processes single images.
 
-    Shape: (N*T, C, H, W) -> (N*T, C, H, W); where it takes the place of a layer, to the shape that the layer gave.
+    Shape: (N*T, C, H, W) -> (N*T, C, H, W); if the mechanism replaces a layer, the output has the layer's output shape.
     """
 
     def __init__(self, module: nn.Module, frames: int) -> None:
@@ -25,18 +25,18 @@ class Folded(nn.Module):
 
 
 def insert(backbone: Backbone, model: ModelConfig) -> None:
-    """Build the mechanisms of ``model`` and put them into its ``backbone``.
+    """Build the mechanisms of ``model`` and insert them into its ``backbone``.
 
-    They are built in the order in which data meets them, so that equal networks get equal weights from a seed however
-    their mechanisms are listed.
+    Mechanisms are built in the order of data flow. So equal networks get equal weights from a seed, even if their
+    configs list the mechanisms in different orders.
     """
     sites = model.backbone.sites(model.size)
-    chosen = [(module, frozenset(module.at(sites))) for module in model.attention]
+    sites_of = [(module, frozenset(module.at(sites))) for module in model.attention]
     for site in sites:
         frames = model.backbone.frames_at(site, model.frames)
-        for module, its_sites in chosen:
-            if site in its_sites:
+        for module, own_sites in sites_of:
+            if site in own_sites:
                 built = module.build(site, frames)
                 if isinstance(site, Layer):
-                    module.adopt(built, backbone.layer(site))
+                    module.inherit_weights(built, backbone.layer(site))
                 backbone.insert(site, Folded(built, frames) if model.backbone.folds else built)

@@ -1,4 +1,4 @@
-"""The type checker that jaxtyping puts on every function of vattn while tests run (tests/conftest.py)."""
+"""The type checker that jaxtyping applies to every function of vattn during tests (tests/conftest.py)."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from beartype.roar import BeartypeDecorHintPep673Exception
 
 
 def checked(function: Callable) -> Callable:
-    """Check arguments and results; all but methods that return Self, which beartype knows in its own classes only."""
+    """Check arguments and results. Methods that return Self are skipped: beartype supports Self only in own classes."""
     try:
         return beartype(function)
     except BeartypeDecorHintPep673Exception:

@@ -1,8 +1,9 @@
-"""Costs counted on the meta device: the oracle for what vattn/cost.py says in closed form."""
+"""Counts costs on the meta device, the oracle for the closed forms in vattn/cost.py."""
 
 import importlib
 from collections import Counter
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -12,15 +13,24 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vattn.config import ModelConfig
 from vattn.model import VideoModel, build_model
+from vattn.modules import ModuleConfig
+
+
+@cache
+def reference_forms() -> dict[type[nn.Module], Callable[..., Tensor]]:
+    """Return for each class of a mechanism the function of (module, x) that computes its formula (``FORMS``)."""
+    forms = {}
+    for kind in ModuleConfig.kinds.values():
+        name = kind.__module__.rpartition(".")[2]
+        forms |= importlib.import_module(f"tests.vattn.reference.{name}").FORMS
+    return forms
 
 
 def use_reference_forms(net: nn.Module) -> None:
-    """Let every mechanism in ``net`` compute its formula in the plainest writing (tests/vattn/reference)."""
+    """Make every mechanism in ``net`` compute its formula as plainly as possible (tests/vattn/reference)."""
     for module in net.modules():
-        package, _, kind = type(module).__module__.rpartition(".")
-        if package == "vattn.modules" and not kind.startswith("_"):
-            form = importlib.import_module(f"tests.vattn.reference.{kind}").FORMS.get(type(module))
-            module.forward = partial(form, module) if form else module.forward
+        if form := reference_forms().get(type(module)):
+            module.forward = partial(form, module)
 
 
 def on_meta(model: ModelConfig, classes: int) -> VideoModel:
@@ -34,7 +44,7 @@ def clips(model: ModelConfig, num: int = 1) -> Tensor:
 
 
 def count_macs(net: nn.Module, x: Tensor) -> int:
-    """Multiply-accumulates of convolutions, linear layers and attention products."""
+    """Return the multiply-accumulates of convolutions, linear layers and attention products."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net.eval()(x)
     return counter.get_total_flops() // 2
@@ -47,11 +57,11 @@ def model_macs(model: ModelConfig, classes: int) -> int:
 
 
 def kept_values(net: nn.Module, x: Tensor) -> int:
-    """Values that autograd keeps in training, each storage once."""
+    """Return the number of values that autograd keeps in training, each storage once."""
     storages = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        # Held, so that no later storage gets the same address.
+        # The reference prevents a later storage from getting the same address.
         storages[tensor.untyped_storage()._cdata] = tensor
         return tensor
 
@@ -63,7 +73,7 @@ def kept_values(net: nn.Module, x: Tensor) -> int:
 
 
 def kept_per_clip(net: nn.Module, x: Tensor) -> int:
-    """Values kept for one clip more: weights and statistics, which do not grow with the batch, drop out."""
+    """Return the number of kept values for one more clip, so without weights and statistics of norms."""
     three, two = (x.expand(n, *x.shape[1:]).clone(memory_format=torch.contiguous_format) for n in (3, 2))
     return kept_values(net, three) - kept_values(net, two)
 
@@ -73,7 +83,7 @@ def model_activations(model: ModelConfig, classes: int) -> int:
 
 
 class Elements(NamedTuple):
-    """What the papers' counters add up in different ways; all but ``macs`` are numbers of values."""
+    """Counts that papers sum in different ways; all but ``macs`` are numbers of values."""
 
     macs: int
     bias: int
@@ -83,33 +93,34 @@ class Elements(NamedTuple):
     max_pool_out: int
     avg_pool_in: int
 
-    def paper_002(self) -> int:
+    def m2a_paper(self) -> int:
+        """Return the sum that the counter of the M2A and TANet papers reports."""
         return self.stated() + self.relu + self.max_pool_in + self.avg_pool_in
 
     def stated(self) -> int:
-        """Multiply-accumulates, convolutions' biases and two for each value of a batch norm."""
+        """Return multiply-accumulates, plus biases of convolutions, plus two for each value of a batch norm."""
         return self.macs + self.bias + 2 * self.norm
 
 
 def count_elements(net: nn.Module, x: Tensor) -> Elements:
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
 
-    def after(layer: nn.Module, args: tuple[Tensor, ...], y: Tensor) -> None:
+    def count_output(layer: nn.Module, args: tuple[Tensor, ...], y: Tensor) -> None:
         match type(layer).__name__.rstrip("123d"):
             case "Conv" | "ConvTranspose" if layer.bias is not None:
-                found["bias"] += y.numel()
+                counts["bias"] += y.numel()
             case "BatchNorm":
-                found["norm"] += y.numel()
+                counts["norm"] += y.numel()
             case "ReLU" | "ReLU6":
-                found["relu"] += y.numel()
+                counts["relu"] += y.numel()
             case "MaxPool":
-                found["max_pool_in"] += args[0].numel()
-                found["max_pool_out"] += y.numel()
+                counts["max_pool_in"] += args[0].numel()
+                counts["max_pool_out"] += y.numel()
             case "AvgPool" | "AdaptiveAvgPool":
-                found["avg_pool_in"] += args[0].numel()
+                counts["avg_pool_in"] += args[0].numel()
 
-    hooks = [layer.register_forward_hook(after) for layer in net.modules()]
+    hooks = [layer.register_forward_hook(count_output) for layer in net.modules()]
     macs = count_macs(net, x)
     for hook in hooks:
         hook.remove()
-    return Elements(macs, *(found[name] for name in Elements._fields[1:]))
+    return Elements(macs, *(counts[name] for name in Elements._fields[1:]))

@@ -1,6 +1,7 @@
-"""Recorded runs of the authors' code (../shared/golden): how a file is read, and how a network is held against it."""
+"""Recordings of the authors' code (tests/golden): reads a file and compares a network with it."""
 
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+#: The recordings (.npz) that tests read.
+FOLDER = Path(os.environ.get("VATTN_GOLDEN", Path(__file__).parents[1] / "golden"))
+
 State = Mapping[str, Tensor]
 
 
@@ -21,18 +25,18 @@ def _call(net: nn.Module, x: Tensor) -> Tensor:
 
 @dataclass
 class Case:
-    """Our network for one recording, the public converter of its names, and how it is run on the recorded input."""
+    """The network that reproduces one recording."""
 
     net: nn.Module
-    rename: Callable[[State], Mapping[str, Tensor]]
-    run: Callable[..., Tensor] = _call
-    taps: str = ""  # where stages stand in our network, before their recorded name
-    given: tuple[str, ...] = ()  # recorded arrays that it takes behind the input
+    rename: Callable[[State], Mapping[str, Tensor]]  # from the authors' names to those of ``net``
+    run: Callable[..., Tensor] = _call  # (net, input, ...) -> output, in the recorded layout
+    taps: str = ""  # prefix of the recorded names of stages in ``net``
+    given: tuple[str, ...] = ()  # recorded arrays that ``run`` takes after the input
     x: Tensor | None = None  # the input, where it is not recorded
 
 
 class Options(Mapping[str, Any]):
-    """What a recording was made with; it knows what has been asked for, so that nothing is passed over."""
+    """Options of the recorded module. Counts which were read, so that a test fails if one is ignored."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values, self.unread = values, set(values)
@@ -48,11 +52,13 @@ class Options(Mapping[str, Any]):
         return len(self._values)
 
     def seen_in_parameters(self, name: str) -> None:
-        """Ask for an option that only says which parameters there are; the recording has them."""
+        """Mark as read an option that only affects the parameters, which are recorded."""
         self.unread.discard(name)
 
 
 class Recording:
+    """One file of recorded arrays; tests/golden/README.md describes its keys."""
+
     def __init__(self, file: Path) -> None:
         self.file = file
         with np.load(file) as arrays:
@@ -60,11 +66,11 @@ class Recording:
             self.meta: dict[str, Any] = json.loads(str(arrays["meta"]))
 
     def case(self, builders: Mapping[str, Callable[[dict[str, Any]], Case]]) -> Case:
-        """Return our network for it; a recording that nobody here knows fails."""
+        """Return the network for this recording; fail if no builder knows its module or one of its options."""
         module, options = self.meta["module"], Options(self.meta["config"])
-        assert module in builders, f"{self.file}: no network of ours is known for {module!r}"
+        assert module in builders, f"{self.file}: no builder for the module {module!r}"
         case = builders[module](self.meta | {"config": options})
-        assert not options.unread, f"{self.file}: config has options that no network here knows: {options.unread}"
+        assert not options.unread, f"{self.file}: the builder ignores the options {options.unread}"
         return case
 
     def tensor(self, name: str) -> Tensor:
@@ -78,9 +84,9 @@ class Recording:
         if "param_recipe" not in self.meta:
             return self.group("param")
         shapes = [(name, tuple(shape)) for name, shape in self.meta["param_names"]]
-        return {name: self._by_recipe(name, shape) for name, shape in shapes}
+        return {name: self._generated(name, shape) for name, shape in shapes}
 
-    def _by_recipe(self, name: str, shape: tuple[int, ...]) -> Tensor:
+    def _generated(self, name: str, shape: tuple[int, ...]) -> Tensor:
         rng = np.random.default_rng([self.meta["param_seed"], zlib.crc32(name.encode())])
         if name.endswith("running_var") or (len(shape) == 1 and name.endswith(".weight")):
             values = rng.uniform(0.5, 1.5, shape)
@@ -91,15 +97,15 @@ class Recording:
             values = np.sqrt(gain / np.prod(shape[1:])) * rng.standard_normal(shape)
         return torch.from_numpy(np.asarray(values, dtype=np.float32))
 
-    def hold(self, case: Case) -> None:
-        """Assert that ``case`` gives what was recorded."""
+    def check(self, case: Case) -> None:
+        """Assert that ``case`` reproduces the recording."""
         training = self.meta["mode"] == "train"
         net = case.net.train(training)
         missing, unknown = net.load_state_dict(case.rename(self.params()), strict=False)
         assert not unknown
         assert all(name.endswith("num_batches_tracked") for name in missing), missing
         stages = self.group("tap")
-        seen = {name: _Output(net.get_submodule(case.taps + name)) for name in stages}
+        outputs = {name: _Output(net.get_submodule(case.taps + name)) for name in stages}
         x = (self.tensor("input") if case.x is None else case.x).requires_grad_()
 
         y = case.run(net, x, *map(self.tensor, case.given))
@@ -113,22 +119,22 @@ class Recording:
             self._close("grad_param", own[name].grad, gradient, f"gradient of {name}")
         state = net.state_dict()
         for name, value in case.rename(self.group("after")).items():
-            self._close("output", state[name], value, f"{name} afterwards")
+            self._close("output", state[name], value, f"{name} after the forward pass")
         for name, expected in stages.items():
-            out = seen[name].value.double()
-            found = torch.stack([out.mean(), out.std(), out.abs().max()])
+            out = outputs[name].value.double()
+            statistics = torch.stack([out.mean(), out.std(), out.abs().max()])
             torch.testing.assert_close(
-                found, expected.double(), rtol=1e-4, atol=1e-5, msg=partial("{}: {}".format, name)
+                statistics, expected.double(), rtol=1e-4, atol=1e-5, msg=partial("{}: {}".format, name)
             )
 
-    def _close(self, kind: str, found: Tensor | None, expected: Tensor, what: str) -> None:
-        assert found is not None, what
+    def _close(self, kind: str, actual: Tensor | None, expected: Tensor, name: str) -> None:
+        assert actual is not None, name
         tolerance = self.meta["tolerance"][kind]
-        torch.testing.assert_close(found, expected, **tolerance, msg=partial("{}: {}".format, what))
+        torch.testing.assert_close(actual, expected, **tolerance, msg=partial("{}: {}".format, name))
 
 
 class _Output:
-    """The last output of a module."""
+    """Keeps the last output of a module."""
 
     def __init__(self, module: nn.Module) -> None:
         module.register_forward_hook(self._keep)

@@ -1,4 +1,4 @@
-"""What tests of networks share."""
+"""Helpers for tests of networks."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from vattn.modules import Layer, ModuleConfig, Position, Site
 
 
 class Always(nn.Module):
-    """A layer that returns ``value``: it isolates the arithmetic behind it from the weights."""
+    """A layer that returns ``value``, so that a test of the layers after it does not depend on its weights."""
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ def site(
     position: Position = "b",
     **layer: int,
 ) -> Site:
-    """A site of ``size`` x ``size`` pixels, or ``size`` x ``width``; for a layer, one that costs nothing."""
+    """Return a site of ``size`` x ``size`` pixels, or ``size`` x ``width``; at conv1 or conv2, a layer without cost."""
     features = (stage, block, position, channels, size, width or size)
     if position not in ("conv1", "conv2"):
         return Site(*features)
@@ -36,11 +36,11 @@ def site(
 
 
 def place_of(module: ModuleConfig) -> Position:
-    """A position where ``module`` can stand: b where it may."""
+    """Return a position that is possible for ``module``: b if it is."""
     return "b" if "b" in module.places else module.places[0]
 
 
 def model(*attention: dict[str, Any], depth: int = 10, width: float = 0.25, **changes: Any) -> ModelConfig:
-    """A small network with these mechanisms."""
+    """Return a small network with these mechanisms."""
     backbone = {"kind": "resnet", "depth": depth, "width": width}
     return ModelConfig.parse({"frames": 4, "size": 32, "backbone": backbone, "attention": list(attention)} | changes)

@@ -14,13 +14,13 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from tests.vattn.golden import FOLDER
 from tests.vattn.support import model
 from vattn.config import ModelConfig
 from vattn.convert import convert_model, load_published, rename
 from vattn.model import VideoModel, build_model
 from vattn.weights import Fit, read_state
 
-GOLDEN = Path(os.environ.get("VATTN_GOLDEN", Path(__file__).parents[3] / "shared" / "golden"))
 Shapes = dict[str, tuple[int, ...]]
 CLASSES = 10
 
@@ -37,7 +37,7 @@ def shapes_of(build: Callable[[], nn.Module]) -> Shapes:
 
 def recorded(case: str) -> Shapes:
     """Names and shapes that a recording of the authors' code lists."""
-    file = GOLDEN / f"{case}__eval.npz"
+    file = FOLDER / f"{case}__eval.npz"
     if not file.is_file():
         pytest.skip(f"no recording {file}")
     with np.load(file) as arrays:

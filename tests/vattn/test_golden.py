@@ -1,4 +1,4 @@
-"""Every recording of the authors' code is reproduced: outputs, gradients, running statistics."""
+"""This library reproduces every recording of the authors' code: outputs, gradients and running statistics."""
 
 import importlib
 import json
@@ -10,39 +10,40 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.vattn.golden import Case, Recording
+from tests.vattn.golden import FOLDER, Case, Recording
 
-HERE = Path(__file__).parent
-FOLDER = Path(os.environ.get("VATTN_GOLDEN", HERE.parents[2] / "shared" / "golden"))
 FILES = sorted(FOLDER.glob("*.npz"))
-if "VATTN_GOLDEN" in os.environ and not FILES:
-    raise FileNotFoundError(f"VATTN_GOLDEN: there are no recordings (.npz) in {FOLDER}")
+if not FILES:
+    source = "VATTN_GOLDEN" if "VATTN_GOLDEN" in os.environ else "tests/golden"
+    raise FileNotFoundError(f"{source}: there are no recordings (.npz) in {FOLDER}")
 
 
 def builders() -> dict[str, Callable[[dict[str, Any]], Case]]:
-    """What `GOLDEN` of each file in reference/ says: the recorded module's name -> its Case from meta."""
-    known = {}
-    for file in sorted((HERE / "reference").glob("*.py")):
-        known |= getattr(importlib.import_module(f"tests.vattn.reference.{file.stem}"), "GOLDEN", {})
-    return known
+    """Return the builders of all files in reference/ (``GOLDEN``): name of the recorded module -> (meta -> Case)."""
+    builders_by_module = {}
+    for file in sorted((Path(__file__).parent / "reference").glob("*.py")):
+        reference = importlib.import_module(f"tests.vattn.reference.{file.stem}")
+        builders_by_module |= getattr(reference, "GOLDEN", {})
+    return builders_by_module
 
 
-@pytest.mark.skipif(not FILES, reason=f"no recordings in {FOLDER}; name their folder in VATTN_GOLDEN")
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_our_network_gives_what_the_authors_code_gave(file: Path) -> None:
+def test_network_reproduces_the_recording(file: Path) -> None:
     recording = Recording(file)
 
-    recording.hold(recording.case(builders()))
+    recording.check(recording.case(builders()))
 
 
 @pytest.mark.parametrize(
     ("module", "changes", "message"),
     [
-        ("TAM of tomorrow", {}, "no network of ours is known for 'TAM of tomorrow'"),
-        ("TEA-ME", {"dilation": 2}, "options that no network here knows: {'dilation'}"),
+        ("New TAM", {}, "no builder for the module 'New TAM'"),
+        ("TEA-ME", {"dilation": 2}, "the builder ignores the options {'dilation'}"),
     ],
 )
-def test_a_recording_that_is_not_known_fails(module: str, changes: dict, message: str, tmp_path: Path) -> None:
+def test_recording_with_an_unknown_module_or_option_fails(
+    module: str, changes: dict, message: str, tmp_path: Path
+) -> None:
     meta = {"module": module, "config": {"channel": 32, "reduction": 16, "n_segment": 8} | changes}
     np.savez(tmp_path / "new.npz", meta=json.dumps(meta))
 

@@ -1,4 +1,4 @@
-"""Mechanisms stand where their recipes say, and see clips."""
+"""Mechanisms are inserted at the sites of their configs and process clips."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ TAM, TSM = {"kind": "tam"}, {"kind": "tsm"}
 
 
 @given(n=st.integers(1, 3), t=st.integers(1, 4))
-def test_frame_t_of_clip_n_is_image_n_t(n: int, t: int) -> None:
+def test_frame_t_of_clip_n_is_image_n_times_num_frames_plus_t(n: int, t: int) -> None:
     clips = torch.randn(n, 3, t, 4, 5)
 
     images = fold(clips)
@@ -24,7 +24,7 @@ def test_frame_t_of_clip_n_is_image_n_t(n: int, t: int) -> None:
     assert unfold(images, t).equal(clips)
 
 
-def test_folding_is_free_under_channels_last() -> None:
+def test_folding_copies_nothing_under_channels_last() -> None:
     images = torch.randn(8, 3, 4, 5).to(memory_format=torch.channels_last)
 
     clips = unfold(images, 4)
@@ -33,7 +33,7 @@ def test_folding_is_free_under_channels_last() -> None:
     assert fold(clips).data_ptr() == clips.data_ptr() == images.data_ptr()
 
 
-def test_a_mechanism_sees_clips_in_a_network_of_images() -> None:
+def test_mechanism_processes_clips_in_a_network_of_images() -> None:
     class Reverse(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.flip(2)
@@ -44,22 +44,23 @@ def test_a_mechanism_sees_clips_in_a_network_of_images() -> None:
 
 
 def inserted(network: ModelConfig) -> list[tuple[str, str]]:
+    """Return place and class of each mechanism in the network."""
     net = build_model(network, 5)
     return [(name, type(m.module).__name__) for name, m in net.named_modules() if isinstance(m, Folded)]
 
 
-def test_every_second_block_of_the_named_stages_gets_the_mechanism() -> None:
-    found = inserted(model(TAM | {"stages": [2, 4], "every": 2, "position": "c"}, depth=50))
+def test_every_second_block_of_the_stages_gets_the_mechanism() -> None:
+    mechanisms = inserted(model(TAM | {"stages": [2, 4], "every": 2, "position": "c"}, depth=50))
 
     # Stage 2 has 3 blocks, stage 4 has 6.
     places = ["layer1.0", "layer1.2", "layer3.0", "layer3.2", "layer3.4"]
-    assert found == [(f"backbone.{place}.at.c.0", "TAM") for place in places]
+    assert mechanisms == [(f"backbone.{place}.at.c.0", "TAM") for place in places]
 
 
-def test_mechanisms_at_one_site_stack_in_the_order_of_the_list() -> None:
-    found = inserted(model(TSM | {"position": "b"}, TAM, depth=10))
+def test_mechanisms_at_one_site_are_in_the_order_of_the_list() -> None:
+    mechanisms = inserted(model(TSM | {"position": "b"}, TAM, depth=10))
 
-    assert found[:2] == [("backbone.layer1.0.at.b.0", "TSM"), ("backbone.layer1.0.at.b.1", "TAM")]
+    assert mechanisms[:2] == [("backbone.layer1.0.at.b.0", "TSM"), ("backbone.layer1.0.at.b.1", "TAM")]
 
 
 @pytest.mark.parametrize(
@@ -69,20 +70,20 @@ def test_mechanisms_at_one_site_stack_in_the_order_of_the_list() -> None:
         (TAM | {"stages": [1, 2, 6]}, r"attention\[0\].stages: .*has stages 2, 3, 4, 5; leave out 1, 6"),
     ],
 )
-def test_places_that_the_backbone_lacks_are_refused(attention: dict, message: str) -> None:
+def test_positions_and_stages_that_the_backbone_lacks_are_refused(attention: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         model(attention, depth=18)
 
 
-def test_equal_networks_get_equal_weights_from_a_seed_however_they_are_written() -> None:
+def test_equal_networks_get_equal_weights_from_a_seed() -> None:
     def weights(*attention: dict) -> list[torch.Tensor]:
         torch.manual_seed(3)
         return list(build_model(model(*attention), 5).state_dict().values())
 
-    one = weights(TAM | {"stages": [2, 3]}, TAM | {"stages": [4, 5]})
-    other = weights(TAM | {"stages": [4, 5]}, TAM | {"stages": [2, 3]})
+    early_first = weights(TAM | {"stages": [2, 3]}, TAM | {"stages": [4, 5]})
+    late_first = weights(TAM | {"stages": [4, 5]}, TAM | {"stages": [2, 3]})
 
-    assert all(a.equal(b) for a, b in zip(one, other, strict=True))
+    assert all(a.equal(b) for a, b in zip(early_first, late_first, strict=True))
 
 
 def test_scores_of_frames_are_averaged() -> None:
@@ -94,7 +95,7 @@ def test_scores_of_frames_are_averaged() -> None:
     torch.testing.assert_close(net(clips), frames.mean(0))
 
 
-def test_a_position_is_where_the_paper_s_figure_has_it() -> None:
+def test_positions_are_those_of_the_paper_s_figure() -> None:
     class Constant(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.zeros_like(x)
@@ -108,7 +109,7 @@ def test_a_position_is_where_the_paper_s_figure_has_it() -> None:
         backbone.insert(site(stage=2, block=1, position=position), Constant())
         results[position] = backbone.get_submodule("layer1.1")(x)
 
-    # Fresh norms give 0 for 0: only the shortcut is left, and before the whole block not even that.
+    # Fresh norms map 0 to 0. So only the shortcut is left, or nothing if the zeros are before the whole block.
     assert not results["block"].any()
     assert results["a"].equal(x)
     assert results["d"].equal(x)

@@ -67,7 +67,7 @@ def test_cost_in_the_convention_of_paper_002_is_what_it_prints(attention: list[A
     net = on_meta(config, 174)
     use_reference_forms(net)
 
-    counted = count_elements(net, clips(config)).paper_002()
+    counted = count_elements(net, clips(config)).m2a_paper()
 
     # Values of C // 8 channels over all sites: 8 x 8 products of frames, twice, and a norm of whole frames before them.
     # The full mechanism's row has both, the row of attention alone has neither.

@@ -13,12 +13,11 @@ import torch.multiprocessing as mp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from test_golden import FOLDER
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from tests.vattn.counting import count_macs, kept_per_clip
-from tests.vattn.golden import Recording
+from tests.vattn.golden import FOLDER, Recording
 from tests.vattn.reference.sparse import Plain
 from tests.vattn.reference.sparse import grid as plain_grid
 from tests.vattn.support import model

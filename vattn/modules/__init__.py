@@ -1,4 +1,4 @@
-"""Mechanisms, one file each; importing this package registers all of them."""
+"""Attention and motion mechanisms, one file each. Importing this package registers all of them."""
 
 import importlib
 import pkgutil

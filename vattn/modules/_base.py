@@ -1,4 +1,4 @@
-"""What every mechanism is: where it goes, how it is built, and what it costs."""
+"""Base class of all mechanisms: where a mechanism is placed, how it is built and what it costs."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,14 +9,30 @@ from torch import nn
 
 from vattn.base import Kinded
 
-#: In the order in which data meets them. At conv1 and conv2 stand layers, whose place a mechanism can take; elsewhere
-#: nothing.
+#: In the order in which data flows. At conv1 and conv2 a mechanism replaces a layer; elsewhere it is inserted.
 Position = Literal["block", "a", "conv1", "b", "conv2", "c", "d"]
+
+#: Types of the fields that all mechanisms have; a mechanism that changes a default keeps the description.
+Stages = Annotated[
+    tuple[int, ...], Field(description="residual stages that get the mechanism; 2 is res2, 5 is res5; each once")
+]
+Place = Annotated[
+    Position,
+    Field(
+        description="place in a residual block: block: before the whole block, shortcut included; a: before the first "
+        "convolution, on the residual branch; b: after the first convolution, norm and ReLU; c: after the second; d: "
+        "after the last norm, before the sum; conv1, conv2: replaces this convolution"
+    ),
+]
+Every = Annotated[
+    int,
+    Field(ge=1, description="step between the blocks of a stage that get the mechanism; 1: all; 2: first, third, ..."),
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A place in a backbone where a mechanism can stand: features of (N, channels, T, height, width)."""
+    """A place in a backbone for a mechanism; its features are (N, channels, T, height, width)."""
 
     stage: int
     block: int
@@ -28,10 +44,11 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Layer(Site):
-    """A place that a convolution holds until a mechanism takes it: conv2 together with its norm and ReLU, conv1 alone.
+    """A convolution that a mechanism can replace: conv1 alone, or conv2 with its norm and ReLU.
 
-    What stands there maps (N, channels, T, height, width) to (N, outputs, T, height / stride, width / stride), rounded
-    up. ``macs``, ``params`` and ``activations`` are those of the layer for one frame; they go when it goes.
+    The layer and its replacement map (N, channels, T, height, width) to (N, outputs, T, height / stride, width /
+    stride), rounded up. ``macs`` (multiply-accumulates), ``params`` and ``activations`` (values) are the cost of the
+    layer for one frame. A mechanism that replaces the layer saves this cost.
     """
 
     outputs: int
@@ -42,12 +59,12 @@ class Layer(Site):
 
 
 def choose(sites: Iterable[Site], stages: tuple[int, ...], position: Position, every: int) -> tuple[Site, ...]:
-    """Return the sites at ``position`` in each ``every``-th block of ``stages``, the first block included."""
+    """Return the sites at ``position`` in blocks 0, ``every``, 2 * ``every``, ... of ``stages``."""
     return tuple(s for s in sites if s.position == position and s.stage in stages and s.block % every == 0)
 
 
 def check_divisors(site: Site, **divisors: int) -> None:
-    """Raise ValueError for an option that divides the channels at ``site``, rounded down, and leaves none of them."""
+    """Raise ValueError if an option divides the channels at ``site`` and the quotient, rounded down, is 0."""
     for option, divisor in divisors.items():
         if site.channels < divisor:
             raise ValueError(
@@ -57,29 +74,31 @@ def check_divisors(site: Site, **divisors: int) -> None:
 
 
 class ModuleConfig(Kinded):
-    """One mechanism and the sites it is put at.
+    """Options of a mechanism and its places in the backbone.
 
-    ``position`` is a TA-block style of TAM's Figure 3: before conv1 on the residual path (a), after the first
-    conv-bn-relu (b), after the second (c), after the last norm (d); or before the whole block, shortcut included
-    (block). A mechanism whose ``places`` are layers is put in their stead.
+    Positions a to d are the TA-block styles of Figure 3 of TAM (Liu, Wang, Wu, Qian and Lu, "TAM: Temporal Adaptive
+    Module for Video Recognition", ICCV 2021, arXiv:2005.06803).
 
-    What a mechanism costs depends on a site only by its features, and by whether it is in the first block of its stage.
+    The cost of a mechanism may depend on the features at a site and on whether the block is the first of its stage, but
+    on no other property of the site: `vattn.cost` computes equal sites once.
     """
 
     kind: str
-    stages: Annotated[tuple[int, ...], Field(description="residual stages, res2 ... res5")] = (2, 3, 4, 5)
-    position: Position = "b"
-    every: int = Field(1, ge=1, description="each n-th block of a stage, the first included")
+    stages: Stages = (2, 3, 4, 5)
+    position: Place = "b"
+    every: Every = 1
     init: Literal["default", "identity"] = Field(
-        "default", description="identity: a fresh mechanism leaves what the network computes unchanged"
+        "default",
+        description="initial state: default: as in the authors' code; identity: the network starts with the outputs "
+        "that it has without the mechanism",
     )
 
-    #: Positions that it can be put at.
+    #: Positions at which the mechanism can be placed.
     places: ClassVar[tuple[Position, ...]] = ("block", "a", "b", "c", "d")
-    #: Why ``init: identity`` cannot be had. Empty where `build` honours it.
+    #: Why ``init: identity`` is not available; empty if `build` implements it.
     no_identity: ClassVar[str] = ""
-    #: Regular expressions from the names in the authors' code to ours, applied in turn (vattn/convert.py): of the
-    #: mechanism alone, and of the authors' whole network around it.
+    #: Regular expressions that rename the authors' parameters to those of this library, applied in order
+    #: (vattn/convert.py): within the mechanism, and in the authors' whole network.
     authors_names: ClassVar[tuple[tuple[str, str], ...]] = ()
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = ()
 
@@ -92,57 +111,66 @@ class ModuleConfig(Kinded):
 
     @field_validator("position")
     @classmethod
-    def _can_stand_there(cls, position: Position) -> Position:
+    def _position_is_available(cls, position: Position) -> Position:
         if position not in cls.places:
             raise ValueError(f"such a mechanism can be put at {', '.join(cls.places)}; take one of these")
         return position
 
     @field_validator("init")
     @classmethod
-    def _identity_can_be_had(cls, init: str) -> str:
+    def _identity_is_available(cls, init: str) -> str:
         if init == "identity" and cls.no_identity:
             raise ValueError(f"{cls.no_identity}; use default")
         return init
 
     @property
     def reversal_equivariant(self) -> bool:
-        """f(reversed x) == reversed f(x) by form: alone, it cannot tell a clip from its reverse after averaging."""
+        """Whether f(reversed x) == reversed f(x) for all weights.
+
+        A network with only such mechanisms gives a clip and its reverse the same average over frames.
+        """
         return False
 
     def at(self, sites: Iterable[Site]) -> tuple[Site, ...]:
-        """Return those of a backbone's sites that this mechanism is put at."""
+        """Return the sites of a backbone that get this mechanism."""
         return choose(sites, self.stages, self.position, self.every)
 
     def canonical(self) -> Self:
-        """Return the same mechanism with every option that has no effect at its default."""
+        """Return an equal mechanism in which each option without effect has its default."""
         return self
 
     def check(self, site: Site, frames: int) -> None:
-        """Raise ValueError ("option: rule; way out (got value)") where the mechanism cannot stand at ``site``."""
+        """Raise ValueError ("option: rule; way out (got value)") if the mechanism cannot be placed at ``site``."""
 
     def build(self, site: Site, frames: int) -> nn.Module:
-        """Return a module that maps (N, C, T, H, W) at ``site``, T = ``frames``, to the same shape, or as a `Layer`."""
+        """Return the mechanism for the features (N, C, T, H, W) at ``site``, T = ``frames``.
+
+        The output has the shape of the input. If ``site`` is a `Layer`, it has the shape of the layer's output.
+        """
         raise NotImplementedError
 
-    def adopt(self, built: nn.Module, layer: nn.Module) -> None:
-        """Let ``built`` start from the convolution whose place it takes, if it is one that can."""
+    def inherit_weights(self, built: nn.Module, layer: nn.Module) -> None:
+        """Initialise ``built`` with the weights of ``layer``, which it replaces, if the mechanism supports this."""
 
     def macs(self, site: Site, frames: int) -> int:
-        """Multiply-accumulates of one clip by the formula, whatever the implementation."""
+        """Return the multiply-accumulates of one clip, by the formula of the mechanism.
+
+        They do not depend on how the module computes the formula.
+        """
         raise NotImplementedError
 
     def params(self, site: Site, frames: int) -> int:
-        """Learnable parameters."""
+        """Return the number of learnable parameters."""
         raise NotImplementedError
 
-    def rival(self, site: Site, frames: int) -> tuple[str, int, int] | None:
-        """Return name, multiply-accumulates and parameters of another one in its place, if its paper counts one."""
+    def published_alternative(self, site: Site, frames: int) -> tuple[str, int, int] | None:
+        """Return name, multiply-accumulates of a clip and parameters of the mechanism that the paper compares with."""
         return None
 
     def activations(self, site: Site, frames: int) -> int:
-        """Values of one clip that autograd keeps because the mechanism is there.
+        """Return the number of values of one clip that autograd keeps because of the mechanism.
 
-        Counted once each: what `build`'s module keeps, and its output, which the next convolution keeps. Its input is
-        kept by the layer before, whether or not the mechanism is there, so only a copy of it counts.
+        Each value counts once: the values that the module of `build` keeps, and its output, which the next convolution
+        keeps. The input counts only if the mechanism copies it, because the layer before keeps it in any case.
         """
         raise NotImplementedError

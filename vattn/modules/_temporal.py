@@ -1,4 +1,4 @@
-"""Convolutions over time at every pixel, which several mechanisms share."""
+"""Temporal convolutions at every pixel, which several mechanisms share."""
 
 import torch
 import torch.nn.functional as F
@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 
 class TemporalConv(nn.Conv1d):
-    """A Conv1d over the frames, the same at every pixel; ``kernel_size`` is odd, and T frames stay T.
+    """Convolve over the frames with the same 1D kernel at every pixel, zero padded.
 
-    It runs as a 2D convolution over (T, H * W), which is a view in either memory order and keeps it: 10 times faster on
-    a CPU than the 3D convolution that it equals.
+    It is equal to a 3D convolution with a K x 1 x 1 kernel. It runs as a 2D convolution over (T, H * W), because that
+    is a view of x in either memory format, keeps the format, and is 10 times faster on a CPU.
 
-    Shape: (N, in_channels, T, H, W) -> (N, out_channels, T, H, W).
+    Shape: (N, in_channels, T, H, W) -> (N, out_channels, T, H, W); ``kernel_size`` is odd.
     """
 
     def __init__(self, channels: int, outputs: int, kernel_size: int, groups: int = 1, bias: bool = False) -> None:
@@ -23,16 +23,17 @@ class TemporalConv(nn.Conv1d):
         y = F.conv2d(input.flatten(-2), weight, self.bias, padding=padding, groups=self.groups)
         return y.unflatten(-1, input.shape[-2:])
 
-    def stand_still(self) -> None:
-        """Start as the identity."""
+    def init_identity(self) -> None:
+        """Set the weights so that the output is the input."""
         with torch.no_grad():
             nn.init.dirac_(self.weight, self.groups)
 
 
 class LearnableShift(TemporalConv):
-    """A depthwise temporal convolution of 3 taps that starts as TSM's shift.
+    """Convolve each channel over the frames with 3 learnable taps, initialised as the shift of TSM.
 
-    Of the C channels, the first C // div take frame t + 1, the next C // div take t - 1, and the rest stay.
+    At the start, the first C // div channels take frame t + 1, the next C // div take frame t - 1, and the rest are
+    unchanged.
 
     Shape: (N, C, T, H, W) -> (N, C, T, H, W).
     """
@@ -47,8 +48,8 @@ class LearnableShift(TemporalConv):
             self.weight[2 * fold :, 0, 1] = 1
 
 
-def odd(kernel_size: int) -> int:
-    """Return an odd number of taps, and refuse an even one."""
+def check_odd(kernel_size: int) -> int:
+    """Return ``kernel_size``; raise ValueError if it is even."""
     if kernel_size % 2 == 0:
         raise ValueError(f"must be odd, so that T frames in give T frames out; try {kernel_size + 1}")
     return kernel_size

@@ -1,4 +1,8 @@
-"""ACTION-Net: spatio-temporal, channel and motion excitation (Wang et al., CVPR 2021, arXiv:2103.07372)."""
+"""ACTION-Net: spatio-temporal, channel and motion excitation.
+
+Zhengwei Wang, Qi She and Aljosa Smolic, "ACTION-Net: Multipath Excitation for Action Recognition", CVPR 2021,
+arXiv:2103.07372.
+"""
 
 from typing import Literal, Self, get_args
 
@@ -8,7 +12,7 @@ from jaxtyping import Float
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from vattn.modules._base import ModuleConfig, Position, Site, check_divisors
+from vattn.modules._base import ModuleConfig, Place, Site, check_divisors
 from vattn.modules._fold import frame_means
 from vattn.modules._temporal import LearnableShift, TemporalConv
 from vattn.modules.tea import MotionExcitation
@@ -17,15 +21,23 @@ Path = Literal["ste", "ce", "me"]
 
 
 class ActionConfig(ModuleConfig, kind="action"):
-    """Which paths there are behind the shift; the defaults are the authors'."""
+    """Options of ACTION; the defaults are those of the authors."""
 
     kind: Literal["action"] = "action"
-    position: Position = "a"
-    paths: tuple[Path, ...] = Field(get_args(Path), min_length=1, description="excitations that are added up")
-    reduction: int = Field(16, ge=1, description="r: channel and motion excitation work in C // r channels")
-    div: int = Field(8, ge=2, description="the shift starts with C // div channels going each way")
+    position: Place = "a"
+    paths: tuple[Path, ...] = Field(
+        get_args(Path),
+        min_length=1,
+        description="excitations that are summed: ste (spatio-temporal), ce (channel), me (motion); each once",
+    )
+    reduction: int = Field(
+        16, ge=1, description="r, reduction of the channels in channel and motion excitation: C -> C // r"
+    )
+    div: int = Field(
+        8, ge=2, description="the learnable shift starts by shifting C // div channels in each direction of time"
+    )
 
-    no_identity = "each path adds its input to what it gates, and the shift moves channels from the first step"
+    no_identity = "each path adds its input to the gated input, and the shift moves channels from the first step"
     authors_names = (
         (r"action_shift\.", "shift."), (r"action_p1_conv1\.", "ste."),
         (r"action_p2_squeeze\.", "ce.squeeze."), (r"action_p2_conv1\.", "ce.mix."),
@@ -42,33 +54,33 @@ class ActionConfig(ModuleConfig, kind="action"):
         return tuple(sorted(paths, key=get_args(Path).index))
 
     def canonical(self) -> Self:
-        """Spatio-temporal excitation alone reduces nothing."""
+        """Return an equal mechanism; spatio-temporal excitation alone does not use ``reduction``."""
         return self.model_copy(update={"reduction": 16}) if self.paths == ("ste",) else self
 
     def check(self, site: Site, frames: int) -> None:
-        """Refuse a ``reduction`` or ``div`` that leaves no channel."""
+        """Raise ValueError if ``reduction`` or ``div`` leaves no channel."""
         check_divisors(site, div=self.div)
         if self.paths != ("ste",):
             check_divisors(site, reduction=self.reduction)
 
     def build(self, site: Site, frames: int) -> "Action":
-        """Return the shift and its excitations for the features at ``site``."""
+        """Return the shift with its excitations for the features at ``site``."""
         return Action(site.channels, self)
 
     def macs(self, site: Site, frames: int) -> int:
-        """Multiply-accumulates of one clip by the formula, whatever the implementation."""
+        """Return the multiply-accumulates of one clip."""
         c, r, pixels = site.channels, site.channels // self.reduction, site.height * site.width
         paths = {"ste": 27 * pixels, "ce": r * (2 * c + 3 * r), "me": r * (c * pixels + 9 * pixels + c)}
         return frames * (3 * c * pixels + sum(paths[path] for path in self.paths))
 
     def params(self, site: Site, frames: int) -> int:
-        """Learnable parameters."""
+        """Return the number of learnable parameters."""
         c, r = site.channels, site.channels // self.reduction
         paths = {"ste": 27, "ce": r * (2 * c + 3 * r), "me": r * (2 * c + 11)}
         return 3 * c + sum(paths[path] for path in self.paths)
 
     def activations(self, site: Site, frames: int) -> int:
-        """What the shift gives, what each path's layers take and its sigmoid gives, the sum of gates, the output."""
+        """Return the kept values: output of the shift, inputs of layers, gates, sum of the gates, output."""
         c, r, pixels = site.channels, site.channels // self.reduction, site.height * site.width
         paths = {"ste": 2 * pixels, "ce": 2 * c + 2 * r, "me": r * (pixels + 10) + c}
         summed = c if self.paths != ("ste",) else 0
@@ -76,13 +88,14 @@ class ActionConfig(ModuleConfig, kind="action"):
 
 
 class Action(nn.Module):
-    r"""Shift, then gate by pixel, by channel over time, and by motion, and add the three up.
+    r"""Shift channels over time, gate the result in three ways, and sum the three.
 
-    .. math:: Y = \sum_{p} (Z + Z \odot \sigma(G_p(Z))), \quad Z = \text{shift}(X)
+    .. math:: Y = \sum_{p \in \{STE, CE, ME\}} (Z + Z \odot \sigma(G_p(Z))), \quad Z = \text{shift}(X)
 
-    The shift is a learnable depthwise temporal convolution that starts as TSM's. :math:`G_{STE}` is a 3x3x3 convolution
-    of the mean over channels; for :math:`G_{CE}` see `ChannelExcitation`; :math:`G_{ME}` is TEA's motion excitation
-    without its last norm. The paper's sum is over all three paths; over any subset of them it is a variant.
+    The shift is a learnable depthwise temporal convolution, initialised as the shift of TSM. :math:`G_{STE}` is a 3x3x3
+    convolution of the mean over channels, one gate per pixel and frame. :math:`G_{CE}` is `ChannelExcitation`.
+    :math:`G_{ME}` is the motion excitation of TEA without its last norm. The paper sums all three paths; a subset of
+    the paths is a variant of this library.
 
     Shape: (N, C, T, H, W) -> (N, C, T, H, W).
     """
@@ -107,13 +120,18 @@ class Action(nn.Module):
             gates.append(self.me.logits(z).sigmoid())
         if self.ste is None:
             return z * (sum(gates) + len(gates))
-        # Added behind the product: the sum of all gates is as large as z, and autograd would keep it.
+        # STE is added after the product: the sum of all gates has the size of z, and autograd would keep it.
         y = z * (sum(gates) + len(gates) + 1) if gates else z
         return torch.addcmul(y, z, self.ste(z.mean(1, keepdim=True)).sigmoid())
 
 
 class ChannelExcitation(nn.Module):
-    """Squeeze-and-excitation with a temporal convolution in the middle; gives what its sigmoid takes.
+    r"""Return the logits of squeeze-and-excitation with a temporal convolution between its layers.
+
+    .. math:: G = W_2 \, \mathrm{ReLU}(K \ast_T (W_1 \bar X))
+
+    :math:`\bar X` is the mean over the pixels of a frame. W_1 (C -> C // r) and W_2 (back) are 1x1 convolutions, K has
+    3 taps. Nothing has a bias or a norm.
 
     Shape: (N, C, T, H, W) -> (N, C, T, 1, 1).
     """

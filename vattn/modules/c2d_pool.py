@@ -1,4 +1,8 @@
-"""C2D-Pool: an average over neighbouring frames (Liu et al., ICCV 2021, arXiv:2005.06803, section 4.3)."""
+"""C2D-Pool: average over neighbouring frames, a baseline of the TAM paper.
+
+Zhaoyang Liu, Limin Wang, Wayne Wu, Chen Qian and Tong Lu, "TAM: Temporal Adaptive Module for Video Recognition", ICCV
+2021, arXiv:2005.06803, section 4.3.
+"""
 
 from typing import Any, Literal
 
@@ -8,42 +12,44 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from vattn.modules._base import ModuleConfig, Site
-from vattn.modules._temporal import odd
+from vattn.modules._temporal import check_odd
 
 
 class C2DPoolConfig(ModuleConfig, kind="c2d_pool"):
-    """TAM's simplest baseline, at TAM's places."""
+    """Options of C2D-Pool; it is placed where TAM is."""
 
     kind: Literal["c2d_pool"] = "c2d_pool"
-    kernel_size: int = Field(3, ge=1, description="frames that are averaged; odd")
+    kernel_size: int = Field(3, ge=1, description="K, number of frames that are averaged; odd")
 
-    no_identity = "it averages frames from the first step on"
-    _odd = field_validator("kernel_size")(odd)
+    no_identity = "it averages frames from the first step"
+    _odd = field_validator("kernel_size")(check_odd)
 
     @property
     def reversal_equivariant(self) -> bool:
-        """Its window is symmetric."""
+        """True: the window is symmetric."""
         return True
 
     def build(self, site: Site, frames: int) -> "TemporalPool":
-        """Return the average, which is the same at any site."""
+        """Return the average, which is the same at every site."""
         return TemporalPool(self.kernel_size)
 
     def macs(self, site: Site, frames: int) -> int:
-        """None: pools are not counted."""
+        """Return 0: pooling is not counted."""
         return 0
 
     def params(self, site: Site, frames: int) -> int:
-        """None."""
+        """Return 0."""
         return 0
 
     def activations(self, site: Site, frames: int) -> int:
-        """Its output."""
+        """Return the number of values of the output."""
         return site.channels * frames * site.height * site.width
 
 
 class TemporalPool(nn.Module):
-    """Average each frame with its neighbours; at the ends, with those that there are.
+    r"""Average each frame with its neighbours; at both ends, over the frames that exist.
+
+    .. math:: Y_t = \frac{1}{|S_t|} \sum_{s \in S_t} X_s, \quad S_t = \{s : |s - t| \le K // 2, 1 \le s \le T\}
 
     Shape: (N, C, T, H, W) -> (N, C, T, H, W).
     """
@@ -55,15 +61,15 @@ class TemporalPool(nn.Module):
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
         t, reach = x.shape[2], self.kernel_size // 2
         frame = torch.arange(t, device=x.device)
-        seen = (frame + reach).clamp(max=t - 1) - (frame - reach).clamp(min=0) + 1
-        return _Sums.apply(x, reach) / seen.to(x.dtype)[:, None, None]
+        count = (frame + reach).clamp(max=t - 1) - (frame - reach).clamp(min=0) + 1
+        return _Sums.apply(x, reach) / count.to(x.dtype)[:, None, None]
 
 
 class _Sums(torch.autograd.Function):
-    """The sum of each frame and those up to ``reach`` from it: K sums in place, in the order of memory that x has.
+    """Sum each frame with the frames at a distance of at most ``reach``, in place and in the memory format of x.
 
-    Its gradient is the same sum of the gradients; autograd's own, through slices, would fill whole tensors of zeros. A
-    2D pool of (T, H * W) takes 5 times as long where pixels lie together.
+    The gradient is the same sum over the gradients. Autograd through slices would allocate whole tensors of zeros. A 2D
+    pool over (T, H * W) takes 5 times as long in the contiguous format.
     """
 
     generate_vmap_rule = True

@@ -1,4 +1,8 @@
-"""CSTL: context-sensitive temporal features of gait (Huang et al., ICCV 2021, pages 12909-12918)."""
+"""CSTL: short-term and long-term temporal features of gait recognition.
+
+Xiaohu Huang, Duowang Zhu, Hao Wang, Xinggang Wang, Bo Yang, Botao He, Wenyu Liu and Bin Feng, "Context-Sensitive
+Temporal Feature Learning for Gait Recognition", ICCV 2021, pages 12909-12918.
+"""
 
 from typing import Literal, Self
 
@@ -12,27 +16,36 @@ from vattn.modules._temporal import TemporalConv
 
 
 class CSTLConfig(ModuleConfig, kind="cstl"):
-    """One of the two temporal scales beside that of single frames."""
+    """Options of CSTL: one of its two scales beyond single frames."""
 
     kind: Literal["cstl"] = "cstl"
-    term: Literal["short", "long"] = Field("short", description="two convolutions over time, or a weighted mean")
-    groups: int = Field(1, ge=1, description="of channels that stay apart; the authors have one for each body part")
-    reduction: int = Field(16, ge=1, description="of the long term's scores: C -> C // reduction")
+    term: Literal["short", "long"] = Field(
+        "short",
+        description="temporal scale: short: two serial temporal convolutions; long: weighted mean over all frames",
+    )
+    groups: int = Field(
+        1,
+        ge=1,
+        description="number of groups of channels that are processed separately; the authors: one per body part",
+    )
+    reduction: int = Field(
+        16, ge=1, description="reduction of the channels of a group in the scores of the long term: C -> C // reduction"
+    )
 
-    no_identity = "a mean over time, or norms of the features themselves, change what comes in from the first step on"
+    no_identity = "the mean over time and the norms change the features from the first step"
     authors_names = ((r"(^|\.)short_term\.0\.", r"\1first."), (r"(^|\.)short_term\.1\.", r"\1second."))
 
     @property
     def reversal_equivariant(self) -> bool:
-        """A weighted mean over time has no direction."""
+        """True for the long term: a weighted mean does not depend on the order of the frames."""
         return self.term == "long"
 
     def canonical(self) -> Self:
-        """The short term has no scores."""
+        """Return an equal mechanism; the short term does not use ``reduction``."""
         return self.model_copy(update={"reduction": 16}) if self.term == "short" else self
 
     def check(self, site: Site, frames: int) -> None:
-        """Refuse groups that do not divide the channels, and a reduction that leaves a group none."""
+        """Raise ValueError if the groups do not divide the channels, or ``reduction`` leaves no channel of a group."""
         c = site.channels
         place = f"stage {site.stage} has {c} at position {site.position}"
         if c % self.groups:
@@ -47,7 +60,7 @@ class CSTLConfig(ModuleConfig, kind="cstl"):
             )
 
     def build(self, site: Site, frames: int) -> "ShortTerm | LongTerm":
-        """Return the chosen scale for the features at ``site``."""
+        """Return the module of the chosen scale for the features at ``site``."""
         if self.term == "short":
             return ShortTerm(site.channels, self.groups)
         return LongTerm(site.channels, self._reduced(site), self.groups)
@@ -56,22 +69,23 @@ class CSTLConfig(ModuleConfig, kind="cstl"):
         return site.channels // self.groups // self.reduction * self.groups
 
     def macs(self, site: Site, frames: int) -> int:
-        """Multiply-accumulates of one clip by the formula, whatever the implementation."""
+        """Return the multiply-accumulates of one clip."""
         return self._weights(site) * frames * site.height * site.width
 
     def params(self, site: Site, frames: int) -> int:
-        """Learnable parameters."""
+        """Return the number of learnable parameters."""
         return self._weights(site) + (4 * site.channels if self.term == "short" else 2 * self._reduced(site))
 
     def _weights(self, site: Site) -> int:
-        """Of the convolutions."""
+        """Return the number of weights of the convolutions."""
         c = site.channels
         return 2 * (3 * c * c if self.term == "short" else c * self._reduced(site)) // self.groups
 
     def activations(self, site: Site, frames: int) -> int:
-        """Short: what each convolution gives, the first one normalised, the sum.
+        """Return the kept values.
 
-        Long: what the scores' norm takes and gives, the scores, both sums over time, the output.
+        Short: outputs of both convolutions, the first output normalised, the sum. Long: input and output of the norm,
+        scores, both sums over time, output.
         """
         c, pixels = site.channels, site.height * site.width
         if self.term == "short":
@@ -80,12 +94,12 @@ class CSTLConfig(ModuleConfig, kind="cstl"):
 
 
 class ShortTerm(nn.Module):
-    r"""Two serial convolutions over time, so that what is added up has seen 3 frames and 5.
+    r"""Sum the outputs of two serial temporal convolutions, which see 3 and 5 frames.
 
     .. math:: Y = S + \mathrm{BN}(W_2 \ast_T S), \quad S = \mathrm{BN}(W_1 \ast_T X)
 
-    Both have 3 taps, each group of channels by itself, and no activation behind them. The authors run it on one row of
-    features for each part of a body, all parts side by side in the channels; here it runs at every pixel.
+    Both convolutions have 3 taps, are grouped, and have no bias and no activation. The authors apply them to one
+    feature vector per body part, with all parts side by side in the channels. This module applies them at every pixel.
 
     Shape: (N, C, T, H, W) -> (N, C, T, H, W).
     """
@@ -96,17 +110,17 @@ class ShortTerm(nn.Module):
         self.second = nn.Sequential(TemporalConv(channels, channels, 3, groups), nn.BatchNorm3d(channels))
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
-        three = self.first(x)
-        return three + self.second(three)
+        first = self.first(x)
+        return first + self.second(first)
 
 
 class LongTerm(nn.Module):
-    r"""Give every frame the same: the mean over all frames, weighted by scores of each channel and pixel.
+    r"""Replace each frame by the mean over all frames, weighted by a score per channel and pixel.
 
     .. math:: Y_t = \sum_s P_s \odot X_s \Big/ \sum_s P_s, \quad
         P = \sigma(W_2 \, \mathrm{LeakyReLU}(\mathrm{BN}(W_1 X)))
 
-    W_1 reduces the channels and W_2 restores them, each group of channels by itself.
+    W_1 (C -> C // r) and W_2 (back) are grouped 1x1 convolutions without biases.
 
     Shape: (N, C, T, H, W) -> (N, C, T, H, W).
     """
@@ -121,5 +135,5 @@ class LongTerm(nn.Module):
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
         score = self.score(x)
         mean = (x * score).sum(2, keepdim=True) / score.sum(2, keepdim=True)
-        # An expanded view has no memory order for what comes next to keep.
+        # An expanded view would lose the memory format of x for the layers that follow.
         return torch.empty_like(x, dtype=mean.dtype).copy_(mean)

@@ -1,4 +1,7 @@
-"""Non-local blocks (Wang et al., CVPR 2018, arXiv:1711.07971)."""
+"""Non-local block: attention among all pixels of all frames.
+
+Xiaolong Wang, Ross Girshick, Abhinav Gupta and Kaiming He, "Non-local Neural Networks", CVPR 2018, arXiv:1711.07971.
+"""
 
 from typing import Literal, Self
 
@@ -7,50 +10,56 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from vattn.modules._base import ModuleConfig, Position, Site, check_divisors
+from vattn.modules._base import Every, ModuleConfig, Place, Site, Stages, check_divisors
 from vattn.modules._fold import fold, unfold
 
 Tokens = Float[Tensor, "n l d"]
 
 
 class NonLocalConfig(ModuleConfig, kind="nonlocal"):
-    """The defaults are the authors': the block stands between residual blocks, every other one of res3 and res4."""
+    """Options of the non-local block.
+
+    The defaults are those of the authors: the block is between residual blocks, before every second one of res3 and
+    res4.
+    """
 
     kind: Literal["nonlocal"] = "nonlocal"
-    stages: tuple[int, ...] = Field((3, 4), description="residual stages, res2 ... res5")
-    position: Position = "block"
-    every: int = Field(2, ge=1, description="each n-th block of a stage, the first included")
+    stages: Stages = (3, 4)
+    position: Place = "block"
+    every: Every = 2
     pairwise: Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"] = Field(
-        "embedded_gaussian", description="f, how much one place weighs for another"
+        "embedded_gaussian", description="f, function that gives the weight of a pair of pixels"
     )
-    reduction: int = Field(2, ge=1, description="of the embeddings: C -> C // reduction")
+    reduction: int = Field(2, ge=1, description="reduction of the channels in the embeddings: C -> C // reduction")
     scale: bool = Field(
-        True, description="of a Gaussian's exponent by 1 / sqrt(its dimension): the authors' code has it, the paper not"
+        True,
+        description="multiply the exponent of a Gaussian by 1 / sqrt(its dimension), as in the authors' code but not "
+        "in the paper",
     )
-    subsample: bool = Field(True, description="weigh only the maxima of 2 x 2 pixels; 4 times cheaper")
-    batch_norm: bool = Field(True, description="behind the last convolution")
+    subsample: bool = Field(True, description="attend to the maxima of 2 x 2 pixels only, at a quarter of the cost")
+    batch_norm: bool = Field(True, description="batch norm after the last convolution")
 
     @property
     def reversal_equivariant(self) -> bool:
-        """All places are alike, those of other frames too."""
+        """True: the order of the frames has no effect."""
         return True
 
     @property
     def softmax(self) -> bool:
-        """Weights are normalised by their sum, not by their number."""
+        """Whether weights are divided by their sum instead of by their number."""
         return self.pairwise in ("embedded_gaussian", "gaussian")
 
     @property
     def embeds(self) -> bool:
-        """Places are compared by their embeddings, not by their features."""
+        """Whether the pairwise function takes embeddings instead of the features themselves."""
         return self.pairwise != "gaussian"
 
     def canonical(self) -> Self:
-        """Only Gaussians have an exponent to scale."""
+        """Return an equal block; only Gaussians use ``scale``."""
         return self if self.softmax else self.model_copy(update={"scale": True})
 
     def check(self, site: Site, frames: int) -> None:
-        """Refuse a ``reduction`` that leaves no channel, and what cannot be subsampled."""
+        """Raise ValueError if ``reduction`` leaves no channel, or a frame is too small for ``subsample``."""
         check_divisors(site, reduction=self.reduction)
         if self.subsample and min(site.height, site.width) < 2:
             raise ValueError(
@@ -59,7 +68,7 @@ class NonLocalConfig(ModuleConfig, kind="nonlocal"):
             )
 
     def build(self, site: Site, frames: int) -> "NonLocal":
-        """Return a block for the features at ``site``."""
+        """Return the block for the features at ``site``."""
         block = NonLocal(site.channels, self)
         if self.init == "identity":
             last = block.restore[-1]
@@ -69,52 +78,55 @@ class NonLocalConfig(ModuleConfig, kind="nonlocal"):
             nn.init.zeros_(last.bias)
         return block
 
-    def _places(self, site: Site, frames: int) -> tuple[int, int]:
-        """Return how many places there are, and how many of them are weighed for each."""
+    def _queries_and_keys(self, site: Site, frames: int) -> tuple[int, int]:
+        """Return the number of queries (all pixels of all frames) and of keys (after ``subsample``)."""
         sampled = (site.height // 2) * (site.width // 2) if self.subsample else site.height * site.width
         return frames * site.height * site.width, frames * sampled
 
     def macs(self, site: Site, frames: int) -> int:
-        """Multiply-accumulates of one clip by the formula, whatever the implementation."""
+        """Return the multiply-accumulates of one clip."""
         c, d = site.channels, site.channels // self.reduction
-        places, weighed = self._places(site, frames)
-        convolutions = c * d * (places + weighed + (places + weighed if self.embeds else 0))
+        queries, keys = self._queries_and_keys(site, frames)
+        convolutions = c * d * (queries + keys + (queries + keys if self.embeds else 0))
         if self.pairwise == "concatenation":
-            compare = d * (places + weighed)
+            compare = d * (queries + keys)
         else:
-            compare = places * weighed * (d if self.embeds else c)
-        return convolutions + compare + places * weighed * d
+            compare = queries * keys * (d if self.embeds else c)
+        return convolutions + compare + queries * keys * d
 
     def params(self, site: Site, frames: int) -> int:
-        """Learnable parameters."""
+        """Return the number of learnable parameters."""
         c, d = site.channels, site.channels // self.reduction
         embeddings = 3 if self.embeds else 1
         compare = 2 * d if self.pairwise == "concatenation" else 0
         return embeddings * (c + 1) * d + compare + (d + 1) * c + (2 * c if self.batch_norm else 0)
 
     def activations(self, site: Site, frames: int) -> int:
-        """Maxima and where they were; what is compared and weighed; what places are told; the outputs.
+        """Return the kept values: maxima and their indices, queries, keys, values, weights, attention output, outputs.
 
-        A Gaussian's weights too, of which torch's fused kernels for attention keep one value a place.
+        The weights of a Gaussian are counted in full; torch's fused kernels for attention keep one value per query.
         """
         c, d = site.channels, site.channels // self.reduction
-        places, weighed = self._places(site, frames)
-        compared = (d if self.embeds else c) * (places + weighed)
-        weights = d * d if self.pairwise == "dot_product" else places * weighed
-        told = d * places + c * places * (1 + self.batch_norm)
-        return 2 * c * weighed * self.subsample + compared + d * weighed + weights + told
+        queries, keys = self._queries_and_keys(site, frames)
+        compared = (d if self.embeds else c) * (queries + keys)
+        weights = d * d if self.pairwise == "dot_product" else queries * keys
+        outputs = d * queries + c * queries * (1 + self.batch_norm)
+        return 2 * c * keys * self.subsample + compared + d * keys + weights + outputs
 
 
 class NonLocal(nn.Module):
-    r"""Add to each place of a clip what all places say, weighted by how they compare with it.
+    r"""Add to each pixel of a clip a weighted mean over the pixels of all frames.
 
     .. math:: Y_i = X_i + \mathrm{BN}\Big(W_z \frac{\sum_j f(X_i, X_j) \, W_g X_j}{C_i}\Big)
 
-    A place is a pixel of a frame. :math:`f` is :math:`e^{\theta_i \cdot \phi_j}` (embedded Gaussian) or
+    i and j are pixels of any frame. :math:`f` is :math:`e^{\theta_i \cdot \phi_j}` (embedded Gaussian) or
     :math:`e^{X_i \cdot X_j}` (Gaussian), both with :math:`C_i = \sum_j f`; or :math:`\theta_i \cdot \phi_j` (dot
-    product) or :math:`\mathrm{ReLU}(w \cdot [\theta_i, \phi_j])` (concatenation), both with the number of j for
-    :math:`C_i`. :math:`\theta = W_\theta X`, :math:`\phi = W_\phi X`. Subsampled, j are the maxima of 2 x 2 pixels of
-    X, as in the authors' code; the paper also says that they are those of :math:`\phi` and :math:`W_g X`.
+    product) or :math:`\mathrm{ReLU}(w \cdot [\theta_i, \phi_j])` (concatenation), both with :math:`C_i` the number of
+    j. :math:`\theta = W_\theta X` and :math:`\phi = W_\phi X` are the embeddings.
+
+    With ``subsample``, j are the maxima of 2 x 2 pixels of X, as in the authors' code. The paper also describes maxima
+    of :math:`\phi` and :math:`W_g X`. The authors' code scales the exponent by 1 / sqrt(dimension), the paper does not
+    (``scale``).
 
     Shape: (N, C, T, H, W) -> (N, C, T, H, W).
     """
@@ -134,23 +146,23 @@ class NonLocal(nn.Module):
         self.subsample = config.subsample
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
-        others = unfold(F.max_pool2d(fold(x), 2), x.shape[2]) if self.subsample else x
-        places, others = x.flatten(-2), others.flatten(-2)
-        query, key, value = _tokens(self.query(places)), _tokens(self.key(others)), _tokens(self.value(others))
+        sampled = unfold(F.max_pool2d(fold(x), 2), x.shape[2]) if self.subsample else x
+        pixels, sampled = x.flatten(-2), sampled.flatten(-2)
+        query, key, value = _tokens(self.query(pixels)), _tokens(self.key(sampled)), _tokens(self.value(sampled))
         if self.softmax:
             q, k, v = (tokens.unsqueeze(1) for tokens in (query, key, value))
-            said = F.scaled_dot_product_attention(q, k, v, scale=self.exponent).squeeze(1)
+            attended = F.scaled_dot_product_attention(q, k, v, scale=self.exponent).squeeze(1)
         elif self.compare is None:
-            # (query key^T) value, in the order that needs no matrix of all pairs.
-            said = query @ (key.mT @ (value / key.shape[1]))
+            # (query key^T) value, in the order that avoids the matrix of all pairs.
+            attended = query @ (key.mT @ (value / key.shape[1]))
         else:
-            here, there = self.compare.weight.flatten().chunk(2)
-            weights = F.relu((query @ here).unsqueeze(2) + (key @ there).unsqueeze(1))
-            said = weights @ (value / key.shape[1])
-        said = said.mT.unflatten(-1, places.shape[-2:])
-        return x + self.restore(said).view(x.shape)
+            of_query, of_key = self.compare.weight.flatten().chunk(2)
+            weights = F.relu((query @ of_query).unsqueeze(2) + (key @ of_key).unsqueeze(1))
+            attended = weights @ (value / key.shape[1])
+        attended = attended.mT.unflatten(-1, pixels.shape[-2:])
+        return x + self.restore(attended).view(x.shape)
 
 
 def _tokens(features: Float[Tensor, "n d t p"]) -> Tokens:
-    # In rows that lie together, as fused attention wants them; a view under ``channels_last``.
+    # Fused attention needs contiguous rows; this is a view under channels_last.
     return features.flatten(-2).mT.contiguous()

@@ -1,4 +1,7 @@
-"""SE: squeeze and excitation (Hu et al., CVPR 2018, arXiv:1709.01507)."""
+"""SE: squeeze and excitation.
+
+Jie Hu, Li Shen and Gang Sun, "Squeeze-and-Excitation Networks", CVPR 2018, arXiv:1709.01507.
+"""
 
 from typing import Literal
 
@@ -6,57 +9,60 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from vattn.modules._base import ModuleConfig, Position, Site, check_divisors
+from vattn.modules._base import ModuleConfig, Place, Site, check_divisors
 from vattn.modules._fold import frame_means
 
 
 class SEConfig(ModuleConfig, kind="se"):
-    """What is squeezed together; the defaults are the authors', frame by frame."""
+    """Options of SE; the defaults are those of the authors, applied to each frame."""
 
     kind: Literal["se"] = "se"
-    position: Position = "d"
-    reduction: int = Field(16, ge=1, description="of the excitation: C -> C // reduction")
-    squeeze: Literal["frame", "clip"] = Field("frame", description="one gate a channel for each frame, or for all")
+    position: Place = "d"
+    reduction: int = Field(16, ge=1, description="r, reduction of the channels between the two layers: C -> C // r")
+    squeeze: Literal["frame", "clip"] = Field(
+        "frame", description="average over the pixels of each frame, or of all frames of a clip"
+    )
 
-    no_identity = "the sigmoid reaches 1 only in the limit, where it no longer learns"
+    no_identity = "the sigmoid reaches 1 only in the limit, where its gradient is 0"
 
     @property
     def reversal_equivariant(self) -> bool:
-        """Frames do not meet, or meet in a mean."""
+        """True: frames are processed separately or averaged."""
         return True
 
     def check(self, site: Site, frames: int) -> None:
-        """Refuse a ``reduction`` that leaves no channel."""
+        """Raise ValueError if ``reduction`` leaves no channel."""
         check_divisors(site, reduction=self.reduction)
 
     def build(self, site: Site, frames: int) -> "SE":
-        """Return the excitation of the channels at ``site``."""
+        """Return the SE for the channels at ``site``."""
         return SE(site.channels, self.reduction, of_clip=self.squeeze == "clip")
 
     def macs(self, site: Site, frames: int) -> int:
-        """Multiply-accumulates of one clip by the formula, whatever the implementation."""
+        """Return the multiply-accumulates of one clip."""
         return self._gates(frames) * self.params(site, frames)
 
     def params(self, site: Site, frames: int) -> int:
-        """Learnable parameters."""
+        """Return the number of learnable parameters."""
         return 2 * site.channels * (site.channels // self.reduction)
 
     def activations(self, site: Site, frames: int) -> int:
-        """The means, what stands between the layers, the gates, the output."""
+        """Return the kept values: means, hidden values, gates, output."""
         gate = 2 * site.channels + site.channels // self.reduction
         return self._gates(frames) * gate + site.channels * frames * site.height * site.width
 
     def _gates(self, frames: int) -> int:
+        """Return the number of gates of a channel in one clip."""
         return 1 if self.squeeze == "clip" else frames
 
 
 class SE(nn.Module):
-    r"""Scale each channel by a gate predicted from the means of all channels.
+    r"""Multiply each channel by a gate that is predicted from the means of all channels.
 
     .. math:: Y = X \odot \sigma(W_2 \, \mathrm{ReLU}(W_1 \bar X))
 
-    :math:`\bar X` is the mean over the pixels of a frame, or of all frames of a clip. As the authors advise for
-    ResNets, the layers have no biases.
+    :math:`\bar X` is the mean over the pixels of a frame, or of all frames of a clip. :math:`W_1` (C -> C // r) and
+    :math:`W_2` (back) have no biases, as the authors recommend for ResNets.
 
     Shape: (N, C, T, H, W) -> (N, C, T, H, W).
     """

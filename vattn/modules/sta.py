@@ -1,4 +1,8 @@
-"""STA: spatio-temporal attention for 3D networks (Li et al., IEEE Transactions on Multimedia, 2020)."""
+"""STA: spatio-temporal attention for 3D networks.
+
+Jun Li, Xianglong Liu, Wenxuan Zhang, Mingyuan Zhang, Jingkuan Song and Nicu Sebe, "Spatio-Temporal Attention Networks
+for Action Recognition and Detection", IEEE Transactions on Multimedia, 2020.
+"""
 
 from typing import Annotated, Literal, Self
 
@@ -7,26 +11,36 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from vattn.modules._base import ModuleConfig, Position, Site
+from vattn.modules._base import ModuleConfig, Place, Site
 
 
 class STAConfig(ModuleConfig, kind="sta"):
-    """What is weighted, and how wide its view over time is; the defaults are the paper's."""
+    """Options of STA; the defaults are those of the paper, except ``init``."""
 
     kind: Literal["sta"] = "sta"
-    stages: Annotated[tuple[int, ...], Field(description="the paper prefers conv5 to conv2 (Table VIII)")] = (5,)
-    position: Position = "d"
+    stages: Annotated[
+        tuple[int, ...],
+        Field(
+            description="residual stages that get the mechanism; 2 is res2, 5 is res5; each once; the paper prefers "
+            "res5 to res2 (Table VIII)"
+        ),
+    ] = (5,)
+    position: Place = "d"
     weights: Literal["sta", "ta", "sa"] = Field(
-        "sta", description="of each frame and channel (sta), of each frame (ta), of each channel (sa)"
+        "sta", description="W has one weight per frame and channel (sta), per frame (ta), or per channel (sa)"
     )
-    deconv: bool = Field(True, description="stretch time before it is weighted; off in Table IX")
-    step: int = Field(1, ge=1, le=16, description="the deconvolution's stride, in frames (Figure 7)")
-    kernel_size: int = Field(3, ge=1, le=15, description="taps of the deconvolution and of the convolution behind it")
+    deconv: bool = Field(True, description="deconvolution over time before Conv2; false is the ablation of Table IX")
+    step: int = Field(1, ge=1, le=16, description="s, stride of the deconvolution and of Conv2, frames (Figure 7)")
+    kernel_size: int = Field(
+        3, ge=1, le=15, description="k, taps of the deconvolution and of Conv2; odd without deconv"
+    )
     init: Literal["default", "live", "identity"] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
-        "live", description="live: the ReLU starts active; by PyTorch's default, in a quarter of seeds it never learns"
+        "live",
+        description="initial state: default: as in PyTorch, where the ReLU is inactive for a quarter of the seeds and "
+        "never learns; live: a bias of 1, so that the ReLU is active; identity: not available",
     )
 
-    no_identity = "the sigmoid reaches 1 only in the limit, where it no longer learns"
+    no_identity = "the sigmoid reaches 1 only in the limit, where its gradient is 0"
 
     @model_validator(mode="after")
     def _frames_stay(self) -> Self:
@@ -39,11 +53,14 @@ class STAConfig(ModuleConfig, kind="sta"):
 
     @property
     def reversal_equivariant(self) -> bool:
-        """Where no frame reaches the weights of another one; SA has one row of weights for each frame."""
+        """True if no frame affects the weights of another frame; SA has separate weights for each frame."""
         return self.weights != "sa" and self.kernel_size <= (self.step if self.deconv else 1)
 
     def canonical(self) -> Self:
-        """A step beyond the kernel stretches into places that nothing reads; one row has nowhere to step to."""
+        """Return an equal mechanism.
+
+        A step larger than the kernel inserts values that no window reads, and SA has a row of one value, without steps.
+        """
         steps = self.deconv and self.weights != "sa"
         return self.model_copy(update={"step": min(self.step, self.kernel_size) if steps else 1})
 
@@ -52,54 +69,66 @@ class STAConfig(ModuleConfig, kind="sta"):
         return STA(site, frames, self)
 
     def macs(self, site: Site, frames: int) -> int:
-        """Multiply-accumulates of one clip by Table IV, without the product of weights and features.
+        """Return the multiply-accumulates of one clip by Table IV, without the product of weights and features.
 
-        The table counts that product as one for each frame and channel, c l; with it, c l (h w + 4) + 3 l for the
-        paper's STA.
+        The table counts this product as one per frame and channel: c * l. The sum is then the paper's
+        c * l * (h * w + 4) + 3 * l, with l frames.
         """
         rows = self._rows(frames)
         values = site.channels * frames * site.height * site.width
         return values + rows * self.kernel_size * (self.deconv + self._outputs(site))
 
     def params(self, site: Site, frames: int) -> int:
-        """Learnable parameters; c (h w + 4) + 5 for the paper's STA."""
+        """Return the number of learnable parameters: c * (h * w + 4) + 5 with the default options, as in Table IV."""
         seen = frames if self.weights == "sa" else 1
         squeeze = site.channels * seen * site.height * site.width + 1
         return squeeze + (self.kernel_size + 1) * (self.deconv + self._outputs(site))
 
-    def rival(self, site: Site, frames: int) -> tuple[str, int, int] | None:
-        """STC (Diba et al., ECCV 2018, arXiv:1806.07754) by the same table, which is of the whole STA; r = 16."""
+    def published_alternative(self, site: Site, frames: int) -> tuple[str, int, int] | None:
+        """Return the cost of STC by Table IV, with r = 16; None for TA and SA, which the table does not compare.
+
+        STC is from Ali Diba et al., "Spatio-Temporal Channel Correlation Networks for Action Classification", ECCV
+        2018, arXiv:1806.07754.
+        """
         if self.weights != "sta":
             return None
         params = site.channels**2 * (frames**2 + frames + 2) // 16
         return "stc", params + site.channels * (frames + 3), params
 
     def activations(self, site: Site, frames: int) -> int:
-        """The squeezed row, the stretched one, the weights, the output."""
+        """Return the kept values: outputs of Conv1 and of the deconvolution, weights, output."""
         rows = self._rows(frames)
         stretched = ((rows - 1) * self.step + self.kernel_size) * self.deconv
         return rows + stretched + rows * self._outputs(site) + site.channels * frames * site.height * site.width
 
     def _rows(self, frames: int) -> int:
-        """Length of what is left of a clip: one number for each frame, or for all."""
+        """Return the length of the output of Conv1: one value per frame, or one per clip for SA."""
         return 1 if self.weights == "sa" else frames
 
     def _outputs(self, site: Site) -> int:
+        """Return the number of output channels of Conv2."""
         return 1 if self.weights == "ta" else site.channels
 
 
 class STA(nn.Module):
-    r"""Weight features by what all pixels and channels of their frame say, and of the frames around it.
+    r"""Multiply features by weights that are predicted from all values of a frame and of its neighbours.
 
     .. math:: Y = W \odot X, \quad
         W = \sigma(\mathrm{Conv}_2(\mathrm{ReLU}(\mathrm{Deconv}(\mathrm{Conv}_1(X)))))
 
-    Conv1 makes one number of each frame (of the whole clip for SA), with a weight for each of its values. Deconv
-    stretches that row over time, and Conv2 brings it back to its length with a weight for each channel (one for all for
-    TA). Written from the paper; no code of its authors is public.
+    Conv1 maps each frame to one number (for SA, the whole clip), with a weight for each value. Deconv is a transposed
+    convolution over time with kernel k and step s, T -> (T - 1) s + k. Conv2 has the same kernel and step, returns to T
+    frames, and gives a weight per channel (for TA, one for all channels). Without Deconv, Conv2 has step 1 and pads
+    with zeros.
 
-    Shape: (N, C, T, H, W) -> (N, C, T, H, W), of the site's height and width, and of its T for SA. Raises ValueError
-    for others, as there are no weights for them.
+    The module is written from the paper, because the authors published no code. ``init: live`` is not in the paper:
+    with PyTorch's initialisation, the ReLU is inactive for all frames in 28 % of 200 seeds (C = 256, T = 4, 4 x 4
+    pixels), and then nothing before it learns.
+
+    Shape: (N, C, T, H, W) -> (N, C, T, H, W). H and W are those of the site; for SA, T is too.
+
+    Raises:
+        ValueError: in `forward`, if the features have another size than Conv1's kernel.
     """
 
     def __init__(self, site: Site, frames: int, config: STAConfig) -> None:
@@ -115,7 +144,7 @@ class STA(nn.Module):
             self.expand = nn.Conv1d(1, outputs, k, padding=k // 2)
         self.frames = frames if config.weights == "sa" else None
         if config.init == "live":
-            # Of normalised features the squeezed row has a standard deviation of 0.58, the stretched one of less.
+            # On normalised features, the output of Conv1 has a standard deviation of 0.58, that of Deconv less.
             bias = (self.deconv if isinstance(self.deconv, nn.ConvTranspose1d) else self.squeeze).bias
             assert bias is not None
             nn.init.ones_(bias)
@@ -127,7 +156,7 @@ class STA(nn.Module):
         """Return W: (N, C, T) for STA, (N, 1, T) for TA, (N, C, 1) for SA."""
         height, width = self.squeeze.kernel_size[1:]
         if tuple(x.shape[-2:]) != (height, width) or self.frames not in (None, x.shape[2]):
-            built, given = ("x".join(map(str, s)) for s in ((self.frames or "T", height, width), x.shape[2:]))
+            built, given = ("x".join(map(str, size)) for size in ((self.frames or "T", height, width), x.shape[2:]))
             raise ValueError(
                 f"sta: has a weight for each value of {built} features, and was given {given}; "
                 "keep to the frames and the size in pixels that the model was built for"

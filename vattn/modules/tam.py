@@ -1,4 +1,8 @@
-"""TAM: temporal adaptive module (Liu et al., ICCV 2021, arXiv:2005.06803)."""
+"""TAM: temporal adaptive module.
+
+Zhaoyang Liu, Limin Wang, Wayne Wu, Chen Qian and Tong Lu, "TAM: Temporal Adaptive Module for Video Recognition", ICCV
+2021, arXiv:2005.06803.
+"""
 
 from collections.abc import Iterator
 from typing import Any, Literal, Self
@@ -14,22 +18,30 @@ from vattn.modules._fold import frame_means, frame_sums
 
 
 class TAMConfig(ModuleConfig, kind="tam"):
-    """Sizes of the two branches; the defaults are the authors'."""
+    """Options of TAM; the defaults are those of the authors."""
 
     kind: Literal["tam"] = "tam"
-    alpha: int = Field(2, ge=1, description="width of the global branch: T -> alpha * T")
-    beta: int = Field(4, ge=1, description="reduction of the local branch: C -> C // beta")
-    kernel_size: int = Field(3, ge=1, description="K, taps of the temporal kernel; odd")
+    alpha: int = Field(2, ge=1, description="alpha, expansion of the global branch: T -> alpha * T hidden units")
+    beta: int = Field(4, ge=1, description="beta, reduction of the channels in the local branch: C -> C // beta")
+    kernel_size: int = Field(3, ge=1, description="K, taps of the predicted temporal kernel; odd")
     local_kernel_size: Literal["auto"] | int = Field(
-        "auto", description="taps of the local branch's convolution; odd; auto: K"
+        "auto", description="taps of the temporal convolution in the local branch; odd; auto: K"
     )
-    batch_norm: bool = Field(True, description="in the global branch: the authors' code has it, the paper has not")
+    batch_norm: bool = Field(
+        True, description="batch norm in the global branch, as in the authors' code but not in the paper"
+    )
     branches: Literal["full", "global", "local", "global_se"] = Field(
-        "full", description="the paper's ablations; global_se: squeeze-and-excitation in place of the local branch"
+        "full",
+        description="branches that are used: both, or an ablation of the paper; global_se: the global branch with "
+        "squeeze-and-excitation instead of the local branch",
     )
-    order: Literal["local_first", "global_first"] = Field("local_first", description="global_first is TANet-R")
+    order: Literal["local_first", "global_first"] = Field(
+        "local_first", description="local_first: gate, then convolve; global_first: convolve, then gate (TANet-R)"
+    )
 
-    no_identity = "the gate's sigmoid and the kernel's softmax reach 1 only in the limit, where they no longer learn"
+    no_identity = (
+        "the sigmoid of the gate and the softmax of the kernel reach 1 only in the limit, where gradients are 0"
+    )
     authors_names = ((r"(^|\.)G\.", r"\1kernel."), (r"(^|\.)L\.", r"\1gate."))
     authors_network = ((r"(^|\.)net\.", r"\1"), (r"(^|\.)tam\.", r"\1at.b.0.module."))
 
@@ -42,27 +54,27 @@ class TAMConfig(ModuleConfig, kind="tam"):
 
     @property
     def local_taps(self) -> int:
-        """Taps of the local branch's convolution."""
+        """Number of taps of the convolution in the local branch."""
         return self.kernel_size if self.local_kernel_size == "auto" else self.local_kernel_size
 
     @property
     def has_kernel(self) -> bool:
-        """The global branch is there."""
+        """Whether the global branch is used."""
         return self.branches != "local"
 
     @property
     def has_gate(self) -> bool:
-        """The local branch, or what stands in its place, is there."""
+        """Whether the local branch, or squeeze-and-excitation instead of it, is used."""
         return self.branches != "global"
 
     @property
     def reversal_equivariant(self) -> bool:
-        """One tap of weight 1 moves nothing, and a gate of one tap, or of the whole clip, has no direction."""
-        still = not self.has_kernel or self.kernel_size == 1
-        return still and (self.branches in ("global", "global_se") or self.local_taps == 1)
+        """True if each frame is gated alone or all by one gate, and the kernel has one tap, whose weight is 1."""
+        one_tap = not self.has_kernel or self.kernel_size == 1
+        return one_tap and (self.branches in ("global", "global_se") or self.local_taps == 1)
 
     def canonical(self) -> Self:
-        """Options of a branch that is not there have no effect, nor has the order of less than two."""
+        """Return an equal mechanism; options of an unused branch, and the order of fewer than two, have no effect."""
         changes: dict[str, object] = {}
         if not self.has_kernel:
             changes |= {"alpha": 2, "batch_norm": True, "kernel_size": 3, "local_kernel_size": self.local_taps}
@@ -71,13 +83,15 @@ class TAMConfig(ModuleConfig, kind="tam"):
         if not self.has_gate:
             changes |= {"beta": 4}
         if not (self.has_kernel and self.has_gate) or self.branches == "global_se":
-            # A gate that is the same for all frames passes through the sum over frames.
+            # A gate that is the same for all frames commutes with the sum over frames.
             changes |= {"order": "local_first"}
-        same = self.model_copy(update=changes)
-        return same.model_copy(update={"local_kernel_size": "auto"}) if same.local_taps == same.kernel_size else same
+        equal = self.model_copy(update=changes)
+        return (
+            equal.model_copy(update={"local_kernel_size": "auto"}) if equal.local_taps == equal.kernel_size else equal
+        )
 
     def check(self, site: Site, frames: int) -> None:
-        """Refuse a ``beta`` that leaves the local branch no channel."""
+        """Raise ValueError if ``beta`` leaves no channel in the local branch."""
         if self.has_gate:
             check_divisors(site, beta=self.beta)
 
@@ -86,9 +100,9 @@ class TAMConfig(ModuleConfig, kind="tam"):
         return TAM(site.channels, frames, self)
 
     def macs(self, site: Site, frames: int) -> int:
-        """Multiply-accumulates of one clip by the formula, whatever the implementation.
+        """Return the multiply-accumulates of one clip.
 
-        A gate without a kernel is a product by values and, as elsewhere, not counted.
+        The product of gate and features is elementwise, which is not counted in any mechanism.
         """
         c, t, reduced = site.channels, frames, site.channels // self.beta
         gates = {"global": 0, "global_se": 2 * c * reduced}
@@ -99,14 +113,14 @@ class TAMConfig(ModuleConfig, kind="tam"):
         return predict + gate + self.kernel_size * c * t * site.height * site.width
 
     def params(self, site: Site, frames: int) -> int:
-        """Learnable parameters."""
+        """Return the number of learnable parameters."""
         c, hidden, reduced = site.channels, self.alpha * frames, site.channels // self.beta
         kernel = hidden * (frames + self.kernel_size + 2 * self.batch_norm) if self.has_kernel else 0
         gates = {"global": 0, "global_se": 2 * c * reduced}
         return kernel + gates.get(self.branches, c * reduced * (self.local_taps + 1) + 2 * reduced)
 
     def activations(self, site: Site, frames: int) -> int:
-        """Means, what stands between the layers of the branches, K weights a frame and channel, the output."""
+        """Return the kept values: means, hidden values of both branches, K weights per frame and channel, output."""
         c, t, reduced = site.channels, frames, site.channels // self.beta
         gates = {"global": 0, "global_se": 2 * c + reduced}
         kept = c * t + gates.get(self.branches, 2 * reduced * t + c * t) + c * t * site.height * site.width
@@ -122,10 +136,15 @@ class TAM(nn.Module):
 
     .. math:: Y = \mathcal G(\bar X) \ast_T (\mathcal L(\bar X) \odot X)
 
-    :math:`\bar X` is the spatial mean of X (N, C, T). :math:`\mathcal L` gives gates in (0, 1),
-    :math:`\mathcal G` gives K taps that sum to 1. In TANet-R (``order: global_first``) the gate comes last:
-    :math:`\mathcal L(\bar X) \odot (\mathcal G(\bar X) \ast_T X)`. Written from the paper. The authors' code pads by 1
-    unless told otherwise, so only K = 3 runs as it stands; here padding follows K.
+    :math:`\bar X` (N, C, T) is the spatial mean of X. The local branch :math:`\mathcal L` gives gates in (0, 1): a
+    temporal convolution C -> C // beta, norm, ReLU, a 1x1 convolution back, and a sigmoid. The global branch
+    :math:`\mathcal G` gives K taps that sum to 1: linear layers T -> alpha * T -> K with a norm and a ReLU between
+    them, and a softmax. In TANet-R (``order: global_first``) the gate is last: :math:`\mathcal L(\bar X) \odot
+    (\mathcal G(\bar X) \ast_T X)`.
+
+    The module is written from the paper. The paper has no norm in :math:`\mathcal G`, the authors' code does. The
+    authors' code pads by 1 by default, so that only K = 3 keeps the number of frames; here padding follows K. The code
+    uses K for the convolution of the local branch too; here ``local_kernel_size`` may differ.
 
     Shape: (N, C, T, H, W) -> (N, C, T, H, W), with T = ``frames``.
     """
@@ -151,7 +170,7 @@ class TAM(nn.Module):
                 nn.Conv1d(channels, reduced, k, padding=k // 2, bias=False), nn.BatchNorm1d(reduced),
                 nn.ReLU(inplace=True), nn.Conv1d(reduced, channels, 1, bias=False), nn.Sigmoid(),
             )  # fmt: skip
-        # A gate that is the same for all frames passes through the sum over frames.
+        # A gate that is the same for all frames commutes with the sum over frames.
         self.gate_last = config.order == "global_first" or config.branches == "global_se"
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
@@ -170,8 +189,8 @@ class TAM(nn.Module):
 def aggregate(x: Float[Tensor, "n c t h w"], weights: Float[Tensor, "n c t k"]) -> Float[Tensor, "n c t h w"]:
     r"""Return :math:`y_t = \sum_k w_{tk} x_{t + k - K // 2}` for each clip, channel and pixel, 0 outside the clip.
 
-    It is limited by memory, and written so that each way of running it passes few times over it, in either order of
-    memory: compiled, one kernel that reads K frames for each that it writes; else K products that add up in place.
+    Memory bandwidth limits the speed, so both forms read and write x few times, in any memory format. Compiled, it is
+    one kernel that reads K frames for each frame that it writes. Otherwise, K products are added in place.
     """
     t, k = weights.shape[2:]
     weights = weights.to(x.dtype)
@@ -179,12 +198,12 @@ def aggregate(x: Float[Tensor, "n c t h w"], weights: Float[Tensor, "n c t k"]) 
         padded = F.pad(x, (0, 0, 0, 0, k // 2, k // 2))
         products = [padded[:, :, tap : tap + t] * weights[..., tap, None, None] for tap in range(k)]
         return sum(products[1:], products[0])
-    # Neighbouring channels together: where they are so in x as well, products run along them.
+    # channels_last: where x has this format too, the products run along contiguous channels.
     return _Aggregate.apply(x, weights.contiguous(memory_format=torch.channels_last))
 
 
 class _Aggregate(torch.autograd.Function):
-    """`aggregate` with its gradients; autograd's own would keep, and pass over, K tensors of the size of x."""
+    """Compute `aggregate` and its gradients. Autograd would keep, and read, K tensors of the size of x."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weights: Tensor) -> Tensor:
@@ -197,13 +216,13 @@ class _Aggregate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         if torch.is_grad_enabled():
-            # `once_differentiable` would let it pass where the gradient that comes in is a constant.
+            # `once_differentiable` raises no error if the incoming gradient is a constant.
             raise RuntimeError("tam: has no second derivative here; leave create_graph out, or compile the network")
         (grad,), (x, weights) = grads, ctx.saved_tensors
         middle, shifts = weights.shape[-1] // 2, tuple(_shifts(weights))
         grad_weights = torch.zeros_like(weights)
-        # Products for each tap in turn, then the gradient of x, all in the same memory: to get new memory takes longer
-        # than to fill it.
+        # The products of each tap and then the gradient of x share one buffer, because allocation takes longer than
+        # filling.
         grad_x = grad * x
         grad_weights[..., middle] = frame_sums(grad_x)
         for tap, to, source in shifts:
@@ -216,7 +235,7 @@ class _Aggregate(torch.autograd.Function):
 
 
 def _shifts(weights: Float[Tensor, "n c t k"]) -> Iterator[tuple[int, slice, slice]]:
-    """Yield each tap but the middle one that meets the clip, the frames that it adds to, and those that it takes."""
+    """Yield each tap except the middle one, its target frames and its source frames; skip taps outside the clip."""
     t, k = weights.shape[2:]
     for tap in range(k):
         shift = tap - k // 2
@@ -225,5 +244,5 @@ def _shifts(weights: Float[Tensor, "n c t k"]) -> Iterator[tuple[int, slice, sli
 
 
 def _windows(gate: Float[Tensor, "n c t"], k: int) -> Float[Tensor, "n c t {k}"]:
-    """Return for each frame the gates of the K frames that its taps take, 0 outside the clip."""
+    """Return for each frame the gates of the K frames in its window, 0 outside the clip."""
     return F.pad(gate, (k // 2, k // 2)).unfold(-1, k, 1)

@@ -1,4 +1,8 @@
-"""TDN: temporal difference networks (Wang et al., CVPR 2021, arXiv:2012.10071); its short-term part is a backbone."""
+"""TDN: long-term temporal difference module, L-TDM; the short-term module is the backbone ``resnet_tdn``.
+
+Limin Wang, Zhan Tong, Bin Ji and Gangshan Wu, "TDN: Temporal Difference Networks for Efficient Action Recognition",
+CVPR 2021, arXiv:2012.10071.
+"""
 
 from collections import OrderedDict
 from typing import Literal, Self
@@ -15,13 +19,20 @@ from vattn.modules._temporal import LearnableShift
 
 
 class TDNConfig(ModuleConfig, kind="tdn"):
-    """The long-term difference and the shift behind it; the authors' network has both in res3 to res5."""
+    """Options of L-TDM and of the shift that follows it; the authors' network has both in res3 to res5."""
 
     kind: Literal["tdn"] = "tdn"
-    stages: tuple[int, ...] = Field((3, 4, 5), description="residual stages; the authors leave res2 plain")
-    reduction: int = Field(16, ge=1, description="r: differences are taken of C // r channels")
-    shift: bool = Field(True, description="a learnable shift follows; without it, the difference stands alone")
-    div: int = Field(8, ge=2, description="the shift starts with C // div channels going each way")
+    stages: tuple[int, ...] = Field(
+        (3, 4, 5),
+        description="residual stages that get the mechanism; 2 is res2, 5 is res5; each once; the authors omit res2",
+    )
+    reduction: int = Field(
+        16, ge=1, description="r, reduction of the channels whose differences are computed: C -> C // r"
+    )
+    shift: bool = Field(True, description="learnable temporal shift after the difference module")
+    div: int = Field(
+        8, ge=2, description="the learnable shift starts by shifting C // div channels in each direction of time"
+    )
 
     authors_names = (
         (r"(^|\.)conv1\.", r"\1reduce.0."), (r"(^|\.)bn1\.", r"\1reduce.1."), (r"(^|\.)conv2\.", r"\1smooth."),
@@ -36,15 +47,15 @@ class TDNConfig(ModuleConfig, kind="tdn"):
 
     @property
     def reversal_equivariant(self) -> bool:
-        """Both directions share their weights, so only the shift knows which way time runs."""
+        """True without the shift: both directions of time share their weights."""
         return not self.shift
 
     def canonical(self) -> Self:
-        """Without a shift, how it starts has no effect; nor has it where it starts as the identity."""
+        """Return an equal mechanism; ``div`` has no effect without the shift, or with ``init: identity``."""
         return self if self.shift and self.init == "default" else self.model_copy(update={"div": 8})
 
     def check(self, site: Site, frames: int) -> None:
-        """Refuse what leaves no channel to difference or to shift, and features that cannot be halved."""
+        """Raise ValueError if ``reduction`` or ``div`` leaves no channel, or the frames cannot be halved in size."""
         check_divisors(site, reduction=self.reduction)
         if self.shift:
             check_divisors(site, div=self.div)
@@ -55,7 +66,7 @@ class TDNConfig(ModuleConfig, kind="tdn"):
             )
 
     def build(self, site: Site, frames: int) -> nn.Module:
-        """Return the difference for the features at ``site``, with or without the shift."""
+        """Return the difference module for the features at ``site``, followed by the shift if there is one."""
         difference = LongTermDifference(site.channels, self.reduction)
         if self.init == "identity":
             nn.init.zeros_(difference.expand_norm.weight)
@@ -63,40 +74,41 @@ class TDNConfig(ModuleConfig, kind="tdn"):
             return difference
         shift = LearnableShift(site.channels, self.div)
         if self.init == "identity":
-            shift.stand_still()
+            shift.init_identity()
         return nn.Sequential(OrderedDict(difference=difference, shift=shift))
 
     def macs(self, site: Site, frames: int) -> int:
-        """Multiply-accumulates of one clip by the formula, whatever the implementation."""
+        """Return the multiply-accumulates of one clip."""
         c, r, pixels = site.channels, site.channels // self.reduction, site.height * site.width
         halved = (site.height // 2) * (site.width // 2)
         each_way = 9 * r * r * (pixels + halved) + r * c * pixels
         return frames * (c * r * pixels + 9 * r * pixels + 2 * each_way + 3 * c * pixels * self.shift)
 
     def params(self, site: Site, frames: int) -> int:
-        """Learnable parameters."""
+        """Return the number of learnable parameters."""
         c, r = site.channels, site.channels // self.reduction
         return c * r + 2 * r + 9 * r + 2 * (9 * r * r + 2 * r) + r * c + 2 * c + 3 * c * self.shift
 
     def activations(self, site: Site, frames: int) -> int:
-        """What stands between the layers, of both directions from the differences on; their mean gate; the outputs."""
+        """Return the kept values: hidden values (of both directions from the differences on), gates, outputs."""
         c, r, pixels = site.channels, site.channels // self.reduction, site.height * site.width
         halved = (site.height // 2) * (site.width // 2)
         return frames * (r * (8 * pixels + 4 * halved) + (6 + self.shift) * c * pixels)
 
 
 class LongTermDifference(nn.Module):
-    r"""L-TDM: gate each channel and pixel by how features change to the next and from the previous frame.
+    r"""L-TDM: gate each channel and pixel by the differences to the next and to the previous frame.
 
     .. math::
         D^\pm_t &= W_s \ast b_{t \pm 1} - b_t, \quad b = \mathrm{BN}(W_r X) \\
         S(D) &= (D + \mathrm{up}(\mathrm{BN}(W_c \ast \mathrm{pool}(D))) + \mathrm{BN}(W_f \ast D)) / 3 \\
         Y &= X + X \odot (\sigma(\mathrm{BN}(W_e S(D^+))) + \sigma(\mathrm{BN}(W_e S(D^-))) - 1) / 2
 
-    The last :math:`D^+` and the first :math:`D^-` are 0. W_s is depthwise 3x3, W_c and W_f are 3x3, W_r and W_e are
-    1x1. Both directions share all weights; in training each is normalised by its own statistics, as in the authors'
-    code. ``authors_code`` repeats a defect of the code that M2A ran: the backward :math:`W_f` branch takes the forward
-    one's result for its input.
+    The last :math:`D^+` and the first :math:`D^-` are 0. :math:`W_s` is depthwise 3x3, :math:`W_c` and :math:`W_f` are
+    3x3, :math:`W_r` (C -> C // r) and :math:`W_e` (back) are 1x1. pool is a 2x2 average, up a nearest-neighbour
+    upsampling. Both directions share all weights. In training, the norms use separate statistics for each direction, as
+    in the authors' code. With ``authors_code``, the backward :math:`W_f` branch takes the output of the forward branch
+    as its input, which is a defect in the code of M2A.
 
     Shape: (N, C, T, H, W) -> (N, C, T, H, W), with H and W at least 2.
     """
@@ -119,35 +131,35 @@ class LongTermDifference(nn.Module):
         return torch.addcmul(x / 2, x, self._gates(x), value=0.5)
 
     def gate(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
-        """Return what X is multiplied by before it is added to itself: in (-0.5, 0.5), 0 where nothing changes."""
+        """Return the mean gate of both directions minus 0.5, in (-0.5, 0.5); Y = X + X * gate."""
         return self._gates(x) / 2 - 0.5
 
     def _gates(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
         """Return the sum of the sigmoids of both directions."""
-        forth, back = self.expand(self._scales(self._differences(x))).chunk(2)
-        gates = self.expand_norm(forth).sigmoid() + self.expand_norm(back).sigmoid()
+        forward, backward = self.expand(self._scales(self._differences(x))).chunk(2)
+        gates = self.expand_norm(forward).sigmoid() + self.expand_norm(backward).sigmoid()
         return unfold(gates, x.shape[2])
 
     def _differences(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "both r h w"]:
-        """Return the differences to the next frames as images, and behind them those to the previous ones."""
+        """Return the differences as images: first those to the next frames, then those to the previous frames."""
         images = self.reduce(fold(x))
         now, smooth = (y.unflatten(0, x.shape[0:3:2]) for y in (images, self.smooth(images)))
-        none = torch.zeros_like(now[:, :1])
-        forth = torch.cat([smooth[:, 1:] - now[:, :-1], none], dim=1)
-        back = torch.cat([none, smooth[:, :-1] - now[:, 1:]], dim=1)
-        return torch.cat([forth, back]).flatten(0, 1)
+        zero = torch.zeros_like(now[:, :1])
+        forward = torch.cat([smooth[:, 1:] - now[:, :-1], zero], dim=1)
+        backward = torch.cat([zero, smooth[:, :-1] - now[:, 1:]], dim=1)
+        return torch.cat([forward, backward]).flatten(0, 1)
 
     def _scales(self, difference: Float[Tensor, "both r h w"]) -> Float[Tensor, "both r h w"]:
-        """Return the mean of the differences as they are, smoothed at half the size, and smoothed."""
-        coarse = _each_way(self.coarse_norm, self.coarse(self.pool(difference)))
+        """Return S(D): the mean of the differences, of their convolution at half the size, and of their convolution."""
+        coarse = _by_direction(self.coarse_norm, self.coarse(self.pool(difference)))
         if self.authors_code:
-            forth = self.fine_norm(self.fine(difference.chunk(2)[0]))
-            fine = torch.cat([forth, self.fine_norm(self.fine(forth))])
+            forward = self.fine_norm(self.fine(difference.chunk(2)[0]))
+            fine = torch.cat([forward, self.fine_norm(self.fine(forward))])
         else:
-            fine = _each_way(self.fine_norm, self.fine(difference))
+            fine = _by_direction(self.fine_norm, self.fine(difference))
         return (difference + F.interpolate(coarse, difference.shape[-2:]) + fine) / 3
 
 
-def _each_way(norm: nn.Module, both: Float[Tensor, "both r h w"]) -> Float[Tensor, "both r h w"]:
-    """Normalise either half of the batch by its own statistics, the first half first."""
-    return torch.cat([norm(way) for way in both.chunk(2)])
+def _by_direction(norm: nn.Module, both: Float[Tensor, "both r h w"]) -> Float[Tensor, "both r h w"]:
+    """Normalise each half of the batch with its own statistics, the first half first."""
+    return torch.cat([norm(half) for half in both.chunk(2)])

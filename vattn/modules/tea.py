@@ -1,4 +1,8 @@
-"""TEA's motion excitation, ME (Li et al., CVPR 2020, arXiv:2004.01398, section 3.1); its other half is mta.py."""
+"""TEA: motion excitation, ME; the other half of TEA is vattn/modules/mta.py.
+
+Yan Li, Bin Ji, Xintian Shi, Jianguo Zhang, Bin Kang and Limin Wang, "TEA: Temporal Excitation and Aggregation for
+Action Recognition", CVPR 2020, arXiv:2004.01398, section 3.1.
+"""
 
 from typing import Literal
 
@@ -13,15 +17,15 @@ from vattn.modules._fold import fold, unfold
 
 
 class TEAConfig(ModuleConfig, kind="tea"):
-    """Motion excitation; the authors put it at position b and follow it with ``mta``."""
+    """Options of motion excitation; in the authors' network it is at position b, before ``mta``."""
 
     kind: Literal["tea"] = "tea"
-    reduction: int = Field(16, ge=1, description="r: motion is seen in C // r channels")
+    reduction: int = Field(16, ge=1, description="r, reduction of the channels whose motion is computed: C -> C // r")
 
     authors_network = ((r"(layer\d\.\d+)\.me\.", r"\1.at.b.0.module."),)
 
     def check(self, site: Site, frames: int) -> None:
-        """Refuse a ``reduction`` that leaves no channel to see motion in."""
+        """Raise ValueError if ``reduction`` leaves no channel."""
         check_divisors(site, reduction=self.reduction)
 
     def build(self, site: Site, frames: int) -> "MotionExcitation":
@@ -29,35 +33,36 @@ class TEAConfig(ModuleConfig, kind="tea"):
         module = MotionExcitation(site.channels, self.reduction)
         if self.init == "identity":
             assert isinstance(module.bn3, nn.BatchNorm2d)
-            # All gates are then 1. The scale learns from the first step on, and what is before it from the second.
+            # All gates are 1. The scale of the norm learns from the first step, the layers before it from the second.
             nn.init.zeros_(module.bn3.weight)
         return module
 
     def macs(self, site: Site, frames: int) -> int:
-        """Multiply-accumulates of one clip by the formula, whatever the implementation."""
+        """Return the multiply-accumulates of one clip."""
         reduced, pixels = site.channels // self.reduction, site.height * site.width
         return frames * reduced * (site.channels * pixels + 9 * pixels + site.channels)
 
     def params(self, site: Site, frames: int) -> int:
-        """Learnable parameters."""
+        """Return the number of learnable parameters."""
         reduced = site.channels // self.reduction
         return reduced * (2 * site.channels + 9) + 2 * reduced + 2 * site.channels
 
     def activations(self, site: Site, frames: int) -> int:
-        """What the first norm takes, sums for the nine taps, what stands between the gate's layers, the output."""
+        """Return the kept values: input of the first norm, sums for nine taps, hidden values of the gate, output."""
         reduced, pixels = site.channels // self.reduction, site.height * site.width
         return frames * (reduced * (pixels + 10) + site.channels * (3 + pixels))
 
 
 class MotionExcitation(nn.Module):
-    r"""Raise and lower whole channels of a frame by how its successor differs from it.
+    r"""Gate each channel of a frame by its difference to the next frame.
 
     .. math:: B = W_1 X, \quad D_t = (K \ast B_{t+1}) - B_t, \quad D_T = 0, \quad
         Y = X + X \odot (\sigma(W_3 \bar D) - 1/2)
 
-    :math:`W_1` (C -> C // r) and :math:`W_3` (back) are 1x1 convolutions, each with a batch norm; K is a depthwise 3x3
-    convolution, :math:`\bar D` the spatial mean. Nothing has a bias. As in the authors' code: the paper's gate is
-    :math:`2 \sigma - 1`. Without ``gate_norm``, :math:`W_3` has no norm.
+    :math:`W_1` (C -> C // r) and :math:`W_3` (back) are 1x1 convolutions, each with a batch norm. K is a depthwise 3x3
+    convolution. :math:`\bar D` is the spatial mean of D. The convolutions have no biases. The gate
+    :math:`\sigma - 1/2` is that of the authors' code; in the paper it is :math:`2 \sigma - 1`. Without ``gate_norm``,
+    :math:`W_3` has no norm.
 
     Shape: (N, C, T, H, W) -> (N, C, T, H, W).
     """
@@ -75,22 +80,22 @@ class MotionExcitation(nn.Module):
         return x * (self.logits(x).sigmoid() + 0.5)
 
     def logits(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t 1 1"]:
-        """Return what the gates' sigmoid takes."""
+        """Return the logits of the gates."""
         reduced = self._reduced(x)
-        # A convolution's mean over pixels follows from sums of its input; the convolution itself need not be run.
+        # The mean of a convolution over all pixels follows from sums of its input, without running the convolution.
         sums = window_sums(reduced)
         after = (sums * self.conv2.weight[:, 0].unsqueeze(1)).sum(dim=(-2, -1))
         change = F.pad(after[:, :, 1:] - sums[:, :, :-1, 1, 1], (0, 1)) / (x.shape[-2] * x.shape[-1])
         return self.expand(change.to(reduced.dtype)[..., None, None])
 
     def motion(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n r t h w"]:
-        """Return D."""
+        """Return D, the differences to the next frames."""
         now = self._reduced(x)
         after = unfold(self.conv2(fold(now)), x.shape[2])
         return F.pad(after[:, :, 1:] - now[:, :, :-1], (0, 0, 0, 0, 0, 1))
 
     def expand(self, motion: Float[Tensor, "n r t h w"]) -> Float[Tensor, "n c t h w"]:
-        """Return the last convolution and norm of motion, at every pixel or of its mean."""
+        """Return the last convolution and norm of ``motion``, which is D or its spatial mean."""
         return self.bn3(self.conv3(motion.flatten(-2))).unflatten(-1, motion.shape[-2:])
 
     def _reduced(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n r t h w"]:
@@ -98,10 +103,10 @@ class MotionExcitation(nn.Module):
 
 
 def window_sums(x: Float[Tensor, "n r t h w"]) -> Float[Tensor, "n r t 3 3"]:
-    """Return, for each tap of a 3x3 convolution, the sum of the pixels that it meets; the middle one meets all.
+    """Return, for each tap of a zero-padded 3x3 convolution, the sum of the pixels that it multiplies.
 
-    A tap left of the middle meets no pixel of the last column, one above it none of the last row, and so on. The sums
-    are of float32 at least: taps of opposite signs leave small differences of them.
+    The middle tap multiplies all pixels, a tap left of it all but the last column, a tap above it all but the last row,
+    and so on. Sums are at least float32, because taps of opposite signs subtract sums of similar size.
     """
     rows = x.sum(-2, dtype=torch.promote_types(x.dtype, torch.float32))
     rows = torch.stack([rows - x[..., -1, :], rows, rows - x[..., 0, :]], dim=-2)

@@ -1,4 +1,8 @@
-"""TSM: temporal shift module (Lin et al., ICCV 2019, arXiv:1811.08383)."""
+"""TSM: temporal shift module.
+
+Ji Lin, Chuang Gan and Song Han, "TSM: Temporal Shift Module for Efficient Video Understanding", ICCV 2019,
+arXiv:1811.08383.
+"""
 
 from typing import Any, Literal
 
@@ -7,22 +11,24 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from vattn.modules._base import ModuleConfig, Position, Site, check_divisors
+from vattn.modules._base import ModuleConfig, Place, Site, check_divisors
 
 
 class TSMConfig(ModuleConfig, kind="tsm"):
-    """What is shifted; ``position`` a is the authors' residual shift, block their in-place shift."""
+    """Options of TSM; position a is the residual shift of the authors, block their in-place shift."""
 
     kind: Literal["tsm"] = "tsm"
-    position: Position = "a"
-    div: int = Field(8, ge=2, description="a C // div-th of the channels goes each way")
-    online: bool = Field(False, description="only from the previous frame, so that frames can come one by one")
+    position: Place = "a"
+    div: int = Field(8, ge=2, description="C // div channels are shifted in each direction of time")
+    online: bool = Field(
+        False, description="shift from the previous frame only, so that frames can be processed one by one"
+    )
 
-    no_identity = "a shift moves channels from its first step, so no start leaves the network unchanged"
+    no_identity = "a shift moves channels from the first step and has no weights"
     authors_network = ((r"\.conv1\.net\.", ".conv1."),)
 
     def check(self, site: Site, frames: int) -> None:
-        """Refuse a ``div`` that leaves nothing to shift."""
+        """Raise ValueError if ``div`` leaves no channel to shift."""
         check_divisors(site, div=self.div)
 
     def build(self, site: Site, frames: int) -> "TSM":
@@ -30,24 +36,25 @@ class TSMConfig(ModuleConfig, kind="tsm"):
         return TSM(site.channels // self.div, self.online)
 
     def macs(self, site: Site, frames: int) -> int:
-        """None: a shift moves, and multiplies nothing."""
+        """Return 0: a shift multiplies nothing."""
         return 0
 
     def params(self, site: Site, frames: int) -> int:
-        """None."""
+        """Return 0."""
         return 0
 
     def activations(self, site: Site, frames: int) -> int:
-        """Its output."""
+        """Return the number of values of the output."""
         return site.channels * frames * site.height * site.width
 
 
 class TSM(nn.Module):
-    r"""Give a part of the channels to the neighbouring frames, and fill with zeros at the ends.
+    r"""Shift a part of the channels by one frame in each direction of time, with zeros at the ends.
 
     .. math:: Y_t = [X_{t+1}^{0..f}, X_{t-1}^{f..2f}, X_t^{2f..C}], \quad f = C // div
 
-    Online, the first f channels come from the previous frame and the rest stays: :math:`[X_{t-1}^{0..f}, X_t^{f..C}]`.
+    With ``online``, the first f channels come from the previous frame and the rest are unchanged:
+    :math:`Y_t = [X_{t-1}^{0..f}, X_t^{f..C}]`.
 
     Shape: (N, C, T, H, W) -> (N, C, T, H, W).
     """
@@ -62,10 +69,10 @@ class TSM(nn.Module):
 
 
 class _Shift(torch.autograd.Function):
-    """The first ``later`` channels of frame t come from frame t + ``step``, the ``earlier`` next from t - ``step``.
+    """Take the first ``later`` channels of frame t from frame t + ``step``, the next ``earlier`` from t - ``step``.
 
-    One read and one write of x each way: the gradient of a shift is the shift back. Autograd's own, through slices,
-    would fill and add whole tensors of zeros.
+    The gradient of a shift is the shift back. So forward and backward read and write x once each, whereas autograd
+    through slices would allocate and add whole tensors of zeros.
     """
 
     generate_vmap_rule = True

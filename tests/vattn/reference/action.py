@@ -1,4 +1,4 @@
-"""ACTION-Net path by path and frame by frame."""
+"""Reference of ACTION, path by path and frame by frame, and its recordings."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from vattn.modules.tea import MotionExcitation
 
 
 def shift(module: LearnableShift, x: Tensor) -> Tensor:
-    """A depthwise convolution over the frames of every pixel."""
+    """Convolve each channel over the frames of every pixel."""
     return F.conv3d(x, module.weight[..., None, None], padding=(1, 0, 0), groups=x.shape[1])
 
 
@@ -62,7 +62,7 @@ CONFIGS = [
 
 
 def _path(*paths: str):
-    """The case of one path, or of all with the convolution that the authors wrap."""
+    """Return the builder for one path, or for all paths with the convolution that follows them in the authors' code."""
 
     def build(meta: dict[str, Any]) -> Case:
         c = meta["config"]
@@ -80,8 +80,8 @@ def _path(*paths: str):
             return {name: value for name, value in rename(state, rules).items() if name in net.state_dict()}
 
         def as_recorded(net: Any, x: Tensor) -> Tensor:
-            # One path was recorded as all three with two gates at 0, less twice the input. The shift is the identity
-            # there, so only its weights' gradient tells the difference.
+            # One path was recorded as all three with two gates at 0, minus twice the input. In the recording the shift
+            # is the identity, so subtracting x or shift(x) differs only in the gradient of the shift's weights.
             z = net[0].module.shift(unfold(x, frames))
             return net(x) + (3 - len(paths)) * (fold(z) - x)
 

@@ -1,4 +1,4 @@
-"""C2D-Pool frame by frame."""
+"""Reference of C2D-Pool, frame by frame."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""C2D-TConv is a bare convolution, which is counted as it is; tests/vattn/test_temporal.py holds its values."""
+"""Configs of C2D-TConv, which is a plain convolution; tests/vattn/modules/test_temporal.py tests its values."""
 
 from vattn.modules.c2d_tconv import C2DTConvConfig
 

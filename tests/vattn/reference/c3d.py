@@ -1,4 +1,4 @@
-"""The recording of C3D."""
+"""Builder for the recording of C3D."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from vattn.model import build_model
 
 
 def _network(meta: dict[str, Any]) -> Case:
-    # The seed and the shape that the recording's recipe states.
+    # The recording states this rule for the input instead of storing it.
     assert "default_rng(1012).integers(-4,5,(1,3,16,112,112))/2 float32" in meta["input_recipe"]
     x = np.random.default_rng(1012).integers(-4, 5, (1, 3, 16, 112, 112)) / 2
     network = model(backbone={"kind": "c3d"}, frames=16, size=112)

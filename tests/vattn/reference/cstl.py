@@ -1,4 +1,4 @@
-"""CSTL's two temporal scales frame by frame, and their recordings."""
+"""Reference of CSTL's two temporal scales, frame by frame, and their recordings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from vattn.modules.cstl import CSTLConfig, LongTerm, ShortTerm
 
 
 def convolve(conv: nn.Module, x: Tensor) -> Tensor:
-    """At each pixel by itself, as the authors do at each part of a body."""
+    """Convolve each pixel separately over time, as the authors convolve each part of a body."""
     assert isinstance(conv, nn.Conv1d)
     n, c, t, h, w = x.shape
     rows = x.permute(0, 3, 4, 1, 2).reshape(n * h * w, c, t)
@@ -47,24 +47,24 @@ CONFIGS = [
 ]
 
 
-def _parts_run(net: nn.Module, x: Tensor) -> Tensor:
-    """On (N, T, C, parts): the parts' channels side by side at a single pixel."""
+def _run_on_parts(net: nn.Module, x: Tensor) -> Tensor:
+    """Run on (N, T, C, parts), as one pixel whose channels are those of all parts side by side."""
     n, t, c, parts = x.shape
     y = net(x.permute(0, 3, 2, 1).reshape(n, parts * c, t, 1, 1))
     return y.view(n, parts, c, t).permute(0, 3, 2, 1)
 
 
-def _case(config: CSTLConfig, ours: str, meta: dict[str, Any]) -> Case:
+def _case(config: CSTLConfig, prefix: str, meta: dict[str, Any]) -> Case:
     c = meta["config"]
     assert c["out_planes"] == c["in_planes"]
     parts = config.model_copy(update={"groups": c["part_num"]})
     net = parts.build(site(c["in_planes"] * c["part_num"], size=1), meta["input_shape"][1])
 
     def rename(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        # The recorded module holds both scales.
-        return convert_module({name: value for name, value in state.items() if name.startswith(ours)}, parts)
+        # The recorded module has both scales.
+        return convert_module({name: value for name, value in state.items() if name.startswith(prefix)}, parts)
 
-    return Case(net, rename, _parts_run)
+    return Case(net, rename, _run_on_parts)
 
 
 GOLDEN = {

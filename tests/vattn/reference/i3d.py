@@ -1,4 +1,4 @@
-"""I3D is a bare convolution, which is counted as it is; tests/vattn/test_temporal.py holds its values."""
+"""Configs of I3D, which is a plain convolution; tests/vattn/modules/test_temporal.py tests its values."""
 
 from vattn.modules.i3d import I3DConfig
 

@@ -1,4 +1,4 @@
-"""M2A token by token."""
+"""Reference of M2A, token by token, and its recordings."""
 
 from typing import Any
 
@@ -11,13 +11,15 @@ from tests.vattn.support import model, site
 from vattn.convert import convert_model, convert_module
 from vattn.insert import fold, unfold
 from vattn.model import build_model
-from vattn.modules._patch import Difference, FrameAttention, PatchAttention
-from vattn.modules.m2a import M2A, M2AConfig, TDNMotion, TEAMotion
+from vattn.modules._m2a.attention import FrameAttention
+from vattn.modules._m2a.motion import Difference, TDNMotion, TEAMotion
+from vattn.modules._m2a.patches import PatchAttention
+from vattn.modules.m2a import M2A, M2AConfig
 from vattn.modules.tsm import TSMConfig
 
 
 def self_attention(tokens: Tensor) -> Tensor:
-    """softmax(X X^T / sqrt d) X for each matrix X of a batch (B, tokens, d)."""
+    """Return softmax(X X^T / sqrt d) X for each matrix X of a batch (B, tokens, d)."""
     weights = torch.softmax(torch.bmm(tokens, tokens.transpose(1, 2)) / tokens.shape[2] ** 0.5, dim=2)
     return torch.bmm(weights, tokens)
 
@@ -27,8 +29,8 @@ def layer_norm(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     return centred / (centred.square().mean(dims, keepdim=True) + 1e-5).sqrt()
 
 
-def differences(items: tuple[Tensor, ...], around: bool) -> list[Tensor]:
-    successors = [*items[1:], items[0] if around else torch.zeros_like(items[0])]
+def differences(items: tuple[Tensor, ...], circular: bool) -> list[Tensor]:
+    successors = [*items[1:], items[0] if circular else torch.zeros_like(items[0])]
     return [after - now for now, after in zip(items, successors, strict=True)]
 
 
@@ -41,7 +43,7 @@ def tea_motion(module: TEAMotion, x: Tensor) -> Tensor:
 
 def tdn_motion(module: TDNMotion, x: Tensor) -> Tensor:
     if module.authors_code:
-        return TDNMotion.forward(module, x)  # held against the recordings alone
+        return TDNMotion.forward(module, x)  # only the recordings test this defect
     now = per_frame(module.reduce, x)
     smooth = per_frame(module.smooth, now)
     return (direction(module, now, smooth, 1) + direction(module, now, smooth, -1) - 1) / 2
@@ -49,7 +51,7 @@ def tdn_motion(module: TDNMotion, x: Tensor) -> Tensor:
 
 def motion(module: nn.Module, x: Tensor) -> Tensor:
     if isinstance(module, Difference):
-        return torch.stack(differences(x.unbind(2), module.around), dim=2)
+        return torch.stack(differences(x.unbind(2), module.circular), dim=2)
     return module(x)
 
 
@@ -64,7 +66,7 @@ def among_patches(module: PatchAttention, x: Tensor, move: nn.Module) -> Tensor:
     if h % s or w % s:
         normalised = layer_norm(x, (1,))
         if module.authors_code and isinstance(move, Difference):
-            rows = torch.stack(differences(normalised.flatten(2).unbind(2), move.around), dim=1)
+            rows = torch.stack(differences(normalised.flatten(2).unbind(2), move.circular), dim=1)
         else:
             rows = motion(move, normalised).flatten(2).transpose(1, 2)
         return x + self_attention(rows).transpose(1, 2).view(x.shape)
@@ -83,9 +85,9 @@ def cut(x: Tensor, s: int) -> Tensor:
 
 
 def placed(patches: Tensor, x: Tensor) -> Tensor:
-    """Put patches back to where they were cut from x."""
-    in_a_row = x.shape[4] // patches.shape[5]
-    rows = [torch.cat(row, dim=4) for row in zip(*[iter(patches.unbind(1))] * in_a_row, strict=True)]
+    """Return the frames of the shape of x from which `cut` cut the patches."""
+    per_row = x.shape[4] // patches.shape[5]
+    rows = [torch.cat(row, dim=4) for row in zip(*[iter(patches.unbind(1))] * per_row, strict=True)]
     return torch.cat(rows, dim=3)
 
 
@@ -126,19 +128,23 @@ CONFIGS = (
 
 
 def without_gradient(config: M2AConfig) -> set[str]:
-    """Differences alone take off the bias of what they are of: all where none is to zero, or where a norm is first."""
+    """Return the parameters without a gradient.
+
+    The difference of two frames cancels the bias of the convolution before it, unless one frame is the zeros of
+    ``fill``.
+    """
     stuck = set()
     if config.attention == "none" and (
         config.motion in ("tea", "tdn") or (config.motion, config.fill) == ("m2a", "first")
     ):
         stuck.add("down.bias")
     if config.motion == "tdn":
-        # As in TDN; but with the defect, one branch's norm is not the last thing before the mean.
+        # As in TDN. With the defect, another convolution follows the norm of one branch.
         stuck |= {"motion.coarse_norm.bias"} | (set() if config.authors_code else {"motion.fine_norm.bias"})
     return stuck
 
 
-#: The authors' names of the parts.
+#: Options by the authors' name of a part.
 _PARTS = {
     "motion": {"motion": "m2a"},
     "tea": {"motion": "tea"},
@@ -150,22 +156,22 @@ _PARTS = {
 
 def _config(meta: dict[str, Any]) -> M2AConfig:
     c = meta["config"]
-    named = c.get("temporal_module", "motion+attn")
+    module_name = c.get("temporal_module", "motion+attn")
     patch_size = c.get("patch_size")
-    if named == "patch_mattn":
+    if module_name == "patch_mattn":
         return M2AConfig(attention="patch", patch_size=patch_size, reduction=c["n_div"], authors_code=True)
     parts = {"motion": "none", "attention": "none"}
-    for part in named.split("+"):
+    for part in module_name.split("+"):
         parts |= _PARTS[part]
     return M2AConfig.parse(parts | {"reduction": c["n_div"], "authors_code": True})
 
 
 def _alone(meta: dict[str, Any]) -> Case:
     c, config = meta["config"], _config(meta)
-    frames, here = c["n_segment"], site(c["in_channels"])
-    net = config.build(here, frames)
+    frames, place = c["n_segment"], site(c["in_channels"])
+    net = config.build(place, frames)
     if "shift_div" in c:
-        net = nn.Sequential(net, TSMConfig(div=c["shift_div"]).build(here, frames))
+        net = nn.Sequential(net, TSMConfig(div=c["shift_div"]).build(place, frames))
     return Case(net, lambda state: convert_module(state, config), lambda net, x: fold(net(unfold(x, frames))))
 
 

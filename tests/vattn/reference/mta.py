@@ -1,4 +1,4 @@
-"""TEA's temporal aggregation split by split and frame by frame, and its whole block."""
+"""Reference of MTA, split by split and frame by frame, and the recordings of TEA's block."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from vattn.modules.tea import TEAConfig
 
 
 def over_time(x: Tensor, weight: Tensor) -> Tensor:
-    """A depthwise Conv1d of 3 taps at every pixel, zero padded."""
+    """Convolve each channel of every pixel over time with 3 taps, zero padded."""
     n, c, t, h, w = x.shape
     rows = x.permute(0, 3, 4, 1, 2).reshape(n * h * w, c, t)
     return F.conv1d(rows, weight, padding=1, groups=c).view(n, h, w, c, t).permute(0, 3, 4, 1, 2)
@@ -29,8 +29,8 @@ def mta(module: MTA, x: Tensor) -> Tensor:
     splits = x.split(width, dim=1)
     outputs = []
     for i, (conv, bn) in enumerate(zip(module.convs, module.bns, strict=True)):
-        taken = splits[i] if module.first or i == 0 else splits[i] + outputs[i - 1]
-        outputs.append(unfold(bn(conv(fold(over_time(taken, module.shifts[i].get_parameter("weight"))))).relu(), t))
+        total = splits[i] if module.first or i == 0 else splits[i] + outputs[i - 1]
+        outputs.append(unfold(bn(conv(fold(over_time(total, module.shifts[i].get_parameter("weight"))))).relu(), t))
     last = over_time(splits[-1], module.shifts[-1].get_parameter("weight"))
     if module.first:
         last = unfold(nn.AvgPool2d(3, module.stride, padding=1)(fold(last)), t)
@@ -50,7 +50,7 @@ def _block(meta: dict[str, Any]) -> Case:
     net.at["b"] = nn.Sequential(Folded(tea.build(site(middle), frames), frames))
     layer = site(middle, position="conv2", stride=c["stride"], block=0 if first else 1)
     net.replace_conv2(Folded(mta.build(layer, frames), frames))
-    # As it stands in a whole network.
+    # The rules expect the names of a whole network.
     rules = [(r"^", "layer1.0."), *tea.authors_network, *mta.authors_network, *mta.authors_names, (r"^layer1\.0\.", "")]
     return Case(net, lambda state: rename(state, rules))
 
@@ -60,7 +60,7 @@ def _shift(meta: dict[str, Any]) -> Case:
     frames = c["n_segment"]
     net = LearnableShift(c["input_channels"], c["n_div"])
     if c["mode"] == "fixed":
-        net.stand_still()
+        net.init_identity()
     return Case(
         net,
         lambda state: rename(state, [(r"^conv\.", "")]),

@@ -1,4 +1,4 @@
-"""The recordings of P3D's blocks."""
+"""Builder for the recordings of P3D's blocks."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The recordings of 3D ResNeXt: the authors' block and their whole network."""
+"""Builders for the recordings of 3D ResNeXt: the authors' block and their whole network."""
 
 from typing import Any
 

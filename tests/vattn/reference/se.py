@@ -1,4 +1,4 @@
-"""SE with its two layers as matrices."""
+"""Reference of SE, with its two layers as matrices."""
 
 import torch
 from torch import Tensor

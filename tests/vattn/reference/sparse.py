@@ -1,4 +1,4 @@
-"""Sparse attention in the plainest writing of its formulas: the oracle for values and gradients; what is counted."""
+"""Reference of sparse attention, the oracle for values and gradients, and its recordings."""
 
 import math
 from typing import Any
@@ -12,12 +12,16 @@ from vattn.sparse import FWHM, REACH, SIDE, SparseAttention, SparseConfig, Split
 
 
 def gaussian(dtype: torch.dtype = torch.float32) -> Tensor:
-    away = torch.arange(-REACH, REACH + 1, dtype=dtype)
-    return torch.exp(-4 * math.log(2) * (away[:, None] ** 2 + away**2) / FWHM**2)
+    offset = torch.arange(-REACH, REACH + 1, dtype=dtype)
+    return torch.exp(-4 * math.log(2) * (offset[:, None] ** 2 + offset**2) / FWHM**2)
 
 
 def grid(saliency: Tensor) -> Tensor:
-    """Where each cell is sampled, by the 61 x 61 convolutions of Recasens et al. over a map padded with its border."""
+    """Return the sampling grid, by 61 x 61 convolutions over a map padded with its border.
+
+    The resampler is that of Adria Recasens, Petr Kellnhofer, Simon Stent, Wojciech Matusik and Antonio Torralba,
+    "Learning to Zoom: a Saliency-Based Sampling Layer for Neural Networks", ECCV 2018.
+    """
     padded = F.pad(saliency[:, None], [REACH] * 4, mode="replicate")
     place = torch.arange(-REACH, SIDE + REACH, dtype=saliency.dtype) / (SIDE - 1)
     weighed = torch.cat([padded * place, padded * place[:, None], padded], 1)
@@ -33,7 +37,7 @@ class Plain(SparseAttention):
 
 
 class Aggregation(nn.Module):
-    """The mean of a map's peaks, whose gradient tells which pixels were taken for peaks."""
+    """Return the mean over the peaks of a map; its gradient shows which pixels are peaks."""
 
     def __init__(self, window: int, above_mean: bool) -> None:
         super().__init__()
@@ -45,7 +49,7 @@ class Aggregation(nn.Module):
 
 
 def _above_mean(filter_: str | None) -> bool:
-    assert filter_ is None or filter_.startswith("mean"), f"no filter of peaks is called {filter_!r} here"
+    assert filter_ is None or filter_.startswith("mean"), f"unknown filter of peaks: {filter_!r}"
     return filter_ is not None
 
 
@@ -60,23 +64,24 @@ def _betas(state: State) -> dict[str, Tensor]:
 
 
 def _resampled(meta: dict[str, Any]) -> Case:
-    """The authors' rounding included: in float64 their formula is further from the recording than its tolerance.
+    """Return the resampled images of both branches, in float32 as in the authors' code.
 
-    Bilinear sampling has kinks at whole pixels, so its gradient jumps where a place is off by 1e-6.
+    In float64 the result differs from the recording by more than its tolerance: bilinear sampling has kinks at whole
+    pixels, so its gradient jumps where a sampling position differs by 1e-6.
     """
     splits: dict[int, Split] = {0: "all", 1: "random"}
     options = meta["config"]
     split = splits[options["p"]]
     sizes = {"grid_size": 31, "padding_size": 30, "fwhm": 13, "gaussian_kernel": 61, "base_ratio": 0.09}
     assert {name: options[name] for name in sizes} == sizes, "the resampler's sizes are those of the authors"
-    for shown in ("task_input_size", "num_classes", "radius", "radius_inv"):
-        options.seen_in_parameters(shown)
+    for name in ("task_input_size", "num_classes", "radius", "radius_inv"):
+        options.seen_in_parameters(name)
     peak_filter = "mean" if _above_mean(options["peak_filter"]) else "none"
     config = SparseConfig(delta=options["entropy_delta"], window=options["win_size"], peak_filter=peak_filter)
 
     def run(net: SparseAttention, images: Tensor, maps: Tensor, draws: Tensor) -> Tensor:
-        found = net.saliencies(maps[:, None], split, draws.float())
-        return torch.cat([net.resample(images, found[b]) for b in ("discriminative", "complementary")], 1)
+        saliencies = net.saliencies(maps[:, None], split, draws.float())
+        return torch.cat([net.resample(images, saliencies[b]) for b in ("discriminative", "complementary")], 1)
 
     return Case(Plain(config), _betas, run, given=("class_response_maps", "uniform_draws"))
 

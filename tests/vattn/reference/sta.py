@@ -1,4 +1,4 @@
-"""STA as sums over rows: what is squeezed, stretched and brought back."""
+"""Reference of STA, as sums over rows."""
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ def sta(module: STA, x: Tensor) -> Tensor:
             stretched[:, t * step : t * step + k] += parts[:, t]
     else:
         zeros = row.new_zeros(row.shape[0], k // 2)
-        # The ends that are padded are 0 behind the ReLU.
+        # Zeros stay zeros in the ReLU, so padding before it is padding after it.
         stretched = torch.cat([zeros, row, zeros], dim=1)
     stretched = torch.relu(stretched)
     windows = torch.stack([stretched[:, t * step : t * step + k] for t in range(length)], dim=1)

@@ -1,4 +1,4 @@
-"""TAM in the plainest writing of its formula: the oracle for values and gradients, and what is counted."""
+"""Reference of TAM, the oracle for values, gradients and counts, and its recordings."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from vattn.modules.tam import TAM, TAMConfig
 
 
 def convolve_over_time(x: Tensor, taps: Tensor) -> Tensor:
-    """y_t = sum_k taps_k x_{t + k - K // 2}, zero padded: one kernel a clip and channel, as the authors write it."""
+    """Return y_t = sum_k taps_k x_{t + k - K // 2}, zero padded: one kernel per clip and channel, as the authors do."""
     n, c, t, h, w = x.shape
     k = taps.shape[-1]
     rows = x.reshape(1, n * c, t, h * w)
@@ -51,7 +51,7 @@ CONFIGS = [
 
 
 def without_gradient(config: TAMConfig) -> set[str]:
-    """A softmax over one tap is 1, whatever predicts it."""
+    """Return the parameters without a gradient: a softmax over one tap is always 1."""
     one_tap = config.has_kernel and config.kernel_size == 1
     norm = {"kernel.1.weight", "kernel.1.bias"} if config.batch_norm else set()
     return {"kernel.0.weight", f"kernel.{2 + config.batch_norm}.weight"} | norm if one_tap else set()
@@ -65,7 +65,7 @@ def _config(meta: dict[str, Any]) -> TAMConfig:
 
 def _alone(meta: dict[str, Any]) -> Case:
     c, config = meta["config"], _config(meta)
-    assert c.get("stride", 1) == 1, "in time, which the authors' own code cannot step through"
+    assert c.get("stride", 1) == 1, "a stride over time, which the authors' code does not support"
     net = config.build(site(c["in_channels"]), c["n_segment"])
     frames = c["n_segment"]
     return Case(net, lambda state: convert_module(state, config), lambda net, x: fold(net(unfold(x, frames))))

@@ -1,4 +1,4 @@
-"""TDN's long-term difference frame by frame, and the recordings of it and of the authors' block."""
+"""Reference of TDN's long-term module, frame by frame, and the recordings of TDN."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ def per_frame(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def direction(module: LongTermDifference, now: Tensor, smooth: Tensor, step: int) -> Tensor:
-    """The sigmoid gate of the change to frame t + step."""
+    """Return the sigmoid gate of the difference to frame t + step."""
     frames = range(now.shape[2])
     changes = [smooth[:, :, t + step] - now[:, :, t] if t + step in frames else now[:, :, t] * 0 for t in frames]
     change = torch.stack(changes, dim=2)
@@ -46,7 +46,7 @@ CONFIGS = [TDNConfig(), TDNConfig(shift=False), TDNConfig(reduction=4, div=4)]
 
 
 def without_gradient(config: TDNConfig) -> set[str]:
-    """The last norm takes off what the scales' norms add to all pixels."""
+    """Return the parameters without a gradient: the last norm cancels a constant that is added to all pixels."""
     return {("difference." if config.shift else "") + name for name in ("coarse_norm.bias", "fine_norm.bias")}
 
 

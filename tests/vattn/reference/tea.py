@@ -1,4 +1,4 @@
-"""TEA's motion excitation frame by frame."""
+"""Reference of TEA's motion excitation, frame by frame, and its recordings."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""TSM frame by frame."""
+"""Reference of TSM, frame by frame, and its recordings."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ from vattn.modules.tsm import TSM, TSMConfig
 
 def tsm(module: TSM, x: Tensor) -> Tensor:
     t, f = x.shape[2], module.fold
-    nothing = torch.zeros_like(x[:, :, 0])
-    frames = [nothing, *x.unbind(2), nothing]
+    zeros = torch.zeros_like(x[:, :, 0])
+    frames = [zeros, *x.unbind(2), zeros]
     shifted = []
     for i in range(1, t + 1):
         before, now, after = frames[i - 1 : i + 2]
@@ -32,7 +32,7 @@ CONFIGS = [TSMConfig(), TSMConfig(div=3, position="block"), TSMConfig(div=2), TS
 
 
 class _InvertedResidual(nn.Module):
-    """MobileNetV2's block behind the authors' online shift, on (N*T, C, H, W)."""
+    """The block of MobileNetV2 after the authors' online shift, on (N*T, C, H, W)."""
 
     def __init__(self, channels: int, expand: int, frames: int, shift: nn.Module) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from search.analysis.front import front_of
-from search.ledger.events import Event
+from search.ledger.events import Event, Proposed, SearchBegan
 from search.ledger.file import NAME, Ledger, read
 from search.report.display import Display
 from search.report.tracking.tracker import Tracker
@@ -136,9 +136,11 @@ def write_beginning(events: Sequence[Event], trials: int, spec: Spec, path: Path
     """Write the events up to the proposal of this number of trials, as the ledger of a search with ``spec``."""
     with path.open("w") as file:
         for event in events:
-            if event["event"] == "proposed" and event["trial"] == trials:
+            if isinstance(event, Proposed) and event.trial == trials:
                 return
-            file.write(json.dumps(event | ({"spec": spec.tree()} if event["event"] == "search" else {})) + "\n")
+            if isinstance(event, SearchBegan):
+                event = event.model_copy(update={"spec": spec.tree()})
+            file.write(json.dumps(event.line()) + "\n")
 
 
 def resumed_search(spec: Spec, path: Path, recorded: RecordedCurves, trials: int) -> Times:

@@ -134,9 +134,9 @@ def run_for(seconds: float, arguments: list[str], log: Path) -> float:
 def trials_of_ledger(output: Path, epochs: int, began: float, until: float) -> Iterator[Row]:
     """Yield the trials of this project's service as they were at the time ``until``."""
     for trial in history(output / NAME).trials.values():
-        reports = [(report["time"], report["metrics"]["top1"], report["seconds"]) for report in trial.reports]
+        reports = [(report.time, report.metrics["top1"], report.seconds) for report in trial.reports]
         network = {"gflops": trial.cost["gflops"], "architecture": trial.architecture}
-        yield from trial_at(reports, trial.end["time"] if trial.end else None, network, epochs, began, until)
+        yield from trial_at(reports, trial.end.time if trial.end else None, network, epochs, began, until)
 
 
 def trials_of_reports(output: Path, epochs: int, began: float, until: float) -> Iterator[Row]:

@@ -9,6 +9,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.trial import TrialState
 
 from search.analysis.pareto import Direction
+from search.ledger.events import Reported
 from search.ledger.history import History, Trial
 from search.samplers.shared.frontier_sampler import FrontierSampler
 from search.samplers.shared.optuna_space import distributions, fixed_params, from_optuna, suggest
@@ -110,14 +111,15 @@ class Optuna:
     def _record(self, number: int, errors: Sequence[float]) -> None:
         trial = self._history.trials[number]
         for epoch in range(trial.epoch + 1, len(errors) + 1):
-            trial.reports.append({"epoch": epoch, "metrics": {"top1": 1 - errors[epoch - 1]}})
+            metrics = {"top1": 1 - errors[epoch - 1]}
+            trial.reports.append(Reported(trial=number, epoch=epoch, metrics=metrics, seconds=0.0))
 
 
 def asha_on_error(history: History, number: int) -> bool:
     """Return the verdict of asynchronous successive halving on the error only, as in Ray Tune's ASHAScheduler."""
     epoch = history.trials[number].epoch
     at_rung = {
-        n: trial.reports[epoch - 1]["metrics"]["top1"] for n, trial in history.trials.items() if trial.epoch >= epoch
+        n: trial.reports[epoch - 1].metrics["top1"] for n, trial in history.trials.items() if trial.epoch >= epoch
     }
     own = at_rung.pop(number)
     return _is_rung(epoch) and bool(at_rung) and own < np.percentile(list(at_rung.values()), 100 - 100 / REDUCTION)

@@ -11,6 +11,7 @@ import optuna
 import pytest
 import torch
 
+from search.ledger.events import Proposed, Reported, Started, Stopped
 from search.ledger.file import NAME, Ledger
 from search.spec.validation import load, parse
 from tests.benchmarks.bench_service import (
@@ -122,12 +123,11 @@ def test_a_trial_without_a_report_is_left_out() -> None:
 
 def test_a_ledger_and_the_reports_of_another_service_give_the_same_trials(tmp_path: Path) -> None:
     with closing(Ledger(tmp_path / NAME)) as ledger:
-        cost, keys = {"gflops": 0.1}, {"params": {}, "config": {}, "identity": "i", "architecture": "a"}
-        ledger.append("proposed", trial=0, cost=cost, **keys)
-        ledger.append("started", trial=0, epoch=0, gpus=0)
-        event = ledger.append("report", trial=0, epoch=1, metrics={"top1": 0.5}, seconds=2.0)
-        ledger.append("stopped", trial=0, epoch=1, reason="by hand")
-    time = event["time"]
+        ledger.append(Proposed(trial=0, params={}, config={}, identity="i", architecture="a", cost={"gflops": 0.1}))
+        ledger.append(Started(trial=0, epoch=0))
+        event = ledger.append(Reported(trial=0, epoch=1, metrics={"top1": 0.5}, seconds=2.0))
+        ledger.append(Stopped(trial=0, epoch=1, reason="by hand"))
+    time = event.time
     lines = [{"time": time, "trial": "x", "top1": 0.5, "seconds": 2.0, **NETWORK}, {"time": time, "trial": "x"}]
     (tmp_path / REPORTS).write_text("".join(json.dumps(line) + "\n" for line in lines))
 

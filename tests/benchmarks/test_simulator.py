@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.analysis.pareto import hypervolume
+from search.ledger.events import Reported
 from search.ledger.history import History, Trial
 from search.spec.validation import load
 from spaces.space import Params, Space
@@ -183,7 +184,10 @@ def test_the_volume_of_a_problem_is_the_hypervolume_of_scaled_points(points: lis
 
 def test_asha_stops_a_trial_that_is_not_in_the_best_third_at_its_rung() -> None:
     def trial(number: int, *top1: float) -> Trial:
-        reports = [{"epoch": n + 1, "metrics": {"top1": value}} for n, value in enumerate(top1)]
+        reports = [
+            Reported(trial=number, epoch=epoch, metrics={"top1": value}, seconds=1.0)
+            for epoch, value in enumerate(top1, start=1)
+        ]
         return Trial(number, {}, {}, identity="", architecture="", cost={}, reports=reports)
 
     # After the third epoch the earlier trials have 50, 40, 30 and 20 %, whose upper tertile is 40 %.

@@ -1,1 +1,1 @@
-"""Trains one model on many GPUs, and keeps a cluster busy and safe. Ray lives here."""
+"""Trains one model on many GPUs and reads files on all nodes of a cluster. The only package besides search with Ray."""

@@ -1,1 +1,1 @@
-"""Sets of models: a space is a config in which some values are ranges. Knows no Ray, Optuna or MLflow."""
+"""Sets of models: a space is a config in which some values are ranges. Does not import Ray, Optuna or MLflow."""

@@ -1,4 +1,4 @@
-"""What a range can be: the values that one dimension of a space may take. Every value is plain JSON."""
+"""Domains: the values that one range of a space can take. Every value is plain JSON."""
 
 import math
 import random
@@ -10,36 +10,40 @@ from typing import Any
 
 from typing_extensions import override
 
-#: a domain of at most so many values is probed whole, a longer one at its ends
-PROBES = 1_000
+#: values; a domain that has more is only probed at its ends
+MAX_PROBES = 1_000
 
 
 class Domain:
-    """The values of one dimension, in an order."""
+    """The values of one range, in an order."""
 
     @property
     def count(self) -> int | None:
-        """Number of values; None if there is no end of them."""
+        """Return the number of values; None if it is infinite."""
         raise NotImplementedError
 
     def values(self) -> Iterator[Any]:
-        """All values in order; of a finite domain only."""
+        """Return all values of a finite domain, in order."""
         raise NotImplementedError
 
     def probes(self) -> Iterator[Any]:
-        """Every value of a short domain; of a long one both ends and their neighbours."""
+        """Return all values of a short domain; of a long one both ends and their neighbours."""
         raise NotImplementedError
 
     def plain(self) -> Any:
-        """The value for a baseline: the first option, the middle of a range of numbers, the largest subset."""
+        """Return the value of a baseline: the first option, the middle of a range of numbers, the largest subset."""
         raise NotImplementedError
 
     def sample(self, rng: random.Random) -> Any:
-        """One value: uniform, on a log scale where the domain says so."""
+        """Return a random value, uniform over the values; log-uniform where the domain has a log scale."""
         raise NotImplementedError
 
     def member(self, value: Any) -> Any:
-        """Return ``value`` as the domain writes it; raises ValueError if it is not one of its values."""
+        """Return ``value`` in the form that the domain uses, such as a tuple for a list.
+
+        Raises:
+            ValueError: it is not a value of the domain.
+        """
         raise NotImplementedError
 
 
@@ -70,14 +74,14 @@ class Choice(Domain):
 
     @override
     def member(self, value: Any) -> int:
-        if not _whole(value) or not 0 <= value < len(self.labels):
+        if not _is_integer(value) or not 0 <= value < len(self.labels):
             raise ValueError(f"must be the index of one of {', '.join(self.labels)} (got {value!r})")
         return value
 
 
 @dataclass(frozen=True)
 class Int(Domain):
-    """A whole number from ``lo`` to ``hi``, both inclusive, in steps from ``lo``."""
+    """An integer from ``lo`` to ``hi``, both included, in steps of ``step`` from ``lo``."""
 
     lo: int
     hi: int
@@ -95,7 +99,7 @@ class Int(Domain):
 
     @override
     def probes(self) -> Iterator[int]:
-        if self.count <= PROBES:
+        if self.count <= MAX_PROBES:
             return self.values()
         return iter((self.lo, self.lo + self.step, self.hi - self.step, self.hi))
 
@@ -106,20 +110,20 @@ class Int(Domain):
     @override
     def sample(self, rng: random.Random) -> int:
         if self.log:
-            # Each whole number owns the half-open interval around it, on the log scale.
+            # Rounding gives every integer the interval around it on the log scale, also the two ends.
             return round(math.exp(rng.uniform(math.log(self.lo - 0.499), math.log(self.hi + 0.499))))
         return self.lo + self.step * rng.randrange(self.count)
 
     @override
     def member(self, value: Any) -> int:
-        if not _whole(value) or not self.lo <= value <= self.hi or (value - self.lo) % self.step:
+        if not _is_integer(value) or not self.lo <= value <= self.hi or (value - self.lo) % self.step:
             raise ValueError(f"must be a whole number in [{self.lo}, {self.hi}], step {self.step} (got {value!r})")
         return value
 
 
 @dataclass(frozen=True)
 class Float(Domain):
-    """A number from ``lo`` to ``hi``, both inclusive; with a ``step`` only the multiples from ``lo``."""
+    """A number from ``lo`` to ``hi``, both included; with a ``step`` only ``lo + n * step``."""
 
     lo: float
     hi: float
@@ -135,18 +139,18 @@ class Float(Domain):
 
     @override
     def values(self) -> Iterator[float]:
-        assert self.count is not None, "a range of floats without a step has no end"
+        assert self.count is not None, "a range of floats without a step is infinite"
         return map(self._nth, range(self.count))
 
     def _nth(self, n: int) -> float:
-        # Decimal, so that 0.1 + 2 * 0.1 is the 0.3 that a user would write.
+        # In decimals, so that 0.1 + 2 * 0.1 is 0.3, as a user writes it.
         return float(decimal(self.lo) + n * decimal(self.step or 0))
 
     @override
     def probes(self) -> Iterator[float]:
         if self.count is None:
             return iter((self.lo, self.hi))
-        if self.count <= PROBES:
+        if self.count <= MAX_PROBES:
             return self.values()
         return map(self._nth, (0, 1, self.count - 2, self.count - 1))
 
@@ -172,7 +176,7 @@ class Float(Domain):
         if isinstance(value, int | float) and not isinstance(value, bool) and self.lo <= value <= self.hi:
             if self.step is None:
                 return float(value)
-            # Samplers compute the grid in binary: 0.30000000000000004 means 0.3.
+            # Samplers compute multiples of the step in binary floating point: 0.30000000000000004 stands for 0.3.
             nearest = self._nth(round((value - self.lo) / self.step))
             if math.isclose(nearest, value, rel_tol=1e-9, abs_tol=1e-9 * self.step):
                 return nearest
@@ -199,10 +203,10 @@ class Subset(Domain):
 
     @override
     def probes(self) -> Iterator[tuple[int, ...]]:
-        if self.count <= PROBES:
+        if self.count <= MAX_PROBES:
             yield from self.values()
             return
-        # Each item once in a smallest set, then a largest set.
+        # Each item once in a set of the smallest size, then a set of the largest size.
         total, size = len(self.labels), max(self.min, 1)
         for first in range(total):
             yield tuple(sorted((first + k) % total for k in range(size)))
@@ -221,9 +225,9 @@ class Subset(Domain):
     @override
     def member(self, value: Any) -> tuple[int, ...]:
         indices = tuple(value) if isinstance(value, Sequence) else ()
-        inside = all(_whole(index) and 0 <= index < len(self.labels) for index in indices)
-        rising = inside and all(a < b for a, b in pairwise(indices))
-        if not isinstance(value, Sequence) or not rising or not self.min <= len(indices) <= self.max:
+        inside = all(_is_integer(index) and 0 <= index < len(self.labels) for index in indices)
+        increasing = inside and all(a < b for a, b in pairwise(indices))
+        if not isinstance(value, Sequence) or not increasing or not self.min <= len(indices) <= self.max:
             raise ValueError(
                 f"must be the rising indices of {self.min} to {self.max} of {', '.join(self.labels)} (got {value!r})"
             )
@@ -231,9 +235,9 @@ class Subset(Domain):
 
 
 def decimal(number: float) -> Decimal:
-    """Return the number as it is written: 0.1 is exactly a tenth."""
+    """Return the number with the digits that it is printed with: 0.1 is exactly a tenth."""
     return Decimal(repr(number))
 
 
-def _whole(value: Any) -> bool:
+def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)

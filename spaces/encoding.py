@@ -1,4 +1,4 @@
-"""Params of a space as points of a plane space: what a model of accuracy learns from."""
+"""Encodes the params of a space as vectors, which a model of accuracy takes as its input."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,32 +10,37 @@ from spaces.domain import Choice, Domain, Float, Int, Subset
 
 
 class Encoding:
-    """Turns params into points, in which two values of a range are at most 1 apart.
+    """Maps params to vectors; two values of one range are at most 1 apart.
 
-    The options of a choice are all 1 apart; a number lies between 0 and 1, on a log scale where its range has one; a
-    subset has a 0 or 1 for each item. A range that the choices so far leave inactive stands in its own middle, as far
-    from each of its values as it can be: plain coordinates keep every kernel of their distances positive definite.
+    * A choice is one-hot, scaled by 1 / sqrt(2), so that any two options are 1 apart.
+    * A number lies between 0 and 1, on a log scale if its range has one.
+    * A subset has a 0 or 1 for each item.
+    * A range that is not active has the middle of its values in its columns, which is equally far from all options and
+      ends. So every config has a vector of the same length, and a kernel on distances stays positive definite.
 
-    Options of a choice that have a range of the same name and values in common, such as the stages of TAM and of TSM,
-    share its columns: what is learnt of the one is a first guess for the other.
+    Options of a choice that have a range of the same name and domain, such as the stages of TAM and of TSM, share its
+    columns: what a model learns about the range below one option is its prior for the other option.
+
+    Args:
+        domains: all ranges of a space, by name (`Space.domains`).
     """
 
     def __init__(self, domains: Mapping[str, Domain]) -> None:
         self._domains = dict(domains)
         groups: list[int] = []
-        #: where each range's columns begin
+        #: first column of each range
         self._begin: dict[str, int] = {}
         middle: list[float] = []
         for name, domain in self._domains.items():
-            twin = next((other for other in self._begin if self._same(name, other)), None)
-            if twin is not None:
-                self._begin[name] = self._begin[twin]
+            shared = next((earlier for earlier in self._begin if self._share_columns(name, earlier)), None)
+            if shared is not None:
+                self._begin[name] = self._begin[shared]
                 continue
             self._begin[name] = len(groups)
             first = groups[-1] + 1 if groups else 0
             match domain:
                 case Choice(labels=labels):
-                    # Two unit vectors are sqrt(2) apart.
+                    # Two one-hot vectors of length 1 are sqrt(2) apart.
                     groups += [first] * len(labels)
                     middle += [1 / len(labels) / np.sqrt(2)] * len(labels)
                 case Subset(labels=labels):
@@ -44,44 +49,44 @@ class Encoding:
                 case _:
                     groups.append(first)
                     middle.append(0.5)
-        #: (columns): columns of one number belong together, and are scaled together; from 0
+        #: (columns): group of each column, counted from 0; the columns of a group share one length scale
         self.groups: NDArray[np.intp] = np.array(groups, dtype=np.intp)
         self._middle: NDArray[np.float64] = np.array(middle)
 
-    def _same(self, name: str, other: str) -> bool:
-        """Whether two ranges have equal values and stand in the same place below two options of one choice."""
+    def _share_columns(self, name: str, earlier: str) -> bool:
+        """Return whether two ranges have equal domains, and equal places below two options of one choice."""
         domain = self._domains[name]
-        if domain != self._domains[other]:
+        if domain != self._domains[earlier]:
             return False
         if isinstance(domain, Choice) and domain.labels == tuple(map(str, range(len(domain.labels)))):
-            return False  # options without a name, of which nothing says that they are equal
-        # Ranges and the options that lead to the next one take turns.
-        words, others = name.split("/"), other.split("/")
-        if words[::2] != others[::2]:
+            return False  # the labels are indices, so equal labels do not mean equal options
+        # In a name, the keys of ranges (even positions) alternate with the labels of options (odd positions).
+        parts, earlier_parts = name.split("/"), earlier.split("/")
+        if parts[::2] != earlier_parts[::2]:
             return False
-        apart = next(i for i, (one, two) in enumerate(zip(words, others, strict=True)) if one != two)
-        # Items of a subset can be active at once.
-        return isinstance(self._domains["/".join(words[:apart])], Choice)
+        differs = next(i for i, (a, b) in enumerate(zip(parts, earlier_parts, strict=True)) if a != b)
+        # Not below two items of a subset: both can be active in one config.
+        return isinstance(self._domains["/".join(parts[:differs])], Choice)
 
     def __call__(self, params: Mapping[str, Any]) -> NDArray[np.float64]:
-        """Return the point (columns) of one config's params."""
-        point = self._middle.copy()
+        """Return the vector (columns) of one config's params."""
+        vector = self._middle.copy()
         for name, value in params.items():
             domain, begin = self._domains[name], self._begin[name]
             match domain:
                 case Choice(labels=labels):
-                    point[begin : begin + len(labels)] = 0.0
-                    point[begin + value] = 1 / np.sqrt(2)
+                    vector[begin : begin + len(labels)] = 0.0
+                    vector[begin + value] = 1 / np.sqrt(2)
                 case Subset(labels=labels):
-                    point[begin : begin + len(labels)] = 0.0
-                    point[[begin + index for index in value]] = 1.0
+                    vector[begin : begin + len(labels)] = 0.0
+                    vector[[begin + index for index in value]] = 1.0
                 case Int() | Float():
-                    point[begin] = _share(domain, value)
-        return point
+                    vector[begin] = _fraction(domain, value)
+        return vector
 
 
-def _share(domain: Int | Float, value: float) -> float:
-    """Return where in its range a number lies, from 0 to 1."""
+def _fraction(domain: Int | Float, value: float) -> float:
+    """Return the position of a number in its range, from 0 to 1."""
     if domain.lo == domain.hi:
         return 0.5
     if domain.log:

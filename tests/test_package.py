@@ -1,4 +1,4 @@
-"""One distribution brings the four packages, whose names other projects use too."""
+"""The distribution contains the four packages; other projects have packages of the same names."""
 
 from importlib import import_module
 from importlib.metadata import distribution
@@ -9,13 +9,13 @@ import pytest
 
 @pytest.mark.parametrize("name", ["vattn", "spaces", "cluster", "search"])
 def test_each_package_comes_from_this_project(name: str) -> None:
-    found = import_module(name).__file__
+    file = import_module(name).__file__
 
-    assert found is not None
-    assert Path(found).parent.parent == Path(__file__).parent.parent
+    assert file is not None
+    assert Path(file).parent.parent == Path(__file__).parent.parent
 
 
-def test_the_distribution_brings_the_console_script() -> None:
+def test_the_distribution_has_the_console_script() -> None:
     scripts = {point.name: point.value for point in distribution("vattn-search").entry_points}
 
     assert scripts["vattn"] == "search.cli:main"

@@ -1,15 +1,18 @@
-"""What each mechanism is worth on the motion set, at a size for a CPU: every network trained alike, with three seeds,
-of the weights and of the clips.
+"""Ablation of the mechanisms on the motion set, at a size for a CPU.
+
+All networks have the same training config. Each is trained with three seeds, which set the weights and the clips.
 
     python tests/benchmarks/bench_ablation.py [--seeds 3] [--only NAME ...] [--out runs/ablation]
     python tests/benchmarks/bench_ablation.py --table [--out runs/ablation]
 
-Each finished run is a line of OUT/rows.jsonl; the same command goes on after the last one, first with the first seed of
-all networks. ``--table`` prints what is there as Markdown, with the orderings of the papers' tables held against it.
+Each finished run is a line of OUT/rows.jsonl. The same command continues after the last finished run. All networks are
+trained with the first seed before the second. ``--table`` prints the finished runs as Markdown, and tests whether the
+orderings of the papers' tables hold.
 
-Accuracies are those of the last epoch's weights on the test split, which nothing was chosen by. "Within pairs" is the
-share of clips for which the own class scores above its reverse: 0.5 for a network that is blind to order, whatever it
-makes of the other classes. Reductions are a quarter of their defaults of 8 and 16, as the widths are of the papers'.
+Accuracies are measured with the weights of the last epoch on the test split, which no decision depends on. "Within
+pairs" is the fraction of clips whose own class has a higher score than its reverse; it is 0.5 for a network that cannot
+see the order of frames, whatever its scores for the other classes. Reductions are a quarter of their defaults of 8 and
+16, because the widths are a quarter of the papers' widths.
 """
 
 import argparse
@@ -40,15 +43,17 @@ DATA = {"kind": "motion", "train_clips": 40, "val_clips": 10, "test_clips": 40}
 TRAIN = {"epochs": 10, "batch": 32, "optimizer": "sgd", "lr": 0.1, "schedule": "cosine"}
 CLIP = {"frames": 8, "size": 48, "head": {"kind": "average", "dropout": 0.1}}
 
-#: Of basic blocks; mechanisms that replace a bottleneck's convolution stand in the other.
+#: basic blocks
 RESNET10 = {"kind": "resnet", "depth": 10, "width": 0.25}
+#: bottlenecks, for mechanisms that replace a convolution of a bottleneck
 RESNET14 = {"kind": "resnet", "depth": 14, "width": 0.25}
 INFLATED = {"kind": "i3d_resnet", "depth": 10, "width": 0.25}
-#: The paper's pairs, each stage a quarter as wide.
+#: dilations in time of the T-CNN's pairs of convolutions, by stage, as in the paper
 PAIRS = ((1,), (1,), (1,), (1, 4, 4, 4, 1, 4), (1, 2, 4), (1, 2, 2, 1), (1, 2))
+#: channels of the T-CNN's stages, a quarter of the paper's
 WIDTHS = (8, 16, 24, 40, 56, 72, 128)
 
-#: Backbone and mechanisms by name, in the order of the table.
+#: backbone and mechanisms by name, in the order of the table
 NETWORKS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "2D": (RESNET10, []),
     "2D + C2D-Pool": (RESNET10, [{"kind": "c2d_pool"}]),
@@ -80,7 +85,7 @@ NETWORKS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
 }  # fmt: skip
 
 
-#: Paper and table, and what has the higher top-1 accuracy of which two there.
+#: paper and table, then the network with the higher top-1 accuracy there, and the one with the lower
 ORDERINGS = (
     ("M2A, I", "2D + M2A-Attention", "2D"),
     ("M2A, I", "2D + M2A-Motion", "2D + M2A-Attention"),
@@ -104,7 +109,7 @@ ORDERINGS = (
 
 
 class Run(NamedTuple):
-    """One trained network: its scores on the test split, and the CPU seconds of each epoch with its validation."""
+    """One trained network: its metrics on the test split, and the CPU seconds of each epoch, validation included."""
 
     name: str
     seed: int
@@ -115,14 +120,14 @@ class Run(NamedTuple):
 
 
 def config_of(name: str, seed: int) -> TrialConfig:
-    """Return the recipe of a row of the table."""
+    """Return the config of a network of the table."""
     backbone, attention = NETWORKS[name]
     model = {**CLIP, "backbone": backbone, "attention": attention}
     return TrialConfig.parse({"data": {**DATA, "seed": seed}, "model": model, "train": {**TRAIN, "seed": seed}})
 
 
 def train(name: str, seed: int, cache: Path) -> Run:
-    """Train one network with one seed, and score it."""
+    """Train one network with one seed, and return its metrics on the test split."""
     config, device, seconds = config_of(name, seed), torch.device("cpu"), []
     with tempfile.TemporaryDirectory() as folder:
         began = time.process_time()
@@ -138,13 +143,13 @@ def train(name: str, seed: int, cache: Path) -> Run:
 
 
 def within_pairs(scores: torch.Tensor, labels: torch.Tensor) -> float:
-    """Return the share of clips whose class scores above its reverse, from scores (N, 16); a tie is half a clip."""
-    own, other = (scores.gather(1, index[:, None]) for index in (labels, labels ^ 1))
-    return ((own > other).double() + (own == other).double() / 2).mean().item()
+    """Return the fraction of clips whose class scores above its reverse, from scores (N, 16); a tie counts one half."""
+    own, reverse = (scores.gather(1, index[:, None]) for index in (labels, labels ^ 1))
+    return ((own > reverse).double() + (own == reverse).double() / 2).mean().item()
 
 
 def finished(rows: Path) -> list[Run]:
-    """Return the runs of today's recipes that are in the file, by network and seed."""
+    """Return the runs in the file whose config is the current one of their network; the last one of each seed."""
     if not rows.exists():
         return []
     runs = [Run(**json.loads(line)) for line in rows.read_text().splitlines()]
@@ -153,45 +158,50 @@ def finished(rows: Path) -> list[Run]:
 
 
 def table(runs: Sequence[Run]) -> str:
-    """Return what the networks reach and cost, as Markdown: means, and half of a 95 % interval (Student's t).
+    """Return accuracy and cost of the networks as Markdown: means, and half of a 95 % interval (Student's t).
 
-    Of two seeds the interval would be wider than what there is: then both values stand behind the mean.
+    For two seeds, the interval would be wider than the range of accuracies, so both values follow the mean instead.
     """
     lines = [
         "| network | seeds | top-1, % | within pairs, % | GFLOPs | parameters, M | CPU s an epoch |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name in NETWORKS:
-        if mine := [run for run in runs if run.name == name]:
+        if network_runs := [run for run in runs if run.name == name]:
             model = config_of(name, 0).model
-            weighed = cost(model, 16)
+            model_cost = cost(model, 16)
             blind = model.backbone.folds and all(module.reversal_equivariant for module in model.attention)
-            seconds = statistics.median(second for run in mine for second in run.epochs)
+            seconds = statistics.median(second for run in network_runs for second in run.epochs)
             lines.append(
-                f"| {name}{' =' if blind else ''} | {len(mine)} | {_interval([run.top1 for run in mine])} "
-                f"| {_interval([run.within_pairs for run in mine])} | {weighed.gflops:.4f} | {weighed.params_m:.3f} "
+                f"| {name}{' =' if blind else ''} | {len(network_runs)} "
+                f"| {_interval([run.top1 for run in network_runs])} "
+                f"| {_interval([run.within_pairs for run in network_runs])} "
+                f"| {model_cost.gflops:.4f} | {model_cost.params_m:.3f} "
                 f"| {seconds:.1f} |"
             )
     return "\n".join(lines)
 
 
-def _interval(shares: Sequence[float]) -> str:
-    mean = f"{100 * statistics.mean(shares):.1f}"
-    if len(shares) < 3:
-        return mean if len(shares) == 1 else f"{mean} ({100 * min(shares):.1f}, {100 * max(shares):.1f})"
-    half = student.ppf(0.975, len(shares) - 1) * statistics.stdev(shares) / len(shares) ** 0.5
+def _interval(rates: Sequence[float]) -> str:
+    mean = f"{100 * statistics.mean(rates):.1f}"
+    if len(rates) < 3:
+        return mean if len(rates) == 1 else f"{mean} ({100 * min(rates):.1f}, {100 * max(rates):.1f})"
+    half = student.ppf(0.975, len(rates) - 1) * statistics.stdev(rates) / len(rates) ** 0.5
     return f"{mean} ± {100 * half:.1f}"
 
 
 def orderings(runs: Sequence[Run]) -> str:
-    """Return the papers' orderings as Markdown: difference in top-1, its 95 % interval (Welch), and what follows."""
-    lines = ["| paper, table | more accurate there | than | here, points | which |", "| --- | --- | --- | --- | --- |"]
+    """Return the papers' orderings as Markdown: difference in top-1, 95 % interval (Welch), whether it holds."""
+    lines = [
+        "| paper, table | higher in the paper | lower in the paper | difference in this benchmark, points | ordering |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for source, better, worse in ORDERINGS:
-        ours, theirs = ([100 * run.top1 for run in runs if run.name == name] for name in (better, worse))
-        if min(len(ours), len(theirs)) > 1:
-            low, high = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+        higher, lower = ([100 * run.top1 for run in runs if run.name == name] for name in (better, worse))
+        if min(len(higher), len(lower)) > 1:
+            low, high = ttest_ind(higher, lower, equal_var=False).confidence_interval(0.95)
             verdict = "holds" if low > 0 else "does not hold" if high < 0 else "is undecided"
-            difference = statistics.mean(ours) - statistics.mean(theirs)
+            difference = statistics.mean(higher) - statistics.mean(lower)
             lines.append(
                 f"| {source} | {better} | {worse} | {difference:+.1f} ({low:+.1f} to {high:+.1f}) | {verdict} |"
             )
@@ -199,14 +209,14 @@ def orderings(runs: Sequence[Run]) -> str:
 
 
 def main() -> None:
-    """Train what is missing, or print the table."""
+    """Train the runs that are missing, or print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3, help="runs of each network (default: 3)")
     parser.add_argument(
-        "--only", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME", help="these alone"
+        "--only", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME", help="only these networks"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"), help="folder of clips and rows.jsonl")
-    parser.add_argument("--table", action="store_true", help="train nothing, print what there is")
+    parser.add_argument("--table", action="store_true", help="train nothing, print the finished runs")
     arguments = parser.parse_args()
     rows = arguments.out / "rows.jsonl"
     runs = finished(rows)

@@ -1,11 +1,12 @@
-"""Clips a second on one core, by where they come from: 8 frames of 112 pixels, cropped, in batches of 32.
+"""Speed of the data pipeline on one core: clips per second by source, for 8 frames of 112 pixels in batches of 32.
 
-Then how long trainings wait for their clips, and how long a cache of a million takes to open.
+It also measures how long trainings wait for their clips, and how long a cache of a million clips takes to open.
 
     python tests/benchmarks/bench_data.py [--seconds 5] [--files 8]
 
-The files are 320 x 240 H.264 of 10 seconds at 25 frames a second. Times are the CPU's, so that they hold on a machine
-that others use too; of a cold page cache the clock's, after the system was asked to drop the cache's files.
+The files are 320 x 240 H.264 videos of 10 seconds at 25 frames per second. Times are CPU times, so that other processes
+on the machine do not change them. With a cold page cache it is wall-clock time, after the system was asked to drop the
+cache's files from memory.
 """
 
 import argparse
@@ -35,14 +36,26 @@ from vattn.data.ingest import ingest
 from vattn.data.layouts.motion import MotionDataConfig
 from vattn.loader import train_batches
 
-FRAMES, SIZE, STORED, BATCH = 8, 112, 128, 32
-LENGTH, HEIGHT, WIDTH, RATE = 250, 240, 320, 25
+#: frames of a clip
+FRAMES = 8
+#: pixels, side of the crop
+SIZE = 112
+#: pixels, shorter side of the frames in the cache
+STORED = 128
+#: clips
+BATCH = 32
+#: frames of a video file
+LENGTH = 250
+#: pixels
+HEIGHT, WIDTH = 240, 320
+#: frames per second
+RATE = 25
 
 Video = np.ndarray
 
 
 def footage(path: Path, seed: int) -> None:
-    """Write a textured scene that moves behind a few sprites."""
+    """Write a video of a camera that moves over a random texture."""
     rng = np.random.default_rng(seed)
     scene = rng.integers(0, 256, (HEIGHT // 8 + 16, WIDTH // 8 + 16, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     scene = scene // 2 + rng.integers(0, 24, scene.shape, np.uint8)
@@ -57,42 +70,42 @@ def footage(path: Path, seed: int) -> None:
         container.mux(stream.encode(None))
 
 
-def wanted(rng: np.random.Generator) -> np.ndarray:
-    """One frame of each of as many segments."""
+def sampled_indices(rng: np.random.Generator) -> np.ndarray:
+    """Return the indices of one random frame of each of `FRAMES` equal segments of a file."""
     return np.arange(FRAMES) * (LENGTH // FRAMES) + rng.integers(0, LENGTH // FRAMES, FRAMES)
 
 
 def cropped(frames: Video, rng: np.random.Generator, out: Video) -> None:
-    """Scale each frame's shorter side, and copy a random square."""
+    """Scale the shorter side of each frame to `STORED`, and copy a random square into ``out``."""
     from av.video.reformatter import VideoReformatter
 
     scaler = VideoReformatter()
     width = round(WIDTH * STORED / HEIGHT)
     top, left = int(rng.integers(STORED - SIZE + 1)), int(rng.integers(width - SIZE + 1))
-    for picture, place in zip(frames, out, strict=True):
+    for picture, crop in zip(frames, out, strict=True):
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
         scaled = scaler.reformat(frame, width, STORED, "rgb24", interpolation="BICUBIC").to_ndarray()
-        place[...] = scaled[top : top + SIZE, left : left + SIZE]
+        crop[...] = scaled[top : top + SIZE, left : left + SIZE]
 
 
 def with_decord(paths: list[Path]) -> Iterator[int]:
-    """Random access to 8 frames, as data loaders use decord."""
+    """Yield 1 after each clip that decord read by random access to its frames, as data loaders usually do."""
     import decord
 
     rng, batch = np.random.default_rng(0), np.empty((BATCH, FRAMES, SIZE, SIZE, 3), np.uint8)
     while True:
         for n in range(BATCH):
             reader = decord.VideoReader(str(paths[n % len(paths)]), num_threads=1)
-            cropped(reader.get_batch(wanted(rng).tolist()).asnumpy(), rng, batch[n])
+            cropped(reader.get_batch(sampled_indices(rng).tolist()).asnumpy(), rng, batch[n])
             yield 1
 
 
 def with_pyav(paths: list[Path]) -> Iterator[int]:
-    """The whole file in order, of which 8 frames are converted."""
+    """Yield 1 after each clip that PyAV read in order, with only the sampled frames converted to RGB."""
     rng, batch = np.random.default_rng(0), np.empty((BATCH, FRAMES, SIZE, SIZE, 3), np.uint8)
     while True:
         for n in range(BATCH):
-            chosen, frames = set(wanted(rng).tolist()), []
+            chosen, frames = set(sampled_indices(rng).tolist()), []
             with av.open(str(paths[n % len(paths)])) as container:
                 container.streams.video[0].thread_type = "NONE"
                 for t, frame in enumerate(container.decode(video=0)):
@@ -103,7 +116,7 @@ def with_pyav(paths: list[Path]) -> Iterator[int]:
 
 
 def with_cache(clips: Clips) -> Iterator[int]:
-    """Batches as a training gets them."""
+    """Yield the number of clips of each batch of a training."""
     backbone = {"kind": "resnet", "depth": 10}
     model = ModelConfig.parse({"frames": FRAMES, "size": SIZE, "backbone": backbone})
     train = TrainConfig.parse({"epochs": 1, "batch": BATCH, "lr": 0.1})
@@ -115,7 +128,7 @@ def with_cache(clips: Clips) -> Iterator[int]:
 
 
 def rate(clips: Iterator[int], seconds: float, clock: Callable[[], float] = time.process_time) -> float:
-    """Return clips a second, without the first."""
+    """Return clips per second; the first item is not timed."""
     next(clips)
     began, done = clock(), 0
     while clock() - began < seconds:
@@ -124,7 +137,7 @@ def rate(clips: Iterator[int], seconds: float, clock: Callable[[], float] = time
 
 
 def with_ray(paths: list[Path], seconds: float) -> float:
-    """Clips a second of a core by `ray.data.read_videos`, whose rows are frames; 250 rows are a clip."""
+    """Return clips per second and core of `ray.data.read_videos`; its rows are frames, and a clip is a whole file."""
     import ray
 
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
@@ -140,23 +153,23 @@ def with_ray(paths: list[Path], seconds: float) -> float:
 
 
 def cold(clips: Callable[[], Clips], folder: Path) -> float:
-    """Clips a second by the clock, of which none is in memory: each read once."""
+    """Return clips per wall-clock second when each clip is read once and none is in the page cache."""
     os.sync()
     for file in folder.glob("*.arrow"):
         with file.open("rb") as handle:
             os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     opened = clips()
-    reading, began, done = with_cache(opened), time.perf_counter(), 0
+    batch_sizes, began, done = with_cache(opened), time.perf_counter(), 0
     while done < len(opened) // BATCH * BATCH:
-        done += next(reading)
+        done += next(batch_sizes)
     return done / (time.perf_counter() - began)
 
 
-def waiting(folder: Path, frames: int, width: float) -> tuple[float, float]:
-    """Train ResNet-10 with TAM on the motion set, on one core; return shares of its second epoch.
+def loading_shares(folder: Path, frames: int, width: float) -> tuple[float, float]:
+    """Train ResNet-10 with TAM on the motion set, on one core, and return two fractions of its second epoch.
 
-    The first is of the clock's time, in which the training waited for a batch; the other of the CPU's time, which went
-    into making batches: no thread could hide that on a machine without a core to spare.
+    The first is the fraction of wall-clock time in which the training waited for a batch. The second is the fraction of
+    CPU time that was spent on making batches; a loader thread cannot hide it if no core is idle.
     """
     import vattn.train
     from vattn.config import TrialConfig
@@ -173,23 +186,23 @@ def waiting(folder: Path, frames: int, width: float) -> tuple[float, float]:
     })  # fmt: skip
     waited = made = 0.0
 
-    def making(batches: Iterable[Any]) -> Iterator[Any]:
+    def count_made(batches: Iterable[Any]) -> Iterator[Any]:
         nonlocal made
-        each, began = iter(batches), time.thread_time()
-        while (batch := next(each, None)) is not None:
+        remaining, began = iter(batches), time.thread_time()
+        while (batch := next(remaining, None)) is not None:
             made += time.thread_time() - began
             yield batch
             began = time.thread_time()
 
-    def timed(batches: Iterable[Any]) -> Iterator[Any]:
+    def count_waited(batches: Iterable[Any]) -> Iterator[Any]:
         nonlocal waited
-        each, began = ahead(making(batches)), time.perf_counter()
-        while (batch := next(each, None)) is not None:
+        remaining, began = ahead(count_made(batches)), time.perf_counter()
+        while (batch := next(remaining, None)) is not None:
             waited += time.perf_counter() - began
             yield batch
             began = time.perf_counter()
 
-    vattn.train.ahead = timed
+    vattn.train.ahead = count_waited
     try:
         epochs = vattn.train.fit(config, prepare(config.data, folder), folder / f"{frames}-{width}")
         next(epochs)
@@ -200,8 +213,8 @@ def waiting(folder: Path, frames: int, width: float) -> tuple[float, float]:
         vattn.train.ahead = ahead
 
 
-def million(folder: Path) -> tuple[float, float]:
-    """Return the seconds and megabytes that it takes to open a cache of a million clips, in a process of its own."""
+def open_million(folder: Path) -> tuple[float, float]:
+    """Return the seconds and the peak megabytes of opening a cache of a million clips, in a process of its own."""
     count = 1_000_000
     columns = {
         "path": [f"train/class-{i % 400:03}/{i:011}_000010_000020.mp4" for i in range(count)],
@@ -226,7 +239,7 @@ def million(folder: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--files", type=int, default=8)
@@ -243,7 +256,7 @@ def main() -> None:
             "path": [paths[i % len(paths)].name for i in range(rows)], "label": pa.array([0] * rows, pa.int32()),
             "split": ["train"] * rows,
         })  # fmt: skip
-        for i in range(rows - len(paths)):  # as many files as rows, so that a cold read is one of the disk
+        for i in range(rows - len(paths)):  # one file per row, so that a cold read really reads the disk
             copies.append(root / f"copy{i}.mp4")
             os.link(paths[i % len(paths)], copies[-1])
         table = table.set_column(0, "path", pa.array([path.name for path in [*paths, *copies]]))
@@ -255,27 +268,27 @@ def main() -> None:
             folder = ingest(table, root, Path(scratch) / "cache", StoreConfig(size=STORED, codec=codec))
             took = time.perf_counter() - began
             clips = open_clips(folder, "train")
-            taken = sum(file.stat().st_size for file in folder.iterdir()) / rows / 1e6
-            print(f"ingest {codec}: {rows / took:.1f} files/s; {taken:.1f} MB a clip", file=sys.stderr)
-            results[f"{codec} cache, page cache cold (by the clock)"] = cold(
+            megabytes = sum(file.stat().st_size for file in folder.iterdir()) / rows / 1e6
+            print(f"ingest {codec}: {rows / took:.1f} files/s; {megabytes:.1f} MB per clip", file=sys.stderr)
+            results[f"{codec} cache, page cache cold (wall clock)"] = cold(
                 lambda at=folder: open_clips(at, "train"), folder
             )
             results[f"{codec} cache, page cache warm"] = rate(with_cache(clips), arguments.seconds)
         try:
             results["ray.data.read_videos"] = with_ray(paths[:2], arguments.seconds)
-        except Exception as error:  # what it needs is not a dependency of this project
+        except Exception as error:  # it needs packages that are no dependency of this project
             print(f"ray.data.read_videos: {type(error).__name__}: {str(error).splitlines()[0]}", file=sys.stderr)
         base = results["decord on the fly"]
-        print("| source | clips/s a core | times decord |\n| --- | ---: | ---: |")
+        print("| source | clips/s per core | speed relative to decord |\n| --- | ---: | ---: |")
         for name, value in results.items():
             print(f"| {name} | {value:,.1f} | {value / base:,.0f} |")
-        print("\n| training, raw cache | waits, by the clock | makes batches, of its CPU time |\n| --- | ---: | ---: |")
+        print("\n| training, raw cache | waiting, of wall time | making batches, of CPU time |\n| --- | ---: | ---: |")
         for frames, width in ((4, 0.125), (8, 0.25), (8, 0.5), (8, 1.0)):
-            waited, made = waiting(Path(scratch) / "motion", frames, width)
+            waited, made = loading_shares(Path(scratch) / "motion", frames, width)
             print(f"| {frames} frames, width {width} | {waited:.1%} | {made:.1%} |")
         large = Path(scratch) / "million"
         large.mkdir()
-        seconds, megabytes = million(large)
+        seconds, megabytes = open_million(large)
         print(f"\nA cache of a million clips opens in {seconds:.2f} s and {megabytes:.0f} MB.")
         print(f"Peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB.", file=sys.stderr)
 

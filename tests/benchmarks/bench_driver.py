@@ -1,15 +1,16 @@
-"""How long the driver of a search thinks, by how many trials there were before: each decision, and a resume.
+"""Time that the driver of a search needs for each decision and for a resume, by the number of trials so far.
 
     python tests/benchmarks/bench_driver.py --work FOLDER [--trials 100 500 2000] [--samplers ...] [--schedulers ...]
 
-Nothing is trained. The space is that of the recorded learning curves with the rate as one more range; what a trial
-reports is the curve of its network, moved by its rate, with the luck of so many validation clips. FOLDER keeps one
-ledger of trials that all ran to their end, for then the driver knows most. Each search takes the beginning of it up, by
-a resume as after a crash, and goes on for `AHEAD` trials by the calls that Ray Tune makes; these are timed.
+Nothing is trained. The space is that of the recorded learning curves, with the learning rate as an additional range. A
+trial reports the recorded curve of its network, shifted by the effect of its learning rate, with the sampling noise of
+`CLIPS` validation clips. FOLDER keeps one ledger of trials that all ran to the end, because the driver has most data
+then. Each search resumes from the beginning of that ledger, as after a crash, and proposes `TIMED_TRIALS` more trials
+with the calls that Ray Tune makes; these calls are timed.
 
-Times are CPU milliseconds of the driver's thread, median and 95th percentile, so that what else runs on a machine does
-not count; for the disk a driver waits some milliseconds more at each event. MLflow is written by a thread of its own:
-its times are of all that it writes, and of all that it looks through where nothing is missing.
+Times are CPU milliseconds of the driver's thread, median and 95th percentile, so that other processes on the machine do
+not change them; in addition, a driver waits some milliseconds for the disk at each event. MLflow is written by a thread
+of its own: one time is for writing everything, the other for reading everything when nothing is missing.
 """
 
 import argparse
@@ -32,7 +33,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from search.analysis.front import front_of
-from search.ledger.events import Event
+from search.ledger.events import Event, Proposed, SearchBegan
 from search.ledger.file import NAME, Ledger, read
 from search.report.display import Display
 from search.report.tracking.tracker import Tracker
@@ -43,26 +44,31 @@ from search.spec.validation import load
 from search.tuner.state import Search
 from tests.benchmarks.problems import CURVES
 
-#: the rate is a range with no end of values, so that there are always new configs
-RATE = "trial.train.lr={float: [0.03, 0.3], log: true}"
+#: a range with infinitely many values, so that there are always new configs
+LR_RANGE = "trial.train.lr={float: [0.03, 0.3], log: true}"
 SAMPLERS = ("random", "tpe", "nsga2", "frontier")
 SCHEDULERS = {
     "halving": "{kind: halving, min_epochs: 1, reduction: 3}",
     "frontier": "{kind: frontier, min_epochs: 1}",
 }
-#: trials at once, those of each search that are timed, and the clips that a recorded top-1 is the mean of
-WORKERS, AHEAD, CLIPS = 4, 20, 480
+#: trials that run at the same time
+WORKERS = 4
+#: proposals of each search that are timed
+TIMED_TRIALS = 20
+#: validation clips that a recorded top-1 is the mean of
+CLIPS = 480
+#: milliseconds of each call, by what was called
 Times = dict[str, list[float]]
 
 
 def spec_of(sampler: str, scheduler: str) -> Spec:
-    """Return the spec of a search; its budget of hours, which is never spent, has each proposal look at the clock."""
-    sets = [RATE, f"search.sampler={{kind: {sampler}}}", f"search.scheduler={scheduler}"]
+    """Return the spec of a search; its budget of hours is never spent, but each proposal checks it."""
+    sets = [LR_RANGE, f"search.sampler={{kind: {sampler}}}", f"search.scheduler={scheduler}"]
     return load(CURVES / "space.yaml", [*sets, "search.budget={trials: 1000000, hours: 1000000}"])
 
 
-class Recorded:
-    """The epochs of a trial, as they may have been."""
+class RecordedCurves:
+    """Generates the reports of trials from the recorded learning curves."""
 
     def __init__(self) -> None:
         self._rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -70,26 +76,26 @@ class Recorded:
             self._rows[row["architecture"]].append(row)
 
     def result(self, trial: Any) -> dict[str, Any]:
-        """Return what a trial reports after its next epoch; a pure function of its config."""
-        luck, epoch = np.random.default_rng([int(trial.identity, 16), trial.epoch]), trial.epoch
+        """Return the report of a trial after its next epoch; a pure function of its config and epoch."""
+        noise, epoch = np.random.default_rng([int(trial.identity, 16), trial.epoch]), trial.epoch
         rows = self._rows[trial.architecture]
         row = rows[int(trial.identity, 16) % len(rows)]
-        # A rate three times too large or too small costs a third of the error more.
+        # A learning rate that is 3 times too large or too small makes the error a third larger.
         error = (1 - row["top1"][epoch]) * (1 + abs(math.log10(trial.config["train"]["lr"] / 0.1)) * 2 / 3)
-        metrics = {"top1": luck.binomial(CLIPS, max(0.0, 1 - error)) / CLIPS, "loss": row["loss"][epoch]}
+        metrics = {"top1": noise.binomial(CLIPS, max(0.0, 1 - error)) / CLIPS, "loss": row["loss"][epoch]}
         return {"epoch": epoch + 1, "metrics": metrics, "seconds": row["seconds"][epoch]}
 
 
 @contextmanager
 def timed(times: list[float], clock: Callable[[], float] = time.thread_time) -> Iterator[None]:
-    """Add the milliseconds that something takes."""
+    """Append the milliseconds of the code in this context to ``times``."""
     began = clock()
     yield
     times.append(1000 * (clock() - began))
 
 
-def drive(search: Search, spec: Spec, recorded: Recorded, trials: int) -> Times:
-    """Let a search run as Ray Tune does until so many were proposed; return how long it took to decide, by what."""
+def drive(search: Search, spec: Spec, recorded: RecordedCurves, trials: int) -> Times:
+    """Call a search as Ray Tune does until it has proposed this number of trials, and return the times of its calls."""
     history, times, running = search.ledger.history, defaultdict[str, list[float]](list), list[int]()
     scheduler = spec.search.scheduler
     while len(history.trials) < trials:
@@ -102,11 +108,11 @@ def drive(search: Search, spec: Spec, recorded: Recorded, trials: int) -> Times:
                 search.record("started", trial=task["number"], epoch=history.trial(task["number"]).epoch, gpus=0)
         number = running.pop(0)
         result = recorded.result(history.trials[number])
-        judged = scheduler.kind == "frontier"
+        has_verdict = scheduler.kind == "frontier"
         if scheduler.kind == "halving":
-            judged = is_rung(result["epoch"], scheduler.min_epochs, scheduler.reduction)
+            has_verdict = is_rung(result["epoch"], scheduler.min_epochs, scheduler.reduction)
         last = result["epoch"] == history.trials[number].config["train"]["epochs"]
-        name = "last report" if last else "report, judged" if judged else "report"
+        name = "last report" if last else "report with verdict" if has_verdict else "report"
         with timed(times[name]):
             ended = search.reported(number, result)
         if not ended:
@@ -114,8 +120,8 @@ def drive(search: Search, spec: Spec, recorded: Recorded, trials: int) -> Times:
     return times
 
 
-def grown(work: Path, trials: int, recorded: Recorded) -> list[Event]:
-    """Return the events of so many trials that all ran to their end, from ``work`` where they are known already."""
+def full_ledger(work: Path, trials: int, recorded: RecordedCurves) -> list[Event]:
+    """Return the events of this number of trials, all run to the end; those that ``work`` has are not run again."""
     work.mkdir(parents=True, exist_ok=True)
     spec = spec_of("random", "none")
     with closing(Ledger(work / NAME)) as ledger:
@@ -126,17 +132,19 @@ def grown(work: Path, trials: int, recorded: Recorded) -> list[Event]:
     return list(read(work / NAME))
 
 
-def beginning(events: Sequence[Event], trials: int, spec: Spec, path: Path) -> None:
-    """Write the ledger of a search that has proposed so many trials, as if it had always been by ``spec``."""
+def write_beginning(events: Sequence[Event], trials: int, spec: Spec, path: Path) -> None:
+    """Write the events up to the proposal of this number of trials, as the ledger of a search with ``spec``."""
     with path.open("w") as file:
         for event in events:
-            if event["event"] == "proposed" and event["trial"] == trials:
+            if isinstance(event, Proposed) and event.trial == trials:
                 return
-            file.write(json.dumps(event | ({"spec": spec.tree()} if event["event"] == "search" else {})) + "\n")
+            if isinstance(event, SearchBegan):
+                event = event.model_copy(update={"spec": spec.tree()})
+            file.write(json.dumps(event.line()) + "\n")
 
 
-def measured(spec: Spec, path: Path, recorded: Recorded, trials: int) -> Times:
-    """Return the times of a search that takes the ledger at ``path`` up."""
+def resumed_search(spec: Spec, path: Path, recorded: RecordedCurves, trials: int) -> Times:
+    """Return the times of a search that resumes from the ledger at ``path``, which has this number of trials."""
     times = defaultdict[str, list[float]](list)
     with closing(Display(io.StringIO())) as display:
         with timed(times["resume"]):
@@ -144,11 +152,11 @@ def measured(spec: Spec, path: Path, recorded: Recorded, trials: int) -> Times:
             search = Search(spec, path.parent, path.parent, ledger, [display])
             search.record("resumed")
         with closing(ledger):
-            return times | drive(search, spec, recorded, trials + AHEAD)
+            return times | drive(search, spec, recorded, trials + TIMED_TRIALS)
 
 
-def looks(spec: Spec, path: Path) -> Times:
-    """Return the times of what looks at a whole search: pictures of it, and answers."""
+def views(spec: Spec, path: Path) -> Times:
+    """Return the times of the code that reads a whole search: front, live display, why, MLflow."""
     times = defaultdict[str, list[float]](list)
     events = list(read(path))
     with closing(Display(io.StringIO())) as display:
@@ -161,8 +169,8 @@ def looks(spec: Spec, path: Path) -> Times:
                 display._screen()
     with timed(times["why"]):
         answer(events, len(display._history.trials) // 2)
-    for what in ("MLflow, written anew", "MLflow, taken up"):
-        with timed(times[what], time.process_time):
+    for name in ("MLflow, written from scratch", "MLflow, complete already"):
+        with timed(times[name], time.process_time):
             tracker = Tracker(path.parent)
             for event in events:
                 tracker.apply(event)
@@ -170,39 +178,43 @@ def looks(spec: Spec, path: Path) -> Times:
     return times
 
 
-def row(name: str, sizes: Sequence[Times], what: str) -> str:
-    """Return a line of the table: what was timed, and for each size median and 95th percentile."""
-    cells = [f"{np.median(times[what]):.1f} / {np.quantile(times[what], 0.95):.1f}" for times in sizes]
-    return f"| {name} | {what} | {' | '.join(cells)} |"
+def row(search_kind: str, times_by_size: Sequence[Times], call: str) -> str:
+    """Return a line of the table: what was timed, and its median and 95th percentile for each number of trials."""
+    cells = [f"{np.median(times[call]):.1f} / {np.quantile(times[call], 0.95):.1f}" for times in times_by_size]
+    return f"| {search_kind} | {call} | {' | '.join(cells)} |"
 
 
 def table(work: Path, trials: Sequence[int], samplers: Sequence[str], schedulers: Sequence[str]) -> Iterator[str]:
-    """Yield the lines of the table, Markdown."""
-    recorded = Recorded()
-    events = grown(work, max(trials) + WORKERS, recorded)
+    """Yield the lines of the table as Markdown."""
+    recorded = RecordedCurves()
+    events = full_ledger(work, max(trials) + WORKERS, recorded)
     yield f"| search | ms, median / 95 % | {' | '.join(f'{count:,} trials' for count in trials)} |"
     yield "| --- " * (2 + len(trials)) + "|"
 
-    def each(spec: Spec, function: Callable[[Path, int], Times]) -> list[Times]:
-        found = []
+    def by_size(spec: Spec, measure: Callable[[Path, int], Times]) -> list[Times]:
+        times = []
         for count in trials:
             with tempfile.TemporaryDirectory(dir=work) as folder:
-                beginning(events, count, spec, Path(folder) / NAME)
-                found.append(function(Path(folder) / NAME, count))
-        return found
+                write_beginning(events, count, spec, Path(folder) / NAME)
+                times.append(measure(Path(folder) / NAME, count))
+        return times
 
     searches = [(sampler, "none") for sampler in samplers] + [(samplers[0], scheduler) for scheduler in schedulers]
     for sampler, scheduler in searches:
         spec = spec_of(sampler, SCHEDULERS.get(scheduler, scheduler))
-        sizes = each(spec, lambda path, count, spec=spec: measured(spec, path, recorded, count))
-        names = ("report", "report, judged") if scheduler != "none" else ("resume", "proposal", "report", "last report")
-        for what in names:
-            if all(times[what] for times in sizes):
-                yield row(scheduler if scheduler != "none" else sampler, sizes, what)
+        times_by_size = by_size(spec, lambda path, count, spec=spec: resumed_search(spec, path, recorded, count))
+        calls = (
+            ("report", "report with verdict")
+            if scheduler != "none"
+            else ("resume", "proposal", "report", "last report")
+        )
+        for call in calls:
+            if all(times[call] for times in times_by_size):
+                yield row(scheduler if scheduler != "none" else sampler, times_by_size, call)
     spec = spec_of(samplers[0], "none")
-    sizes = each(spec, lambda path, count: looks(spec, path))
-    for what in sizes[0]:
-        yield row("any", sizes, what)
+    times_by_size = by_size(spec, lambda path, count: views(spec, path))
+    for call in times_by_size[0]:
+        yield row("any", times_by_size, call)
 
 
 def main() -> None:

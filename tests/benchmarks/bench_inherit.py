@@ -1,11 +1,11 @@
-"""Whether short trainings from a base rank models as full trainings from scratch do, on the motion set.
+"""Do short trainings from a base rank models as full trainings from scratch do? Measured on the motion set.
 
     python tests/benchmarks/bench_inherit.py FOLDER [--epochs 9] [--clips 40]
 
-Each model is trained in full from scratch with two seeds, whose agreement is the best that a ranking can reach; from
-the base (the backbone alone, trained in full) with a third of the epochs; from scratch with that third; and from its
-parent with that third, as a search with `inherit: parent` would in the order below. FOLDER keeps data and checkpoints:
-what was cut off goes on with the same command.
+Each model is trained in five ways: from scratch in full, with two seeds, whose rank correlation is an upper bound for
+any ranking; with a third of the epochs from the base (the backbone alone, trained in full); with a third of the epochs
+from scratch; and with a third of the epochs from its parent, as a search with `inherit: parent` does that proposes the
+models in the order below. FOLDER keeps data and checkpoints: the same command continues what was interrupted.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from vattn.config import TrialConfig
 from vattn.data import prepare
 from vattn.train import fit
 
+#: mechanisms by the name of the model; its first word is the kind of the mechanism
 MODELS: dict[str, list[dict[str, Any]]] = {
     "no attention": [],
     "tsm @2": [{"kind": "tsm", "stages": [2]}],
@@ -51,36 +52,36 @@ def trial(attention: list[dict[str, Any]], clips: int, epochs: int, **train: Any
 
 
 def accuracy(config: TrialConfig, cache: Path, folder: Path) -> float:
-    """Train to the end, or go on with it, in a folder of its own; return the top-1 accuracy of the last epoch."""
-    *_, last = fit(config, cache, place(config, folder))
+    """Train to the end in a folder of its own, from its checkpoint if there is one; return the final top-1 accuracy."""
+    *_, last = fit(config, cache, training_folder(config, folder))
     return last.metrics["top1"]
 
 
-def place(config: TrialConfig, folder: Path) -> Path:
+def training_folder(config: TrialConfig, folder: Path) -> Path:
     return folder / identity(config.tree())
 
 
 def parent(name: str) -> str | None:
     """Return the earlier model that differs in the fewest choices, as `search.inherit.nearest` counts them.
 
-    That is the last one of the same kind, where there is one, else that without a mechanism, which makes no choices.
+    That is the last one of the same kind; without one, it is the model without a mechanism, which makes no choices.
     """
     earlier = list(MODELS)[: list(MODELS).index(name)]
-    same = [other for other in earlier if other.split()[0] == name.split()[0]]
-    return next(iter([*reversed(same), *earlier[:1]]), None)
+    same_kind = [model for model in earlier if model.split()[0] == name.split()[0]]
+    return next(iter([*reversed(same_kind), *earlier[:1]]), None)
 
 
-def spearman(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return the correlation of ranks; equal values share the mean of theirs."""
-    ranks = [[sum(v < w for v in values) + sum(v <= w for v in values) for w in values] for values in (one, other)]
+def spearman(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return Spearman's rank correlation; equal values have the mean of their ranks."""
+    ranks = [[sum(v < w for v in values) + sum(v <= w for v in values) for w in values] for values in (a, b)]
     return float(np.corrcoef(np.array(ranks))[0, 1])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="rank models after short trainings from a base")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--epochs", type=int, default=9)
-    parser.add_argument("--clips", type=int, default=40, help="of a class, for training")
+    parser.add_argument("--clips", type=int, default=40, help="training clips of each class")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     folder, epochs, clips = arguments.folder.resolve(), arguments.epochs, arguments.clips
@@ -88,14 +89,17 @@ def main() -> None:
     cache = prepare(base.data, folder)
     began = time.process_time()
     accuracy(base, cache, folder)
-    start, short = str(place(base, folder) / "model.pt"), epochs // 3
+    start, short = str(training_folder(base, folder) / "model.pt"), epochs // 3
     rows = []
-    print(f"| model | scratch, {epochs} | other seed | base, {short} | scratch, {short} | parent, {short} |")
+    print(
+        f"| model | scratch, {epochs} epochs | second seed | base, {short} epochs | scratch, {short} epochs "
+        f"| parent, {short} epochs |"
+    )
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     inherited: dict[str, TrialConfig] = {}
     for name, attention in MODELS.items():
         nearest = parent(name)
-        source = "scratch" if nearest is None else str(place(inherited[nearest], folder) / "model.pt")
+        source = "scratch" if nearest is None else str(training_folder(inherited[nearest], folder) / "model.pt")
         inherited[name] = trial(attention, clips, short, init=source)
         configs = [
             trial(attention, clips, epochs), trial(attention, clips, epochs, seed=1),
@@ -103,9 +107,9 @@ def main() -> None:
         ]  # fmt: skip
         rows.append([accuracy(config, cache, folder) for config in configs])
         print(f"| {name} | {' | '.join(f'{100 * value:.1f} %' for value in rows[-1])} |", flush=True)
-    full, *others = zip(*rows, strict=True)
-    ranks = [f"{spearman(full, other):.2f}" for other in others]
-    print(f"| Spearman with the first | 1 | {' | '.join(ranks)} |")
+    full, *rest = zip(*rows, strict=True)
+    correlations = [f"{spearman(full, accuracies):.2f}" for accuracies in rest]
+    print(f"| Spearman with the first column | 1 | {' | '.join(correlations)} |")
     print(f"\n{time.process_time() - began:.0f} CPU-seconds of training")
 
 

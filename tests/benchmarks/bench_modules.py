@@ -1,12 +1,13 @@
-"""How fast mechanisms are: against the plainest writing of their formulas, and in a training step; and their cost.
+"""Speed of the mechanisms, against the reference implementations of their formulas and as a part of a training step.
 
-From the project's root, all parts or those named:
+The last part times the closed-form cost. Runs all parts, or those that are named:
 
-    PYTHONPATH=tests/vattn .venv/bin/python tests/benchmarks/bench_modules.py [tam] [modules] [training] [cost]
+    python tests/benchmarks/bench_modules.py [tam] [modules] [training] [cost]
 
-Times are in ms, of a forward and a backward pass at the sites of ResNet-50 for clips of 8 x 224 x 224 pixels, in one
-CPU thread. What is compared takes turns in one process, and a ratio is the median over the turns, so that what else the
-machine does hits all alike. On a CPU it is the process's CPU time, with wall time in brackets where it is a tenth more.
+Times are milliseconds of a forward and a backward pass at the sites of ResNet-50, for clips of 8 x 224 x 224 pixels, in
+one CPU thread. Implementations that are compared run alternately in one process, and a ratio is the median over these
+rounds, so that the load of the machine affects all of them equally. On a CPU, times are CPU times of the process; the
+wall time follows in brackets where it is more than 10 % longer.
 """
 
 import argparse
@@ -31,15 +32,27 @@ from vattn.model import build_model
 from vattn.modules import Layer, ModuleConfig, Site
 from vattn.modules.tam import TAM, TAMConfig, aggregate
 
-FRAMES, SIZE, CLASSES = 8, 224, 174
-#: Orders of the features in memory, in a network of single images.
+#: frames of a clip
+FRAMES = 8
+#: pixels, side of a frame
+SIZE = 224
+CLASSES = 174
+#: memory formats of the features, in a network of single images
 ORDERS = {"N T C H W": torch.contiguous_format, "N T H W C": torch.channels_last}
-TRAINED = "N T H W C"
+#: memory format of the features in a training
+TRAINING_ORDER = "N T H W C"
+
+
+#: rounds of a comparison, also if they take longer than its time
+MIN_ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how is measured: ``peak`` is the bandwidth of the device's memory in GB/s, 0 where unknown."""
+    """The device and the settings of the measurement.
+
+    ``seconds`` is the time for each comparison. ``peak`` is the memory bandwidth of the device in GB/s, 0 if unknown.
+    """
 
     device: torch.device
     dtype: torch.dtype
@@ -59,26 +72,26 @@ class Setting:
 
 
 class Times:
-    """Seconds of runs that take turns, by name."""
+    """Runs functions alternately, and keeps the seconds of each call by the name of the function."""
 
     def __init__(self, runs: Mapping[str, Callable[[], object]], on: Setting) -> None:
         self.cpu: dict[str, list[float]] = {name: [] for name in runs}
         self.wall: dict[str, list[float]] = {name: [] for name in runs}
         for run in runs.values():
-            # The first call compiles; the second finds memory at hand.
+            # Warm-up: the first call compiles, the second one has its memory allocated.
             run()
             run()
-        end, turn = time.perf_counter() + on.seconds, 0
-        while turn < 3 or time.perf_counter() < end:
-            # Every other turn backwards, so that none always follows the same one.
-            for name in list(runs)[:: -1 if turn % 2 else 1]:
+        end, rounds = time.perf_counter() + on.seconds, 0
+        while rounds < MIN_ROUNDS or time.perf_counter() < end:
+            # Every second round is in reverse order, so that no function always follows the same one.
+            for name in list(runs)[:: -1 if rounds % 2 else 1]:
                 on.wait()
                 wall, cpu = time.perf_counter(), time.process_time()
                 runs[name]()
                 on.wait()
                 self.wall[name].append(time.perf_counter() - wall)
                 self.cpu[name].append(time.process_time() - cpu if on.device.type == "cpu" else self.wall[name][-1])
-            turn += 1
+            rounds += 1
 
     def ms(self, name: str) -> float:
         return 1e3 * statistics.median(self.cpu[name])
@@ -108,7 +121,7 @@ def resnet50(*attention: ModuleConfig) -> ModelConfig:
 
 
 def sites(module: ModuleConfig, stages: tuple[int, ...]) -> list[Site]:
-    """The sites of a mechanism by default, in these stages."""
+    """Return the default sites of a mechanism that are in these stages."""
     return [site for site in module.at(resnet50().backbone.sites(SIZE)) if site.stage in stages]
 
 
@@ -118,30 +131,31 @@ def images(channels: int, site: Site, order: str, on: Setting) -> Tensor:
 
 
 def step(net: Callable[[Tensor], Tensor], site: Site, order: str, on: Setting) -> Callable[[], None]:
-    """A forward and a backward pass from images to images, in and out in the same order of memory."""
+    """Return a function that does a forward and a backward pass; input and output have the same memory format."""
     x, memory = images(site.channels, site, order, on).requires_grad_(), ORDERS[order]
     run = torch.compile(net, dynamic=False) if on.compiled else net
     with torch.no_grad(), on.autocast():
         cotangent = torch.randn_like(net(x).contiguous(memory_format=memory))
 
-    def once() -> None:
+    def forward_backward() -> None:
         x.grad = None
         with on.autocast():
             y = run(x)
         y.contiguous(memory_format=memory).backward(cotangent)
 
-    return once
+    return forward_backward
 
 
-def ours_and_reference(module: ModuleConfig, site: Site, on: Setting) -> tuple[Folded, Folded]:
-    ours = Folded(module.build(site, FRAMES), FRAMES).to(on.device)
-    reference = copy.deepcopy(ours)
+def module_and_reference(module: ModuleConfig, site: Site, on: Setting) -> tuple[Folded, Folded]:
+    """Return the module as this project implements it, and a copy in the reference implementation."""
+    optimised = Folded(module.build(site, FRAMES), FRAMES).to(on.device)
+    reference = copy.deepcopy(optimised)
     use_reference_forms(reference)
-    return ours, reference
+    return optimised, reference
 
 
 def authors_tam(tam: TAM, images: Tensor) -> Tensor:
-    """TAM as its authors arrange it: copies to clips and back, and one convolution of N * C groups."""
+    """Return TAM's output by its authors' implementation: copies to clips and back, one convolution of N * C groups."""
     assert tam.kernel is not None
     assert tam.gate is not None
     x = images.unflatten(0, (-1, FRAMES)).transpose(1, 2).contiguous()
@@ -154,22 +168,24 @@ def authors_tam(tam: TAM, images: Tensor) -> Tensor:
 
 
 def tam_part(on: Setting) -> None:
-    columns = ["stage", "memory", "authors' arrangement", "reference", "ours", "authors' / ours", "reference / ours"]
+    columns = [
+        "stage", "memory", "authors' implementation", "reference", "vattn", "authors' / vattn", "reference / vattn",
+    ]  # fmt: skip
     table(*columns, *["of copy speed", *["of peak bandwidth"] * bool(on.peak)])
     for stage, order in product(on.stages, ORDERS):
         torch.compiler.reset()
         site = sites(TAMConfig(), (stage,))[-1]
-        ours, reference = ours_and_reference(TAMConfig(), site, on)
-        assert isinstance(ours.module, TAM)
-        nets = {"authors": partial(authors_tam, ours.module), "reference": reference, "ours": ours}
+        optimised, reference = module_and_reference(TAMConfig(), site, on)
+        assert isinstance(optimised.module, TAM)
+        nets = {"authors": partial(authors_tam, optimised.module), "reference": reference, "vattn": optimised}
         times = Times({name: step(net, site, order, on) for name, net in nets.items()}, on)
         shown = [times.show(name) for name in nets]
-        ratios = [times.ratio(name, "ours") for name in ("authors", "reference")]
+        ratios = [times.ratio(name, "vattn") for name in ("authors", "reference")]
         row(f"res{stage}", order, *shown, *ratios, *aggregation(site, order, on))
 
 
 def aggregation(site: Site, order: str, on: Setting) -> Iterator[str]:
-    """The aggregation's forward pass alone, against a copy: both have to read x and write y once."""
+    """Yield the speed of the aggregation's forward pass relative to a copy: both must read x and write y once."""
     x = images(site.channels, site, order, on).unflatten(0, (-1, FRAMES)).transpose(1, 2)
     weights, y = torch.rand(*x.shape[:3], 3, device=on.device, dtype=on.dtype), torch.empty_like(x)
     run = torch.compile(aggregate, dynamic=False) if on.compiled else aggregate
@@ -181,25 +197,26 @@ def aggregation(site: Site, order: str, on: Setting) -> Iterator[str]:
 
 
 def modules_part(on: Setting) -> None:
-    table("mechanism", "memory", *(f"res{stage}: reference, ours, ratio" for stage in on.stages))
+    table("mechanism", "memory", *(f"res{stage}: reference, vattn, ratio" for stage in on.stages))
     for kind, order in product(on.kinds, ORDERS):
         module = ModuleConfig.kinds[kind]()
         assert isinstance(module, ModuleConfig)
         cells = []
         for stage in on.stages:
             torch.compiler.reset()
-            if here := sites(module, (stage,)):
-                ours, reference = ours_and_reference(module, here[-1], on)
-                nets = {"reference": reference, "ours": ours}
-                times = Times({name: step(net, here[-1], order, on) for name, net in nets.items()}, on)
-                cells.append(f"{times.show('reference')}, {times.show('ours')}, {times.ratio('reference', 'ours')}")
+            if stage_sites := sites(module, (stage,)):
+                site = stage_sites[-1]
+                optimised, reference = module_and_reference(module, site, on)
+                nets = {"reference": reference, "vattn": optimised}
+                times = Times({name: step(net, site, order, on) for name, net in nets.items()}, on)
+                cells.append(f"{times.show('reference')}, {times.show('vattn')}, {times.ratio('reference', 'vattn')}")
             else:
                 cells.append("-")
         row(kind, order, *cells)
 
 
 def training_part(on: Setting) -> None:
-    """Shares of a step of ResNet-50 with the mechanism at all its sites, each timed alone."""
+    """Print the fraction of a training step of ResNet-50 that a mechanism at all its sites takes, each timed alone."""
     torch.compiler.reset()
     plain = build_model(resnet50(), CLASSES).to(on.device).to(memory_format=torch.channels_last)
     clip = torch.randn(on.clips, FRAMES, SIZE, SIZE, 3, device=on.device, dtype=on.dtype).movedim(-1, 1)
@@ -212,49 +229,49 @@ def training_part(on: Setting) -> None:
 
     whole = Times({"step": train}, on).ms("step")
     print(
-        f"\nA step of ResNet-50 alone: {whole:.0f} ms, {closed_form.cost(resnet50(), CLASSES).gflops:.2f} GFLOPs a clip"
+        f"\nA step of ResNet-50 alone: {whole:.0f} ms, "
+        f"{closed_form.cost(resnet50(), CLASSES).gflops:.2f} GFLOPs per clip"
     )
-    table("mechanism", "ms in all", "of the step", "of the GFLOPs")
+    table("mechanism", "ms at all sites", "of the step", "of the GFLOPs")
     for kind in on.kinds:
         module = ModuleConfig.kinds[kind]()
         assert isinstance(module, ModuleConfig)
-        alike = Counter((s.stage, s.channels, s.height, type(s)) for s in sites(module, on.stages))
+        shape_counts = Counter((s.stage, s.channels, s.height, type(s)) for s in sites(module, on.stages))
         added = 0.0
-        for shape, count in alike.items():
+        for shape, count in shape_counts.items():
             torch.compiler.reset()
             site = next(s for s in sites(module, on.stages) if (s.stage, s.channels, s.height, type(s)) == shape)
-            runs: dict[str, nn.Module] = {"ours": ours_and_reference(module, site, on)[0]}
+            runs: dict[str, nn.Module] = {"vattn": module_and_reference(module, site, on)[0]}
             if isinstance(site, Layer):
-                # Whose place it takes.
-                runs["layer"] = plain.backbone.layer(site)
-            times = Times({name: step(net, site, TRAINED, on) for name, net in runs.items()}, on)
-            added += count * (times.ms("ours") - (times.ms("layer") if "layer" in runs else 0))
+                runs["layer"] = plain.backbone.layer(site)  # the layer that the mechanism replaces
+            times = Times({name: step(net, site, TRAINING_ORDER, on) for name, net in runs.items()}, on)
+            added += count * (times.ms("vattn") - (times.ms("layer") if "layer" in runs else 0))
         macs = sum(r.macs for r in closed_form.cost(resnet50(module), CLASSES).rows if r.what == kind)
         total = closed_form.cost(resnet50(module), CLASSES).macs
         row(kind, f"{added:.0f}", f"{added / (whole + added):.1%}", f"{macs / total:.1%}")
 
 
 def cost_part(on: Setting) -> None:
-    """Closed form, of configs that are all different, against counting on the meta device (multiply-adds alone)."""
+    """Print the speed of the closed-form cost on distinct configs, and of counting multiply-adds on the meta device."""
     options = product((1, 2, 4), (2, 4, 8), (3, 5, 7), (4, 8, 16), ("a", "b", "c", "d"), range(1, 16))
     networks = []
-    for alpha, beta, kernel_size, frames, position, chosen in options:
-        stages = tuple(stage for stage in (2, 3, 4, 5) if chosen >> stage - 2 & 1)
+    for alpha, beta, kernel_size, frames, position, bits in options:
+        stages = tuple(stage for stage in (2, 3, 4, 5) if bits >> stage - 2 & 1)
         tam = TAMConfig(alpha=alpha, beta=beta, kernel_size=kernel_size, position=position, stages=stages)
         networks.append(resnet50(tam).model_copy(update={"frames": frames}))
 
-    def seconds_each(count: Callable[[ModelConfig], object], some: list[ModelConfig]) -> float:
+    def seconds_each(count: Callable[[ModelConfig], object], configs: list[ModelConfig]) -> float:
         start = time.process_time()
-        for network in some:
+        for network in configs:
             count(network)
-        return (time.process_time() - start) / len(some)
+        return (time.process_time() - start) / len(configs)
 
-    weigh = partial(closed_form.cost, classes=CLASSES)
-    first, again = seconds_each(weigh, networks), seconds_each(weigh, networks)
+    count = partial(closed_form.cost, classes=CLASSES)
+    first, again = seconds_each(count, networks), seconds_each(count, networks)
     meta = seconds_each(partial(model_macs, classes=CLASSES), networks[:: len(networks) // 5])
-    table("counted", "networks a second", "times the meta device")
-    row(f"closed form, {len(networks)} different networks", f"{1 / first:,.0f}", f"{meta / first:,.0f}")
-    row("closed form, the same once more", f"{1 / again:,.0f}", f"{meta / again:,.0f}")
+    table("method", "networks per second", "speed relative to the meta device")
+    row(f"closed form, {len(networks)} distinct networks", f"{1 / first:,.0f}", f"{meta / first:,.0f}")
+    row("closed form, the same networks again", f"{1 / again:,.0f}", f"{meta / again:,.0f}")
     row("on the meta device", f"{1 / meta:.2f}", 1)
 
 
@@ -263,15 +280,15 @@ PARTS = {"tam": tam_part, "modules": modules_part, "training": training_part, "c
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all unless named")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default: all")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu or cuda")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="bfloat16: with autocast")
-    parser.add_argument("--compile", action="store_true", help="compile all that is compared")
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each comparison; at least 3 turns")
-    parser.add_argument("--clips", type=int, default=2, help="N")
+    parser.add_argument("--compile", action="store_true", help="compile every implementation with torch.compile")
+    parser.add_argument("--seconds", type=float, default=1.0, help="time for each comparison, at least 3 rounds")
+    parser.add_argument("--clips", type=int, default=2, help="batch size")
     parser.add_argument("--stages", type=int, nargs="+", default=[2, 3, 4, 5], metavar="STAGE")
     parser.add_argument("--kinds", nargs="+", choices=ModuleConfig.kinds, default=[*ModuleConfig.kinds], metavar="KIND")
-    parser.add_argument("--peak", type=float, default=0, help="bandwidth of the device's memory, GB/s")
+    parser.add_argument("--peak", type=float, default=0, help="memory bandwidth of the device, GB/s")
     args = parser.parse_args()
     if unknown := set(args.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")

@@ -1,13 +1,14 @@
-"""Search methods compared on recorded trainings: how good a front each has found for how much compute.
+"""Compares search methods on recorded trainings, by the hypervolume of their fronts over the compute used.
 
     python tests/benchmarks/bench_search.py run --work FOLDER [--problems ...] [--peers ...] [--workers 1 8] [--seeds 8]
     python tests/benchmarks/bench_search.py pack --work FOLDER
     python tests/benchmarks/bench_search.py table
     python tests/benchmarks/bench_search.py plot --out FOLDER
 
-``run`` keeps each search as a file in FOLDER and passes over those that are there; ``pack`` puts them into
-results/searches.parquet, from which ``table`` writes Markdown and ``plot`` PNGs. Some methods need the packages of
-requirements-peers.txt; what a regret is, `problems.Problem.volume` says.
+``run`` writes each search as a file into FOLDER and skips those that exist; ``pack`` adds them to
+results/searches.parquet; ``table`` prints this file as Markdown and ``plot`` draws it as PNGs. Some methods need the
+packages of requirements-peers.txt. Regret is 1000 x the difference between the hypervolume of all configs and that of
+the trained configs (`problems.Problem.volume`).
 """
 
 import argparse
@@ -28,17 +29,19 @@ import pyarrow.parquet as pq
 from scipy.stats import binom, wilcoxon
 
 from tests.benchmarks.peers import PEERS, STOPPING
-from tests.benchmarks.problems import BUDGETS, OURS, SETTINGS, Problem, load_problem
+from tests.benchmarks.problems import BUDGETS, RECORDED, SETTINGS, Problem, load_problem
 from tests.benchmarks.simulator import Training, simulate
 
 RESULTS = Path(__file__).parent / "results" / "searches.parquet"
-#: shares of the budget at which a search is looked at
-LOOKS = (0.3, 0.6, 1.0)
-#: regrets below are drawn as this one: a logarithm has no place for 0
-SHOWN = 0.5
-#: the methods that the others are compared with, and from how many seeds on another one sets their target
-CHAMPIONS, ENOUGH = ("frontier", "frontier-stopping"), 5
-#: What is kept of each training, see `simulator.Training`, and the regret after it.
+#: fractions of the budget at which searches are compared
+BUDGET_FRACTIONS = (0.3, 0.6, 1.0)
+#: smallest regret in a plot, whose axis is logarithmic
+MIN_PLOTTED_REGRET = 0.5
+#: this project's methods, which are compared with all others
+CHAMPIONS = ("frontier", "frontier-stopping")
+#: a method with fewer seeds does not set the target for the champions
+MIN_TARGET_SEEDS = 5
+#: recorded fields of each training (`simulator.Training`), and the regret after it
 TYPES = {
     "config": pa.int16(), "epochs": pa.int8(), "full": pa.bool_(), "spent": pa.float32(), "regret": pa.float32(),
 }  # fmt: skip
@@ -46,42 +49,42 @@ Row = dict[str, Any]
 
 
 def run(work: Path, problems: list[str], peers: list[str], workers: list[int], seeds: range) -> Iterator[str]:
-    """Run what ``work`` does not have yet, seed by seed, and yield a line about each search."""
+    """Run the searches that ``work`` does not have yet, seed by seed, and yield a line about each."""
     work.mkdir(parents=True, exist_ok=True)
     table = cache(load_problem)
     for seed, name, peer, count in product(seeds, problems, peers, workers):
         path = work / f"{name}_{peer}_{count}_{seed}.json"
-        if path.exists() or (peer in STOPPING and name != OURS):
+        if path.exists() or (peer in STOPPING and name != RECORDED):
             continue
         problem = table(name)
         trainings = simulate(problem, PEERS[peer](problem, seed, count), count, BUDGETS[name], seed)
         row: Row = {"problem": name, "peer": peer, "workers": count, "seed": seed}
-        kept = [name for name in TYPES if name != "regret"]
-        row |= {name: [getattr(training, name) for training in trainings] for name in kept}
+        fields = [field for field in TYPES if field != "regret"]
+        row |= {field: [getattr(training, field) for training in trainings] for field in fields}
         row["regret"] = regrets(problem, trainings)
-        row["thought"] = float(np.mean([training.thought for training in trainings]))
+        row["thought"] = float(np.mean([training.proposal_seconds for training in trainings]))  # the recorded column
         part = path.with_suffix(".part")
         part.write_text(json.dumps(row))
         part.replace(path)
-        shown = ", ".join(f"{at(row, share * BUDGETS[name]):.1f}" for share in LOOKS)
-        yield f"{path.stem}: {len(trainings)} trainings, regret {shown}"
+        values = ", ".join(f"{at(row, fraction * BUDGETS[name]):.1f}" for fraction in BUDGET_FRACTIONS)
+        yield f"{path.stem}: {len(trainings)} trainings, regret {values}"
 
 
 def regrets(problem: Problem, trainings: Sequence[Training]) -> list[float]:
-    """Return the regret of what is fully trained, after each of the trainings."""
+    """Return the regret of the fully trained configs, after each of the trainings."""
     full = [training.full for training in trainings]
     values = [1000 * problem.best, *problem.regrets([training.config for training in trainings if training.full])]
     return [float(values[n]) for n in np.cumsum(full)]
 
 
 def at(row: Row, spent: float) -> float:
-    """Return a search's regret when it had used ``spent`` full trainings; infinite before its first training ended."""
+    """Return the regret of a search after the compute of ``spent`` full trainings; infinite before the first one."""
     done = np.searchsorted(row["spent"], spent + 1e-9)
     return row["regret"][done - 1] if done else inf
 
 
 def pack(work: Path) -> int:
-    """Write the searches of ``work`` into the committed table; return how many there are now."""
+    """Add the searches of ``work`` to the committed ones, and return their number."""
     rows = {_name(row): row for row in read()} if RESULTS.exists() else {}
     rows |= {_name(row): row for row in (json.loads(path.read_text()) for path in work.glob("*.json"))}
     table = pa.Table.from_pylist([rows[name] for name in sorted(rows)])
@@ -107,32 +110,33 @@ class Comparison:
 
     def __init__(self, problem: str, rows: list[Row]) -> None:
         self.budget = BUDGETS[problem]
-        self.looks = [round(share * self.budget) for share in LOOKS]
+        #: full trainings after which the methods are compared
+        self.checkpoints = [round(fraction * self.budget) for fraction in BUDGET_FRACTIONS]
         self.searches: dict[str, dict[int, Row]] = {}
         for row in sorted(rows, key=lambda row: list(PEERS).index(row["peer"])):
             self.searches.setdefault(row["peer"], {})[row["seed"]] = row
 
     def regrets(self, peer: str, spent: float) -> dict[int, float]:
-        """Return the regret of each seed."""
+        """Return the regret by seed, after the compute of ``spent`` full trainings."""
         return {seed: at(row, spent) for seed, row in self.searches[peer].items()}
 
     def median(self, peer: str, spent: float) -> float:
         """Return the median regret over seeds."""
-        return round(float(np.median(list(self.regrets(peer, spent).values()))), 6)  # what is left of 0 is rounding
+        return round(float(np.median(list(self.regrets(peer, spent).values()))), 6)  # 0 apart from rounding errors is 0
 
     def target(self) -> float:
-        """Return the least median regret that a method other than the champions has in the end."""
-        others = [peer for peer, found in self.searches.items() if peer not in CHAMPIONS and len(found) >= ENOUGH]
-        return min((self.median(peer, self.budget) for peer in others), default=inf)
+        """Return the smallest final median regret of all methods but the champions."""
+        peers = [peer for peer, by_seed in self.searches.items() if len(by_seed) >= MIN_TARGET_SEEDS]
+        return min((self.median(peer, self.budget) for peer in peers if peer not in CHAMPIONS), default=inf)
 
     def needed(self, peer: str, target: float | None = None) -> float:
-        """Return after how many full trainings the median regret is at the target; infinite if it never is."""
+        """Return the number of full trainings until the median regret reaches the target; infinite if it never does."""
         target = self.target() if target is None else target
         steps = sorted({spent for row in self.searches[peer].values() for spent in row["spent"]})
         return next((spent for spent in steps if self.median(peer, spent) <= target), inf)
 
     def proposal(self, peer: str) -> float:
-        """Return the mean CPU seconds of a proposal, the mean over searches."""
+        """Return the CPU seconds of a proposal: the mean over searches of the mean of each."""
         return float(np.mean([row["thought"] for row in self.searches[peer].values()]))
 
 
@@ -145,82 +149,88 @@ def compared(rows: list[Row]) -> dict[tuple[str, int], Comparison]:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the order statistics between which the median lies with a confidence of 95 % or more, or all there are."""
+    """Return a confidence interval of the median from order statistics, of at least 95 % if there are enough values."""
     ordered = sorted(values)
-    outside = int(binom.ppf(0.025, len(ordered), 0.5)) - 1  # of so many at each end the chance is below 2.5 %
+    outside = int(binom.ppf(0.025, len(ordered), 0.5)) - 1  # values outside of each end, at a level below 2.5 %
     outside = max(outside, 0)
     return ordered[outside], ordered[-1 - outside]
 
 
-def foreseen(problem: Problem, row: Row, after: int) -> Row:
-    """Return the search as if a judge who knows the truth had stopped, after that epoch, all that adds nothing.
+def with_oracle(problem: Problem, row: Row, after: int) -> Row:
+    """Return the search as if an oracle had stopped it early: a scheduler that knows the final errors.
 
-    What adds to the area goes on to its end. No scheduler can do better with these proposals in this order.
+    It stops, after epoch ``after``, every training that would not increase the hypervolume. Trainings that do increase
+    it run to the end. No scheduler can do better with these proposals in this order.
     """
     full: list[int] = []
-    most, used = 0.0, 0.0
+    best, used = 0.0, 0.0
     spent, regret = [], []
     for config in row["config"]:
         volume = problem.volume(np.array([*full, config]))
-        if volume > most:
+        if volume > best:
             full.append(config)
-            most = volume
+            best = volume
             used += 1
         else:
             used += after / problem.epochs
         spent.append(used)
-        regret.append(1000 * (problem.best - most))
+        regret.append(1000 * (problem.best - best))
     return row | {"spent": spent, "regret": regret}
 
 
-def holm(chances: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for their number (Holm, 1979), in the order given."""
-    order = np.argsort(chances)
-    steps = np.array(chances)[order] * np.arange(len(order), 0, -1)
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for multiple tests, in the order given.
+
+    Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of Statistics, 1979.
+    """
+    order = np.argsort(p_values)
+    steps = np.array(p_values)[order] * np.arange(len(order), 0, -1)
     adjusted = np.empty(len(order))
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return adjusted.tolist()
 
 
 def table(rows: list[Row]) -> Iterator[str]:
-    """Yield the lines of the tables, Markdown: an overview, the champion against the others, all with intervals."""
+    """Yield the lines of the tables as Markdown: an overview, the champions against the others, all with intervals."""
     comparisons = compared(rows)
     for workers in sorted({workers for _, workers in comparisons}):
         panels = {problem: comparison for (problem, count), comparison in comparisons.items() if count == workers}
         title = f"{workers} worker{'s' * (workers > 1)}"
-        yield f"### {title}: median regret after {', '.join(f'{share:.0%}' for share in LOOKS)} of the budget"
+        yield f"### {title}: median regret after {', '.join(f'{part:.0%}' for part in BUDGET_FRACTIONS)} of the budget"
         yield from ["", *_overview(panels), ""]
         for champion in CHAMPIONS:
             yield from _against(champion, panels)
         for problem, comparison in panels.items():
             yield from [f"### {title}: {problem}", "", *_details(comparison), ""]
-        if workers == 1 and OURS in panels:
-            yield from [*_bounds(panels[OURS]), ""]
+        if workers == 1 and RECORDED in panels:
+            yield from [*_bounds(panels[RECORDED]), ""]
 
 
 def _overview(panels: dict[str, Comparison]) -> Iterator[str]:
     budgets = [f"{problem} ({comparison.budget})" for problem, comparison in panels.items()]
-    yield f"| method (trainings) | {' | '.join(budgets)} | ms a proposal |"
+    yield f"| method (trainings) | {' | '.join(budgets)} | ms per proposal |"
     yield "| --- " * (2 + len(panels)) + "|"
     for peer in PEERS:
-        met = [comparison for comparison in panels.values() if peer in comparison.searches]
-        if not met:
+        measured = [comparison for comparison in panels.values() if peer in comparison.searches]
+        if not measured:
             continue
         cells = [
-            " / ".join(f"{comparison.median(peer, n):.3g}" for n in comparison.looks) if comparison in met else ""
+            " / ".join(f"{comparison.median(peer, n):.3g}" for n in comparison.checkpoints)
+            if comparison in measured
+            else ""
             for comparison in panels.values()
         ]
-        thought = 1000 * np.mean([comparison.proposal(peer) for comparison in met])
-        yield f"| {peer} | {' | '.join(cells)} | {thought:.1f} |"
+        proposal_ms = 1000 * np.mean([comparison.proposal(peer) for comparison in measured])
+        yield f"| {peer} | {' | '.join(cells)} | {proposal_ms:.1f} |"
 
 
 def _details(comparison: Comparison) -> Iterator[str]:
-    looks = " | ".join(f"after {n}" for n in comparison.looks)
-    yield f"| method | seeds | {looks} | trainings to {comparison.target():.1f} | ms a proposal |"
-    yield "| --- " * (4 + len(LOOKS)) + "|"
+    columns = " | ".join(f"after {n}" for n in comparison.checkpoints)
+    yield f"| method | seeds | {columns} | trainings to {comparison.target():.1f} | ms per proposal |"
+    yield "| --- " * (4 + len(BUDGET_FRACTIONS)) + "|"
     for peer, searches in comparison.searches.items():
         cells = [peer, str(len(searches))]
-        for n in comparison.looks:
+        for n in comparison.checkpoints:
             low, high = interval(list(comparison.regrets(peer, n).values()))
             cells.append(f"{comparison.median(peer, n):.1f} ({low:.1f} to {high:.1f})")
         needed = comparison.needed(peer)
@@ -229,49 +239,51 @@ def _details(comparison: Comparison) -> Iterator[str]:
 
 
 def _bounds(comparison: Comparison) -> Iterator[str]:
-    """Yield what early stopping could gain at most, with the proposals that there were without it."""
-    problem, target = load_problem(OURS), comparison.target()
+    """Yield an upper bound of the gain by early stopping: an oracle on the proposals of frontier."""
+    problem, target = load_problem(RECORDED), comparison.target()
     needed = []
     for after in range(1, problem.epochs + 1):
-        rows = [foreseen(problem, row, after) for row in comparison.searches["frontier"].values()]
-        known = Comparison(OURS, rows)
-        needed.append(f"{after}: {known.needed('frontier', target):.1f}")
-    yield f"Trainings of {OURS} to {target:.1f} with the proposals of frontier, had a judge who knows the end stopped"
-    yield f"after that epoch what adds nothing to the front: {', '.join(needed)}"
+        rows = [with_oracle(problem, row, after) for row in comparison.searches["frontier"].values()]
+        needed.append(f"{after}: {Comparison(RECORDED, rows).needed('frontier', target):.1f}")
+    yield f"Trainings of {RECORDED} to {target:.1f} with the proposals of frontier, if an oracle that knows the final"
+    yield f"errors stops, after this epoch, each training that adds nothing to the front: {', '.join(needed)}"
 
 
 def _against(champion: str, panels: dict[str, Comparison]) -> Iterator[str]:
-    """Yield how a champion does against the others, where it has run."""
-    met = {problem: c for problem, c in panels.items() if champion in c.searches and c.target() < inf}
-    if not met:
+    """Yield the comparison of a champion with the other methods, on the problems where it has run."""
+    measured = {problem: c for problem, c in panels.items() if champion in c.searches and c.target() < inf}
+    if not measured:
         return
-    share = np.exp(np.mean([np.log(comparison.needed(champion) / comparison.budget) for comparison in met.values()]))
-    yield f"{champion} reaches what the best other method has in the end with {100 * share:.0f} % of the budget"
-    yield f"(geometric mean; {', '.join(met)})."
+    fraction = np.exp(np.mean([np.log(c.needed(champion) / c.budget) for c in measured.values()]))
+    yield f"{champion} reaches the final regret of the best other method with {100 * fraction:.0f} % of the budget"
+    yield f"(geometric mean; {', '.join(measured)})."
     yield ""
     yield "| problem | method | after | seeds | median difference | p (Holm) |"
     yield "| --- " * 6 + "|"
-    tests = [(problem, *test) for problem, comparison in met.items() for test in _tests(champion, comparison)]
-    for (*cells, difference, _), p in zip(tests, holm([chance for *_, chance in tests]), strict=True):
+    tests = [(problem, *test) for problem, comparison in measured.items() for test in _tests(champion, comparison)]
+    for (*cells, difference, _), p in zip(tests, holm([p_value for *_, p_value in tests]), strict=True):
         verdict = "" if p >= 0.05 else " better" if difference < 0 else " **worse**"
         yield f"| {' | '.join(map(str, cells))} | {difference:+.1f} | {p:.2g}{verdict} |"
     yield ""
 
 
 def _tests(champion: str, comparison: Comparison) -> Iterator[tuple[str, int, int, float, float]]:
-    """Yield method, look, seeds, the champion's median difference, and Wilcoxon's p-value, paired over seeds."""
-    for peer, look in product(comparison.searches, comparison.looks):
+    """Yield method, trainings, seeds, median difference in regret, and the p-value of Wilcoxon's signed-rank test.
+
+    Differences are paired over seeds; negative ones are in favour of the champion.
+    """
+    for peer, spent in product(comparison.searches, comparison.checkpoints):
         if peer in CHAMPIONS:
             continue
-        own, theirs = comparison.regrets(champion, look), comparison.regrets(peer, look)
-        seeds = sorted(own.keys() & theirs.keys())
-        differences = np.array([own[seed] - theirs[seed] for seed in seeds])
-        tested: Any = wilcoxon(differences) if differences.any() else (0.0, 1.0)
-        yield peer, look, len(seeds), float(np.median(differences)), float(tested[1])
+        champion_regrets, peer_regrets = comparison.regrets(champion, spent), comparison.regrets(peer, spent)
+        seeds = sorted(champion_regrets.keys() & peer_regrets.keys())
+        differences = np.array([champion_regrets[seed] - peer_regrets[seed] for seed in seeds])
+        test: Any = wilcoxon(differences) if differences.any() else (0.0, 1.0)
+        yield peer, spent, len(seeds), float(np.median(differences)), float(test[1])
 
 
 def plot(rows: list[Row], out: Path) -> Iterator[Path]:
-    """Draw the median regret against compute, a picture for each number of workers and a panel for each problem."""
+    """Plot the median regret against compute: one image for each number of workers, one panel for each problem."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -293,18 +305,20 @@ def plot(rows: list[Row], out: Path) -> Iterator[Path]:
             grid = np.arange(0.1, 1.001, 0.005) * comparison.budget
             for peer, searches in comparison.searches.items():
                 curves = np.array([[at(row, spent) for spent in grid] for row in searches.values()])
-                low, middle, high = np.quantile(curves.clip(SHOWN), (0.25, 0.5, 0.75), axis=0, method="nearest")
-                bold = 2.4 if peer in CHAMPIONS else 1.3
-                axis.plot(grid, middle, label=peer, color=colors[peer], linewidth=bold)
+                low, middle, high = np.quantile(
+                    curves.clip(MIN_PLOTTED_REGRET), (0.25, 0.5, 0.75), axis=0, method="nearest"
+                )
+                linewidth = 2.4 if peer in CHAMPIONS else 1.3
+                axis.plot(grid, middle, label=peer, color=colors[peer], linewidth=linewidth)
                 axis.fill_between(grid, low, high, color=colors[peer], alpha=0.12, linewidth=0)
-            axis.set(title=problem, yscale="log", xlabel="full trainings' worth of epochs", ylabel="regret x 1000")
+            axis.set(title=problem, yscale="log", xlabel="compute, full trainings", ylabel="regret x 1000")
             axis.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-            for write in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
-                write("{x:g}")
+            for set_formatter in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+                set_formatter("{x:g}")
             axis.grid(alpha=0.3)
         handles = {label: h for a in axes.flat for h, label in zip(*a.get_legend_handles_labels(), strict=True)}
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
-        figure.suptitle(f"{workers} worker{'s' * (workers > 1)}: median over seeds, and the middle half")
+        figure.suptitle(f"{workers} worker{'s' * (workers > 1)}: median and interquartile range over seeds")
         path = out / f"search-{workers}.png"
         figure.savefig(path, dpi=120)
         plt.close(figure)
@@ -312,12 +326,12 @@ def plot(rows: list[Row], out: Path) -> Iterator[Path]:
 
 
 def main() -> None:
-    """Run, pack or show."""
+    """Run one of the commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     runs = commands.add_parser("run", help="run the searches that FOLDER does not have yet")
     runs.add_argument("--work", type=Path, required=True)
-    runs.add_argument("--problems", nargs="+", choices=[*SETTINGS, OURS], default=[*SETTINGS, OURS])
+    runs.add_argument("--problems", nargs="+", choices=[*SETTINGS, RECORDED], default=[*SETTINGS, RECORDED])
     runs.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
     runs.add_argument("--workers", nargs="+", type=int, default=[1, 8])
     runs.add_argument("--seeds", type=int, default=20, help="the seeds 0 ... N - 1")

@@ -1,4 +1,4 @@
-"""Search methods of Syne Tune and BoTorch, which requirements-peers.txt brings and this project does not need."""
+"""Search methods of Syne Tune and BoTorch; requirements-peers.txt lists the packages that they need."""
 
 # pyright: reportMissingImports=false
 
@@ -11,7 +11,7 @@ from spaces.space import Choice, Params
 from tests.benchmarks.problems import Problem
 from tests.benchmarks.simulator import GRACE, REDUCTION
 
-#: of MO-REA: of 10, 20 and 50 the best for it on cifar100, within a budget of 100
+#: population of MO-REA; the best of 10, 20 and 50 on cifar100 within a budget of 100
 POPULATION = 20
 
 
@@ -19,30 +19,30 @@ class MOASHA:
     """Syne Tune's MO-ASHA: random configs, stopped by non-dominated sorting at each rung."""
 
     def __init__(self, problem: Problem, seed: int) -> None:
-        from syne_tune.backend.trial_status import Trial as Started
-        from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA as SCHEDULER
+        from syne_tune.backend.trial_status import Trial as SyneTrial
+        from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA as MOASHA_SCHEDULER
 
-        np.random.seed(seed)  # what Syne Tune samples from
-        self._started, self._problem, self._count = Started, problem, 0
-        self._scheduler = SCHEDULER(
+        np.random.seed(seed)  # Syne Tune samples from the global generator
+        self._trial_class, self._problem, self._count = SyneTrial, problem, 0
+        self._scheduler = MOASHA_SCHEDULER(
             _flat(problem), metrics=["error", "cost"], time_attr="epoch", max_t=problem.epochs, grace_period=GRACE,
             reduction_factor=REDUCTION, random_seed=seed,
         )  # fmt: skip
 
     def ask(self, given: Params | None = None) -> tuple[Any, Params]:
-        """Draw a config."""
+        """Propose a random config."""
         params = given or self._problem.active(self._scheduler.suggest().config)
-        trial = self._started(self._count, params, None)  # pyright: ignore[reportArgumentType]
+        trial = self._trial_class(self._count, params, None)  # pyright: ignore[reportArgumentType]
         self._count += 1
         self._scheduler.on_trial_add(trial)
         return trial, params
 
     def report(self, token: Any, errors: Sequence[float]) -> bool:
-        """Ask the scheduler."""
+        """Return the scheduler's decision."""
         return self._scheduler.on_trial_result(token, self._result(token, errors)) == "STOP"
 
     def tell(self, token: Any, errors: Sequence[float], full: bool) -> None:
-        """Tell the scheduler of an end that it did not decide itself."""
+        """Report a training that ran to the end; the scheduler knows of those that it stopped."""
         if full:
             self._scheduler.on_trial_complete(token, self._result(token, errors))
 
@@ -52,7 +52,7 @@ class MOASHA:
 
 
 class MOREA:
-    """Syne Tune's multi-objective regularized evolution."""
+    """Syne Tune's MO-REA: multi-objective regularized evolution."""
 
     def __init__(self, problem: Problem, seed: int) -> None:
         from syne_tune.optimizer.schedulers.multiobjective.multi_objective_regularized_evolution import (
@@ -65,24 +65,24 @@ class MOREA:
         )  # fmt: skip
 
     def ask(self, given: Params | None = None) -> tuple[Any, Params]:
-        """Draw, or mutate one of the population."""
+        """Propose a random config at first, then a mutation of a member of the population."""
         config = self._searcher.suggest() if given is None else self._problem.everywhere(given)
         self._count += 1
         return (self._count, config), self._problem.active(config)
 
     def report(self, token: Any, errors: Sequence[float]) -> bool:
-        """Train all to the end."""
+        """Return False: train every config to the end."""
         return False
 
     def tell(self, token: Any, errors: Sequence[float], full: bool) -> None:
-        """Put a config into the population."""
+        """Add a config to the population."""
         number, config = token
         cost = self._problem.cost[self._problem.number(self._problem.active(config))]
         self._searcher.on_trial_complete(number, config, [errors[-1], float(cost)])
 
 
 def _flat(problem: Problem) -> dict[str, Any]:
-    """Return Syne Tune's space: it knows no conditions, so every range is always there."""
+    """Return the space for Syne Tune, which has no conditional ranges: every range is always active."""
     from syne_tune.config_space import choice
 
     domains = problem.space.domains.items()
@@ -91,13 +91,20 @@ def _flat(problem: Problem) -> dict[str, Any]:
 
 
 class QNEHVI:
-    """BoTorch's qLogNEHVI (Daulton et al., NeurIPS 2021 and Ament et al., NeurIPS 2023) over the untried configs.
+    """BoTorch's qLogNEHVI: logarithm of the noisy expected hypervolume improvement, over the untried configs.
 
-    Gaussian processes of error and cost on one-hot codes of the ranges; of more than `CANDIDATES` configs, so many by
-    chance. The first `INITIAL` are drawn.
+    Gaussian processes model error and cost on one-hot codes of the ranges. The initial design is random. The candidate
+    pool is a random sample of the untried configs.
+
+    Daulton, Balandat and Bakshy, Parallel Bayesian Optimization of Multiple Noisy Objectives with Expected Hypervolume
+    Improvement, NeurIPS 2021. Ament, Daulton, Eriksson, Balandat and Bakshy, Unexpected Improvements to Expected
+    Improvement for Bayesian Optimization, NeurIPS 2023.
     """
 
-    INITIAL, CANDIDATES = 10, 1000
+    #: configs of the initial design
+    INITIAL = 10
+    #: configs of the candidate pool
+    CANDIDATES = 1000
 
     def __init__(self, problem: Problem, seed: int) -> None:
         import torch
@@ -115,7 +122,7 @@ class QNEHVI:
         self._pending: set[int] = set()
 
     def ask(self, given: Params | None = None) -> tuple[int, Params]:
-        """Maximise the expected gain in hypervolume, that of running trainings included."""
+        """Propose the candidate with the highest acquisition value, given the configs that are running."""
         known = self._values.keys() | self._pending
         untried = np.array([n for n in range(len(self._codes)) if n not in known])
         if given is not None:
@@ -140,18 +147,20 @@ class QNEHVI:
         model = ModelListGP(*[SingleTaskGP(x, column[:, None], outcome_transform=Standardize(1)) for column in y.T])
         fit_gpytorch_mll(SumMarginalLogLikelihood(model.likelihood, model))
         pending = torch.tensor(self._codes[list(self._pending)]) if self._pending else None
-        gain = qLogNoisyExpectedHypervolumeImprovement(
+        acquisition = qLogNoisyExpectedHypervolumeImprovement(
             model, ref_point=y.min(0).values.tolist(), X_baseline=x, X_pending=pending, prune_baseline=True,
         )  # fmt: skip
         with torch.no_grad():
-            scores = torch.cat([gain(part[:, None]) for part in torch.tensor(self._codes[candidates]).split(128)])
+            scores = torch.cat(
+                [acquisition(part[:, None]) for part in torch.tensor(self._codes[candidates]).split(128)]
+            )
         return int(candidates[int(scores.argmax())])
 
     def report(self, token: int, errors: Sequence[float]) -> bool:
-        """Train all to the end."""
+        """Return False: train every config to the end."""
         return False
 
     def tell(self, token: int, errors: Sequence[float], full: bool) -> None:
-        """Take in the error, beside the cost."""
+        """Record the error and the cost of a config."""
         self._pending.discard(token)
         self._values[token] = [errors[-1], float(self._problem.cost[token])]

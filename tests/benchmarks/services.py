@@ -1,15 +1,15 @@
-"""Two other ways to search the space of a spec with Ray Tune, as their users would write them.
+"""Two other services that search the space of a spec with Ray Tune, written as their users would write them.
 
     python tests/benchmarks/services.py stock|competent|competent-asha SPEC OUTPUT SEED
 
-* stock: `OptunaSearch`, ASHA on the accuracy, a `TorchTrainer` of one worker for each trial, decord in each trial. The
-  process that drives a trial asks for no CPU, so that as many trials run as there are CPUs; the dashboard is on, as
+* stock: `OptunaSearch`, ASHA on the accuracy, a `TorchTrainer` with one worker for each trial, which decodes its videos
+  with decord. The process that drives a trial requests no CPU, so that one trial runs on each CPU. The dashboard is on:
   without it Ray would never free the CPUs of a trial that ASHA stops.
-* competent: a class trainable whose processes are used again, clips decoded once into this project's cache, TPE with
-  the options that suit a conditional space and several trials at once; as competent-asha with ASHA on the accuracy.
+* competent: a class trainable whose processes are reused, clips decoded once into this project's cache, and TPE with
+  the options for a conditional space and parallel trials. competent-asha also uses ASHA on the accuracy.
 
-They search until SIGINT. OUTPUT/reports.jsonl gets a line with the time (Unix seconds) when a trial reports or ends.
-What trials have in common with this project's own: networks, recipe, rules by which frames and crops are chosen.
+They search until SIGINT. Whenever a trial reports or ends, a line with the time (Unix seconds) is appended to
+OUTPUT/reports.jsonl. Networks, training config and the sampling of frames and crops are those of this project.
 """
 
 import json
@@ -52,14 +52,15 @@ from vattn.data.sampling import evaluation_indices, training_indices
 from vattn.model import build_model
 from vattn.train import fit, normalise
 
-#: of ASHA, as the quickstart has them for its own scheduler
+#: epochs before ASHA's first rung, and its reduction factor, as for the scheduler of the quickstart
 GRACE, REDUCTION = 3, 3
 
 
 class DefineByRun:
-    """The space of a spec as the function that `OptunaSearch` takes; it adds the whole config as JSON, and ``more``.
+    """The space of a spec as a define-by-run function for `OptunaSearch`.
 
-    Tune pickles it every few seconds, and so it is no closure.
+    Its result, the constants of a trial, is the whole config as JSON and ``more``. It is a class, not a closure,
+    because Tune pickles it every few seconds.
     """
 
     def __init__(self, spec: Spec, more: dict[str, str]) -> None:
@@ -67,21 +68,21 @@ class DefineByRun:
 
     def __call__(self, trial: optuna.Trial) -> dict[str, str]:
         def choose(name: str, domain: Domain) -> Any:
-            # Tune would take a slash in a name for a level of a tree.
+            # Tune splits names at slashes into nested dictionaries.
             value = trial.suggest_categorical(name.replace("/", ":"), self._known[name].choices)  # pyright: ignore
             return from_optuna(domain, value)
 
         return {"config": json.dumps(self._space.resolve(choose)), **self._more}
 
 
-def described(config: TrialConfig) -> dict[str, Any]:
-    """Return what each report says of a trial's network."""
+def network_fields(config: TrialConfig) -> dict[str, Any]:
+    """Return the fields of each report that describe the network of the trial."""
     gflops = cost(config.model, config.data.num_classes()).gflops
     return {"gflops": gflops, "architecture": architecture_id(config.model)}
 
 
 class Reports(Callback):
-    """Writes when which trial reports and ends."""
+    """Writes a line with the time whenever a trial reports or ends."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -101,12 +102,12 @@ class Reports(Callback):
 
 
 def asha() -> ASHAScheduler:
-    """Return the scheduler; a trial that has all of its epochs ends by itself."""
+    """Return the scheduler; ``max_t`` is never reached, as a trial ends itself after its last epoch."""
     return ASHAScheduler(metric="top1", mode="max", grace_period=GRACE, reduction_factor=REDUCTION, max_t=10_000)
 
 
 class Videos(Dataset):
-    """A folder of classes, decoded as clips are asked for: uint8 (3, T, size, size) and a label."""
+    """A folder of classes; each access decodes a clip and returns uint8 (3, T, size, size) and its label."""
 
     def __init__(self, root: Path, frames: int, size: int, training: bool, seed: int) -> None:
         labels = sorted(folder.name for folder in root.iterdir())
@@ -123,10 +124,10 @@ class Videos(Dataset):
         path, label = self._files[i]
         reader = decord.VideoReader(str(path), num_threads=1)
         if self._training:
-            chosen = training_indices("segments", len(reader), self._frames, self._rng)
+            indices = training_indices("segments", len(reader), self._frames, self._rng)
         else:
-            chosen = evaluation_indices("segments", len(reader), self._frames, late=i % 2 == 1)
-        clip = reader.get_batch(chosen.tolist()).asnumpy()
+            indices = evaluation_indices("segments", len(reader), self._frames, late=i % 2 == 1)
+        clip = reader.get_batch(indices.tolist()).asnumpy()
         height, width = clip.shape[1:3]
         if self._training:
             top, left, *_ = training_region("random", height, width, self._size, self._rng)
@@ -139,9 +140,9 @@ class Videos(Dataset):
 def train_loop(task: dict[str, Any]) -> None:
     """Train in a worker of Ray Train, and report each epoch."""
     config = TrialConfig.parse(json.loads(task["config"]))
-    model, train, network, cpu = config.model, config.train, described(config), torch.device("cpu")
+    model, train, network, cpu = config.model, config.train, network_fields(config), torch.device("cpu")
     torch.manual_seed(train.seed)
-    # Decoding and training take turns on the trial's one CPU: a loader process would only add to the work.
+    # Decoding and training share the one CPU of the trial, so a loader process would only add overhead.
     clips, val_clips = (
         DataLoader(
             Videos(Path(config.data.root) / split, model.frames, model.size, split == "train", train.seed),
@@ -162,16 +163,16 @@ def train_loop(task: dict[str, Any]) -> None:
             optimizer.step()
             schedule.step()
         net.eval()
-        right = seen = 0
+        correct = total = 0
         with torch.no_grad():
             for images, labels in val_clips:
-                right += int((net(normalise(images, cpu)).argmax(1) == labels).sum())
-                seen += len(labels)
-        ray.train.report({"top1": right / seen, "seconds": time.perf_counter() - began, **network})
+                correct += int((net(normalise(images, cpu)).argmax(1) == labels).sum())
+                total += len(labels)
+        ray.train.report({"top1": correct / total, "seconds": time.perf_counter() - began, **network})
 
 
 def stock(spec: Spec, output: Path, seed: int) -> None:
-    """Search as Ray's guides for Tune with Train and with Optuna have it."""
+    """Search as Ray's guides for Tune with Train and with Optuna describe."""
     ray.init(address="local")
 
     def drive(task: dict[str, Any]) -> None:
@@ -196,7 +197,7 @@ def stock(spec: Spec, output: Path, seed: int) -> None:
 
 
 class InlineTrial(tune.Trainable):
-    """One step is one epoch on cached clips; the process takes one trial after another."""
+    """A trial on cached clips; one step is one epoch, and a process is reused for the next trial."""
 
     @override
     def setup(self, config: dict[str, Any]) -> None:
@@ -206,7 +207,7 @@ class InlineTrial(tune.Trainable):
     @override
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         config = TrialConfig.parse(json.loads(new_config["config"]))
-        self._network = described(config)
+        self._network = network_fields(config)
         self._epochs = fit(config, Path(new_config["cache"]), Path(new_config["trials"]) / uuid.uuid4().hex)
         return True
 
@@ -217,8 +218,8 @@ class InlineTrial(tune.Trainable):
 
 
 def competent(spec: Spec, output: Path, seed: int, stops: bool) -> None:
-    """Search as an engineer who knows where the time goes; if ``stops``, with ASHA."""
-    output = output.resolve()  # workers have working directories of their own
+    """Search as an engineer who knows what costs time in Ray Tune; with ASHA if ``stops``."""
+    output = output.resolve()  # each worker has its own working directory
     folders = {"cache": str(prepare(spec.data, output, test=False)), "trials": str(output / "trials")}
     ray.init(address="local", include_dashboard=False)
     search = OptunaSearch(

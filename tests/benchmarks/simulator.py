@@ -1,4 +1,4 @@
-"""A search in virtual time: workers train by looking up what was recorded, so that only the proposals take time."""
+"""Simulates a search in virtual time: workers look trainings up in a table, so only the proposals take real time."""
 
 import heapq
 import random
@@ -12,26 +12,27 @@ import numpy as np
 from spaces.space import Params
 from tests.benchmarks.problems import Problem
 
-#: proposals in a row that are known already, before a config by chance is trained
-PATIENCE = 5
-#: for all methods that stop trainings: after how many epochs first (on `curves` 3 is better for MO-ASHA than 1), and of
-#: how many at a rung one goes on
-GRACE, REDUCTION = 3, 3
+#: successive proposals of trained configs after which a random config is trained instead
+MAX_REPEATS = 5
+#: epochs before the first rung, for all methods that stop trainings (on `curves`, 3 is better for MO-ASHA than 1)
+GRACE = 3
+#: one of this number of trainings at a rung continues
+REDUCTION = 3
 
 
 class Peer(Protocol):
-    """A search method. What ``ask`` returns beside the values is handed back with what comes of them."""
+    """A search method. A token identifies a proposal when its errors are reported."""
 
     def ask(self, given: Params | None = None) -> tuple[Any, Params]:
-        """Propose a config, or take in that ``given`` is tried next."""
+        """Return the token and the params of a new proposal; the params are ``given`` if that is not None."""
         ...
 
     def report(self, token: Any, errors: Sequence[float]) -> bool:
-        """Take in the error after each epoch so far, which are not all; return whether the training stops here."""
+        """Take the errors of the epochs so far, before the last one; return whether the training stops here."""
         ...
 
     def tell(self, token: Any, errors: Sequence[float], full: bool) -> None:
-        """Take in how a training ended: its error after each epoch, and whether these are all."""
+        """Take the errors of the epochs of a training that ended; ``full`` if it ran all of its epochs."""
         ...
 
 
@@ -39,13 +40,14 @@ class Peer(Protocol):
 class Training:
     """One training of a search.
 
-    ``spent`` is what all workers had used when it ended, in full trainings: epochs over the epochs of one. ``began``
-    and ``ended`` are virtual seconds, ``thought`` the CPU seconds that its proposal took.
+    ``spent`` is the compute that all workers had used when it ended, in full trainings: their epochs divided by the
+    epochs of a full training. ``began`` and ``ended`` are virtual seconds, ``proposal_seconds`` the CPU seconds of its
+    proposal.
     """
 
     config: int
     began: float
-    thought: float
+    proposal_seconds: float
     epochs: int = 0
     ended: float = float("inf")
     spent: float = float("inf")
@@ -57,16 +59,18 @@ class Training:
 def simulate(problem: Problem, peer: Peer, workers: int, budget: float, seed: int) -> list[Training]:
     """Return the trainings of a search, in the order in which they end.
 
-    Each of ``workers`` asks for a config, trains it for the recorded seconds, epoch by epoch, and asks for the next,
-    until epochs worth ``budget`` full trainings are done or every config is known; what then runs is not counted. Which
-    of the recorded trainings of a config is looked up depends on the config and ``seed`` alone, so that all methods
-    meet the same luck. A config is trained once: when it is proposed again, the method is told again what came of it,
-    and this takes no time.
+    Each worker asks for a config, trains it epoch by epoch for the recorded seconds, and asks for the next one. The
+    search ends when the epochs of ``budget`` full trainings are done or every config is trained. Trainings that are
+    running at that time are not counted.
+
+    A config is trained once. When it is proposed again, the method gets the same errors again, in no time. Which
+    recorded training of a config is used depends on the config and ``seed`` only, so that all methods see the same
+    noise.
     """
     search = _Search(problem, peer, seed)
     running: list[tuple[float, int, Training, Iterator[tuple[float, float]]]] = []
     ended: list[Training] = []
-    done, most = 0, budget * problem.epochs
+    done, max_epochs = 0, budget * problem.epochs
 
     def begin(now: float) -> None:
         if (training := search.propose(now)) is not None:
@@ -77,7 +81,7 @@ def simulate(problem: Problem, peer: Peer, workers: int, budget: float, seed: in
 
     for _ in range(workers):
         begin(0.0)
-    while running and done < most:
+    while running and done < max_epochs:
         now, order, training, epochs = heapq.heappop(running)
         done += 1
         training.epochs += 1
@@ -90,27 +94,27 @@ def simulate(problem: Problem, peer: Peer, workers: int, budget: float, seed: in
         training.ended, training.spent, training.full = now, done / problem.epochs, following is None
         ended.append(training)
         search.end(training)
-        if done < most:
+        if done < max_epochs:
             begin(now)
     return ended
 
 
 class _Search:
-    """What a driver knows: which configs were proposed, and what came of them."""
+    """The state of a driver: the configs that were proposed, and their trainings."""
 
     def __init__(self, problem: Problem, peer: Peer, seed: int) -> None:
         self._problem, self._peer, self._seed = problem, peer, seed
         self.known: dict[int, Training] = {}
         order = list(range(len(problem.params)))
         random.Random(seed).shuffle(order)
-        self._by_chance = iter(order)
+        self._random_order = iter(order)
 
     def propose(self, now: float) -> Training | None:
-        """Return a new training; None when there is none left."""
+        """Return a new training; None if every config was proposed."""
         if len(self.known) == len(self._problem.params):
             return None
         began = time.process_time()
-        for _ in range(PATIENCE):
+        for _ in range(MAX_REPEATS):
             token, params = self._peer.ask()
             config = self._problem.number(params)
             if config not in self.known:
@@ -120,22 +124,22 @@ class _Search:
                 self._peer.tell(token, known.errors, known.full)
             else:
                 known.tokens.append(token)
-        config = next(config for config in self._by_chance if config not in self.known)
+        config = next(config for config in self._random_order if config not in self.known)
         token, _ = self._peer.ask(self._problem.params[config])
         return self._begin(config, now, began, token)
 
     def _begin(self, config: int, now: float, began: float, token: Any) -> Training:
-        training = Training(config, began=now, thought=time.process_time() - began, tokens=[token])
+        training = Training(config, began=now, proposal_seconds=time.process_time() - began, tokens=[token])
         self.known[config] = training
         return training
 
     def train(self, config: int) -> Iterator[tuple[float, float]]:
         """Yield the seconds and the error of each epoch."""
         errors, seconds = self._problem.errors[config], self._problem.seconds[config]
-        luck = np.random.default_rng([self._seed, config]).integers(len(errors))
-        yield from zip(seconds[luck].tolist(), errors[luck].tolist(), strict=True)
+        row = np.random.default_rng([self._seed, config]).integers(len(errors))
+        yield from zip(seconds[row].tolist(), errors[row].tolist(), strict=True)
 
     def end(self, training: Training) -> None:
-        """Tell the method what came of a training."""
+        """Report a training that ended to the method, once for each time that it was proposed."""
         for token in training.tokens:
             self._peer.tell(token, training.errors, training.full)

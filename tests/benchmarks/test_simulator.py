@@ -1,3 +1,5 @@
+"""Simulated searches: times, compute and regrets are worked out by hand."""
+
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -7,17 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.analysis.pareto import hypervolume
+from search.ledger.events import Reported
 from search.ledger.history import History, Trial
 from search.spec.validation import load
 from spaces.space import Params, Space
-from tests.benchmarks.bench_search import at, foreseen, holm, interval, regrets
+from tests.benchmarks.bench_search import at, holm, interval, regrets, with_oracle
 from tests.benchmarks.peers import PEERS, Optuna, asha_on_error
-from tests.benchmarks.problems import CURVES, OURS, Problem, load_problem
+from tests.benchmarks.problems import CURVES, RECORDED, Problem, load_problem
 from tests.benchmarks.simulator import simulate
 
 
 def problem(cost: Sequence[float], errors: Sequence[Any], seconds: Sequence[Any]) -> Problem:
-    """Return a table with one training a config, whose errors and seconds of each epoch are given."""
+    """Return a table with one training for each config, from the errors and seconds of its epochs."""
     count = len(cost)
     return Problem(
         name="by hand",
@@ -30,16 +33,16 @@ def problem(cost: Sequence[float], errors: Sequence[Any], seconds: Sequence[Any]
     )
 
 
-#: Errors scale to 1, 1/2, 0, 1/4 and costs to 0, 1/4, 3/4, 1.
-FOUR = problem([0, 1, 3, 4], [[0.9], [0.5], [0.1], [0.3]], [[1], [1], [1], [1]])
+#: Scaled errors are 1, 1/2, 0, 1/4, and scaled costs 0, 1/4, 3/4, 1.
+FOUR_CONFIGS = problem([0, 1, 3, 4], [[0.9], [0.5], [0.1], [0.3]], [[1], [1], [1], [1]])
 
 
 class Scripted:
-    """Proposes configs in a given order, stops some after one epoch, and keeps what it is told."""
+    """Proposes configs in a given order, stops some after one epoch, and records the results that it gets."""
 
     def __init__(self, order: Iterable[int], stops: Sequence[int] = ()) -> None:
         self._order, self._stops = iter(order), stops
-        self.told: list[tuple[int, list[float], bool]] = []
+        self.results: list[tuple[int, list[float], bool]] = []
 
     def ask(self, given: Params | None = None) -> tuple[int, Params]:
         number = next(self._order) if given is None else given["network"]
@@ -49,21 +52,22 @@ class Scripted:
         return token in self._stops and len(errors) == 1
 
     def tell(self, token: int, errors: Sequence[float], full: bool) -> None:
-        self.told.append((token, list(errors), full))
+        self.results.append((token, list(errors), full))
 
 
-def test_a_judge_who_knows_the_end_stops_what_adds_nothing() -> None:
-    # The dearest has no width, and the cheapest no height: half a training each. The others are worth 3/8 and 1/8.
+def test_an_oracle_stops_trainings_that_add_no_hypervolume() -> None:
+    # The most expensive config adds no width, and the cheapest no height: half a training each. The others add 3/8 and
+    # 1/8.
     table = problem([0, 1, 3, 4], [[0.9] * 2, [0.5] * 2, [0.1] * 2, [0.3] * 2], [[1, 1]] * 4)
 
-    found = foreseen(table, {"config": [3, 1, 0, 2]}, after=1)
+    row = with_oracle(table, {"config": [3, 1, 0, 2]}, after=1)
 
-    assert found["spent"] == [0.5, 1.5, 2.0, 3.0]
-    assert found["regret"] == pytest.approx([500, 125, 125, 0])
+    assert row["spent"] == [0.5, 1.5, 2.0, 3.0]
+    assert row["regret"] == pytest.approx([500, 125, 125, 0])
 
 
-def test_two_workers_end_three_trainings_when_the_arithmetic_says() -> None:
-    # One worker: 0 until 1 + 1 = 2, then config 2 until 2 + 2 + 3 = 7. The other: config 1 until 3 + 3 = 6.
+def test_trainings_on_two_workers_end_at_the_times_worked_out_by_hand() -> None:
+    # First worker: config 0 until 1 + 1 = 2, then config 2 until 2 + 2 + 3 = 7. Second worker: config 1 until 6.
     table = problem([0, 1, 2], [[0.9, 0.8], [0.7, 0.4], [0.6, 0.5]], [[1, 1], [3, 3], [2, 3]])
     peer = Scripted([0, 1, 2])
 
@@ -74,12 +78,12 @@ def test_two_workers_end_three_trainings_when_the_arithmetic_says() -> None:
         (1, 0, 6, True),
         (2, 2, 7, True),
     ]
-    # Epochs end at 1, 2, 3, 4, 6, 7: the trainings with the second, the fifth and the sixth; two make a training.
+    # Epochs end at 1, 2, 3, 4, 6, 7. The trainings end with the second, fifth and sixth epoch; a training has two.
     assert [t.spent for t in trainings] == [1.0, 2.5, 3.0]
-    assert peer.told == [(0, [0.9, 0.8], True), (1, [0.7, 0.4], True), (2, [0.6, 0.5], True)]
+    assert peer.results == [(0, [0.9, 0.8], True), (1, [0.7, 0.4], True), (2, [0.6, 0.5], True)]
 
 
-def test_a_stopped_training_frees_its_worker_and_counts_for_its_epochs_only() -> None:
+def test_a_stopped_training_frees_its_worker_and_only_its_epochs_count() -> None:
     table = problem([0, 1, 2], [[0.9, 0.8], [0.7, 0.4], [0.6, 0.5]], [[1, 1], [3, 3], [2, 3]])
     peer = Scripted([1, 0, 2], stops=[1])
 
@@ -90,7 +94,7 @@ def test_a_stopped_training_frees_its_worker_and_counts_for_its_epochs_only() ->
         (0, 5, 1.5, True),
         (2, 10, 2.5, True),
     ]
-    assert peer.told[0] == (1, [0.7], False)
+    assert peer.results[0] == (1, [0.7], False)
 
 
 def test_no_epoch_is_trained_beyond_the_budget() -> None:
@@ -98,37 +102,37 @@ def test_no_epoch_is_trained_beyond_the_budget() -> None:
 
     trainings = simulate(table, Scripted([0, 1, 2]), workers=2, budget=2, seed=0)
 
-    # Four epochs are over at 4 seconds, config 0 and no other.
+    # The fourth epoch ends at 4 seconds. Only config 0 has ended by then.
     assert [t.config for t in trainings] == [0]
 
 
-def test_a_known_config_is_told_again_and_not_trained_again() -> None:
+def test_the_result_of_a_repeated_config_is_reported_again_without_a_training() -> None:
     peer = Scripted([1, 1, 1, 2])
 
-    trainings = simulate(FOUR, peer, workers=1, budget=2, seed=0)
+    trainings = simulate(FOUR_CONFIGS, peer, workers=1, budget=2, seed=0)
 
     assert [t.config for t in trainings] == [1, 2]
-    assert peer.told == [(1, [0.5], True)] * 3 + [(2, [0.1], True)]
+    assert peer.results == [(1, [0.5], True)] * 3 + [(2, [0.1], True)]
 
 
-def test_who_proposes_a_running_config_again_is_told_when_it_ends() -> None:
+def test_the_result_of_a_repeated_running_config_is_reported_when_it_ends() -> None:
     table = problem([0, 1, 2], [[0.9], [0.8], [0.7]], [[5], [1], [1]])
     peer = Scripted([0, 0, 1, 2])
 
     simulate(table, peer, workers=2, budget=3, seed=0)
 
-    assert peer.told == [(1, [0.8], True), (2, [0.7], True), (0, [0.9], True), (0, [0.9], True)]
+    assert peer.results == [(1, [0.8], True), (2, [0.7], True), (0, [0.9], True), (0, [0.9], True)]
 
 
-def test_who_repeats_itself_for_ever_is_given_the_rest_by_chance() -> None:
+def test_a_method_that_only_repeats_itself_trains_the_remaining_configs_in_random_order() -> None:
     peer = Scripted(iter(lambda: 3, None))
 
-    trainings = simulate(FOUR, peer, workers=1, budget=4, seed=0)
+    trainings = simulate(FOUR_CONFIGS, peer, workers=1, budget=4, seed=0)
 
     assert sorted(t.config for t in trainings) == [0, 1, 2, 3]
 
 
-def test_luck_depends_on_config_and_seed_and_not_on_the_method() -> None:
+def test_which_recorded_training_is_used_depends_on_config_and_seed_only() -> None:
     table = Problem(
         name="two trainings each",
         space=Space({"network": {"choice": list(range(30))}}),
@@ -142,33 +146,34 @@ def test_luck_depends_on_config_and_seed_and_not_on_the_method() -> None:
     def errors(order: Iterable[int], seed: int) -> dict[int, list[float]]:
         return {t.config: t.errors for t in simulate(table, Scripted(order), workers=1, budget=30, seed=seed)}
 
-    forwards, backwards, other = errors(range(30), 0), errors(reversed(range(30)), 0), errors(range(30), 1)
+    forwards, backwards, second_seed = errors(range(30), 0), errors(reversed(range(30)), 0), errors(range(30), 1)
 
-    assert forwards == backwards != other
-
-
-def test_regret_is_the_area_still_missing() -> None:
-    # All four dominate (3/4 - 1/4) / 2 + (1 - 3/4) = 1/2; config 1 alone (1 - 1/4) / 2 = 3/8; config 0 adds nothing.
-    assert FOUR.best == 0.5
-    np.testing.assert_allclose(FOUR.regrets([1, 0, 2]), [125, 125, 0])
-    assert FOUR.regrets([3, 2, 1, 0])[-1] == 0
+    assert forwards == backwards != second_seed
 
 
-def test_a_trace_counts_what_is_fully_trained_and_is_read_by_what_was_spent() -> None:
+def test_regret_is_the_missing_hypervolume() -> None:
+    # All four: (3/4 - 1/4) / 2 + (1 - 3/4) = 1/2. Config 1 alone: (1 - 1/4) / 2 = 3/8. Config 0 adds nothing.
+    assert FOUR_CONFIGS.best == 0.5
+    np.testing.assert_allclose(FOUR_CONFIGS.regrets([1, 0, 2]), [125, 125, 0])
+    assert FOUR_CONFIGS.regrets([3, 2, 1, 0])[-1] == 0
+
+
+def test_regret_counts_full_trainings_only_and_is_looked_up_by_the_compute_spent() -> None:
     table = problem([0, 1, 3, 4], [[0.9, 0.9], [0.5, 0.5], [0.1, 0.1], [0.3, 0.3]], [[1, 1]] * 4)
     trainings = simulate(table, Scripted([2, 1, 0, 3], stops=[2]), workers=1, budget=4, seed=0)
 
     row = {"spent": [t.spent for t in trainings], "regret": regrets(table, trainings)}
 
-    # Stopped: the whole half is missing. Then config 1 has 3/8; the most expensive one adds nothing before 1 is cost.
+    # Config 2 is stopped, so all of 1/2 is missing. Config 1 has 3/8. Config 0 has error 1 and config 3 has cost 1, so
+    # both add nothing.
     np.testing.assert_allclose(row["regret"], [500, 125, 125, 125])
     assert [at(row, spent) for spent in (0.4, 0.5, 1.4, 1.5)] == pytest.approx([float("inf"), 500, 500, 125])
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=2, max_size=12))
-def test_the_area_is_the_hypervolume_of_what_is_scaled(points: list[tuple[int, int]]) -> None:
-    points = [*points, (0, 8), (8, 0)]  # the least and the most of both, so that an eighth is the scale
+def test_the_volume_of_a_problem_is_the_hypervolume_of_scaled_points(points: list[tuple[int, int]]) -> None:
+    points = [*points, (0, 8), (8, 0)]  # the extremes of both objectives, so that values are scaled by 1/8
     cost, error = zip(*points, strict=True)
     table = problem(cost, [[value] for value in error], [[1.0]] * len(points))
 
@@ -177,17 +182,20 @@ def test_the_area_is_the_hypervolume_of_what_is_scaled(points: list[tuple[int, i
     assert table.best == pytest.approx(expected)
 
 
-def test_asha_stops_what_is_behind_the_best_third_at_its_rung() -> None:
+def test_asha_stops_a_trial_that_is_not_in_the_best_third_at_its_rung() -> None:
     def trial(number: int, *top1: float) -> Trial:
-        reports = [{"epoch": n + 1, "metrics": {"top1": value}} for n, value in enumerate(top1)]
+        reports = [
+            Reported(trial=number, epoch=epoch, metrics={"top1": value}, seconds=1.0)
+            for epoch, value in enumerate(top1, start=1)
+        ]
         return Trial(number, {}, {}, identity="", architecture="", cost={}, reports=reports)
 
-    # After the third epoch the others have 50, 40, 30 and 20 %: two thirds of the way up from 20 are 40 %.
-    others = {n: trial(n, 0.9, 0.9, value) for n, value in enumerate((0.5, 0.4, 0.3, 0.2), start=1)}
-    others[5] = trial(5, 0.9, 0.9)
+    # After the third epoch the earlier trials have 50, 40, 30 and 20 %, whose upper tertile is 40 %.
+    earlier = {n: trial(n, 0.9, 0.9, value) for n, value in enumerate((0.5, 0.4, 0.3, 0.2), start=1)}
+    earlier[5] = trial(5, 0.9, 0.9)
 
     def stops(*top1: float) -> bool:
-        return asha_on_error(History(trials={0: trial(0, *top1), **others}), 0)
+        return asha_on_error(History(trials={0: trial(0, *top1), **earlier}), 0)
 
     assert stops(0.9, 0.9, 0.39)
     assert not stops(0.1, 0.1, 0.41)
@@ -195,27 +203,27 @@ def test_asha_stops_what_is_behind_the_best_third_at_its_rung() -> None:
     assert not asha_on_error(History(trials={0: trial(0, 0.1, 0.1, 0.1)}), 0)
 
 
-def test_a_median_of_twenty_lies_between_the_6th_and_the_15th() -> None:
+def test_the_confidence_interval_of_a_median_of_20_is_the_6th_to_the_15th_value() -> None:
     assert interval(list(range(20, 0, -1))) == (6, 15)
     assert interval(range(1, 9)) == (1, 8)
 
 
-def test_holm_multiplies_by_the_number_of_tests_left() -> None:
+def test_holm_multiplies_by_the_number_of_remaining_tests() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
 @pytest.mark.parametrize("name", ["random", "tpe", "nsga2", "tpe-asha", "tpe-halving"])
-def test_every_method_goes_through_a_whole_space(name: str) -> None:
-    peer = PEERS[name](FOUR, 0, 1)
+def test_every_method_trains_all_configs_of_a_small_space(name: str) -> None:
+    peer = PEERS[name](FOUR_CONFIGS, 0, 1)
 
-    trainings = simulate(FOUR, peer, workers=2, budget=4, seed=0)
+    trainings = simulate(FOUR_CONFIGS, peer, workers=2, budget=4, seed=0)
 
     assert isinstance(peer, Optuna)
     assert sorted(t.config for t in trainings) == [0, 1, 2, 3]
 
 
-def test_the_recorded_table_is_its_whole_space_at_todays_cost() -> None:
-    spec, table = load(CURVES / "space.yaml"), load_problem(OURS)
+def test_the_recorded_table_has_its_whole_space_with_the_current_costs() -> None:
+    spec, table = load(CURVES / "space.yaml"), load_problem(RECORDED)
 
     for params, tree in spec.space.enumerate():
         assert spec.cost(spec.trial_config(tree))["gflops"] == table.cost[table.number(params)]

@@ -1,4 +1,4 @@
-"""A cluster that starts while the caller does something else."""
+"""A cluster starts while the caller does something else."""
 
 import signal
 import sys
@@ -8,6 +8,7 @@ import pytest
 import ray
 
 from cluster.connect import connecting
+from vattn.errors import UserError
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -17,18 +18,18 @@ def is_loaded(module: str) -> bool:
     return module in sys.modules
 
 
-def test_processes_of_a_cluster_of_our_own_start_with_the_modules_asked_for() -> None:
+def test_worker_processes_of_a_local_cluster_start_with_the_given_modules_imported() -> None:
     with connecting("local", ["colorsys"]) as joined:
         assert joined()["CPU"] >= 1
-        found = [ray.get(is_loaded.remote(module)) for module in ("colorsys", "antigravity")]
+        loaded = [ray.get(is_loaded.remote(module)) for module in ("colorsys", "antigravity")]
 
-    assert found == [True, False]
+    assert loaded == [True, False]
     assert not ray.is_initialized()
 
 
 @pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
-def test_who_is_ended_while_a_cluster_starts_leaves_none_behind(handler: Any) -> None:
-    # A script that starts something in the background has it ignore Ctrl-C.
+def test_sigterm_while_a_cluster_starts_interrupts_and_leaves_no_cluster(handler: Any) -> None:
+    # A process that a script starts in the background ignores Ctrl-C.
     before = signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGINT, handler)
 
     try:
@@ -41,9 +42,9 @@ def test_who_is_ended_while_a_cluster_starts_leaves_none_behind(handler: Any) ->
         signal.signal(signal.SIGINT, before[1])
 
 
-def test_an_address_that_nobody_answers_at_is_told_to_who_waits() -> None:
+def test_an_address_where_no_cluster_answers_is_an_error_for_who_waits() -> None:
     with (
         connecting("127.0.0.1:1") as joined,
-        pytest.raises(ValueError, match=r"--address 127\.0\.0\.1:1: no Ray cluster"),
+        pytest.raises(UserError, match=r"--address 127\.0\.0\.1:1: no Ray cluster"),
     ):
         joined()

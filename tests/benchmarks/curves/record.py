@@ -1,11 +1,11 @@
-"""Record the learning curves of every network of space.yaml: the table that searches are compared on.
+"""Records the learning curves of every network of space.yaml, as a table for the comparison of searches.
 
     python tests/benchmarks/curves/record.py --work FOLDER [--seeds 0 1] [--minutes M]
     python tests/benchmarks/curves/record.py --work FOLDER --pack
 
-Each finished training is at once a line of FOLDER/curves.jsonl; the same command goes on where the last one ended, and
-what curves.parquet has is not trained again. All networks are trained by the first seed in random order, then by the
-next. ``--pack`` adds what is new to curves.parquet. README.md says what its columns are.
+Each finished training is appended to FOLDER/curves.jsonl. The same command continues after the last finished training,
+and trainings in curves.parquet are not repeated. All networks are trained with the first seed in random order, then
+with the next seed. ``--pack`` adds the new trainings to curves.parquet. README.md describes the columns.
 """
 
 import argparse
@@ -34,24 +34,24 @@ from vattn.train import evaluate, fit
 
 SPACE = Path(__file__).with_name("space.yaml")
 TABLE = Path(__file__).with_name("curves.parquet")
-#: columns that are written as JSON
+#: columns with JSON
 NESTED = ("params", "model")
 CPU = torch.device("cpu")
 
 
 def networks(spec: Spec) -> list[tuple[dict[str, Any], TrialConfig]]:
-    """Return the values of the ranges, and the config, of every distinct network, in random order."""
-    found = {}
+    """Return params and config of every distinct network, in random order."""
+    by_architecture = {}
     for params, tree in spec.space.enumerate():
         config = spec.trial_config(tree)
-        found.setdefault(architecture_id(config.model), (params, config))
-    listed = list(found.values())
-    random.Random(0).shuffle(listed)
-    return listed
+        by_architecture.setdefault(architecture_id(config.model), (params, config))
+    shuffled = list(by_architecture.values())
+    random.Random(0).shuffle(shuffled)
+    return shuffled
 
 
 def train(config: TrialConfig, cache: Path) -> dict[str, Any]:
-    """Return the metrics of each epoch on the validation split, those of the last on the test split, CPU seconds."""
+    """Return validation metrics and CPU seconds of each epoch, and the test metrics of the last one."""
     top1, loss, seconds = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         began = time.process_time()
@@ -67,16 +67,16 @@ def train(config: TrialConfig, cache: Path) -> dict[str, Any]:
 
 
 def record(spec: Spec, work: Path, seeds: list[int]) -> Iterator[str]:
-    """Train what ``work`` does not have yet, and yield a line about each training."""
-    rows = work / "curves.jsonl"
+    """Train the networks that ``work`` and the table do not have yet, and yield a line about each training."""
+    file = work / "curves.jsonl"
     work.mkdir(parents=True, exist_ok=True)
-    whole = read(rows)
-    rows.write_text("".join(json.dumps(row) + "\n" for row in whole))  # without half a line of a run cut off
-    done = {key(row) for row in [*whole, *packed()]}
-    listed = networks(spec)
-    cache = prepare(listed[0][1].data, work)
+    rows = read(file)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))  # removes an incomplete line of an interrupted run
+    done = {key(row) for row in [*rows, *packed()]}
+    shuffled = networks(spec)
+    cache = prepare(shuffled[0][1].data, work)
     for seed in seeds:
-        for number, (params, config) in enumerate(listed):
+        for number, (params, config) in enumerate(shuffled):
             architecture = architecture_id(config.model)
             if (seed, architecture) in done:
                 continue
@@ -84,31 +84,31 @@ def record(spec: Spec, work: Path, seeds: list[int]) -> Iterator[str]:
             curve = train(seeded, cache)
             row = {"architecture": architecture, "seed": seed, "params": params, "model": config.model.tree()}
             row |= spec.cost(config) | curve
-            with rows.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            shown = " ".join(f"{100 * value:.0f}" for value in curve["top1"])
-            yield f"seed {seed}, {number + 1} of {len(listed)}: {shown} %, {sum(curve['seconds']):.1f} s"
+            with file.open("a") as lines:
+                lines.write(json.dumps(row) + "\n")
+            accuracies = " ".join(f"{100 * value:.0f}" for value in curve["top1"])
+            yield f"seed {seed}, {number + 1} of {len(shuffled)}: {accuracies} %, {sum(curve['seconds']):.1f} s"
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file that may end in half a line, or not be there yet."""
+    """Return the rows of a file; it may end in an incomplete line, or not exist."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def packed() -> list[dict[str, Any]]:
-    """Return the rows of the table, as far as there is one."""
+    """Return the rows of the table, if it exists."""
     rows = pq.read_table(TABLE).to_pylist() if TABLE.exists() else []
     return [row | {name: json.loads(row[name]) for name in NESTED} for row in rows]
 
 
 def key(row: dict[str, Any]) -> tuple[int, str]:
-    """Return the seed and the architecture, which tell one row from another."""
+    """Return the seed and the architecture, which identify a row."""
     return row["seed"], row["architecture"]
 
 
 def pack(work: Path) -> int:
-    """Add the rows of ``work`` to the table, ordered by seed and architecture; return how many it has."""
+    """Add the rows of ``work`` to the table, sorted by seed and architecture, and return its number of rows."""
     rows = {key(row): row for row in [*packed(), *read(work / "curves.jsonl")]}
     flat = [rows[name] | {nested: json.dumps(rows[name][nested]) for nested in NESTED} for name in sorted(rows)]
     pq.write_table(pa.Table.from_pylist(flat), TABLE, compression="zstd")
@@ -116,11 +116,11 @@ def pack(work: Path) -> int:
 
 
 def main() -> None:
-    """Record, or pack what is recorded."""
+    """Record learning curves, or pack the recorded ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no training after that")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no training after this time")
     parser.add_argument("--pack", action="store_true")
     args = parser.parse_args()
     if args.pack:

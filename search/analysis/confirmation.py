@@ -28,10 +28,6 @@ DRAWS, TOGETHER = 20_000, 1_000
 LEVEL = 0.95
 
 
-#: what the metrics of the test split begin with
-TEST = "test_"
-
-
 @dataclass(frozen=True)
 class Row:
     """What fresh seeds say of one trial, whose metrics are their mean."""

@@ -20,7 +20,7 @@ from vattn.base import Config
 from vattn.config import TrialConfig
 
 #: spaces of up to so many combinations are gone through whole; of larger ones so many samples are taken
-LIMIT, SAMPLES = 100_000, 2_000
+MAX_COMBINATIONS, NUM_SAMPLES = 100_000, 2_000
 
 
 #: the parts of a data config that may be ranges; on the others the clip cache depends, which all trials share
@@ -63,12 +63,12 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> TrialConfig:
 
 
 def corners(space: Space) -> tuple[Iterator[tuple[Params, Tree]], bool]:
-    """Return all combinations of a space and True; if it has more than `LIMIT`, samples and False."""
+    """Return all combinations of a space and True; if it has more than `MAX_COMBINATIONS`, samples and False."""
     size = space.size()
-    if size is not None and size <= LIMIT:
+    if size is not None and size <= MAX_COMBINATIONS:
         return space.enumerate(), True
     rng = random.Random(0)
-    return (space.sample(rng) for _ in range(SAMPLES)), False
+    return (space.sample(rng) for _ in range(NUM_SAMPLES)), False
 
 
 def _trial_problems(trial: Tree) -> list[Problem]:
@@ -116,7 +116,7 @@ def _trial_rules(space: Space, valid: Mapping[str, list[tuple[Params, Config]]])
     """Return what is wrong with valid sections in one trial: all combinations, or each config at least once."""
     lengths = [len(configs) for configs in valid.values()]
     combinations = product(*valid.values())
-    if prod(lengths) > LIMIT:
+    if prod(lengths) > MAX_COMBINATIONS:
         combinations = islice(zip(*map(cycle, valid.values()), strict=True), max(lengths))
     found = []
     for sections in combinations:

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.analysis.confirmation import confirmation, plan
-from search.analysis.front import front_of, pick
+from search.analysis.front import front_of
 from search.analysis.pareto import Objectives
+from search.analysis.pick import pick
 from search.ledger.history import History
 from search.report.confirmation import as_json, render
 from search.report.plot import figure_html, figure_png

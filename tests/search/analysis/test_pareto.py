@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.analysis.front import covered, front_of, pick, reference
+from search.analysis.front import covered, front_of, reference
 from search.analysis.pareto import Direction, Objectives, front, hypervolume, knee, layers
+from search.analysis.pick import pick
 from search.ledger.history import History
 from search.report.describe import describe, label, searched, shown
 from search.report.table import render, table

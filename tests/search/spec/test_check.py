@@ -8,7 +8,7 @@ from search.report.check import render
 from search.spec.check import check, halved
 from search.spec.messages import SpecError
 from search.spec.schema import Spec
-from search.spec.validation import LIMIT, load, parse
+from search.spec.validation import MAX_COMBINATIONS, load, parse
 from vattn.canonical import architecture_id, trial_id
 
 QUICKSTART = Path(spaces.__file__).parent / "library" / "quickstart.yaml"
@@ -83,10 +83,10 @@ def test_only_what_is_within_the_limits_counts_as_a_trial() -> None:
 
 
 def test_a_space_beyond_the_limit_is_sampled_and_says_so() -> None:
-    result = check(small(frames={"int": [1, LIMIT]}))
+    result = check(small(frames={"int": [1, MAX_COMBINATIONS]}))
 
     assert not result.exact
-    assert result.combinations == 4 * LIMIT
+    assert result.combinations == 4 * MAX_COMBINATIONS
     assert result.trials is None
     assert "in a sample of 2,000; the space is 400,000 combinations, not counted whole" in render(result)
 

@@ -1,4 +1,4 @@
-"""Names of metrics that have a meaning beyond the epoch that reported them."""
+"""Names of metrics with a meaning that several rooms share."""
 
 #: metrics in 0 ... 1, which are shown in percent
 RATES = ("top1", "top5", "mean_class")

@@ -1,1 +1,1 @@
-"""What finished trials show: fronts, hypervolume, confirmation, learning curves, rank correlation."""
+"""Computations on finished trials: the Pareto front, picks, confirmation, learning curves, rank correlation."""

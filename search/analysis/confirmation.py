@@ -1,13 +1,15 @@
-r"""Confirmation: the front and its near misses trained again with fresh seeds, by which nothing was chosen.
+r"""Confirmation: retrain the front with fresh seeds, and estimate how good its trials are by these alone.
 
-What a search shows of its best trials is too good, as it chose them by those very numbers; the mean over fresh seeds is
-not. How much seeds matter is pooled over all retrained trials, as each has few of them: with k seeds of trial i, and a
-pooled covariance :math:`S` of :math:`\nu` degrees of freedom, what the trial is worth is drawn from Student's t:
+A search picks its best trials by their accuracies, so these accuracies are too high (selection bias). The means over
+fresh seeds, which nothing was picked by, are unbiased. There are few seeds for each trial, so one covariance :math:`S`
+is pooled over all retrained trials, with :math:`\nu = \sum_i (k_i - 1)` degrees of freedom, where trial i has
+:math:`k_i` seeds and the mean :math:`\bar x_i`. The expected values :math:`\mu_i` of its objectives then follow a
+multivariate Student's t distribution, which is sampled:
 
 .. math:: \mu_i \sim \bar x_i + \sqrt{\nu / \chi^2_\nu} \; N(0, S / k_i)
 
-Such draws, of all trials together, give the intervals, and the probability that a trial belongs to the front. They are
-about other seeds, not about other validation clips.
+Joint samples for all trials give the intervals, and the probability that a trial is on the front. They account for the
+variation between seeds, not for that between sets of validation clips.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,134 +22,143 @@ from search.analysis.front import in_order, on_front, settled, values
 from search.analysis.pareto import Objectives, front
 from search.ledger.history import History, Trial
 
-#: draws of what all retrained trials are worth, and how many are compared at once
-DRAWS, TOGETHER = 20_000, 1_000
-
-
-#: of the intervals
+#: number of joint samples of the expected values
+NUM_SAMPLES = 20_000
+#: number of samples that are compared at once; divides `NUM_SAMPLES`
+_BATCH = 1_000
+#: coverage of the intervals
 LEVEL = 0.95
-
-
-#: what the metrics of the test split begin with
-TEST = "test_"
 
 
 @dataclass(frozen=True)
 class Row:
-    """What fresh seeds say of one trial, whose metrics are their mean."""
+    """The estimates for one confirmed trial."""
 
     trial: Trial
+    """with the means of its fresh seeds as metrics"""
     seeds: int
+    """number of finished retrainings"""
     searched: Mapping[str, float]
     """its metrics in the search"""
     reach: Mapping[str, float]
-    """half of the interval of each objective that training measures; NaN where a single training tells of no spread"""
+    """half-width of the interval of each measured objective; NaN if no trial has two seeds"""
     probability: float
-    """that it belongs to the front"""
+    """probability that it is on the front; NaN if no trial has two seeds"""
     on_front: bool
+    """whether it is on the front of the means"""
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What fresh seeds say of a search."""
+    """The estimates for all confirmed trials of a search."""
 
     rows: Sequence[Row]
-    """cheapest first"""
+    """in order of increasing cost"""
     accuracy: str
-    """the first objective that training measures"""
+    """the first measured objective"""
     optimism: float
-    """how much better the search showed its front than fresh seeds do, on average, in units of ``accuracy``"""
+    """how much better the search showed its front than fresh seeds do: mean over the front, in units of ``accuracy``"""
 
 
 def plan(history: History, objectives: Objectives, top: int, seeds: int) -> list[tuple[Trial, int]]:
-    """Return each training that is still to be proposed: a trial, and a fresh seed, which no trial has.
+    """Return the retrainings that are still to be proposed: pairs of a trial and a seed that no training has.
 
-    Trained again are the trials of the search's front, and the ``top`` that miss it by least: by what they would have
-    to be better in one measured objective, as a part of its range. None is while trials of the search are under way.
+    The trials to confirm are those of the search's front and its ``top`` nearest misses. A miss is measured by how much
+    better the trial would have to be in one measured objective, as a fraction of the range of that objective. Each is
+    retrained with ``seeds`` fresh seeds. The list is empty while a trial of the search has not ended.
     """
     if history.in_state("proposed", "running"):
         return []
     finished = history.in_state("finished")
-    taken = [trial.config["train"]["seed"] for trial in [*history.trials.values(), *history.extras.values()]]
-    first = 1 + max(taken, default=0)
-    again = [*on_front(finished, objectives), *_near_misses(finished, objectives)[:top]]
-    return [(trial, first + n) for trial in again for n in range(seeds - len(trial.retrainings))]
+    used = [trial.config["train"]["seed"] for trial in [*history.trials.values(), *history.extras.values()]]
+    first = 1 + max(used, default=0)
+    chosen = [*on_front(finished, objectives), *_near_misses(finished, objectives)[:top]]
+    return [(trial, first + n) for trial in chosen for n in range(seeds - len(trial.retrainings))]
 
 
 def _near_misses(finished: Sequence[Trial], objectives: Objectives) -> list[Trial]:
-    """Return the trials that are not on the front, nearest to it first."""
+    """Return the trials that are not on the front, the nearest to it first."""
     whole = np.flatnonzero(np.isfinite(values(finished, objectives)).all(axis=1))
-    kept = [finished[n] for n in whole.tolist()]
-    if not kept:
+    trials = [finished[n] for n in whole.tolist()]
+    if not trials:
         return []
     directions = list(objectives.values())
-    best = front(values(kept, objectives), directions)
-    chosen = {kept[n].number for n in best}
-    gains = values(kept, objectives) * [1.0 if way == "max" else -1.0 for way in directions]
-    measured = [n for n, name in enumerate(objectives) if name not in kept[0].cost]
+    best = front(values(trials, objectives), directions)
+    numbers = {trials[n].number for n in best}
+    gains = values(trials, objectives) * [1.0 if direction == "max" else -1.0 for direction in directions]
+    measured = [n for n, name in enumerate(objectives) if name not in trials[0].cost]
     span = np.ptp(gains, axis=0)
     scaled = gains / np.where(span > 0, span, 1.0)
     missed = []
-    for trial, gain, own in zip(kept, gains, scaled, strict=True):
-        # What is farthest ahead is on the front.
+    for trial, gain, own in zip(trials, gains, scaled, strict=True):
+        # It is enough to compare with the front: of all trials that dominate this one, it has the farthest ahead.
         ahead = scaled[best][(gains[best] >= gain).all(axis=1)] - own
         missed.append((float(ahead[:, measured].min(axis=1).max()), trial.number, trial))
-    return [trial for _, number, trial in sorted(missed, key=lambda item: item[:2]) if number not in chosen]
+    return [trial for _, number, trial in sorted(missed, key=lambda item: item[:2]) if number not in numbers]
 
 
 def confirmation(history: History, objectives: Objectives) -> Confirmation | None:
-    """Return what fresh seeds say of a search; None until its whole front was trained again."""
+    """Return the estimates from fresh seeds; None until all trials of the front have been confirmed."""
     trials = in_order(settled(history, objectives), objectives)
     if not trials:
         return None
     measured = [name for name in objectives if name not in trials[0].cost]
-    worth = _draws([np.array([[fresh[name] for name in measured] for fresh in trial.fresh]) for trial in trials])
+    seeds = [np.array([[metrics[name] for name in measured] for metrics in trial.fresh]) for trial in trials]
+    samples = _sample(seeds)
     means = np.array([[trial.metrics[name] for name in measured] for trial in trials])
-    reach = np.quantile(np.abs(worth - means), LEVEL, axis=0)
-    chosen = {trial.number for trial in on_front(trials, objectives)}
-    before = {trial.number: trial.metrics for trial in history.in_state("finished")}
+    half_widths = np.quantile(np.abs(samples - means), LEVEL, axis=0)
+    front_numbers = {trial.number for trial in on_front(trials, objectives)}
+    searched = {trial.number: trial.metrics for trial in history.in_state("finished")}
     rows = [
         Row(
-            trial, len(trial.fresh), before[trial.number], dict(zip(measured, half.tolist(), strict=True)), share,
-            trial.number in chosen,
+            trial=trial,
+            seeds=len(trial.fresh),
+            searched=searched[trial.number],
+            reach=dict(zip(measured, half_width.tolist(), strict=True)),
+            probability=probability,
+            on_front=trial.number in front_numbers,
         )
-        for trial, half, share in zip(trials, reach, _shares(worth, trials, objectives, measured), strict=True)
-    ]  # fmt: skip
+        for trial, half_width, probability in zip(
+            trials, half_widths, _probabilities(samples, trials, objectives, measured), strict=True
+        )
+    ]
     accuracy = measured[0]
-    shown_first = {trial.number for trial in on_front(history.in_state("finished"), objectives)}
-    gaps = [row.searched[accuracy] - row.trial.metrics[accuracy] for row in rows if row.trial.number in shown_first]
+    shown = {trial.number for trial in on_front(history.in_state("finished"), objectives)}
+    gaps = [row.searched[accuracy] - row.trial.metrics[accuracy] for row in rows if row.trial.number in shown]
     sign = 1 if objectives[accuracy] == "max" else -1
     return Confirmation(rows, accuracy, sign * sum(gaps) / len(gaps) if gaps else 0.0)
 
 
-def _draws(samples: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return draws of what trials are worth, (draws, trials, objectives), from what each's fresh seeds came to.
+def _sample(seeds: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return joint samples of the expected values (samples, trials, measured objectives).
 
-    ``samples`` are (seeds, objectives). NaN where no trial has two seeds.
+    ``seeds`` has for each trial the results of its seeds (seeds, measured objectives). All samples are NaN if no trial
+    has two seeds.
     """
-    means = np.array([sample.mean(axis=0) for sample in samples])
-    freedom = sum(len(sample) - 1 for sample in samples)
+    means = np.array([results.mean(axis=0) for results in seeds])
+    freedom = sum(len(results) - 1 for results in seeds)
     if not freedom:
-        return np.full((DRAWS, *means.shape), np.nan)
-    rest = np.concatenate([sample - sample.mean(axis=0) for sample in samples])
+        return np.full((NUM_SAMPLES, *means.shape), np.nan)
+    residuals = np.concatenate([results - results.mean(axis=0) for results in seeds])
+    covariance = residuals.T @ residuals / freedom
     rng = np.random.default_rng(0)
-    noise = rng.multivariate_normal(np.zeros(means.shape[1]), rest.T @ rest / freedom, (DRAWS, len(samples)))
-    heavy = np.sqrt(freedom / rng.chisquare(freedom, DRAWS))[:, None, None]
-    return means + heavy * noise / np.sqrt([len(sample) for sample in samples])[:, None]
+    noise = rng.multivariate_normal(np.zeros(means.shape[1]), covariance, (NUM_SAMPLES, len(seeds)))
+    scale = np.sqrt(freedom / rng.chisquare(freedom, NUM_SAMPLES))[:, None, None]
+    return means + scale * noise / np.sqrt([len(results) for results in seeds])[:, None]
 
 
-def _shares(
-    worth: NDArray[np.float64], trials: Sequence[Trial], objectives: Objectives, measured: Sequence[str]
+def _probabilities(
+    samples: NDArray[np.float64], trials: Sequence[Trial], objectives: Objectives, measured: Sequence[str]
 ) -> list[float]:
-    """Return for each trial the share of the draws in which no other one dominates it."""
-    if np.isnan(worth).any():
+    """Return for each trial the fraction of the samples in which no other trial dominates it."""
+    if np.isnan(samples).any():
         return [float("nan")] * len(trials)
-    gains = np.broadcast_to(values(trials, objectives), (DRAWS, len(trials), len(objectives))).copy()
-    gains[..., [list(objectives).index(name) for name in measured]] = worth
-    gains *= [1.0 if way == "max" else -1.0 for way in objectives.values()]
-    alone = np.zeros(len(trials))
-    for part in np.split(gains, DRAWS // TOGETHER):
-        mine, others = part[:, :, None], part[:, None]
-        dominated = (others >= mine).all(axis=-1) & (others > mine).any(axis=-1)
-        alone += (~dominated.any(axis=-1)).sum(axis=0)
-    return (alone / DRAWS).tolist()
+    gains = np.broadcast_to(values(trials, objectives), (NUM_SAMPLES, len(trials), len(objectives))).copy()
+    gains[..., [list(objectives).index(name) for name in measured]] = samples
+    gains *= [1.0 if direction == "max" else -1.0 for direction in objectives.values()]
+    count = np.zeros(len(trials))
+    for batch in np.split(gains, NUM_SAMPLES // _BATCH):
+        own, rivals = batch[:, :, None], batch[:, None]
+        dominated = (rivals >= own).all(axis=-1) & (rivals > own).any(axis=-1)
+        count += (~dominated.any(axis=-1)).sum(axis=0)
+    return (count / NUM_SAMPLES).tolist()

@@ -1,4 +1,7 @@
-"""The front of a search: which trials are best at their cost, how much they cover, and which one to take."""
+"""Maths of Pareto fronts, on plain arrays of points: front, layers, hypervolume and knee.
+
+Points are an array (n, objectives). Each objective has a direction, "max" or "min".
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,11 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from search.ledger.history import Direction
 
+#: the direction of each objective, by name
 Objectives = Mapping[Any, Direction]
 
 
 def _gains(points: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.float64]:
-    """Return the points (n, objectives) with the sign of every objective such that more is better."""
+    """Return the points (n, objectives) with the signs changed so that every objective is maximised."""
     sign = np.array([1.0 if direction == "max" else -1.0 for direction in directions])
     return np.asarray(points, dtype=float).reshape(-1, len(sign)) * sign
 
@@ -20,17 +24,22 @@ def _gains(points: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.flo
 def front(points: ArrayLike, directions: Sequence[Direction]) -> list[int]:
     """Return the indices of the points (n, objectives) that no other point dominates, in ascending order.
 
-    One point dominates another where it is nowhere worse and somewhere better. Of equal points the first stays; a
-    point with a value that is not finite is on no front.
+    A point dominates another one if it is nowhere worse and somewhere better. Of equal points only the first is on the
+    front. A point with a value that is not finite is on no front.
     """
     return next(layers(points, directions), [])
 
 
 def layers(points: ArrayLike, directions: Sequence[Direction]) -> Iterator[list[int]]:
-    """Yield the indices on the front of the points (n, objectives), those on the front of the rest, and so on."""
+    """Yield the fronts of non-dominated sorting: the front of the points (n, objectives), that of the rest, and so on.
+
+    Each front is a list of indices in ascending order, as in `front`. Non-dominated sorting is described in "A Fast and
+    Elitist Multiobjective Genetic Algorithm: NSGA-II" (Deb, Pratap, Agarwal, Meyarivan, IEEE Transactions on
+    Evolutionary Computation, 2002).
+    """
     gains = _gains(points, directions)
     order = np.flatnonzero(np.isfinite(gains).all(axis=1))
-    # Best first, by the first objective, then the next: what dominates a point stands before it, as does an equal one.
+    # Sort by the first objective, then the next, best first: a point comes after all that dominate or equal it.
     order = order[np.lexsort(-gains[order].T[::-1])]
     columns = [gains[order, n] for n in range(gains.shape[1])]
     while len(order):
@@ -43,24 +52,25 @@ def layers(points: ArrayLike, directions: Sequence[Direction]) -> Iterator[list[
         order, columns = order[~first], [column[~first] for column in columns]
 
 
-def dominates(one: Mapping[str, float], other: Mapping[str, float], objectives: Objectives) -> bool:
-    """Whether one trial's values are nowhere worse than another's and somewhere better."""
-    gains = [(one[name] - other[name]) * (1 if way == "max" else -1) for name, way in objectives.items()]
+def dominates(a: Mapping[str, float], b: Mapping[str, float], objectives: Objectives) -> bool:
+    """Return whether the values ``a``, by objective, are nowhere worse than ``b`` and somewhere better."""
+    gains = [(a[name] - b[name]) * (1 if direction == "max" else -1) for name, direction in objectives.items()]
     return all(gain >= 0 for gain in gains) and any(gain > 0 for gain in gains)
 
 
 def hypervolume(points: ArrayLike, reference: Sequence[float], directions: Sequence[Direction]) -> float:
-    """Return the volume that the points (n, objectives) dominate, as far as ``reference``; exact.
+    """Return the volume between ``reference`` and the front of the points (n, objectives).
 
-    Points that are not better than the reference in every objective add nothing. Its unit is the product of the
-    objectives' units, such as accuracy times GFLOPs.
+    It is exact, by slicing objectives: "A Faster Algorithm for Calculating Hypervolume" (While, Hingston, Barone,
+    Huband, IEEE Transactions on Evolutionary Computation, 2006). Points that are not better than the reference in every
+    objective add nothing. The unit is the product of the objectives' units, such as accuracy times GFLOPs.
     """
     gains = (_gains(points, directions) - _gains(reference, directions))[front(points, directions)]
     return _volume(gains[(gains > 0).all(axis=1)])
 
 
 def _volume(gains: NDArray[np.float64]) -> float:
-    """Sum, from the top down along the last axis, the slabs under the points reached so far."""
+    """Sum the slabs along the last axis, from the top down: each has the volume of the points above it as its base."""
     if not len(gains):
         return 0.0
     if gains.shape[1] == 1:
@@ -71,13 +81,16 @@ def _volume(gains: NDArray[np.float64]) -> float:
 
 
 def knee(points: ArrayLike, directions: Sequence[Direction]) -> int:
-    """Return the index of the point of a front (n >= 1, objectives) at which more of one costs most of another.
+    """Return the index of the knee of a front (n >= 1, objectives): beyond it, more of one objective costs most.
 
-    Every objective is scaled to 0 (worst on the front) ... 1 (best on it); the point with the greatest sum is the one
-    farthest beyond the chord through a front's two ends, or beyond the plane through three. Of equals, such as the two
-    ends where nothing lies beyond the chord, it is the best by the first objective.
+    It is the point at the greatest distance beyond the chord through the two ends of the front, or beyond the plane
+    through three ends: "On Characterizing the 'Knee' of the Pareto Curve Based on Normal-Boundary Intersection" (Das,
+    Structural Optimization, 1999). Every objective is scaled to 0 (worst on the front) ... 1 (best on it), so that this
+    is the point with the greatest sum. Among equal points, such as the two ends when nothing lies beyond the chord, it
+    is the best in the first objective.
     """
     gains = _gains(points, directions)
     low, span = gains.min(axis=0), np.ptp(gains, axis=0)
     scaled = (gains - low) / np.where(span > 0, span, 1.0)
+    # Rounded, so that floating-point errors do not decide between equal sums.
     return int(np.lexsort((gains[:, 0], scaled.sum(axis=1).round(12)))[-1])

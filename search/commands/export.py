@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from search.analysis.front import pick, settled
+from search.analysis.front import settled
+from search.analysis.pick import pick
 from search.ledger.history import History, Trial
 from search.ledger.runs import open_run, resolve_run
 from search.report.describe import describe, shown

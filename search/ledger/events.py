@@ -1,4 +1,8 @@
-"""The events of a search, one class each; a ledger is a file of them, and everything else is derived from it."""
+"""The events of a search, one class each.
+
+A ledger is a file of events in the order in which they happened. The state of a search, its display and its MLflow runs
+are all derived from them.
+"""
 
 from typing import Annotated, Any, Literal
 
@@ -8,20 +12,20 @@ from vattn.base import Config
 
 
 class _Event(Config):
-    """One line of a ledger. `Ledger.append` sets ``time``, in Unix seconds.
+    """One line of a ledger. ``time`` is in Unix seconds; `Ledger.append` sets it.
 
-    A field that an event was made without is not written, so that ledgers of earlier versions and of this one look
-    alike; a field that this version does not know is ignored.
+    `line` leaves out fields that were not given, so that this version writes the same lines as earlier ones. Fields
+    that this version does not know are ignored when a line is read.
     """
 
-    # Lenient where a config is strict: numbers of a ledger may be whole, and a diverged metric is NaN.
+    # More lenient than a config: a float may be written as an integer, and the metric of a diverged training is NaN.
     model_config = ConfigDict(extra="ignore", strict=False, allow_inf_nan=True)
 
     event: str
     time: float = 0.0
 
     def line(self) -> dict[str, Any]:
-        """Return what is written to the file: the kind, the time, and the fields that were given."""
+        """Return the mapping that is written to the file: kind, time, and the fields that were given."""
         fields = self.model_dump(mode="python", exclude_unset=True, exclude={"event", "time"})
         return {"event": self.event, "time": self.time, **fields}
 
@@ -37,94 +41,111 @@ class _Event(Config):
 
 
 class _TrialEvent(_Event):
-    """An event of one trial, a base or a retraining; ``trial`` is its number."""
+    """An event of one training: a trial of the search, a base or a retraining."""
 
     trial: int
+    """its number"""
 
 
 class SearchBegan(_Event):
-    """The first line: the identity of the search and its whole spec."""
+    """The first event of every ledger: the search began."""
 
     event: Literal["search"] = "search"
     id: str
+    """random, unique to this search"""
     name: str
     spec: dict[str, Any]
-    versions: dict[str, str] = {}
+    """the whole spec, with defaults filled in"""
+    versions: dict[str, str] = Field(default={})
+    """versions of Python and of the main packages"""
 
 
 class Resumed(_Event):
-    """A new process continues the search; the budget may have been raised."""
+    """A new process continued the search."""
 
     event: Literal["resumed"] = "resumed"
     budget: dict[str, Any] | None = None
+    """the budget from now on, as in the spec; None where it did not change"""
 
 
 class Ended(_Event):
-    """The search ended for this reason; "interrupted" can be resumed."""
+    """The search ended."""
 
     event: Literal["ended"] = "ended"
     reason: str
+    """such as "budget", or "interrupted" for a search that can be resumed"""
 
 
 class EarlierTrial(Config):
-    """A finished trial of an earlier search, written as a trial of this search's space.
-
-    ``metrics`` holds the accuracies of the earlier search, and the cost as this search counts it.
-    """
+    """A finished trial of an earlier search, converted to this search's space."""
 
     trial: int
+    """its number in the earlier search"""
     params: dict[str, Any]
+    """its config as choices in this search's space"""
     identity: str
+    """the identity of its config in this search"""
     metrics: dict[str, float]
+    """the metrics that the earlier search measured, and the cost as this search computes it"""
 
 
 class WarmStarted(_Event):
-    """What an earlier search (``id``, ``name``, found at ``source``) offers for a warm start."""
+    """The finished trials of an earlier search were read for a warm start."""
 
     event: Literal["warm_start"] = "warm_start"
     source: str
+    """the earlier search, as ``search.warm_start`` in the spec names it"""
     id: str
+    """its id, as in its `SearchBegan`"""
     name: str
+    """its name"""
     trials: tuple[EarlierTrial, ...]
     left_out: dict[str, int]
-    """how many finished trials cannot be used, by reason"""
+    """number of finished trials that cannot be used, by reason"""
     differs: tuple[str, ...]
-    """paths of data and training at which the earlier search differs from this one"""
+    """paths in the data and train sections at which the earlier search has other values than this one"""
 
 
 class Guarded(_Event):
-    """Whether the accuracies of an earlier search are trusted from now on."""
+    """It was decided whether the accuracies of an earlier search are trusted from now on."""
 
     event: Literal["guard"] = "guard"
     source: str
+    """the earlier search, as in its `WarmStarted`"""
     trusted: bool
     correlation: float
-    """rank correlation at equal cost, over ``trials`` finished trials of this search"""
+    """partial rank correlation, at equal cost, of the accuracies of this search with those predicted from the other"""
     trials: int
+    """number of finished trials of this search over which it was computed"""
     offset: dict[str, float]
-    """by metric: median of this search's accuracy minus the predicted one"""
+    """by metric: median difference of this search's accuracy and the predicted one"""
 
 
 class Proposed(_TrialEvent):
-    """A new trial with its config and cost."""
+    """A new training was proposed."""
 
     event: Literal["proposed"] = "proposed"
     params: dict[str, Any]
-    """the choice of each dimension of the space"""
+    """the value of each active range of the space, by name; indices for a choice or a subset"""
     config: dict[str, Any]
+    """the complete config"""
     identity: str
+    """`vattn.canonical.trial_id` of the config"""
     architecture: str
+    """`vattn.canonical.architecture_id` of its model"""
     cost: dict[str, float]
+    """gflops (1e9 multiply-adds), params_m (1e6 parameters) and activation_mb (1e6 bytes), of one clip"""
     why: dict[str, Any] | None = None
-    """what the sampler knew, or plain, chance (drawn at random), earlier; None in ledgers of the first versions"""
+    """what the sampler knew, or one of plain (the plainest config, which comes first), chance (sampled at random) and
+    earlier (the config of a trial of an earlier search); None in ledgers of the first versions"""
     confirms: int | None = None
-    """the trial that this one trains again with a fresh seed"""
+    """the trial of which this is a retraining, with a fresh seed"""
     base: bool = False
-    """whether it is a model without mechanisms, trained so that other trials can start with its weights"""
+    """whether this is a base: a model without mechanisms, trained so that other trials can start with its weights"""
 
 
 class Rejected(_Event):
-    """A proposal that did not become a trial."""
+    """A proposal did not become a trial."""
 
     event: Literal["rejected"] = "rejected"
     params: dict[str, Any]
@@ -132,60 +153,68 @@ class Rejected(_Event):
     cost: dict[str, float]
     reason: str
     duplicate_of: int | None = None
-    """the trial with the same identity"""
+    """the trial that has the same identity"""
     late: bool = False
-    """whether it could not have ended within the budget of time"""
+    """whether the reason is that it could not have finished within the budget of time"""
 
 
 class Inherited(_TrialEvent):
-    """The trial whose weights this trial starts with; None: it starts without any."""
+    """The initial weights of a trial were chosen."""
 
     event: Literal["inherits"] = "inherits"
     source: int | None
+    """the trial whose weights it starts with; None for random weights"""
     reason: str
 
 
 class Started(_TrialEvent):
-    """A process began to train; once more after a failure or a resume."""
+    """A process began to train. After a failure or a resume a trial starts again."""
 
     event: Literal["started"] = "started"
     epoch: int
-    """finished epochs from which it continues"""
+    """number of finished epochs from which it continues"""
     gpus: float = 0
-    """of all its workers together"""
+    """number of GPUs, of all its workers together"""
 
 
 class Reported(_TrialEvent):
-    """The metrics after an epoch, counted from 1, and the seconds that this epoch took."""
+    """An epoch of a training ended."""
 
     event: Literal["report"] = "report"
     epoch: int
+    """the number of the epoch, from 1"""
     metrics: dict[str, float]
+    """top1, top5, mean_class (rates in 0 ... 1), loss and others, after this epoch"""
     seconds: float
+    """duration of the epoch"""
 
 
 class Stopped(_TrialEvent):
-    """The scheduler ended a trial early; its metrics are partial."""
+    """The scheduler ended a trial early, so its metrics are partial."""
 
     event: Literal["stopped"] = "stopped"
     epoch: int
+    """number of finished epochs"""
     reason: str
 
 
 class Failed(_TrialEvent):
-    """An error ended a training; it is tried again unless ``final``."""
+    """An error ended an attempt to train."""
 
     event: Literal["failed"] = "failed"
     error: str
     final: bool
+    """whether it is not tried again"""
 
 
 class Finished(_TrialEvent):
-    """A trial was trained to its last epoch; ``seconds`` are those inside its epochs, of all attempts."""
+    """A training reached its last epoch."""
 
     event: Literal["finished"] = "finished"
     epoch: int
+    """number of epochs"""
     seconds: float
+    """duration of all its epochs"""
 
 
 TrialEvent = Proposed | Inherited | Started | Reported | Stopped | Failed | Finished
@@ -195,5 +224,5 @@ _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator=
 
 
 def parse_event(tree: Any) -> Event:
-    """Return the event in a tree, as a line of a ledger has it; raises pydantic's ValidationError."""
+    """Return the event that the mapping of a ledger's line stands for. Raises pydantic's ValidationError."""
     return _ADAPTER.validate_python(tree)

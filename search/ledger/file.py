@@ -1,4 +1,4 @@
-"""The ledger's file: one event per line as JSON, appended and flushed, held by one process at a time."""
+"""The file of a ledger: one event per line as JSON, appended and flushed, written by one process at a time."""
 
 import fcntl
 import json
@@ -14,27 +14,34 @@ from search.ledger.history import History
 from vattn.errors import UserError
 from vattn.files import writing
 
-#: the name of the file in the output folder of a search
+#: name of the file in the output folder of a search
 NAME = "ledger.jsonl"
 
 
 def read(path: Path) -> Iterator[Event]:
-    """Yield the events of a ledger; a last line that a killed process left incomplete is skipped.
+    """Yield the events of the ledger at ``path``.
 
-    Raises UserError for a damaged line in the middle, naming file and line.
+    A last line that is incomplete, because its process was killed, is skipped. Raises UserError for any other
+    unreadable line, naming the file and the line.
     """
     for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
         if not line.endswith(b"\n"):
             return
         try:
-            tree = json.loads(line)
-            assert "time" in tree
-            event = parse_event(tree)
-        except (ValueError, TypeError, AssertionError):
+            event = _parse(line)
+        except (ValueError, TypeError):
             raise UserError(
                 "is not an event as JSON", file=path, path=f"line {number}", way_out="restore the file from a copy"
             ) from None
         yield event
+
+
+def _parse(line: bytes) -> Event:
+    tree = json.loads(line)
+    # A field with a default, for events that are not written yet, but no line is without it.
+    if "time" not in tree:
+        raise ValueError("has no time")
+    return parse_event(tree)
 
 
 def history(path: Path) -> History:
@@ -43,7 +50,10 @@ def history(path: Path) -> History:
 
 
 class Ledger:
-    """Appends events to a ledger and keeps its history; a lock on the file admits one process at a time.
+    """Append events to the ledger at ``path``, and keep its history up to date.
+
+    A lock on the file admits one process at a time. Each event is flushed to the disk before it is applied, so the
+    history never holds more than the file. An incomplete last line of a killed process is cut off.
 
     Raises UserError if another process is running this search.
     """
@@ -51,7 +61,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        # Without a buffer: what could not be written would be tried again when the file is closed.
+        # Unbuffered: a buffer would try to write a failed line again when the file is closed.
         self._file = path.open("a+b", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,20 +75,18 @@ class Ledger:
         self._file.truncate(complete)
 
     def append(self, event: Event | str, **fields: Any) -> Event:
-        """Write one event through to the disk, apply it to the history, and return it with its time.
+        """Write an event to the disk, apply it to the history, and return it with its time.
 
-        Raises StorageError, naming the file, where the disk is full; the incomplete line is removed again.
+        Raises StorageError, naming the file, if the disk is full; the incomplete line is removed again.
         """
         if isinstance(event, str):  # TRANSITIONAL
             event = parse_event({"event": event, **fields})
         event = event.model_copy(update={"time": round(time.time(), 3)})
-        content, before = (
-            json.dumps(event.line(), separators=(",", ":")).encode() + b"\n",
-            self._file.seek(0, os.SEEK_END),
-        )
+        line = json.dumps(event.line(), separators=(",", ":")).encode() + b"\n"
+        before = self._file.seek(0, os.SEEK_END)
         with writing(self.path, "make room and go on with --resume"):
             try:
-                if self._file.write(content) < len(content):
+                if self._file.write(line) < len(line):
                     raise OSError(ENOSPC, os.strerror(ENOSPC))
                 os.fsync(self._file.fileno())
             except OSError:
@@ -88,7 +96,7 @@ class Ledger:
         return event
 
     def replay(self) -> Iterator[Event]:
-        """Yield the events that were written so far."""
+        """Yield the events written so far."""
         return read(self.path)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What the events of a search add up to: its trials and their states, in memory."""
+"""The state of a search in memory, as its events add up to it: the trials, the budget, how it ended."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -27,16 +27,17 @@ from search.ledger.events import (
 Direction = Literal["max", "min"]
 State = Literal["proposed", "running", "finished", "stopped", "failed"]
 
-#: reasons of an end before the budget is spent. A search that was failing can be resumed; one that was late can be
-#: resumed with a larger budget.
+#: Reasons to end before the budget is spent: every config within the limits has been tried.
 EXHAUSTED = "space exhausted"
+#: Too many trials failed in a row at the start; the search can be resumed.
 FAILING = "every trial failed"
+#: The search can be resumed with a larger budget.
 LATE = "no further trial could end within the budget"
 
 
 @dataclass
 class Trial:
-    """What the events say of one trial."""
+    """One training and what the events report of it: a trial of the search, a base or a retraining."""
 
     number: int
     params: dict[str, Any]
@@ -49,23 +50,23 @@ class Trial:
     reports: list[Reported] = field(default_factory=list)
     starts: list[Started] = field(default_factory=list)
     end: Stopped | Failed | Finished | None = None
-    #: the trial that this one trains again with a fresh seed
+    #: of a retraining: the trial that it trains again with a fresh seed
     confirms: int | None = None
-    #: a model without mechanisms, whose weights other trials start with
+    #: whether this is a model without mechanisms, trained so that other trials can start with its weights
     base: bool = False
-    #: the event that names the trial whose weights this one starts with
+    #: the event that chose the initial weights
     inherits: Inherited | None = None
-    #: trials that train this one again
+    #: the retrainings of this trial
     retrainings: list["Trial"] = field(default_factory=list)
 
     @property
     def epoch(self) -> int:
-        """Finished epochs."""
+        """Number of finished epochs."""
         return self.reports[-1].epoch if self.reports else 0
 
     @property
     def epochs(self) -> int:
-        """Epochs of the whole training."""
+        """Number of epochs of the whole training."""
         return self.config["train"]["epochs"]
 
     @property
@@ -75,7 +76,7 @@ class Trial:
 
     @property
     def source(self) -> int | None:
-        """The trial whose weights this one starts with; None where it starts without any."""
+        """The trial whose weights this one starts with; None for random weights."""
         return self.inherits.source if self.inherits else None
 
     def curve(self, name: str) -> list[float]:
@@ -84,21 +85,21 @@ class Trial:
 
     @property
     def seconds(self) -> float:
-        """Seconds inside the epochs."""
+        """Duration of all finished epochs in seconds."""
         return sum(report.seconds for report in self.reports)
 
     @property
     def confirmed(self) -> bool:
-        """Whether all of its retrainings with fresh seeds have ended."""
+        """Whether this trial has retrainings and all of them have ended."""
         return bool(self.retrainings) and all(trial.end is not None for trial in self.retrainings)
 
     @property
     def fresh(self) -> list[dict[str, float]]:
-        """The metrics of each retraining that finished."""
+        """The metrics of each finished retraining."""
         return [trial.metrics for trial in self.retrainings if trial.state == "finished"]
 
     def settled(self) -> "Trial":
-        """Return this trial with the mean of its fresh seeds in place of its own metrics; it must have some.
+        """Return this trial with the means over its finished retrainings as metrics; it must have at least one.
 
         Means are rounded to twelve digits: seeds often agree in the number of correct clips, and floating-point
         rounding must not decide which trial is better.
@@ -113,34 +114,38 @@ class Trial:
 class History:
     """The state of a search, built up event by event with `apply`."""
 
+    #: the first event; None before it
     search: SearchBegan | None = None
-    #: trials, hours, gpu_hours: as of the last start
+    #: trials, hours and gpu_hours, as of the last start or resume
     budget: dict[str, Any] = field(default_factory=dict)
-    #: the trials of the search itself, from which it learns and among which it chooses
+    #: the trials of the search, by number: it learns from these and picks among them
     trials: dict[int, Trial] = field(default_factory=dict)
-    #: bases and retrainings; they share one numbering with ``trials``
+    #: bases and retrainings, by number; they share one numbering with ``trials``
     extras: dict[int, Trial] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
+    #: None while the search runs, also after a resume
     ended: Ended | None = None
-    #: by source: what each earlier search offers, and the last decision whether to trust it
+    #: the trials of each earlier search, by its source
     warm: dict[str, WarmStarted] = field(default_factory=dict)
+    #: the latest decision whether to trust an earlier search, by its source
     guards: dict[str, Guarded] = field(default_factory=dict)
-    #: seconds during which a process worked on this search; pauses between an interruption and its resume do not count
+    #: seconds during which a process ran this search; the time between an interruption and its resume does not count
     active: float = 0.0
-    #: seconds of epochs times the GPUs of their trials, without the retrainings that confirm the front
+    #: seconds of epochs times the GPUs of their trials; retrainings do not count, as they are on top of the budget
     gpu_seconds: float = 0.0
+    #: time of the last event in Unix seconds
     _last: float | None = None
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> Self:
-        """Return the history of some events."""
+        """Return the history of ``events``, which begin with the first of a ledger."""
         history = cls()
         for event in events:
             history.apply(event)
         return history
 
     def apply(self, event: Event) -> None:
-        """Take in one event; a report of an epoch that is already known changes nothing."""
+        """Update the state by the next event. A second report of the same epoch changes nothing."""
         if isinstance(event, dict):  # TRANSITIONAL
             event = parse_event(event)
         if self._last is not None and not isinstance(event, Resumed):
@@ -169,8 +174,8 @@ class History:
             event.trial, event.params, event.config, event.identity, event.architecture, event.cost,
             why=event.why or {}, confirms=event.confirms, base=event.base,
         )  # fmt: skip
-        own = trial.confirms is None and not trial.base
-        (self.trials if own else self.extras)[trial.number] = trial
+        of_the_search = trial.confirms is None and not trial.base
+        (self.trials if of_the_search else self.extras)[trial.number] = trial
         if trial.confirms is not None:
             self.trials[trial.confirms].retrainings.append(trial)
 
@@ -204,7 +209,7 @@ class History:
 
     @property
     def objectives(self) -> dict[str, Direction]:
-        """The objectives of the search and their directions."""
+        """The objectives of the search with their directions."""
         return self.began.spec["objectives"]
 
     @property
@@ -213,29 +218,29 @@ class History:
         return self.began.spec.get("constraints") or {}
 
     def trial(self, number: int) -> Trial:
-        """Return the trial of that number: a trial of the search, a base or a retraining."""
+        """Return the training with that number: a trial of the search, a base or a retraining."""
         return self.trials[number] if number in self.trials else self.extras[number]
 
     @property
     def next_number(self) -> int:
-        """The number of the trial that is proposed next."""
+        """The number of the next training that is proposed."""
         return len(self.trials) + len(self.extras)
 
     def in_state(self, *states: State) -> list[Trial]:
-        """Return the trials of the search in any of ``states``, by number."""
+        """Return the trials of the search that are in one of ``states``, in order of their numbers."""
         return [trial for trial in self.trials.values() if trial.state in states]
 
     def unfinished(self) -> list[Trial]:
-        """Return the trials of all kinds that have not ended, by number."""
-        everyone = sorted([*self.trials.values(), *self.extras.values()], key=lambda trial: trial.number)
-        return [trial for trial in everyone if trial.end is None]
+        """Return the trainings that have not ended, in order of their numbers."""
+        trainings = sorted([*self.trials.values(), *self.extras.values()], key=lambda trial: trial.number)
+        return [trial for trial in trainings if trial.end is None]
 
     def running(self) -> list[Trial]:
-        """Return the trials of all kinds that are running, by number."""
+        """Return the trainings that are running, in order of their numbers."""
         return [trial for trial in self.unfinished() if trial.state == "running"]
 
     def spent(self, trials: int | None, hours: float | None, gpu_hours: float | None) -> float:
-        """Return the share of a budget that is spent, the greatest of the three; 1 is all, and None is no limit."""
+        """Return the fraction of a budget that is spent, the greatest of its three parts; None stands for no limit."""
         shares = [
             0.0 if trials is None else len(self.trials) / trials,
             0.0 if hours is None else self.active / (3600 * hours),

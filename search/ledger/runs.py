@@ -1,4 +1,4 @@
-"""Where searches are kept, and how one is opened by the name of its folder."""
+"""Find the ledger of a search by the name of its folder, and open it."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ from search.ledger.file import NAME, history
 from search.ledger.history import History
 from vattn.errors import UserError
 
-#: the folder of searches whose spec names no output folder
+#: folder of the searches whose spec names no output folder
 RUNS = Path("runs")
 
 
 def resolve_run(name: str) -> Path:
-    """Return the output folder of a search, given as a folder or as the name of a folder below ``runs``.
+    """Return the output folder of a search. ``name`` is that folder, or the name of a folder below ``runs``.
 
     Raises UserError, naming the searches that exist.
     """
@@ -23,7 +23,7 @@ def resolve_run(name: str) -> Path:
 
 
 def open_run(name: str) -> History:
-    """Return the history of a search; raises UserError where there is none to read."""
+    """Return the history of a search, named as in `resolve_run`. Raises UserError if it has none."""
     path = resolve_run(name) / NAME
     search = history(path)
     if not search.search:

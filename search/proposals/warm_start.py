@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from search.analysis.front import RATES
+from search.analysis.metrics import RATES
 from search.analysis.pareto import front
 from search.ledger.events import Event
 from search.ledger.history import History, Trial

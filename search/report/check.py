@@ -5,7 +5,7 @@ from statistics import median
 
 from search.spec.check import Check
 from search.spec.schema import Limit
-from search.spec.validation import SAMPLES
+from search.spec.validation import NUM_SAMPLES
 
 _UNITS = {"gflops": "1e9 multiply-adds a clip", "params_m": "1e6 parameters", "activation_mb": "1e6 bytes a clip"}
 
@@ -22,7 +22,7 @@ def _count(check: Check) -> list[str]:
     else:
         size = "without end" if check.combinations is None else f"{check.combinations:,} combinations"
         lines = [
-            f"architectures  {number:,} distinct in a sample of {SAMPLES:,}; the space is {size}, not counted whole"
+            f"architectures  {number:,} distinct in a sample of {NUM_SAMPLES:,}; the space is {size}, not counted whole"
         ]
     if check.limits:
         limits = ", ".join(_limit(name, limit) for name, limit in check.limits.items())

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from search.analysis.confirmation import LEVEL, TEST, Confirmation, Row, confirmation
-from search.analysis.front import RATES, pick
+from search.analysis.confirmation import LEVEL, Confirmation, Row, confirmation
+from search.analysis.metrics import RATES, TEST
 from search.analysis.pareto import Objectives
+from search.analysis.pick import pick
 from search.ledger.history import History, Trial
 from search.report import table
 from search.report.describe import describe, shown

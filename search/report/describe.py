@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from search.analysis.front import RATES
+from search.analysis.metrics import RATES
 from search.ledger.history import Trial
 
 

@@ -9,8 +9,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from search.analysis.front import front_of, tally
+from search.analysis.front import front_of
 from search.analysis.pareto import Objectives
+from search.analysis.states import tally
 from search.ledger.events import Event
 from search.ledger.history import History, Trial
 from search.report.describe import describe, shown

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from search.analysis.confirmation import LEVEL, Confirmation, Row, confirmation
-from search.analysis.front import RATES, front_of
+from search.analysis.front import front_of
+from search.analysis.metrics import RATES
 from search.analysis.pareto import Direction, Objectives
 from search.ledger.history import History, Trial
 from search.report.confirmation import points, with_reach

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from search.analysis.front import tally
 from search.analysis.pareto import Objectives
+from search.analysis.states import tally
 from search.ledger.history import EXHAUSTED, FAILING, LATE, History
 from search.report.confirmation import render
 from search.report.words import STATE_WORDS, first_line, program, told_belief

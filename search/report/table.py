@@ -4,8 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from search.analysis.front import counts, front_of, pick, reference, tally, values
+from search.analysis.front import front_of, reference, values
 from search.analysis.pareto import Objectives, hypervolume
+from search.analysis.pick import pick
+from search.analysis.states import counts, tally
 from search.ledger.history import History, Trial
 from search.report.describe import describe, shown
 

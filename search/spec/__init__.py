@@ -1,1 +1,1 @@
-"""The spec file: its schema, validation, messages, and the YAML that it is written in."""
+"""The spec file: its schema, its validation, the messages for users, and the YAML that it is written in."""

@@ -1,4 +1,4 @@
-"""`vattn check`: how many models a search chooses among, what they cost, and what it will take."""
+"""Count the models of a search space, compute their costs, and estimate how long the search takes (`vattn check`)."""
 
 import math
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from search.spec.schema import COSTS, CostName, Limit, Spec
-from search.spec.validation import corners
+from search.spec.validation import combinations
 from spaces.space import Problem, Space, SpaceError
 from vattn.canonical import architecture_id, trial_id
 from vattn.config import ModelConfig, TrainConfig, TrialConfig
@@ -15,73 +15,65 @@ from vattn.cost import cost
 
 @dataclass(frozen=True)
 class Check:
-    """What is known of a search before it starts."""
+    """The size and the costs of a search, known before it starts."""
 
     name: str
     combinations: int | None
-    """of the model's ranges; None if there is no end of them"""
+    """number of combinations of the model's ranges; None if it is infinite"""
     architectures: tuple[Mapping[str, float], ...]
-    """the cost of each distinct one that was seen"""
+    """cost of each distinct architecture"""
     exact: bool
-    """whether these are all there are, not a sample"""
+    """whether these are all architectures of the space, not those of a sample"""
     within: int
-    """how many of them meet the limits"""
+    """number of these architectures that are within the limits"""
     trials: int | None
-    """how many distinct trials meet the limits; None if they were not all counted"""
+    """number of distinct trials within the limits; None if they were not all counted"""
     limits: Mapping[CostName, Limit]
     budget: tuple[int | None, float | None, float | None]
-    """trials, hours and GPU-hours"""
+    """trials, hours and GPU hours"""
     inherit: Literal["none", "base", "parent"]
     fresh: Mapping[str, str]
-    """kinds of mechanisms beside inherited weights, and why they cannot start as the identity; empty where they do"""
+    """if trials start with trained weights: the kinds of mechanisms that are added to them, each with the reason why it
+    cannot start as the identity, empty if it can"""
     confirm: tuple[int, int] | None
-    """near misses of the front, and fresh seeds of each"""
+    """number of near misses that are confirmed, and number of fresh seeds; None without confirmation"""
     epochs: tuple[int, int]
-    """fewest and most of one trial"""
+    """fewest and most epochs of a trial"""
     halved: float | None
-    """epochs of the longest trial on average, if halving ends as many as it may"""
+    """mean number of epochs of the longest trials if halving stops as many as it can; None without halving"""
 
 
 def check(spec: Spec) -> Check:
-    """Count a spec's space and weigh it.
+    """Return the size and the costs of a search.
 
-    Raises SpecError if it is proved that no config meets the limits, if workers cannot share a batch evenly, or if
-    training is to start with weights that are not there.
+    Raises SpecError if no config is within the limits and this is certain, if the workers cannot share a batch evenly,
+    or if initial weights do not exist or are chosen twice.
     """
-    some = spec.trial_config(next(spec.space.one_at_a_time())[1])
+    example = spec.trial_config(next(spec.space.one_at_a_time())[1])
     classes = spec.classes
     seen: dict[str, Mapping[str, float]] = {}
     fresh: dict[str, str] = {}
-    models, exact = corners(spec.space.part("model"))
+    models, exact = combinations(spec.space.part("model"))
     for _, tree in models:
         model = ModelConfig.parse(tree)
         fresh |= {module.kind: module.no_identity for module in model.attention}
         if (architecture := architecture_id(model)) not in seen:
-            seen[architecture] = _weigh(model, classes)
-    within = sum(not spec.broken_limits(weight) for weight in seen.values())
+            seen[architecture] = _cost(model, classes)
+    within = sum(not spec.broken_limits(known) for known in seen.values())
     if not within:
-        _refuse_if_proved(spec, classes, tuple(seen.values()), exact)
+        _refuse_if_certain(spec, classes, tuple(seen.values()), exact)
 
-    trains, all_trains = corners(spec.space.part("train"))
-    recipes = [TrainConfig.parse(tree) for _, tree in trains]
-    workers = spec.resources.workers
-    if uneven := sorted({train.batch for train in recipes if train.batch % workers}):
-        rule = f"must divide train.batch, which they share; {', '.join(map(str, uneven))} cannot be shared so"
-        raise spec.error(Problem(("resources", "workers"), rule, str(workers)))
-    for weights in {train.weights for train in recipes if train.weights}:
-        if spec.search.inherit != "none":
-            rule = f"search.inherit, {spec.search.inherit}, chooses the weights; write scratch, or inherit: none"
-            raise spec.error(Problem(("trial", "train", "init"), rule, str(weights)))
-        if not weights.is_file():
-            raise spec.error(Problem(("trial", "train", "init"), "there is no such file; name another", str(weights)))
-    datas, all_datas = corners(spec.space.part("data"))
+    trains, all_trains = combinations(spec.space.part("train"))
+    train_configs = [TrainConfig.parse(tree) for _, tree in trains]
+    _check_train(spec, train_configs)
+    datas, all_datas = combinations(spec.space.part("data"))
     trials = None
     if exact and all_trains and all_datas:
-        # What makes two sections one is a matter of each section alone.
-        distinct_trains = {trial_id(some.model_copy(update={"train": train})) for train in recipes}
-        distinct_datas = {trial_id(TrialConfig.parse(some.tree() | {"data": tree})) for _, tree in datas}
+        # Whether two sections are equivalent does not depend on the other sections.
+        distinct_trains = {trial_id(example.model_copy(update={"train": train})) for train in train_configs}
+        distinct_datas = {trial_id(TrialConfig.parse(example.tree() | {"data": tree})) for _, tree in datas}
         trials = within * len(distinct_trains) * len(distinct_datas)
-    epochs = [train.epochs for train in recipes]
+    epochs = [train.epochs for train in train_configs]
     scheduler = spec.search.scheduler
     return Check(
         name=spec.name,
@@ -93,7 +85,7 @@ def check(spec: Spec) -> Check:
         limits=spec.constraints,
         budget=(spec.search.budget.trials, spec.search.budget.hours, spec.search.budget.gpu_hours),
         inherit=spec.search.inherit,
-        fresh=fresh if spec.search.inherit != "none" or any(train.init != "scratch" for train in recipes) else {},
+        fresh=fresh if spec.search.inherit != "none" or any(train.init != "scratch" for train in train_configs) else {},
         confirm=None if (confirm := spec.search.confirm) == "none" else (confirm.top, confirm.seeds),
         epochs=(min(epochs), max(epochs)),
         halved=halved(max(epochs), scheduler.min_epochs, scheduler.reduction) if scheduler.kind == "halving" else None,
@@ -101,7 +93,7 @@ def check(spec: Spec) -> Check:
 
 
 def halved(epochs: int, min_epochs: int, reduction: int) -> float:
-    """Return the epochs of a trial on average, if at each rung one in ``reduction`` goes on."""
+    """Return the mean number of epochs of a trial if one in ``reduction`` trials continues at each rung."""
     done, rung, share, total = 0, min_epochs, 1.0, 0.0
     while rung < epochs:
         total += share * (rung - done)
@@ -109,46 +101,67 @@ def halved(epochs: int, min_epochs: int, reduction: int) -> float:
     return total + share * (epochs - done)
 
 
-def _weigh(model: ModelConfig, classes: int) -> Mapping[str, float]:
+def _check_train(spec: Spec, configs: list[TrainConfig]) -> None:
+    """Raise SpecError if workers cannot share a batch evenly, or initial weights do not exist or are chosen twice."""
+    workers = spec.resources.workers
+    if uneven := sorted({train.batch for train in configs if train.batch % workers}):
+        rule = f"must divide train.batch, which they share; {', '.join(map(str, uneven))} cannot be shared so"
+        raise spec.error(Problem(("resources", "workers"), rule, str(workers)))
+    for weights in {train.weights for train in configs if train.weights}:
+        if spec.search.inherit != "none":
+            rule = f"search.inherit, {spec.search.inherit}, chooses the weights; write scratch, or inherit: none"
+            raise spec.error(Problem(("trial", "train", "init"), rule, str(weights)))
+        if not weights.is_file():
+            raise spec.error(Problem(("trial", "train", "init"), "there is no such file; name another", str(weights)))
+
+
+def _cost(model: ModelConfig, classes: int) -> Mapping[str, float]:
+    """Return the costs of a model, by name."""
     counted = cost(model, classes)
     return {name: getattr(counted, name) for name in COSTS}
 
 
-def _refuse_if_proved(spec: Spec, classes: int, costs: tuple[Mapping[str, float], ...], exact: bool) -> None:
-    """Raise SpecError if nothing in the space can meet the limits: by the whole count, or by the bare backbones."""
-    bare = costs if exact else _bare(spec, classes)
+def _refuse_if_certain(spec: Spec, classes: int, costs: tuple[Mapping[str, float], ...], exact: bool) -> None:
+    """Raise SpecError if it is certain that no config of the space is within the limits.
+
+    It is, if all architectures were counted, or if even the models without their mechanisms are over a limit.
+    """
+    lowest = costs if exact else _without_mechanisms(spec, classes)
     for name, limit in spec.constraints.items():
-        values = [cost[name] for cost in bare]
+        values = [cost[name] for cost in lowest]
         if limit.max is not None and values and min(values) > limit.max:
-            raise spec.error(_impossible(name, "max", "cheapest", _up(min(values)), "raise", limit.max))
+            raise spec.error(_impossible(name, "max", "lowest", _rounded_up(min(values)), "raise", limit.max))
         if limit.min is not None and exact and max(values) < limit.min:
-            raise spec.error(_impossible(name, "min", "dearest", _down(max(values)), "lower", limit.min))
+            raise spec.error(_impossible(name, "min", "highest", _rounded_down(max(values)), "lower", limit.min))
     if exact:
         raise spec.error(Problem(("constraints",), "no config meets all of these limits at once; loosen one of them"))
 
 
-def _impossible(name: str, end: str, which: str, value: float, way_out: str, limit: float) -> Problem:
-    rule = f"no config meets this limit: the {which} has {value:g}; {way_out} it to that"
+def _impossible(name: str, end: str, which: str, value: float, change: str, limit: float) -> Problem:
+    rule = f"no config meets this limit: the {which} {name} is {value:g}; {change} the limit to that"
     return Problem(("constraints", name, end), rule, f"{limit:g}")
 
 
-def _bare(spec: Spec, classes: int) -> list[Mapping[str, float]]:
-    """Return the costs of all models of the space without their mechanisms, which only add to it; [] if endless."""
+def _without_mechanisms(spec: Spec, classes: int) -> list[Mapping[str, float]]:
+    """Return the costs of all models of the space without their mechanisms, which only add to a cost.
+
+    The list is empty if they cannot all be counted.
+    """
     try:
         space = Space(spec.trial["model"] | {"attention": []})
-        models, exact = corners(space)
-    except SpaceError:  # the model as a whole is a choice
+        models, exact = combinations(space)
+    except SpaceError:  # the whole model section is a choice
         return []
-    return [_weigh(ModelConfig.parse(tree), classes) for _, tree in models] if exact else []
+    return [_cost(ModelConfig.parse(tree), classes) for _, tree in models] if exact else []
 
 
-def _up(value: float) -> float:
-    """Return the value in four digits, rounded so that as a highest limit it lets the value pass."""
+def _rounded_up(value: float) -> float:
+    """Return the value rounded up to four digits: as an upper limit it admits the value."""
     unit = 10.0 ** (math.floor(math.log10(value)) - 3) if value else 1.0
     return float(f"{math.ceil(value / unit) * unit:.4g}")
 
 
-def _down(value: float) -> float:
-    """Return the value in four digits, rounded so that as a lowest limit it lets the value pass."""
+def _rounded_down(value: float) -> float:
+    """Return the value rounded down to four digits: as a lower limit it admits the value."""
     unit = 10.0 ** (math.floor(math.log10(value)) - 3) if value else 1.0
     return float(f"{math.floor(value / unit) * unit:.4g}")

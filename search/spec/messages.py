@@ -1,10 +1,10 @@
-"""From pydantic's errors to ours: a path as written in the file, the rule, the way out, what was found."""
+"""Convert pydantic's errors into problems that a user can act on: path as written in the file, rule, way out, value."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path as FilePath
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 from pydantic import ValidationError
 
@@ -12,64 +12,69 @@ from spaces.space import RANGES, Path, Problem, shown
 from vattn.base import Config
 from vattn.errors import UserError
 
-#: words of the interface that are not built yet, by the path of the mapping or the value that they stand in
-PLANNED = {
-    "objectives": "latency_ms",
-    "constraints": "latency_ms",
-}
-
-
+#: number of problems that a message shows; the rest are only counted
+MAX_PROBLEMS = 20
+#: keys and values that are documented but not built yet, by the path at which they would stand
+_PLANNED = {"objectives": "latency_ms", "constraints": "latency_ms"}
+#: what a value must be, by pydantic's type of error without its suffix "_type"
 _TYPES = {
     "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "tuple": "a list",
     "list": "a list", "dict": "a mapping", "model": "a mapping", "model_attributes": "a mapping",
 }  # fmt: skip
-
-
+#: by pydantic's type of error: where its context has the bound, and how a message names it
 _BOUNDS = {
     "greater_than": ("gt", "above"), "greater_than_equal": ("ge", "at least"), "less_than": ("lt", "below"),
     "less_than_equal": ("le", "at most"),
 }  # fmt: skip
 
-#: of a spec with more problems than this, the rest are only counted
-MAX_PROBLEMS = 20
-
 
 class SpecError(UserError):
-    """A spec, a config or an override is wrong; ``lines`` has one line a problem, each beginning with the file."""
+    """A spec, a config or an override has problems; ``lines`` has one line for each, beginning with the file."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         super().__init__("\n".join(lines))
         self.lines = tuple(lines)
 
+    @classmethod
+    def of(cls, file: FilePath, problems: Sequence[Problem]) -> Self:
+        """Return the error for the problems of ``file``: the first `MAX_PROBLEMS`, each once, and how many are left."""
+        # Many combinations of a space break the same rule at the same path: show it once, with the first value.
+        distinct = list({(problem.path, problem.rule): problem for problem in reversed(problems)}.values())[::-1]
+        lines = [f"{file}: {problem}" for problem in distinct[:MAX_PROBLEMS]]
+        left = len(distinct) - MAX_PROBLEMS
+        return cls([*lines, f"{file}: and {left} more problems"] if left > 0 else lines)
+
     def __reduce__(self) -> tuple[type["SpecError"], tuple[tuple[str, ...]]]:
         return SpecError, (self.lines,)
 
 
-def spec_error(path: FilePath, found: Sequence[Problem]) -> SpecError:
-    """Return the error for all problems of the file ``path``, each once, the first `MAX_PROBLEMS` in full."""
-    distinct = list({(problem.path, problem.rule): problem for problem in reversed(found)}.values())[::-1]
-    lines = [f"{path}: {problem}" for problem in distinct[:MAX_PROBLEMS]]
-    rest = len(distinct) - MAX_PROBLEMS
-    return SpecError([*lines, f"{path}: and {rest} more problems"] if rest > 0 else lines)
+def problems(error: ValidationError, schema: Any, tree: Any, where: Path = ()) -> list[Problem]:
+    """Return the problems of ``tree``, one for each value that pydantic refused.
 
-
-def problems(error: ValidationError, recipe: Any, tree: Any, where: Path = ()) -> list[Problem]:
-    """Return the problems of ``tree``, which stands at ``where``, by the errors of the type ``recipe``."""
-    found: dict[Path, Problem] = {}
+    Args:
+        error: what pydantic raised for ``tree``.
+        schema: the type that ``tree`` was validated as: a config class, or a union of such.
+        tree: the mapping, list or scalar that the user wrote.
+        where: the path of ``tree`` in the file, for keys and values that depend on it. The paths of the returned
+            problems are relative to ``tree``.
+    """
+    by_path: dict[Path, Problem] = {}
     for item in error.errors(include_url=False):
-        path, value, is_member = _place(item["loc"], tree, item["type"] == "missing")
-        problem = _fault(item, recipe, path, value, where)
-        if is_member and problem.path in found:
-            # One value, several types that it could have: one problem.
-            problem = Problem(
-                problem.path, f"{found[problem.path].rule} or {problem.rule.removeprefix('must be ')}", problem.got
-            )
-        found[problem.path] = problem
-    return list(found.values())
+        path, value, of_union = _place(item["loc"], tree, item["type"] == "missing")
+        problem = _problem(item, schema, path, value, where)
+        if of_union and problem.path in by_path:
+            # Each type that the value could have makes an error: join them into one problem.
+            rule = f"{by_path[problem.path].rule} or {problem.rule.removeprefix('must be ')}"
+            problem = Problem(problem.path, rule, problem.got)
+        by_path[problem.path] = problem
+    return list(by_path.values())
 
 
 def _place(loc: Sequence[str | int], tree: Any, missing: bool) -> tuple[Path, Any, bool]:
-    """Return a path without the tags of unions, the value there, and whether the error is of one member of a union."""
+    """Return pydantic's location as a path in the tree, the value at it, and whether one member of a union refused it.
+
+    A location holds more than keys and indices: tags of unions, and "[key]" for an error about a key.
+    """
     path: list[str | int] = []
     for i, part in enumerate(loc):
         if isinstance(tree, Mapping):
@@ -88,45 +93,54 @@ def _place(loc: Sequence[str | int], tree: Any, missing: bool) -> tuple[Path, An
     return tuple(path), tree, False
 
 
-def _fault(item: Any, recipe: Any, path: Path, value: Any, where: Path) -> Problem:
+def _problem(item: Any, schema: Any, path: Path, value: Any, where: Path) -> Problem:
+    """Return the problem for one of pydantic's errors, about the value at ``path``."""
     kind, context = item["type"], item.get("ctx", {})
     if kind == "missing":
         return Problem(path, "is missing; add it")
     if kind == "extra_forbidden":
-        return Problem(path, _unknown(path[-1], _keys(_at(recipe, item["loc"][:-1])), (*where, *path[:-1])))
+        return Problem(path, _unknown_key(path[-1], _keys(_configs_at(schema, item["loc"][:-1])), (*where, *path[:-1])))
     if item["loc"] and item["loc"][-1] == "[key]":
-        return Problem(path, _unknown(path[-1], _words(context.get("expected", "")), (*where, *path[:-1])))
-    if kind in ("literal_error", "union_tag_invalid"):
-        if kind == "union_tag_invalid":
-            path, value = (*path, "kind"), context["tag"]
-        choices = _words(context.get("expected") or context["expected_tags"])
-        rule = _not_one_of(value, choices, (*where, *path))
-        if kind == "literal_error" and (keys := _keys(_at(recipe, item["loc"]))):
+        return Problem(path, _unknown_key(path[-1], _listed(context.get("expected", "")), (*where, *path[:-1])))
+    if kind == "union_tag_not_found":
+        kinds = _kinds(_configs_at(schema, item["loc"]))
+        return Problem((*path, "kind"), f"is missing; add one of {', '.join(kinds)}")
+    if kind == "union_tag_invalid":
+        path, value = (*path, "kind"), context["tag"]
+        return Problem(path, _not_one_of(value, _listed(context["expected_tags"]), (*where, *path)), shown(value))
+    if kind == "literal_error":
+        rule = _not_one_of(value, _listed(context["expected"]), (*where, *path))
+        if keys := _keys(_configs_at(schema, item["loc"])):
             rule += f" or a mapping; it can have {', '.join(keys)}"
         return Problem(path, rule, shown(value))
-    if kind == "union_tag_not_found":
-        return Problem((*path, "kind"), f"is missing; add one of {', '.join(_kinds(_at(recipe, item['loc'])))}")
     if kind in _BOUNDS:
-        key, words = _BOUNDS[kind]
+        key, name = _BOUNDS[kind]
         bound = f"{context[key]:.15g}"
-        return Problem(
-            path, f"must be {words} {bound}" + (f"; try {bound}" if key in ("ge", "le") else ""), shown(value)
-        )
+        way_out = f"; try {bound}" if key in ("ge", "le") else ""
+        return Problem(path, f"must be {name} {bound}{way_out}", shown(value))
     if kind == "value_error":
-        return _said(str(context["error"]), path, value)
-    wanted = _TYPES.get(kind.removesuffix("_type"))
+        return _from_validator(str(context["error"]), path, value)
+    return _wrong_type(item, schema, path, value)
+
+
+def _wrong_type(item: Any, schema: Any, path: Path, value: Any) -> Problem:
+    wanted = _TYPES.get(item["type"].removesuffix("_type"))
     rule = f"must be {wanted}" if wanted else item["msg"][0].lower() + item["msg"][1:]
     if isinstance(value, Mapping):
         close = [match for key in value for match in get_close_matches(key, RANGES, 1)]
         rule += f"; did you mean {{{close[0]}: ...}}?" if close else ""
     elif wanted == "a mapping":
-        close = get_close_matches(str(value), _kinds(_at(recipe, item["loc"])), 1)
+        # Suggest the intended kind for text in place of a mapping.
+        close = get_close_matches(str(value), _kinds(_configs_at(schema, item["loc"])), 1)
         rule += f"; did you mean {{kind: {close[0]}}}?" if close else ""
     return Problem(path, rule, shown(value))
 
 
-def _said(text: str, path: Path, value: Any) -> Problem:
-    """Return the problem that a recipe tells: ``attention[0].stages: rule (got this)``, both ends optional."""
+def _from_validator(text: str, path: Path, value: Any) -> Problem:
+    """Return the problem for the ValueError of a config's validator, ``attention[0].stages: rule (got 6)``.
+
+    Both the path at the start, relative to ``path``, and the value at the end are optional.
+    """
     match = re.fullmatch(r"(?:(\w+(?:\[\d+\]|\.\w+)*): )?(.*?)(?: \(got (.*)\))?", text, re.DOTALL)
     assert match is not None
     inner, rule, got = match.groups()
@@ -136,7 +150,7 @@ def _said(text: str, path: Path, value: Any) -> Problem:
     return Problem((*path, *parts), rule, got or ("" if parts else shown(value)))
 
 
-def _unknown(key: str | int, known: Iterable[str], where: Path) -> str:
+def _unknown_key(key: str | int, known: Iterable[str], where: Path) -> str:
     if key in _planned(where):
         return "not available yet; leave it out"
     known = list(known)
@@ -153,32 +167,32 @@ def _not_one_of(value: Any, choices: list[str], path: Path) -> str:
 
 
 def _planned(path: Path) -> list[str]:
-    return PLANNED.get(".".join(part for part in path if isinstance(part, str)), "").split()
+    return _PLANNED.get(".".join(part for part in path if isinstance(part, str)), "").split()
 
 
-def _words(listed: str) -> list[str]:
-    """Return the words of pydantic's "'a', 'b' or 'c'"."""
-    return [word.strip("'") for word in re.split(r", | or ", listed)]
+def _listed(text: str) -> list[str]:
+    """Return the items of pydantic's list "'a', 'b' or 'c'"."""
+    return [item.strip("'") for item in re.split(r", | or ", text)]
 
 
 def _fields(config: type[Config]) -> dict[str | int, Any]:
-    """Return the types of what a mapping can hold, by its keys."""
+    """Return the types of the values of a config's mapping, by key."""
     return {field.alias or name: field.annotation for name, field in config.model_fields.items()}
 
 
 def _keys(configs: Iterable[type[Config]]) -> list[str]:
-    """Return the keys that a mapping of one of these can have."""
+    """Return the keys that a mapping for one of these configs can have."""
     return list(dict.fromkeys(str(key) for config in configs for key in _fields(config)))
 
 
 def _kinds(configs: Iterable[type[Config]]) -> list[str]:
-    """Return the kinds that a mapping of one of these can have."""
+    """Return the kinds of these configs."""
     return [kind for config in configs for kind in get_args(_fields(config).get("kind"))]
 
 
-def _at(recipe: Any, loc: Sequence[str | int]) -> list[type[Config]]:
-    """Return the recipes that can stand at ``loc``, tags of unions included, inside the type ``recipe``."""
-    configs = _configs(recipe)
+def _configs_at(schema: Any, loc: Sequence[str | int]) -> list[type[Config]]:
+    """Return the config classes that the type ``schema`` allows at pydantic's location ``loc``."""
+    configs = _configs(schema)
     for part in loc:
         inner = [fields[part] for fields in map(_fields, configs) if part in fields]
         tagged = [config for config in configs if part in _kinds([config])]
@@ -187,6 +201,7 @@ def _at(recipe: Any, loc: Sequence[str | int]) -> list[type[Config]]:
 
 
 def _configs(annotation: Any) -> list[type[Config]]:
+    """Return the config classes in a type, such as the members of a union."""
     if isinstance(annotation, type) and issubclass(annotation, Config):
         return [annotation]
     return [config for inner in get_args(annotation) for config in _configs(inner)]

@@ -1,4 +1,7 @@
-"""The spec file: what is searched, for what, within what limits and with what means. Every corner of it is checked."""
+"""The config classes of a spec file, with the rules for each section.
+
+`search.spec.validation.load` reads a spec file and also checks its trial section, which `Spec` alone leaves unread.
+"""
 
 import re
 from collections.abc import Mapping
@@ -8,30 +11,28 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
-from search.spec.messages import SpecError, spec_error
+from search.spec.messages import SpecError
 from spaces.space import Problem, Space, Tree
 from vattn.base import Config, NoneOr
 from vattn.config import TrialConfig
 from vattn.cost import cost
 from vattn.data import DataConfig
 
+#: what training measures
 Accuracy = Literal["top1", "top5", "mean_class", "loss"]
-
-
+#: what is known before training
 CostName = Literal["gflops", "params_m", "activation_mb"]
-
-
+#: the direction of each accuracy
 ACCURACIES: dict[str, str] = {"top1": "max", "top5": "max", "mean_class": "max", "loss": "min"}
-
-
+#: gflops (1e9 multiply-adds of one clip), params_m (1e6 parameters), activation_mb (1e6 bytes of one clip)
 COSTS = ("gflops", "params_m", "activation_mb")
 
 
 class Limit(Config):
-    """Bounds of a cost, both inclusive; unlimited where not given."""
+    """Bounds of a cost; give at least one."""
 
-    min: float | None = Field(default=None, ge=0)
-    max: float | None = Field(default=None, ge=0)
+    min: float | None = Field(default=None, ge=0, description="lowest cost that is allowed, in the unit of the cost")
+    max: float | None = Field(default=None, ge=0, description="highest cost that is allowed, in the unit of the cost")
 
     @model_validator(mode="after")
     def _in_order(self) -> "Limit":
@@ -72,11 +73,15 @@ class FrontierStopping(Config):
 
 
 class Budget(Config):
-    """When a search ends: at the first of these."""
+    """When a search stops proposing trials: at the first limit that is reached. Give at least one."""
 
-    trials: int | None = Field(default=None, ge=1)
-    hours: float | None = Field(default=None, gt=0)
-    gpu_hours: float | None = Field(default=None, gt=0, description="hours of epochs, times the GPUs of their trial")
+    trials: int | None = Field(default=None, ge=1, description="number of trials")
+    hours: float | None = Field(
+        default=None, gt=0, description="hours during which the search runs; interruptions do not count"
+    )
+    gpu_hours: float | None = Field(
+        default=None, gt=0, description="GPU hours: the hours of all epochs, times the GPUs of their trials"
+    )
 
     @model_validator(mode="after")
     def _ends(self) -> "Budget":
@@ -86,10 +91,16 @@ class Budget(Config):
 
 
 class Confirm(Config):
-    """Training the front again before it is called one."""
+    """Which trials are trained again with fresh seeds, after the last trial and on top of the budget."""
 
-    top: int = Field(default=3, ge=0, description="how many of those that miss the front by least go with it")
-    seeds: int = Field(default=2, ge=2, le=100, description="fresh seeds of each; one alone would tell of no spread")
+    top: int = Field(
+        default=3,
+        ge=0,
+        description="number of trials that are confirmed besides the front: those that miss it by least",
+    )
+    seeds: int = Field(
+        default=2, ge=2, le=100, description="fresh seeds of each trial; one seed alone has no spread to estimate"
+    )
 
 
 def _none_as_kind(value: Any) -> Any:
@@ -103,56 +114,77 @@ def _once(runs: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Search(Config):
-    """How a search goes about it."""
+    """How the search chooses, stops and confirms trials."""
 
     sampler: Sampler = Sampler()
     scheduler: Annotated[
         NoScheduler | Halving | FrontierStopping, Field(discriminator="kind"), BeforeValidator(_none_as_kind)
     ] = NoScheduler()
-    budget: Budget
-    confirm: NoneOr[Confirm] = "none"
-    inherit: Annotated[
-        Literal["none", "base", "parent"],
-        Field(description="start with the weights of the model without mechanisms, or of the nearest finished trial"),
-    ] = "none"
-    warm_start: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(_once)] = ()
+    budget: Budget = Field(description="when the search stops proposing trials")
+    confirm: NoneOr[Confirm] = Field(
+        default="none", description="which trials are trained again with fresh seeds, to estimate their true accuracy"
+    )
+    inherit: Literal["none", "base", "parent"] = Field(
+        default="none",
+        description="initial weights of a trial: none = random, base = those of its model without mechanisms, "
+        "which is trained first, parent = those of the most similar finished trial",
+    )
+    warm_start: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(_once)] = Field(
+        default=(), description="earlier searches whose trials are used, as folders or names of folders below runs"
+    )
 
 
 class Resources(Config):
-    """What one trial takes, and how many run at once."""
+    """The resources of one trial, and how many trials run at once."""
 
-    workers: int = Field(default=1, ge=1)
-    cpus: int = Field(default=1, ge=1, description="of a worker; also its number of torch threads")
-    gpus: float = Field(default=0, ge=0, description="of a worker")
-    concurrent: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    workers: int = Field(default=1, ge=1, description="number of processes that train one trial together")
+    cpus: int = Field(default=1, ge=1, description="CPUs of one worker, which is also its number of torch threads")
+    gpus: float = Field(default=0, ge=0, description="GPUs of one worker; a fraction shares a GPU between trials")
+    concurrent: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        default="auto", description="number of trials that run at once; auto = as many as the cluster has resources for"
+    )
 
 
 class Tracking(Config):
-    """Where MLflow writes."""
+    """Where the search writes its MLflow runs."""
 
-    uri: str = Field(default="auto", min_length=1)
-    experiment: str = Field(default="auto", min_length=1)
+    uri: str = Field(
+        default="auto", min_length=1, description="MLflow tracking URI; auto = a SQLite file in the output folder"
+    )
+    experiment: str = Field(
+        default="auto", min_length=1, description="MLflow experiment; auto = the name of the search"
+    )
 
 
 class Spec(Config):
-    """A spec file. `load` reads one and checks all of it; this class alone leaves ``trial`` unread."""
+    """A spec file: what is searched, for which objectives, within which limits, and with which resources."""
 
-    version: Literal[1] = Field(alias="schema")
-    name: str
-    trial: dict[str, Any]
-    objectives: dict[Literal[Accuracy, CostName], Literal["max", "min"]] = Field(
-        default={"top1": "max", "gflops": "min"}
+    version: Literal[1] = Field(alias="schema", description="version of the format of this file")
+    name: str = Field(description="name of the search, made of a-z, 0-9 and -")
+    trial: dict[str, Any] = Field(
+        description="the search space: the config of a trial (data, model, train) in which values may be ranges"
     )
-    constraints: dict[CostName, Limit] = Field(default={})
-    search: Search
-    resources: Resources = Resources()
-    tracking: Tracking = Tracking()
-    output: str = Field(default="auto", min_length=1)
+    objectives: dict[Literal[Accuracy, CostName], Literal["max", "min"]] = Field(
+        default={"top1": "max", "gflops": "min"},
+        description="1 to 3 metrics or costs to optimise, each with its direction; at least one metric",
+    )
+    constraints: dict[CostName, Limit] = Field(
+        default={},
+        description="limits on gflops (1e9 multiply-adds of one clip), params_m (1e6 parameters) and activation_mb "
+        "(1e6 bytes of one clip); a config beyond a limit is never trained",
+    )
+    search: Search = Field(description="how the search chooses, stops and confirms trials")
+    resources: Resources = Field(default=Resources(), description="resources of one trial")
+    tracking: Tracking = Field(default=Tracking(), description="where the search writes its MLflow runs")
+    output: str = Field(
+        default="auto", min_length=1, description="folder for all files of the search; auto = runs/ and its name"
+    )
 
+    #: the file that this spec was read from
     _file: Path = PrivateAttr(default=Path("spec.yaml"))
 
     @model_validator(mode="after")
-    def _frontier_has_one_measure(self) -> "Spec":
+    def _frontier_has_one_accuracy(self) -> "Spec":
         who = [f"search.{key}" for key in ("sampler", "scheduler") if getattr(self.search, key).kind == "frontier"]
         if who and len(self.measured) > 1:
             raise ValueError(
@@ -172,10 +204,11 @@ class Spec(Config):
     @field_validator("objectives")
     @classmethod
     def _sensible(cls, objectives: dict[str, str]) -> dict[str, str]:
-        for name, way in objectives.items():
+        for name, direction in objectives.items():
             right = ACCURACIES.get(name, "min")
-            if way != right:
-                raise ValueError(f"{name}: must be {right}: a model is better with {_better(right)} {name} (got {way})")
+            if direction != right:
+                more = "more" if right == "max" else "less"
+                raise ValueError(f"{name}: must be {right}: a model is better with {more} {name} (got {direction})")
         if not 1 <= len(objectives) <= 3:
             raise ValueError(f"must be 1 to 3; leave out what matters least (got {len(objectives)})")
         if not objectives.keys() & ACCURACIES:
@@ -183,7 +216,7 @@ class Spec(Config):
         return objectives
 
     @model_validator(mode="after")
-    def _gpus_are_there_to_be_counted(self) -> "Spec":
+    def _gpu_hours_need_gpus(self) -> "Spec":
         if self.search.budget.gpu_hours is not None and not self.resources.gpus:
             raise ValueError(
                 "search.budget.gpu_hours: is never spent, as trials have no GPU; set resources.gpus, or give hours "
@@ -197,24 +230,24 @@ class Spec(Config):
 
     @cached_property
     def space(self) -> Space:
-        """The space over whole trials; names begin with data, model or train."""
+        """The search space over complete trials; the names of its ranges begin with data, model or train."""
         return Space(self.trial, ("trial",))
 
     @cached_property
     def data(self) -> DataConfig:
-        """The one data set; where augmentation and such are searched, with their first values."""
+        """The data set that all trials share. Parts of it that are searched, such as augmentation, are at one value."""
         return self.trial_config(next(self.space.one_at_a_time())[1]).data
 
     @cached_property
     def classes(self) -> int:
-        """How many classes the data set has; raises SpecError where its files cannot tell."""
+        """The number of classes of the data set. Raises SpecError if it cannot be read from the files."""
         try:
             return self.data.num_classes()
         except ValueError as error:
             raise SpecError([f"{self._file}: trial.{error}"]) from None
 
     def trial_config(self, tree: Tree) -> TrialConfig:
-        """Return the config of a tree that `space` gave."""
+        """Return the config for a tree of `space`."""
         return TrialConfig.parse(tree)
 
     def cost(self, config: TrialConfig) -> dict[str, float]:
@@ -223,7 +256,7 @@ class Spec(Config):
         return {name: getattr(counted, name) for name in COSTS}
 
     def broken_limits(self, cost: Mapping[str, float]) -> list[str]:
-        """Return the limits that a model of this cost breaks, in words."""
+        """Return a text for each limit that a model of this cost breaks, such as "gflops 1.25 is above 1"."""
         broken = []
         for name, limit in self.constraints.items():
             if limit.max is not None and cost[name] > limit.max:
@@ -232,19 +265,15 @@ class Spec(Config):
                 broken.append(f"{name} {cost[name]:.4g} is below {limit.min:g}")
         return broken
 
-    def error(self, *found: Problem) -> SpecError:
-        """Return the error that tells ``found``, beginning with the file that this spec was read from."""
-        return spec_error(self._file, found)
+    def error(self, *problems: Problem) -> SpecError:
+        """Return the error for some problems of the file that this spec was read from."""
+        return SpecError.of(self._file, problems)
 
     @property
     def measured(self) -> list[str]:
-        """The objectives that only training tells."""
+        """The objectives that training measures, in order."""
         return [name for name in self.objectives if name in ACCURACIES]
 
     def output_dir(self) -> Path:
-        """The folder of everything that a search leaves."""
+        """Return the folder for all files of the search."""
         return Path("runs") / self.name if self.output == "auto" else Path(self.output)
-
-
-def _better(way: str) -> str:
-    return {"max": "more", "min": "less"}[way]

@@ -1,4 +1,7 @@
-"""The spec file: what is searched, for what, within what limits and with what means. Every corner of it is checked."""
+"""Read a spec file and check the whole of it, every combination of its ranges included; report all problems at once.
+
+A space with too many combinations is sampled instead.
+"""
 
 import json
 import random
@@ -12,121 +15,131 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from search.spec.messages import MAX_PROBLEMS, problems, spec_error
+from search.spec.messages import MAX_PROBLEMS, SpecError, problems
 from search.spec.schema import Spec
 from search.spec.yaml_reader import read
 from spaces.space import RANGES, Params, Problem, Space, SpaceError, Tree
 from vattn.base import Config
 from vattn.config import TrialConfig
+from vattn.errors import UserError
 
-#: spaces of up to so many combinations are gone through whole; of larger ones so many samples are taken
-LIMIT, SAMPLES = 100_000, 2_000
-
-
-#: the parts of a data config that may be ranges; on the others the clip cache depends, which all trials share
-SEARCHABLE = ("sampling", "views", "augment")
+#: number of combinations up to which a space is enumerated
+MAX_COMBINATIONS = 100_000
+#: number of samples of a larger space
+NUM_SAMPLES = 2_000
+#: number of problems at which a check stops: many combinations break the same few rules
+_ENOUGH_PROBLEMS = 50 * MAX_PROBLEMS
+#: the parts of a data config that may be ranges; all trials share one clip cache, which depends on the other parts
+_SEARCHABLE = ("sampling", "views", "augment")
 
 
 def load(path: Path, sets: Sequence[str] = ()) -> Spec:
-    """Read a spec file, with overrides ``a.b=value``, and check every corner of it; raises SpecError."""
+    """Return the spec in a YAML file, with overrides ``a.b=value``, and check all of it. Raises SpecError."""
     return parse(read(path, sets), path)
 
 
 def parse(tree: Tree, path: Path) -> Spec:
-    """Return the spec in a tree and check every corner of it; raises SpecError whose lines begin with ``path``."""
-    found: list[Problem] = []
+    """Return the spec in ``tree``, and check all of it. Raises SpecError, in which each line begins with ``path``."""
+    mistakes: list[Problem] = []
     spec = None
     try:
         spec = Spec.parse(tree)
     except ValidationError as error:
-        found += problems(error, Spec, tree)
+        mistakes += problems(error, Spec, tree)
     if isinstance(tree.get("trial"), dict):
-        found += _trial_problems(tree["trial"])
-    if found or spec is None:
-        raise spec_error(path, found)
+        mistakes += _trial_problems(tree["trial"])
+    if mistakes or spec is None:
+        raise SpecError.of(path, mistakes)
     spec._file = path  # pyright: ignore[reportAttributeAccessIssue]  # private, and so not frozen
     return spec
 
 
 def load_config(path: Path, sets: Sequence[str] = ()) -> TrialConfig:
-    """Read a complete config, as `vattn export` writes one, with overrides ``a.b=value``; raises SpecError."""
+    """Return the complete config in a YAML file, as `vattn export` writes it, with overrides ``a.b=value``.
+
+    Raises SpecError for problems of the config, and UserError for a spec in place of a config.
+    """
     tree = read(path, sets)
     if {"trial", "search"} <= tree.keys():
-        raise ValueError(
-            f"{path}: must be one config, and is the spec of a search; run that (vattn run {path}), and export one "
-            "(vattn export RUN --pick knee --out FILE.yaml)"
+        raise UserError(
+            "must be one config, and is the spec of a search",
+            file=path,
+            way_out=f"run that (vattn run {path}), and export one (vattn export RUN --pick knee --out FILE.yaml)",
         )
     try:
         return TrialConfig.parse(tree)
     except ValidationError as error:
-        raise spec_error(path, problems(error, TrialConfig, tree)) from None
+        raise SpecError.of(path, problems(error, TrialConfig, tree)) from None
 
 
-def corners(space: Space) -> tuple[Iterator[tuple[Params, Tree]], bool]:
-    """Return all combinations of a space and True; if it has more than `LIMIT`, samples and False."""
+def combinations(space: Space) -> tuple[Iterator[tuple[Params, Tree]], bool]:
+    """Return all combinations of a space and True, or samples and False if there are more than `MAX_COMBINATIONS`."""
     size = space.size()
-    if size is not None and size <= LIMIT:
+    if size is not None and size <= MAX_COMBINATIONS:
         return space.enumerate(), True
     rng = random.Random(0)
-    return (space.sample(rng) for _ in range(SAMPLES)), False
+    return (space.sample(rng) for _ in range(NUM_SAMPLES)), False
 
 
 def _trial_problems(trial: Tree) -> list[Problem]:
+    """Return the problems of a spec's trial section, a mapping."""
     sections = TrialConfig.model_fields
     if RANGES.keys() & trial.keys():
         return [Problem(("trial",), f"must be a mapping of {', '.join(sections)}; put ranges inside of these")]
-    found = [Problem(("trial", key), "is missing; add it") for key in sections if key not in trial]
+    mistakes = [Problem(("trial", key), "is missing; add it") for key in sections if key not in trial]
     unknown = [key for key in trial if key not in sections]
-    found += [Problem(("trial", key), f"unknown key; known here: {', '.join(sections)}") for key in unknown]
+    mistakes += [Problem(("trial", key), f"unknown key; known here: {', '.join(sections)}") for key in unknown]
     try:
         space = Space(trial, ("trial",))
     except SpaceError as error:
-        return [*found, *error.problems]
+        return [*mistakes, *error.problems]
     for name in space.domains:
         section, *inside = re.split(r"[./]", name)
-        if section == "data" and (not inside or inside[0] not in SEARCHABLE):
-            rule = f"trials share one clip cache, so of data only {', '.join(SEARCHABLE)} may vary; write one value"
-            found.append(Problem(("trial", *name.split("/")[0].split(".")), rule))
-    # Each section for itself first: what one allows does not depend on the others, but for the rules of a whole trial.
-    valid = {key: _valid(space.part(key), key, found) for key in sections if key in trial}
+        if section == "data" and (not inside or inside[0] not in _SEARCHABLE):
+            rule = f"trials share one clip cache, so of data only {', '.join(_SEARCHABLE)} may vary; write one value"
+            mistakes.append(Problem(("trial", *name.split("/")[0].split(".")), rule))
+    # Check each section alone first: only the rules for a whole trial depend on several sections.
+    valid = {key: _valid(space.part(key), key, mistakes) for key in sections if key in trial}
     if isinstance(trial.get("data"), dict) and trial["data"].get("split") == "all":
         rule = "a search compares trials on one split; take 1, 2 or 3, and all for `vattn train` of what it found"
-        found.append(Problem(("trial", "data", "split"), rule, "all"))
-    return found or _trial_rules(space, valid)
+        mistakes.append(Problem(("trial", "data", "split"), rule, "all"))
+    return mistakes or _combined_problems(space, valid)
 
 
-def _valid(space: Space, section: str, found: list[Problem]) -> list[tuple[Params, Config]]:
-    """Return the configs at the corners of a section of a trial; add to ``found`` what is wrong with them."""
+def _valid(space: Space, section: str, mistakes: list[Problem]) -> list[tuple[Params, Config]]:
+    """Return the valid configs among the combinations of a section; add the problems of the others to ``mistakes``."""
     field = TrialConfig.model_fields[section]
-    recipe: Any = TypeAdapter(Annotated[field.annotation, field])  # pyright: ignore
-    known, configs = len(found), []
-    for params, tree in chain(space.one_at_a_time(), corners(space)[0]):
+    adapter: Any = TypeAdapter(Annotated[field.annotation, field])  # pyright: ignore
+    before, configs = len(mistakes), []
+    for params, tree in chain(space.one_at_a_time(), combinations(space)[0]):
         try:
-            configs.append((params, recipe.validate_json(json.dumps(tree))))
+            configs.append((params, adapter.validate_json(json.dumps(tree))))
         except ValidationError as error:
             for problem in problems(error, field.annotation, tree, ("trial", section)):
-                found.append(replace(problem, path=("trial", section, *space.locate(problem.path, params))))
-            # Many corners break the same few rules.
-            if len(found) - known > 50 * MAX_PROBLEMS:
+                mistakes.append(replace(problem, path=("trial", section, *space.locate(problem.path, params))))
+            if len(mistakes) - before > _ENOUGH_PROBLEMS:
                 break
     return configs
 
 
-def _trial_rules(space: Space, valid: Mapping[str, list[tuple[Params, Config]]]) -> list[Problem]:
-    """Return what is wrong with valid sections in one trial: all combinations, or each config at least once."""
+def _combined_problems(space: Space, valid: Mapping[str, list[tuple[Params, Config]]]) -> list[Problem]:
+    """Return the problems of trials made of valid sections.
+
+    All combinations of the sections' configs are checked; if there are too many, each config in at least one.
+    """
     lengths = [len(configs) for configs in valid.values()]
-    combinations = product(*valid.values())
-    if prod(lengths) > LIMIT:
-        combinations = islice(zip(*map(cycle, valid.values()), strict=True), max(lengths))
-    found = []
-    for sections in combinations:
+    trials = product(*valid.values())
+    if prod(lengths) > MAX_COMBINATIONS:
+        trials = islice(zip(*map(cycle, valid.values()), strict=True), max(lengths))
+    mistakes = []
+    for sections in trials:
         configs = dict(zip(valid, (config for _, config in sections), strict=True))
         try:
             TrialConfig(**configs)  # pyright: ignore[reportArgumentType]
         except ValidationError as error:
             params = {name: value for chosen, _ in sections for name, value in chosen.items()}
             for problem in problems(error, TrialConfig, {key: config.tree() for key, config in configs.items()}):
-                found.append(replace(problem, path=("trial", *space.locate(problem.path, params))))
-            if len(found) > 50 * MAX_PROBLEMS:
+                mistakes.append(replace(problem, path=("trial", *space.locate(problem.path, params))))
+            if len(mistakes) > _ENOUGH_PROBLEMS:
                 break
-    return found
+    return mistakes

@@ -1,4 +1,4 @@
-"""From a YAML file to a plain tree of mappings, lists and scalars."""
+"""Read a YAML file as plain mappings, lists and scalars, and apply overrides ``a.b=value``."""
 
 import math
 import re
@@ -14,14 +14,17 @@ from search.spec.messages import SpecError
 
 Tree = dict[str, Any]
 
+#: a number in YAML 1.2's core schema, without infinities and NaN
+_NUMBER = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|0o[0-7]+|0x[0-9a-fA-F]+"
+
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's core schema without infinities: no is a word, 1e-4 a number, 2024-01-01 a word. Keys are words."""
+    """A loader for YAML 1.2's core schema: "no" and 2024-01-01 are strings, 1e-4 is a number. Keys must be strings."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012
 
     def construct_object(self, node: Node, deep: bool = False) -> Any:
-        # Deep at once, so that an alias inside its own anchor is an error, not an endless tree.
+        # Deep construction makes an alias inside its own anchor an error instead of a tree without end.
         return super().construct_object(node, deep=True)
 
     def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -29,14 +32,14 @@ class _Loader(yaml.SafeLoader):
         for key_node, value_node in node.value:
             key = self.construct_object(key_node)
             if not isinstance(key, str):
-                raise _fault(key_node, "a key must be a word; put it in quotes if it is meant")
+                raise _error(key_node, "a key must be a word; put it in quotes if it is meant")
             if key in tree:
-                raise _fault(key_node, f"the key {key} is given twice; keep one of them")
+                raise _error(key_node, f"the key {key} is given twice; keep one of them")
             tree[key] = self.construct_object(value_node)
         return tree
 
     def construct_number(self, node: ScalarNode) -> int | float:
-        """Read what `_NUMBER` lets through."""
+        """Return the number in a text that matches `_NUMBER`."""
         text = node.value
         try:
             if re.fullmatch(r"[-+]?[0-9]+", text):
@@ -45,11 +48,8 @@ class _Loader(yaml.SafeLoader):
         except ValueError:
             number = math.inf
         if math.isinf(number):
-            raise _fault(node, "a number is too large")
+            raise _error(node, "a number is too large")
         return number
-
-
-_NUMBER = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|0o[0-7]+|0x[0-9a-fA-F]+"
 
 
 for _tag, _pattern, _first in (
@@ -58,25 +58,19 @@ for _tag, _pattern, _first in (
     ("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789")),
 ):
     _Loader.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern})$"), _first)
-
-
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_number)
-
-
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)
-
-
 _Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_mapping)
 
 
-def _fault(node: Node, rule: str) -> ConstructorError:
+def _error(node: Node, rule: str) -> ConstructorError:
     return ConstructorError(None, None, rule, node.start_mark)
 
 
 def parse(text: str) -> Any:
-    """Return the tree of a YAML text; raises ValueError that names the line."""
+    """Return the mapping, list or scalar in a YAML text. Raises ValueError that names the line."""
     try:
-        # A loader of plain values only: it builds no objects, whatever the text asks for.
+        # It constructs plain values only, never an object that the text asks for.
         return yaml.load(text, _Loader)
     except ConstructorError as error:
         raise ValueError(f"{_line(error)}{error.problem}") from None
@@ -93,7 +87,7 @@ def _line(error: yaml.MarkedYAMLError) -> str:
 
 
 def read(path: Path, sets: Sequence[str] = ()) -> Tree:
-    """Return the mapping in a YAML file, with the overrides ``a.b=value`` in it; raises SpecError."""
+    """Return the mapping in a YAML file with the overrides ``a.b=value`` applied. Raises SpecError."""
     try:
         tree = parse(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -109,27 +103,27 @@ def read(path: Path, sets: Sequence[str] = ()) -> Tree:
 
 
 def override(tree: Tree, sets: Sequence[str]) -> None:
-    """Put the overrides ``a.b=value`` into the tree; raises SpecError."""
-    problems = []
+    """Apply the overrides ``a.b=value`` to ``tree`` in place. Raises SpecError with a line for each wrong one."""
+    lines = []
     for change in sets:
         try:
             _set(tree, change)
         except ValueError as error:
-            problems.append(f"--set {change}: {error}")
-    if problems:
-        raise SpecError(problems)
+            lines.append(f"--set {change}: {error}")
+    if lines:
+        raise SpecError(lines)
 
 
 def _set(tree: Any, change: str) -> None:
-    """Put the value of ``a.b[0]=value`` into the tree; mappings that are missing on the way are made."""
+    """Apply ``a.b[0]=value`` to ``tree``; missing mappings on the way are created."""
     where, equals, text = change.partition("=")
     parts = [int(index) if index else key for index, key in re.findall(r"\[(\d+)\]|([^.\[\]]+)", where)]
     if not equals or not re.fullmatch(r"[^.\[\]=]+(\.[^.\[\]]+|\[\d+\])*", where):
         raise ValueError("must be a path, =, and a value, such as search.budget.trials=8 or a.choice[0]=4")
-    value, so_far = parse(text), ""
+    value, path = parse(text), ""
     for part, after in zip(parts, [*parts[1:], None], strict=True):
-        _must_hold(tree, part, so_far)
-        so_far += f"[{part}]" if isinstance(part, int) else f".{part}" if so_far else part
+        _check_container(tree, part, path)
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
         if after is None:
             tree[part] = value
         elif isinstance(part, str) and part not in tree:
@@ -137,7 +131,8 @@ def _set(tree: Any, change: str) -> None:
         tree = tree[part]
 
 
-def _must_hold(tree: Any, part: str | int, path: str) -> None:
+def _check_container(tree: Any, part: str | int, path: str) -> None:
+    """Raise ValueError if ``tree``, which stands at ``path``, cannot hold an item at the key or index ``part``."""
     if isinstance(part, int) and (not isinstance(tree, list) or part >= len(tree)):
         has = f"a list of {len(tree)}" if isinstance(tree, list) else "no list"
         raise ValueError(f"there is no element {part}: {path} is {has}")

@@ -1,4 +1,4 @@
-"""A search written down by hand, as its ledger would hold it."""
+"""A small search written by hand, as the mappings that its ledger would hold."""
 
 from typing import Any
 

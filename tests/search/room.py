@@ -1,4 +1,4 @@
-"""A disk on which files find no more room, as a limit on the size of this process's files."""
+"""A full disk, simulated by a limit on the size of the files of this process."""
 
 import resource
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def room_for(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond so many bytes."""
+    """Let no file of this process grow beyond ``size`` bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

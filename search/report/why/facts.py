@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from search.analysis.confirmation import TEST
-from search.analysis.front import front_of, pick, reference, settled, values
+from search.analysis.front import front_of, reference, settled, values
+from search.analysis.metrics import TEST
 from search.analysis.pareto import Objectives, dominates, hypervolume
+from search.analysis.pick import pick
 from search.ledger.events import Event
 from search.ledger.history import History, Trial
 from search.report import confirmation

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.analysis.confirmation import LEVEL
-from search.analysis.front import RATES
+from search.analysis.metrics import RATES
 from search.report.confirmation import with_reach
 from search.report.describe import shown, worded
 from search.report.table import aligned

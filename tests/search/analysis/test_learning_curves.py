@@ -1,10 +1,10 @@
-"""What an epoch tells of the end, on curves whose regression can be done by hand."""
+"""Forecasts of final errors, on curves whose regression can be done by hand."""
 
 import math
 
 import pytest
 
-from search.analysis.learning_curves import LEAST, OFFSET, Curves
+from search.analysis.learning_curves import MIN_FINISHED, OFFSET, Curves
 
 
 def error(log: float) -> float:
@@ -15,40 +15,40 @@ def whole(*curves: list[float]) -> Curves:
     return Curves([(curve, len(curve)) for curve in curves])
 
 
-def test_a_line_through_those_that_went_on_is_the_forecast_and_its_spread_grows_with_the_distance() -> None:
-    """By hand, of the conjugate prior that the module states: slope 1 as sure as 0.1, deviation 0.5 of 3 trials."""
-    # Logarithms after epoch 1: twice -1, -2, -3, -4; at the end half of it less 3, and 0.1 more or less.
+def test_the_forecast_is_on_the_regression_line_and_its_deviation_grows_with_the_distance() -> None:
+    """Computed by hand with the module's prior: slope 1 of precision 0.1, deviation 0.5 with the weight of 3 trials."""
+    # Log errors after epoch 1: twice -1, -2, -3, -4. At the end: half of it, minus 3, plus or minus 0.1.
     early = [-1.0, -2.0, -3.0, -4.0] * 2
     residual = [0.1] * 4 + [-0.1] * 4  # orthogonal to the line and to the mean
     curves = whole(*([error(x), error(-3 + x / 2 + r)] for x, r in zip(early, residual, strict=True)))
 
     # Mean of x -2.5, sum of squares 10, so the slope is (5 + 0.1) / 10.1 and the leverage at x 1 + 1/8 + (x + 2.5)^2
-    # / 10.1. Squares: 0.08 of the residuals, 10 (1/2 - slope)^2 of the slope's shift, 0.1 (1 - slope)^2 of its distance
-    # from the prior, 3 * 0.5^2. There are 7 + 3 degrees of freedom, and the variance of t with these is 10 / 8.
+    # / 10.1. Squares: 0.08 of the residuals, 10 (1/2 - slope)^2 as the slope is shrunk, 0.1 (1 - slope)^2 for its
+    # distance from the prior, 3 * 0.5^2. There are 7 + 3 degrees of freedom: Student's t has the variance 10 / 8.
     slope = 5.1 / 10.1
     squares = 0.08 + 10 * (0.5 - slope) ** 2 + 0.1 * (1 - slope) ** 2 + 0.75
     for x in (-2.0, 1.0):
-        found = curves.forecast([error(x)], 2)
-        assert found is not None
-        assert found[0] == pytest.approx(-4.25 + slope * (x + 2.5))
-        assert found[1] == pytest.approx(math.sqrt(squares / 8 * (1.125 + (x + 2.5) ** 2 / 10.1)))
+        forecast = curves.forecast([error(x)], 2)
+        assert forecast is not None
+        assert forecast[0] == pytest.approx(-4.25 + slope * (x + 2.5))
+        assert forecast[1] == pytest.approx(math.sqrt(squares / 8 * (1.125 + (x + 2.5) ** 2 / 10.1)))
 
 
-def test_steps_follow_one_another_each_learnt_from_all_that_took_it() -> None:
-    """By hand: one trial of -1, -2, -3 and one of -1, -2 that was stopped; another one had -1 after its first epoch."""
+def test_steps_are_chained_each_fitted_to_all_trials_that_took_it() -> None:
+    """Computed by hand: a trial of -1, -2, -3, one of -1, -2 that was stopped, and the forecast for one that has -1."""
     curves = Curves([([error(-1.0), error(-2.0), error(-3.0)], 3), ([error(-1.0), error(-2.0)], 3)])
 
-    found = curves.forecast([error(-1.0)], 3)
+    forecast = curves.forecast([error(-1.0)], 3)
 
-    # A step's prior variance is 0.5^2 / 2 = 1/8 of 3 trials. The first is known from 2 trials: 3/8 / (2 + 3 - 3), by
-    # 1 + 1/2. The second from one, 3/8 / 1 by 1 + 1/1, and by what is open before it: variance / 0.1; slope 1.
+    # The prior variance of a step is 0.5^2 / 2 = 1/8 with the weight of 3 trials. The first step is fitted to 2 trials:
+    # 3/8 / (2 + 3 - 3) times 1 + 1/2. The second to one: 3/8 / 1 times 1 + 1/1, plus the variance before it / 0.1.
     first = 3 / 16 * 1.5
-    assert found is not None
-    assert found[0] == pytest.approx(-3.0)
-    assert found[1] == pytest.approx(math.sqrt(first + 3 / 8 * (2 + first / 0.1)))
+    assert forecast is not None
+    assert forecast[0] == pytest.approx(-3.0)
+    assert forecast[1] == pytest.approx(math.sqrt(first + 3 / 8 * (2 + first / 0.1)))
 
 
-def test_where_none_has_come_to_its_end_nothing_is_forecast() -> None:
+def test_there_is_no_forecast_if_no_trial_has_finished_a_remaining_epoch() -> None:
     curves = Curves([([0.5, 0.4], 3), ([0.6, 0.5], 3)])
 
     assert curves.forecast([0.5], 3) is None
@@ -56,23 +56,23 @@ def test_where_none_has_come_to_its_end_nothing_is_forecast() -> None:
     assert curves.forecast([0.5], 2) is None
 
 
-def test_trainings_of_another_length_are_read_by_their_share() -> None:
+def test_trainings_of_different_lengths_are_compared_at_the_same_fraction() -> None:
     long = [0.9, 0.8, 0.7, 0.6]
 
     assert whole(long).forecast([0.7], 2) == whole([0.8, 0.6]).forecast([0.7], 2)
-    # A shorter one says nothing of steps that it has not: its 2 epochs are the 2nd and the 4th of 4.
+    # A shorter training has no steps in between: its 2 epochs are the 2nd and the 4th of 4.
     assert whole([0.8, 0.6]).forecast([0.9, 0.8], 4) is None
 
 
-def test_too_few_finished_trials_have_no_order() -> None:
-    some = [[0.2 + n / 10, 0.1 + n / 10] for n in range(LEAST)]
+def test_there_is_no_rank_correlation_with_too_few_finished_trials() -> None:
+    some = [[0.2 + n / 10, 0.1 + n / 10] for n in range(MIN_FINISHED)]
 
     assert whole(*some[1:]).agreement(1, 2) is None
     assert Curves([*((curve, 2) for curve in some[1:]), ([0.2], 2)]).agreement(1, 2) is None
     assert whole(*some).agreement(1, 2) == pytest.approx(1.0)
 
 
-def test_agreement_is_the_correlation_of_ranks() -> None:
+def test_agreement_is_spearmans_rank_correlation() -> None:
     same = whole(*([n / 10, n**2 / 100] for n in range(1, 9)))
     reversed_ = whole(*([n / 10, 1 - n / 10] for n in range(1, 9)))
     # Ranks 1 2 3 4 5 6 7 8 against 8 2 3 4 5 6 7 1: 1 - 6 * (49 + 49) / (8 * 63) = -1/6.
@@ -83,24 +83,24 @@ def test_agreement_is_the_correlation_of_ranks() -> None:
     assert mixed.agreement(1, 2) == pytest.approx(-1 / 6)
 
 
-def test_an_epoch_that_orders_the_wrong_way_round_forecasts_the_mean() -> None:
+def test_if_ranks_are_reversed_the_forecast_is_the_mean() -> None:
     curves = whole(*([n / 10, error(-1 - n / 10)] for n in range(1, 9)))
 
-    found = curves.forecast([0.9], 2)
+    forecast = curves.forecast([0.9], 2)
 
-    assert found is not None
-    assert found[0] == pytest.approx(-1.45)
+    assert forecast is not None
+    assert forecast[0] == pytest.approx(-1.45)
 
 
-def test_what_diverged_says_nothing_of_others_and_has_no_forecast() -> None:
-    sound = [[0.2 + n / 10, 0.1 + n / 10] for n in range(LEAST)]
+def test_a_diverged_training_is_ignored_and_has_no_forecast() -> None:
+    sound = [[0.2 + n / 10, 0.1 + n / 10] for n in range(MIN_FINISHED)]
     curves = whole(*sound, [0.4, math.nan], [math.inf, math.inf])
 
     assert curves.forecast([0.3], 2) == whole(*sound).forecast([0.3], 2)
     assert curves.forecast([math.nan], 2) is None
 
 
-def test_where_nothing_is_known_nothing_is_forecast() -> None:
+def test_without_any_trial_there_is_no_forecast() -> None:
     assert Curves([]).forecast([0.5], 2) is None
     assert Curves([]).agreement(1, 2) is None
     assert Curves([([math.nan], 2)]).forecast([0.5], 2) is None

@@ -1,3 +1,5 @@
+"""The size and the costs of a search space, counted by hand where it is small."""
+
 from itertools import chain, combinations
 from pathlib import Path
 
@@ -8,7 +10,7 @@ from search.report.check import render
 from search.spec.check import check, halved
 from search.spec.messages import SpecError
 from search.spec.schema import Spec
-from search.spec.validation import LIMIT, load, parse
+from search.spec.validation import MAX_COMBINATIONS, load, parse
 from vattn.canonical import architecture_id, trial_id
 
 QUICKSTART = Path(spaces.__file__).parent / "library" / "quickstart.yaml"
@@ -28,13 +30,13 @@ SMALL = {
 
 
 def small(**changes: object) -> Spec:
-    """The small space, with other sections of the spec or values of the model."""
+    """Return the spec of the small space with other sections, or with other values in its model."""
     model = {key: changes.pop(key) for key in list(changes) if key in ("frames", "attention", "size", "backbone")}
     trial = SMALL["trial"] | {"model": SMALL["trial"]["model"] | model}
     return parse(SMALL | {"trial": trial} | changes, Path("spec.yaml"))
 
 
-def test_every_ready_space_is_right() -> None:
+def test_every_spec_of_the_library_is_valid() -> None:
     files = sorted(QUICKSTART.parent.glob("*.yaml"))
     assert QUICKSTART in files
 
@@ -45,7 +47,7 @@ def test_every_ready_space_is_right() -> None:
 def test_a_small_space_is_counted_by_hand() -> None:
     result = check(small())
 
-    # 2 lengths of clips times: nothing, and tsm in res2, res3 or both.
+    # 2 clip lengths times 4: no mechanism, and tsm in res2, res3 or both.
     assert (result.combinations, len(result.architectures), result.exact) == (8, 8, True)
     assert result.trials == 8 * 2
     text = render(result)
@@ -54,7 +56,7 @@ def test_a_small_space_is_counted_by_hand() -> None:
     assert "16 trials of 9 epochs, at most 144 epochs" in text
 
 
-def test_two_ways_to_write_one_architecture_count_once() -> None:
+def test_equivalent_ways_to_write_an_architecture_count_once() -> None:
     # Depth 10 has one block a stage: every second block of it is the same block.
     tsm = {"kind": "tsm", "every": {"choice": [1, 2]}, "stages": {"subset": [2, 3]}}
 
@@ -63,7 +65,7 @@ def test_two_ways_to_write_one_architecture_count_once() -> None:
     assert (result.combinations, len(result.architectures)) == (2 * 2 * 3, 2 * 3)
 
 
-def test_the_counts_are_those_of_all_whole_trials() -> None:
+def test_the_numbers_are_those_of_distinct_identities() -> None:
     spec = small()
 
     configs = [spec.trial_config(tree) for _, tree in spec.space.enumerate()]
@@ -72,26 +74,26 @@ def test_the_counts_are_those_of_all_whole_trials() -> None:
     assert len(check(spec).architectures) == len({architecture_id(config.model) for config in configs})
 
 
-def test_only_what_is_within_the_limits_counts_as_a_trial() -> None:
+def test_only_configs_within_the_limits_count_as_trials() -> None:
     half = sorted(cost["gflops"] for cost in check(small()).architectures)[:4]
 
     result = check(small(constraints={"gflops": {"max": max(half)}}))
 
-    # The four of 4 frames cost half of those of 8; a limit holds what is just as large.
+    # The four models of 4 frames cost half of those of 8. A limit admits a cost that is equal to it.
     assert result.within == 4
     assert result.trials == 4 * 2
 
 
-def test_a_space_beyond_the_limit_is_sampled_and_says_so() -> None:
-    result = check(small(frames={"int": [1, LIMIT]}))
+def test_a_space_with_too_many_combinations_is_sampled_and_the_text_says_so() -> None:
+    result = check(small(frames={"int": [1, MAX_COMBINATIONS]}))
 
     assert not result.exact
-    assert result.combinations == 4 * LIMIT
+    assert result.combinations == 4 * MAX_COMBINATIONS
     assert result.trials is None
     assert "in a sample of 2,000; the space is 400,000 combinations, not counted whole" in render(result)
 
 
-def test_a_learning_rate_without_steps_leaves_architectures_countable_and_trials_endless() -> None:
+def test_with_a_continuous_learning_rate_architectures_are_counted_and_trials_are_not() -> None:
     trial = SMALL["trial"] | {"train": {"epochs": 9, "batch": 4, "lr": {"float": [0.01, 0.1], "log": True}}}
 
     result = check(small(trial=trial))
@@ -99,23 +101,23 @@ def test_a_learning_rate_without_steps_leaves_architectures_countable_and_trials
     assert (len(result.architectures), result.exact, result.trials) == (8, True, None)
 
 
-def test_limits_that_no_config_meets_are_a_fault_with_the_nearest_value() -> None:
+def test_a_limit_that_no_config_meets_is_a_problem_that_names_the_nearest_value() -> None:
     costs = [cost["gflops"] for cost in check(small()).architectures]
 
     with pytest.raises(SpecError) as error:
         check(small(constraints={"gflops": {"max": 0.001}}))
 
     (line,) = error.value.lines
-    start = "spec.yaml: constraints.gflops.max: no config meets this limit: the cheapest has "
+    start = "spec.yaml: constraints.gflops.max: no config meets this limit: the lowest gflops is "
     assert line.startswith(start)
     nearest = float(line.removeprefix(start).split(";")[0])
     assert min(costs) <= nearest < 1.001 * min(costs)
-    assert line.endswith("raise it to that (got 0.001)")
-    # The way out is one.
+    assert line.endswith("raise the limit to that (got 0.001)")
+    # The way out works.
     assert check(small(constraints={"gflops": {"max": nearest}})).within > 0
 
 
-def test_limits_that_only_together_exclude_all_are_a_fault() -> None:
+def test_limits_that_exclude_all_configs_only_together_are_a_problem() -> None:
     costs = check(small()).architectures
     least_gflops, most_activations = min(c["gflops"] for c in costs), max(c["activation_mb"] for c in costs)
 
@@ -123,7 +125,7 @@ def test_limits_that_only_together_exclude_all_are_a_fault() -> None:
         check(small(constraints={"gflops": {"max": least_gflops}, "activation_mb": {"min": most_activations}}))
 
 
-def test_in_a_space_too_large_to_count_bare_backbones_prove_that_a_limit_excludes_all() -> None:
+def test_in_a_sampled_space_a_limit_is_refused_if_even_models_without_mechanisms_are_over_it() -> None:
     stages = [list(some) for some in chain.from_iterable(combinations([2, 3, 4, 5], n) for n in (1, 2, 3, 4))]
     many = [{"kind": "tsm", "stages": {"choice": stages}, "position": {"choice": ["a", "b", "d"]}} for _ in range(4)]
     space = {"attention": many}
@@ -133,8 +135,8 @@ def test_in_a_space_too_large_to_count_bare_backbones_prove_that_a_limit_exclude
         check(small(**space, constraints={"gflops": {"max": 0.001}}))
 
 
-def test_an_unlucky_sample_proves_nothing() -> None:
-    # Only 1 of 30,000 lengths meets the limit: the bare backbone does, so that there is no proof.
+def test_a_sample_without_a_config_within_the_limits_proves_nothing() -> None:
+    # Only 1 of 30,000 clip lengths is within the limit; the model without mechanisms is, too, so there is no proof.
     one_frame = check(small(frames=1)).architectures[0]["gflops"]
 
     result = check(small(frames={"int": [1, 30_000]}, constraints={"gflops": {"max": 1.01 * one_frame}}))
@@ -144,14 +146,14 @@ def test_an_unlucky_sample_proves_nothing() -> None:
     assert "which is no proof" in render(result)
 
 
-def test_halving_takes_the_epochs_that_the_rungs_add_up_to() -> None:
-    # Rungs 1 and 3 of 9 epochs: all run 1, a third runs 2 more, a ninth 6 more.
+def test_halving_takes_the_sum_of_the_epochs_of_its_rungs() -> None:
+    # Rungs 1 and 3 of 9 epochs: all trials run 1 epoch, a third runs 2 more, a ninth 6 more.
     assert halved(9, 1, 3) == pytest.approx(1 + 2 / 3 + 6 / 9)
     assert halved(4, 1, 2) == pytest.approx(1 + 1 / 2 + 2 / 4)
     assert halved(2, 5, 3) == 2
 
 
-def test_what_comes_on_top_of_a_budget_and_whose_weights_are_taken_is_said() -> None:
+def test_the_text_names_confirmations_on_top_of_the_budget_and_the_initial_weights() -> None:
     many = {"choice": [[], [{"kind": "tsm"}], [{"kind": "tea"}, {"kind": "nonlocal"}]]}
     search = {"budget": {"gpu_hours": 3}, "inherit": "base", "confirm": {"top": 4, "seeds": 5}}
 
@@ -165,7 +167,7 @@ def test_what_comes_on_top_of_a_budget_and_whose_weights_are_taken_is_said() -> 
     assert "mechanisms" not in render(check(small()))
 
 
-def test_weights_to_start_with_must_be_there_and_are_one_persons_choice(tmp_path: Path) -> None:
+def test_initial_weights_must_exist_and_are_chosen_in_one_place(tmp_path: Path) -> None:
     train = SMALL["trial"]["train"] | {"init": str(tmp_path / "gone.pt")}
     tree = SMALL | {"trial": SMALL["trial"] | {"train": train}}
     with pytest.raises(SpecError, match=r"trial\.train\.init: there is no such file; name another \(got .*gone\.pt\)"):

@@ -1,4 +1,4 @@
-"""Searches of data that users bring: what is wrong is told with the file and the path, before anything starts."""
+"""Specs with a data set of the user: problems are reported with file and path before anything starts."""
 
 from pathlib import Path
 
@@ -34,12 +34,12 @@ def spec_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_number_of_classes_is_that_of_the_files(spec_file: Path) -> None:
+def test_the_number_of_classes_is_read_from_the_files(spec_file: Path) -> None:
     spec = load(spec_file)
     config = spec.trial_config(next(spec.space.one_at_a_time())[1])
 
     assert spec.classes == 3
-    # ResNet-10 of an eighth of the width has 64 features behind its last stage: one more class is 65 parameters.
+    # ResNet-10 with an eighth of the width has 64 features after its last stage: one more class is 65 parameters.
     (spec_file.parent / "set" / "swim").mkdir()
     with_four = load(spec_file, [f"trial.data.root={spec_file.parent}/../{spec_file.parent.name}/set"])
     assert with_four.cost(config)["params_m"] - spec.cost(config)["params_m"] == pytest.approx(65e-6)
@@ -62,21 +62,19 @@ def test_sampling_and_augmentation_are_searchable(spec_file: Path) -> None:
         ("trial.data={kind: table, root: x}", "trial.data.file: is missing; add it"),
     ],
 )
-def test_what_is_wrong_with_data_is_one_line(spec_file: Path, change: str, line: str) -> None:
+def test_a_problem_of_the_data_section_is_one_line(spec_file: Path, change: str, line: str) -> None:
     with pytest.raises(SpecError) as error:
         load(spec_file, [change])
 
     assert str(error.value).startswith(f"{spec_file}: {line}")
 
 
-def test_colours_of_flow_are_refused_where_they_stand(spec_file: Path) -> None:
+def test_colour_augmentation_of_optical_flow_is_refused_at_its_path(spec_file: Path) -> None:
     with pytest.raises(SpecError, match=r"spec\.yaml: trial\.data\.augment: color and randaugment change colours"):
         load(spec_file, ["trial.data.modality=flow", "trial.data.augment.color=0.4"])
 
 
-def test_files_that_are_not_there_end_the_check_with_status_2(
-    spec_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_data_set_ends_the_check_with_status_2(spec_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status = main(["check", str(spec_file), "--set", "trial.data.root=/nowhere"])
 
     assert status == 2

@@ -1,3 +1,5 @@
+"""Specs that are valid, and for each mistake the one line that a user reads."""
+
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,7 +36,7 @@ def spec_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def problems(spec_file: Path) -> Problems:
-    """Lines of the error that a spec ends in, without the folder of the file."""
+    """Return the lines of the error that a spec causes, without the folder of the file."""
 
     def problems(*sets: str, text: str = MINIMAL) -> list[str]:
         spec_file.write_text(text)
@@ -62,7 +64,7 @@ def test_a_spec_survives_its_own_tree(spec_file: Path) -> None:
     assert Spec.parse(spec.tree()).tree() == spec.tree()
 
 
-def test_set_reaches_into_mappings_lists_and_ranges(spec_file: Path) -> None:
+def test_overrides_change_mappings_lists_and_ranges(spec_file: Path) -> None:
     spec = load(
         spec_file,
         [
@@ -93,7 +95,7 @@ def test_set_reaches_into_mappings_lists_and_ranges(spec_file: Path) -> None:
         ("name=[1", "line 1: is not YAML: expected ',' or ']', but got '<stream end>'"),
     ],
 )
-def test_a_set_that_leads_nowhere_is_refused(problems: Problems, change: str, line: str) -> None:
+def test_an_override_of_a_path_that_does_not_exist_is_refused(problems: Problems, change: str, line: str) -> None:
     assert problems(change) == [f"--set {change}: {line}"]
 
 
@@ -112,7 +114,9 @@ def test_a_set_that_leads_nowhere_is_refused(problems: Problems, change: str, li
         ("[" * 2_000, "is nested too deeply"),
     ],
 )
-def test_a_file_that_is_no_plain_yaml_mapping_is_refused_by_line(problems: Problems, text: str, line: str) -> None:
+def test_a_file_that_is_not_a_plain_yaml_mapping_is_refused_with_the_line(
+    problems: Problems, text: str, line: str
+) -> None:
     assert problems(text=text) == [f"spec.yaml: {line}"]
 
 
@@ -121,7 +125,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
         load(tmp_path / "none.yaml")
 
 
-def test_scalars_are_those_of_yaml_1_2() -> None:
+def test_scalars_are_read_as_in_yaml_1_2() -> None:
     tree = parse_yaml("{a: 1e-4, b: no, c: 010, d: 1:30, e: 2024-01-01, f: ~, g: true, h: 0x10, i: .5, j: .inf, k: -3}")
 
     assert tree == {
@@ -171,7 +175,7 @@ ATTENTION = "trial.model.attention="
         (ATTENTION + "[{alpha: 2}]", "trial.model.attention[0].kind: is missing; add one of "),
         ("name=My search", "name: names a folder too, so it is made of a-z, 0-9 and -; try my-search"),
         ("schema=2", "schema: must be 1 (got 2)"),
-        # rules of mechanisms, wherever their ranges stand
+        # rules of mechanisms, at any depth of ranges
         (
             ATTENTION + "[{kind: tam, kernel_size: 4}]",
             "trial.model.attention[0].kernel_size: must be odd, so that T frames in give T frames out; try 5 (got 4)",
@@ -230,42 +234,42 @@ ATTENTION = "trial.model.attention="
         ("trial.data.modality=flow", 'trial.data.modality: must be one of rgb, diff (got "flow")'),
     ],
 )
-def test_what_is_wrong_is_one_line_with_path_rule_and_way_out(problems: Problems, change: str, line: str) -> None:
-    (found,) = problems(change)
+def test_a_problem_is_one_line_with_path_rule_and_way_out(problems: Problems, change: str, line: str) -> None:
+    (message,) = problems(change)
 
-    assert found.startswith(f"spec.yaml: {line}")
+    assert message.startswith(f"spec.yaml: {line}")
 
 
-def test_all_problems_of_a_spec_are_told_at_once(problems: Problems) -> None:
-    found = problems(
+def test_all_problems_of_a_spec_are_reported_at_once(problems: Problems) -> None:
+    lines = problems(
         "resources.cpu=1", "trial.model.frames=0", "trial.train.epochs={choice: [0, 1]}", ATTENTION + "[{}]"
     )
 
-    paths = [line.split(": ")[1] for line in found]
+    paths = [line.split(": ")[1] for line in lines]
     assert paths == [
         "resources.cpu", "trial.model.frames", "trial.model.attention[0].kind", "trial.train.epochs.choice[0]",
     ]  # fmt: skip
 
 
-def test_a_fault_that_only_a_combination_has_is_found(problems: Problems) -> None:
-    # Each value is right beside the first of the other range: bottlenecks have a position c, basic blocks a b.
-    found = problems(
+def test_a_problem_that_only_a_combination_has_is_reported(problems: Problems) -> None:
+    # Each value is valid with the first value of the other range: bottlenecks have a position c, basic blocks have b.
+    lines = problems(
         "trial.model.backbone.depth={choice: [50, 18]}", ATTENTION + "[{kind: tam, position: {choice: [b, c]}}]"
     )
 
-    (line,) = found
+    (line,) = lines
     where = "trial.model.attention[0].position.choice[1]"
     assert line.startswith(f"spec.yaml: {where}: a block of this resnet offers block, a, b, d")
 
 
 def test_many_problems_are_cut_short(problems: Problems) -> None:
-    found = problems("trial={" + ", ".join(f"k{i}: 1" for i in range(30)) + "}")
+    lines = problems("trial={" + ", ".join(f"k{i}: 1" for i in range(30)) + "}")
 
-    assert len(found) == 21
-    assert found[-1] == "spec.yaml: and 13 more problems"  # 30 unknown, and data, model, train are missing
+    assert len(lines) == 21
+    assert lines[-1] == "spec.yaml: and 13 more problems"  # 30 unknown keys; data, model and train are missing
 
 
-def test_limits_are_inclusive_and_told_in_words(spec_file: Path) -> None:
+def test_limits_are_inclusive_and_a_broken_one_is_named(spec_file: Path) -> None:
     spec = load(spec_file, ["constraints={gflops: {max: 1}, params_m: {min: 2}}"])
 
     assert spec.broken_limits({"gflops": 1.0, "params_m": 2.0}) == []
@@ -287,7 +291,7 @@ def test_a_complete_config_is_read_with_overrides(tmp_path: Path) -> None:
         load_config(path, ["train.epochs=0"])
 
 
-def test_a_spec_in_the_place_of_a_config_is_told_as_one(tmp_path: Path) -> None:
+def test_a_spec_in_place_of_a_config_is_recognised(tmp_path: Path) -> None:
     path = tmp_path / "spec.yaml"
     path.write_text("schema: 1\nname: a\ntrial: {}\nsearch: {}\n")
 
@@ -296,14 +300,14 @@ def test_a_spec_in_the_place_of_a_config_is_told_as_one(tmp_path: Path) -> None:
 
 
 def test_reading_a_spec_imports_no_ray_optuna_or_mlflow() -> None:
-    code = "import sys, search.check; print(sorted({'ray', 'optuna', 'mlflow'} & sys.modules.keys()))"
+    code = "import sys, search.spec.check; print(sorted({'ray', 'optuna', 'mlflow'} & sys.modules.keys()))"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
 
 
-def test_the_frontier_forecasts_one_objective(problems: Problems) -> None:
+def test_the_frontier_kinds_take_one_measured_objective(problems: Problems) -> None:
     two = "objectives={top1: max, loss: min, gflops: min}"
 
     assert problems(two, "search.sampler.kind=frontier", "search.scheduler={kind: frontier}") == [

@@ -1,0 +1,52 @@
+"""Descriptions of a trial's model and of the values that were searched."""
+
+import math
+
+from search.report.describe import describe, label, searched, shown
+from tests.search.trials import TAM, history, trial_events
+
+
+def test_a_description_names_the_mechanisms_and_the_searched_values() -> None:
+    shift = {"kind": "tsm", "fold_div": 8, "fill": "zero", "online": False}
+    shift |= {"stages": [2, 4], "position": "a", "every": 2}
+    plain = history(trial_events(0, [0.5], 1.0, attention=[], frames=4)).trials[0]
+    both = history(trial_events(0, [0.5], 1.0, attention=[shift, TAM])).trials[0]
+
+    assert (label(plain), describe(plain)) == ("no attention", "no attention, T4, lr 0.05")
+    assert label(both) == "tsm + tam"
+    assert describe(both) == "tsm fd8 @res2,4 a every 2 + tam a2 b4 K3 @res2-5 b, T8, lr 0.05"
+
+
+def test_texts_and_switches_are_described_if_they_were_searched() -> None:
+    shift = {"kind": "tsm", "fold": 8, "fill": "zero", "online": False}
+    trial = history(trial_events(0, [0.5], 1.0, attention=[shift])).trials[0]
+
+    trial.params = {"model.attention/tsm/fill": 0, "model.attention/tsm/online": 1}
+
+    assert describe(trial) == "tsm f8 fill zero online no, T8"
+
+
+def test_searched_values_are_read_from_the_config() -> None:
+    # A ledger has indices of options: the frames' second option is 8, the mechanisms' third is tsm and tam.
+    trial = history(
+        trial_events(0, [0.5], 1.0, attention=[{"kind": "tsm", "alpha": 7}, TAM], backbone={"kind": "resnet"})
+    ).trials[0]
+    trial.params = {
+        "model.frames": 1,
+        "model.backbone": 0,
+        "model.attention": 2,
+        "model.attention/tsm+tam/tam.alpha": 0,
+    }
+
+    assert searched(trial) == {
+        "attention": "tsm + tam", "model.frames": 8, "model.backbone": "resnet", "model.attention.tsm+tam.tam.alpha": 2
+    }  # fmt: skip
+
+    trial = history(trial_events(0, [0.5], 1.0)).trials[0]
+    trial.params = {"model.attention/tam/alpha": 1, "model.attention/tam/stages": [0, 1, 2, 3]}
+    expected = {"model.attention.tam.alpha": 2, "model.attention.tam.stages": [2, 3, 4, 5]}
+    assert searched(trial) == {"attention": "tam"} | expected
+
+
+def test_rates_are_shown_in_percent() -> None:
+    assert (shown("top1", 0.8125), shown("gflops", 0.12345), shown("loss", math.nan)) == ("81.2 %", "0.1235", "-")

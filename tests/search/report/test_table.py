@@ -1,0 +1,28 @@
+"""The table of the front, for people and for machines."""
+
+from search.analysis.front import front_of
+from search.analysis.pareto import Objectives
+from search.report.table import render, table
+from tests.search.trials import history, small_search, trial_events
+
+BOTH: Objectives = {"top1": "max", "gflops": "min"}
+
+
+def test_a_row_holds_objectives_cost_time_and_description() -> None:
+    row = table(front_of(small_search(), BOTH)[1:2], BOTH)[0]
+
+    assert row == {
+        "trial": 0, "top1": 0.8, "gflops": 2.0, "params_m": 1.0, "seconds": 4.0,
+        "description": "tam a2 b4 K3 @res2-5 b, T8, lr 0.05", "identity": "id0",
+    }  # fmt: skip
+
+
+def test_the_printed_front_marks_the_picks() -> None:
+    assert render(small_search(), BOTH).splitlines() == [
+        "trial    top1  gflops  params_m        model",
+        "    3  50.0 %       1         1        tam a2 b4 K3 @res2-5 b, T8, lr 0.05",
+        "    0  80.0 %       2         1  knee  tam a2 b4 K3 @res2-5 b, T8, lr 0.05",
+        "    1  90.0 %       4         1  best  tam a2 b4 K3 @res2-5 b, T8, lr 0.05",
+    ]
+    assert "  best knee  tam" in render(history(trial_events(0, [0.5], 1.0)), BOTH)
+    assert render(history(trial_events(0, [], 1.0, end="running")), BOTH) == "no trial is finished yet: 1 running"

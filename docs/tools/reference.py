@@ -60,7 +60,10 @@ def fields(config: type[Config]) -> Iterator[tuple[str, str, str, str]]:
     """Yield key, type with bounds, default and meaning of each field of a config, as Markdown."""
     for name, field in config.model_fields.items():
         meaning = (field.description or "").replace("|", "\\|")
-        yield field.alias or name, value_type(field.annotation, field.metadata), _default(field), meaning
+        default = _default(field)
+        if name == "kind":
+            meaning, default = meaning or "chooses this one", "required"
+        yield field.alias or name, value_type(field.annotation, field.metadata), default, meaning
 
 
 def value_type(annotation: Any, metadata: Any = ()) -> str:
@@ -146,7 +149,9 @@ def facts_table(kind: str) -> str:
         "can start as the identity": start,
         "sees the direction of time (default options)": direction,
     }
-    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in rows.items())])
+    return "\n".join(
+        ["| property | value |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in rows.items())]
+    )
 
 
 def commands() -> Iterator[tuple[str, argparse.ArgumentParser]]:

@@ -14,7 +14,7 @@ import yaml
 
 from docs.tools.reference import command_line, commands
 from search.cli import main
-from search.spec import load, load_config
+from search.spec.validation import load, load_config
 from tests.docs.blocks import ROOT, Block, blocks
 
 #: Commands that take seconds, need no network and start no process.
@@ -85,6 +85,9 @@ def parse(words: list[str]) -> None:
     match words:
         case [".venv/bin/vattn" | "vattn", *arguments]:
             if arguments[0].startswith("-"):
+                with pytest.raises(SystemExit) as ended:
+                    command_line().parse_args(arguments[: arguments.index(">")] if ">" in arguments else arguments)
+                assert ended.value.code == 0
                 return
             assert arguments[0] in dict(commands()), f"vattn {arguments[0]} is not available"
             command_line().parse_args(arguments)

@@ -8,15 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from latex2mathml.converter import convert
+from matplotlib import get_data_path
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
 
 from docs.tools import reference
 
 ROOT = Path(__file__).resolve().parents[2]
+#: The STIX font, which matplotlib brings. It has no table of mathematical constants, so a browser uses its own. The
+#: constants of DejaVu, which a browser takes on many Linux machines, do not lower subscripts.
+FONT = Path(get_data_path()) / "fonts" / "ttf" / "STIXGeneral.ttf"
 #: ``<!-- NAME: ARGUMENTS -->`` on a line of its own is replaced by what `GENERATORS[NAME]` returns.
 PLACEHOLDER = re.compile(r"^<!-- (\w+): ?(.*?) ?-->$", re.MULTILINE)
 #: A link to the table of a config class, as `reference.value_type` writes it.
 CONFIG_LINK = re.compile(r"\]\(config:(\w+)\)")
 EQUATION = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add a font for equations, for machines without a mathematical font."""
+    files.append(File.generated(config, f"assets/{FONT.name}", abs_src_path=str(FONT)))
+    return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
@@ -65,9 +77,13 @@ def _generated(name: str, arguments: list[str]) -> str:
 def decisions_table() -> str:
     """Return a table of the decisions, the newest first: date and title."""
     lines = ["| date | decision |", "| --- | --- |"]
-    for path in sorted((ROOT / "docs" / "decisions").glob("2*.md"), key=lambda path: path.name[:10], reverse=True):
-        title = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
-        lines.append(f"| {path.name[:10]} | [{title}]({path.name}) |")
+    titles = {
+        path.name: path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+        for path in (ROOT / "docs" / "decisions").glob("2*.md")
+    }
+    for date in sorted({name[:10] for name in titles}, reverse=True):
+        of_day = sorted((title, name) for name, title in titles.items() if name.startswith(date))
+        lines += [f"| `{date}` | [{title}]({name}) |" for title, name in of_day]
     return "\n".join(lines)
 
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from tests.vattn.counting import Elements, clips, count_elements, on_meta, use_reference_forms
-from tests.vattn.support import model
 from torch import Tensor, nn
 
+from tests.vattn.counting import Elements, clips, count_elements, on_meta, use_reference_forms
+from tests.vattn.support import model
 from vattn.config import ModelConfig
 from vattn.cost import Cost, cost
 

@@ -10,11 +10,9 @@ import torch
 import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.vattn.backbones.support import ShapeRecorder, with_random_norms
-from tests.vattn.counting import model_activations, model_macs, on_meta
-from tests.vattn.support import model
 from torch import nn
 
+from tests.vattn.backbones.support import ShapeRecorder, with_random_norms
 from tests.vattn.counting import model_activations, model_macs, on_meta
 from tests.vattn.support import model
 from vattn.backbones import BackboneConfig
@@ -184,7 +182,10 @@ def test_mechanisms_at_every_site_get_gradients(family: str) -> None:
 def test_memory_format_does_not_change_the_features(family: str) -> None:
     tree, smallest = SMALL[family]
     torch.manual_seed(0)
-    net, images = backbone_config(tree).build().double().eval(), torch.randn(2, 3, smallest, smallest, dtype=torch.double)
+    net, images = (
+        backbone_config(tree).build().double().eval(),
+        torch.randn(2, 3, smallest, smallest, dtype=torch.double),
+    )
 
     with torch.no_grad():
         expected = net(images)

@@ -25,6 +25,7 @@ from vattn.config import TrainConfig, TrialConfig
 from vattn.data import open_clips
 from vattn.data.cache import Clips
 from vattn.errors import UserError
+from vattn.loader import ahead, eval_batches, train_batches
 from vattn.model import VideoModel, load_model
 from vattn.recompute import recompute_blocks
 from vattn.start import start

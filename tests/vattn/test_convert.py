@@ -14,6 +14,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from tests.vattn.golden import FOLDER
 from tests.vattn.support import model
 from vattn.config import ModelConfig
 from vattn.convert import convert_model, load_published
@@ -37,7 +38,7 @@ def shapes_of(build: Callable[[], nn.Module]) -> Shapes:
 
 def recorded(case: str) -> Shapes:
     """Return the names and shapes that a recording of the authors' code lists."""
-    file = GOLDEN / f"{case}__eval.npz"
+    file = FOLDER / f"{case}__eval.npz"
     if not file.is_file():
         pytest.skip(f"no recording {file}")
     with np.load(file) as arrays:

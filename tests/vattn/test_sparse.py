@@ -17,11 +17,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from tests.vattn.counting import count_macs, kept_per_clip
-from tests.vattn.golden import Recording
+from tests.vattn.golden import FOLDER, Recording
 from tests.vattn.reference.sparse import Plain
 from tests.vattn.reference.sparse import grid as plain_grid
 from tests.vattn.support import model
-from tests.vattn.test_golden import FOLDER
 from vattn.canonical import architecture_id
 from vattn.config import ModelConfig, TrialConfig
 from vattn.cost import cost

@@ -52,6 +52,6 @@ def test_i3d_resnet18_and_m2a_cost_what_the_m2a_paper_prints(
         network.backbone.frames_at(site, 8) * (site.channels // 8) * site.height * site.width
         for module in network.attention for site in module.at(network.backbone.sites(network.size))
     )  # fmt: skip
-    assert (elements.paper_002() + 4 * has_norm * norm_values) / 1e9 == pytest.approx(printed, rel=0.0006)
+    assert (elements.m2a_paper() + 4 * has_norm * norm_values) / 1e9 == pytest.approx(printed, rel=0.0006)
     assert gmacs is None or total.gflops == pytest.approx(gmacs, abs=0.0006)
     assert total.params_m == pytest.approx(params_m, abs=0.0005)

@@ -1,4 +1,4 @@
-"""The base of every recipe: frozen, complete, strict, and read from JSON-like trees."""
+"""Base classes of all configs: frozen, complete, strict, and readable from the plain trees that YAML and JSON give."""
 
 import hashlib
 import json
@@ -9,22 +9,26 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class _Frozen(type(BaseModel)):
-    """Tells type checkers what the configuration below does; any `Field(...)` counts as a default for them."""
+    """Makes type checkers treat configs as frozen, and any `Field(...)` as a default value."""
 
 
 class Config(BaseModel, metaclass=_Frozen):
-    """A frozen recipe. Unknown keys and implicit conversions ("3" for 3) are refused."""
+    """A frozen config. Unknown keys and implicit conversions ("3" for 3) are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @classmethod
     def parse(cls, tree: Any) -> Self:
-        """Build from plain mappings, lists and scalars, as YAML gives them; raises pydantic's ValidationError."""
-        # Strict mode wants a tuple where YAML has a list; in JSON mode a list is what it expects.
+        """Return the config of a tree of mappings, lists and scalars, as YAML gives it.
+
+        Raises:
+            pydantic.ValidationError: the tree breaks a rule of the config.
+        """
+        # Strict mode needs a tuple where YAML has a list. In JSON mode it accepts a list.
         return cls.model_validate_json(json.dumps(tree))
 
     def tree(self) -> dict[str, Any]:
-        """Return plain mappings, lists and scalars, with every default filled in; `parse` reads it back."""
+        """Return the config as mappings, lists and scalars, with every default filled in; `parse` reads it back."""
         return self.model_dump(mode="json")
 
 
@@ -35,12 +39,15 @@ def _form(value: Any) -> str:
     return "none" if isinstance(value, str) else "config"
 
 
-#: A recipe, or the word none. Told apart by form, so that a fault is told of the one that was meant.
+#: A config, or the word none. The tag is chosen by the value's form, so that a message is about the intended one.
 NoneOr = Annotated[Annotated[Literal["none"], Tag("none")] | Annotated[_C, Tag("config")], Discriminator(_form)]
 
 
 class Kinded(Config):
-    """A recipe chosen by its ``kind``, which each subclass names: ``class TAMConfig(ModuleConfig, kind="tam")``."""
+    """A config selected by its ``kind``. A subclass registers its kind: ``class TAMConfig(ModuleConfig, kind="tam")``.
+
+    A direct subclass of this class starts a family. The family's ``kinds`` maps each kind to its config class.
+    """
 
     kinds: ClassVar[dict[str, type["Kinded"]]]
 
@@ -49,11 +56,11 @@ class Kinded(Config):
         if Kinded in cls.__bases__:
             cls.kinds = {}
         if kind is not None:
-            assert kind not in cls.kinds, f"two recipes are of kind {kind!r}"
+            assert kind not in cls.kinds, f"two config classes have the kind {kind!r}"
             cls.kinds[kind] = cls
 
 
 def identity(tree: Any) -> str:
-    """Return the identity of a canonical tree: 16 hexadecimal digits of its SHA-256."""
+    """Return the identity of a canonical tree: the first 16 hexadecimal digits of the SHA-256 of its sorted JSON."""
     text = json.dumps(tree, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The recipe of one trial: its data, its model, its training. A space is one of these with ranges in it."""
+"""The config of one trial: data, model and training. A search space is such a config with ranges in it."""
 
 from collections.abc import Iterable
 from functools import reduce
@@ -16,7 +16,7 @@ from vattn.sparse import SparseConfig
 
 
 def _any_of(family: type[Kinded]) -> Any:
-    """Return the type "a recipe of this family, told apart by its kind"."""
+    """Return the union of the config classes of a family, with ``kind`` as discriminator."""
     union = reduce(or_, family.kinds.values())
     return Annotated[union, Field(discriminator="kind")] if len(family.kinds) > 1 else union
 
@@ -30,29 +30,37 @@ else:
 
 
 class HeadConfig(Config):
-    """Dropout, one linear layer per frame, and the average of the frames' scores (TSN's consensus)."""
+    """Dropout, a linear layer for each frame, and the average of the frames' scores.
+
+    This is the segmental consensus of Wang, Xiong, Wang, Qiao, Lin, Tang and Van Gool, "Temporal Segment Networks:
+    Towards Good Practices for Deep Action Recognition", ECCV 2016.
+    """
 
     kind: Literal["average"] = "average"
-    dropout: float = Field(0.5, ge=0, lt=1)
+    dropout: float = Field(0.5, ge=0, lt=1, description="probability of dropout before the linear layer")
 
 
 class ModelConfig(Config):
-    """One video network: a backbone, mechanisms in the order in which data meets them, a head."""
+    """One video network: a backbone, mechanisms in it, a head, and optional branches around it."""
 
-    frames: int = Field(ge=1, description="T, frames of one clip")
-    size: int = Field(ge=8, description="side of the square crop, pixels")
-    backbone: AnyBackbone
-    attention: tuple[AnyModule, ...] = ()
-    head: HeadConfig = HeadConfig()
-    sparse: NoneOr[SparseConfig] = "none"
+    frames: int = Field(ge=1, description="T, number of frames in a clip")
+    size: int = Field(ge=8, description="side of the square crop that the network sees, pixels")
+    backbone: AnyBackbone = Field(description="the network that the mechanisms are inserted into")
+    attention: tuple[AnyModule, ...] = Field(
+        (), description="list of mechanisms; those at the same site are applied in the order of the list"
+    )
+    head: HeadConfig = Field(HeadConfig(), description="the classifier on the backbone's features")
+    sparse: NoneOr[SparseConfig] = Field(
+        "none", description="sparse spatial attention: branches that see resampled clips; or none"
+    )
 
     @field_validator("sparse")
     @classmethod
-    def _without_new_clips_there_is_none(cls, sparse: NoneOr[SparseConfig]) -> NoneOr[SparseConfig]:
+    def _original_branch_alone_is_none(cls, sparse: NoneOr[SparseConfig]) -> NoneOr[SparseConfig]:
         return sparse if isinstance(sparse, SparseConfig) and sparse.resampled else "none"
 
     @model_validator(mode="after")
-    def _classes_have_maps(self) -> Self:
+    def _sparse_needs_class_maps(self) -> Self:
         if self.sparse != "none" and not self.backbone.averages:
             raise ValueError(
                 f"sparse: needs maps of classes, and the features of a {self.backbone.kind} are no averages of maps; "
@@ -61,12 +69,12 @@ class ModelConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _backbone_takes_the_clips(self) -> Self:
+    def _backbone_accepts_the_clips(self) -> Self:
         self.backbone.check(self.size, self.frames)
         return self
 
     @model_validator(mode="after")
-    def _mechanisms_have_places(self) -> Self:
+    def _mechanisms_fit_the_backbone(self) -> Self:
         stages, positions = self.backbone.stages(), self.backbone.positions()
         taken: set[Site] = set()
         for i, module in enumerate(self.attention):
@@ -102,34 +110,42 @@ def _listed(values: Iterable[object]) -> str:
 
 
 class TrainConfig(Config):
-    """How one model is trained; with the model and data configs, all a run depends on."""
+    """How one model is trained. Together with the configs of model and data it determines the result of a run."""
 
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=1, description="number of passes over the training clips")
     batch: int = Field(ge=1, description="clips per step, summed over all workers")
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = Field(gt=0, description="peak rate for `batch`; not scaled behind your back")
-    schedule: Literal["cosine", "constant"] = "cosine"
-    weight_decay: float = Field(1e-4, ge=0)
-    amp: Literal["none", "bf16"] = "none"
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd: SGD with momentum 0.9; adamw: AdamW")
+    lr: float = Field(gt=0, description="peak learning rate for `batch`; it is never scaled automatically")
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="learning rate over the training; cosine: half a cosine from lr to 0; constant: lr"
+    )
+    weight_decay: float = Field(1e-4, ge=0, description="weight decay of the optimizer")
+    amp: Literal["none", "bf16"] = Field(
+        "none", description="automatic mixed precision; none: float32; bf16: autocast to bfloat16"
+    )
     recompute: Literal["none", "blocks"] = Field(
         "none",
-        description="blocks: what residual blocks compute on their way is computed twice, and not kept; "
-        "activation_mb is that of none",
+        description="activation checkpointing; blocks: each residual block keeps its input only and is computed again "
+        "in the backward pass; activation_mb is the value without it",
     )
     checkpoint_minutes: Annotated[
         Literal["none"] | Annotated[float, Field(gt=0)],
-        Field(description="so often a checkpoint is written within an epoch, beside the one at its end"),
+        Field(
+            description="minutes between checkpoints within an epoch; none: only at the end of each epoch, when one is "
+            "always written"
+        ),
     ] = 10.0
     init: str = Field(
         "scratch",
-        description="scratch; identity: mechanisms that can start as such; or the absolute path of a state dict, whose "
-        "matching weights are taken, and the rest is as for identity",
+        description="initial weights; scratch: as configured by backbone.weights and by each mechanism; identity: the "
+        "same, but every mechanism that can starts as the identity; or the absolute path of a state dict: layers that "
+        "match are loaded, the others start as for identity",
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="seed of initial weights, order of clips, augmentation and dropout")
 
     @field_validator("init")
     @classmethod
-    def _known_or_a_file(cls, init: str) -> str:
+    def _word_or_absolute_path(cls, init: str) -> str:
         if init not in ("scratch", "identity") and not Path(init).is_absolute():
             raise ValueError(
                 "must be scratch, identity, or the absolute path of a state dict; in a search, search.inherit chooses "
@@ -139,22 +155,23 @@ class TrainConfig(Config):
 
     @property
     def weights(self) -> Path | None:
-        """The state dict that training starts with."""
+        """The state dict that training starts from, if any."""
         return None if self.init in ("scratch", "identity") else Path(self.init)
 
 
 class TrialConfig(Config):
-    """Everything that one trial depends on."""
+    """Everything that the result of one trial depends on."""
 
-    data: AnyData
-    model: ModelConfig
-    train: TrainConfig
+    data: AnyData = Field(description="the data set, how its clips are stored, sampled and augmented")
+    model: ModelConfig = Field(description="the network")
+    train: TrainConfig = Field(description="the training")
 
     @model_validator(mode="after")
-    def _clips_are_what_the_backbone_takes(self) -> Self:
-        drawn, taken = self.data.sampling.frames_per_segment, self.model.backbone.frames_per_segment
-        if drawn not in ("auto", taken):
+    def _frames_per_segment_fit_the_backbone(self) -> Self:
+        sampled, needed = self.data.sampling.frames_per_segment, self.model.backbone.frames_per_segment
+        if sampled not in ("auto", needed):
             raise ValueError(
-                f"data.sampling.frames_per_segment: {self.model.backbone.kind} takes {taken}; write auto (got {drawn})"
+                f"data.sampling.frames_per_segment: {self.model.backbone.kind} takes {needed}; write auto "
+                f"(got {sampled})"
             )
         return self

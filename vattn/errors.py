@@ -1,17 +1,17 @@
-"""The errors that a user is meant to read; any other exception is a bug of this program and shows its traceback."""
+"""The two kinds of error that are written for a user. Any other exception is a bug and shows its traceback."""
 
 from pathlib import Path
 
 
 class UserError(ValueError):
-    """The user's input is wrong: a command prints it as one line and ends with status 2.
+    """The user's input is wrong. A command prints this error as one line and ends with status 2.
 
-    The line reads ``file: path: rule; way out (got found)``; parts that are empty are left out.
+    The line reads ``file: path: rule; way out (got found)``. Empty parts are left out.
 
     Args:
-        rule: what must hold, with its reason where that is not obvious.
-        file: the file in which the mistake stands.
-        path: the place in that file or on the command line, as written there, such as ``trial.model.frames``.
+        rule: the rule that is broken, with its reason where that is not obvious.
+        file: the file that contains the mistake.
+        path: the place in that file or on the command line, as the user wrote it, such as ``trial.model.frames``.
         way_out: what the user can do.
         found: the value that was found.
     """
@@ -19,7 +19,7 @@ class UserError(ValueError):
     def __init__(
         self, rule: str, *, file: Path | str | None = None, path: str = "", way_out: str = "", found: object = ""
     ) -> None:
-        # The default pickling of exceptions calls the class with these and restores the attributes.
+        # Pickle calls the class with these arguments and then restores the attributes.
         super().__init__(rule)
         self.rule, self.file, self.path, self.way_out, self.found = rule, file, path, way_out, found
 
@@ -31,7 +31,7 @@ class UserError(ValueError):
 
 
 class StorageError(OSError):
-    """A file cannot be read or written, for a reason outside of the program such as a full disk.
+    """A file cannot be read or written for a reason outside the program, such as a full disk.
 
-    A command prints it as one line, with the file and the way out, and ends with status 1.
+    A command prints this error as one line, with the file and the way out, and ends with status 1.
     """

@@ -1,4 +1,4 @@
-"""From a recipe to a network: backbone, mechanisms, head, and branches around it."""
+"""Build the network of a config: backbone, mechanisms, head, and the branches of sparse attention around it."""
 
 from pathlib import Path
 
@@ -8,30 +8,41 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from vattn.config import ModelConfig
+from vattn.errors import UserError
 from vattn.insert import fold, insert
 from vattn.sparse import SparseAttention, class_maps
 from vattn.weights import Fit, read_state
 
 
 def build_model(model: ModelConfig, classes: int) -> "VideoModel":
-    """Return the network that ``model`` describes, for ``classes`` labels.
+    """Return the network that ``model`` describes, with initial weights.
 
-    Its weights follow from torch's seed, and from ``backbone.weights``; raises ValueError where those cannot be had.
+    They depend on torch's random state and on ``backbone.weights``. Convolution weights are in torch's memory format
+    ``channels_last``.
+
+    Args:
+        model: the config of the network.
+        classes: the number of labels.
+
+    Raises:
+        UserError: ``backbone.weights`` cannot be read or fetched, or do not fit the backbone.
     """
     net = VideoModel(model, classes) if model.sparse == "none" else SparseModel(model, classes)
-    _lay_out(net)
+    _use_channels_last(net)
     return net
 
 
 class VideoModel(nn.Module):
-    """Scores of every frame, averaged (TSN, Wang et al., ECCV 2016).
+    """A backbone with mechanisms, and a classifier whose scores are averaged over frames.
 
-    In the state dict the backbone and the mechanisms in it stand under ``backbone.``, the classifier under ``fc.``.
+    The average is the segmental consensus of TSN (Wang, Xiong, Wang, Qiao, Lin, Tang and Van Gool, "Temporal Segment
+    Networks: Towards Good Practices for Deep Action Recognition", ECCV 2016). In the state dict, names of the backbone
+    and the mechanisms in it start with ``backbone.``, those of the classifier with ``fc.``.
 
-    Shape: (N, 3, T, H, W) -> logits (N, classes).
+    Shape: (N, 3, T, H, W) -> logits (N, classes). A backbone with ``frames_per_segment`` F expects T * F frames.
     """
 
-    #: Names of scores that are given beside the answer.
+    #: Names of further scores that `scores` returns.
     branches: tuple[str, ...] = ()
 
     def __init__(self, model: ModelConfig, classes: int) -> None:
@@ -46,51 +57,53 @@ class VideoModel(nn.Module):
         return self._classify(self.features(clips))
 
     def features(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n rows c"]:
-        """Return one row a frame from a network of images, one a clip from one of 3D convolutions."""
+        """Return one row of features per frame from a 2D backbone, or one row per clip from a 3D backbone."""
         rows = self.backbone(fold(clips) if self.folds else clips)
         return rows.unflatten(0, (clips.shape[0], -1))
 
     def class_maps(
         self, clips: Float[Tensor, "n 3 f h w"]
     ) -> tuple[Float[Tensor, "n rows c"], Float[Tensor, "n t classes i j"]]:
-        """Return the features of clips, and where in each frame each class responds."""
-        seen: list[Tensor] = []
-        hook = self.backbone.avgpool.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        """Return the features of clips, and the response of each class at each pixel of each frame."""
+        pool_inputs: list[Tensor] = []
+        hook = self.backbone.avgpool.register_forward_pre_hook(lambda _, args: pool_inputs.append(args[0]))
         try:
             features = self.features(clips)
         finally:
             hook.remove()
-        images = seen[0] if self.folds else fold(seen[0])
+        images = pool_inputs[0] if self.folds else fold(pool_inputs[0])
         return features, class_maps(images, self.fc.weight, self.fc.bias).unflatten(0, (clips.shape[0], -1))
 
     def _classify(self, features: Float[Tensor, "n rows c"]) -> Float[Tensor, "n classes"]:
         return self.fc(self.dropout(features.flatten(0, 1))).unflatten(0, features.shape[:2]).mean(1)
 
     def begin(self, epoch: int, epochs: int) -> None:
-        """Prepare for training ``epoch``, counted from 1, of ``epochs``."""
+        """Prepare for training epoch number ``epoch``, from 1, of ``epochs``."""
 
     def loss(self, scores: Tensor, labels: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
-        """Return what training lessens, from what `forward` gave in training."""
+        """Return the training loss of the scores that `forward` returned in training mode."""
         return cross_entropy(scores, labels)
 
     def scores(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n b classes"]:
-        """Return the answer, and behind it the scores of each of ``branches``."""
+        """Return the model's scores, followed by the scores of each of ``branches``."""
         return self(clips).unsqueeze(1)
 
 
 class SparseModel(VideoModel):
-    r"""One network that sees a clip up to three times: as it is, its discriminative, its complementary regions.
+    r"""One network applied to up to three versions of a clip: original, discriminative and complementary regions.
 
-    Each branch is classified by the network's own head, and the branches' features together by one more layer, whose
-    scores are the answer. The loss is eq. 8 of Zhou et al. (2022), over the branches b that there are:
+    The network's own head classifies each branch. One more linear layer classifies the concatenated features of all
+    branches, and its scores are the model's. The loss is equation 8 of Zhou, Li, Wang and Li, "Integrating Temporal and
+    Spatial Attention for Video Action Recognition", Security and Communication Networks, 2022, over the branches b of
+    the config:
 
     .. math:: L = \sum_b L_{cls}(F_b, F^*) + L_{cls}(F_{total}, F^*)
 
-    While the network first learns alone (`begin`), its own scores are all there is. A model that was never told an
-    epoch has learnt. In evaluation the highest peak is discriminative and the lowest complementary, as in the public
-    code: nothing is drawn by chance.
+    In the first epochs the network is trained alone (`begin`), and its own scores are the only ones. Without a call of
+    `begin`, the model is in the last stage of training, with all branches. In evaluation the highest peak is
+    discriminative and the lowest complementary, as in the public code, so that evaluation is deterministic.
 
-    Shape: (N, 3, T, H, W) -> logits (N, classes); in training as of `scores`, (N, 1 + branches, classes).
+    Shape: (N, 3, T, H, W) -> logits (N, classes); in training as `scores`, (N, 1 + branches, classes).
     """
 
     def __init__(self, model: ModelConfig, classes: int) -> None:
@@ -115,31 +128,37 @@ class SparseModel(VideoModel):
     def scores(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n b classes"]:
         if self._stage == "alone":
             alone = self._classify(self.features(clips))
-            # Nothing but the network itself is there yet: in evaluation each branch is what it says.
+            # Only the network itself is trained so far: in evaluation, each branch has its scores.
             return torch.stack([alone] * (1 if self.training else 1 + len(self.branches)), 1)
         own, maps = self.class_maps(clips)
         split = "extreme" if not self.training else "all" if self._stage == "all" else "random"
-        clips_of = self.sparse(clips, maps, split)
-        features = {"original": own} | {branch: self.features(new) for branch, new in clips_of.items()}
+        resampled = self.sparse(clips, maps, split)
+        features = {"original": own} | {branch: self.features(new) for branch, new in resampled.items()}
         together = torch.cat([features[branch].mean(1) for branch in self.branches], 1)
         scores = [self._classify(features[branch]) for branch in self.branches]
         return torch.stack([self.total(self.dropout(together)), *scores], 1)
 
 
 def load_model(model: ModelConfig, classes: int, checkpoint: Path) -> VideoModel:
-    """Return a network with the weights that it was trained to; raises ValueError where they are of another config."""
-    # What the backbone began with is overwritten, so it is not looked for.
+    """Return the network of ``model`` with the weights in a checkpoint, a state dict that `fit` wrote as ``model.pt``.
+
+    Raises:
+        UserError: the checkpoint cannot be read, or its weights are those of another config.
+    """
+    # The checkpoint replaces the backbone's initial weights, so they are not loaded.
     backbone = model.backbone.model_copy(update={"weights": "none"})
     net, state = build_model(model.model_copy(update={"backbone": backbone}), classes), read_state(checkpoint)
     if not (fit := Fit.of(state, net.state_dict())):
-        raise ValueError(f"{checkpoint}: is not of this config: {fit}; name the weights that were trained by it")
+        raise UserError(
+            f"is not of this config: {fit}", file=checkpoint, way_out="name the weights that were trained by it"
+        )
     net.load_state_dict(state, strict=False)
     return net
 
 
-def _lay_out(net: nn.Module) -> None:
-    """Lay weights out for features whose channels lie together, as those of our clips do."""
-    # Not net.to(memory_format=...), which refuses a network with both 2D and 3D convolutions.
+def _use_channels_last(net: nn.Module) -> None:
+    """Put the weights into the memory format ``channels_last``, which the loader's clips have."""
+    # Not by net.to(memory_format=...), which refuses a network with both 2D and 3D convolutions.
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for parameter in net.parameters():
         if parameter.dim() in formats:

@@ -1,4 +1,7 @@
-"""Memory for time: what a block computes on its way is computed again in the backward pass, not kept."""
+"""Activation checkpointing: blocks compute their activations again in the backward pass instead of keeping them.
+
+Source: Chen, Xu, Zhang and Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016 (arXiv:1604.06174).
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -10,28 +13,28 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recompute_blocks(net: nn.Module) -> None:
-    """Let each residual block in ``net`` keep its input only, while it trains; values and gradients stay the same.
+    """Let each residual block in ``net`` keep only its input in training. Values and gradients stay the same.
 
-    A block is what has sites of its own; C3D, which has none, keeps all.
+    A block is a module with slots for mechanisms inside the backbone. C3D has none, so it keeps all activations.
     """
     blocks = [module for module in net.modules() if hasattr(module, "at") and not hasattr(module, "channels")]
     for block in blocks:
-        block.forward = partial(_again, block, block.forward)
+        block.forward = partial(_checkpointed, block, block.forward)
 
 
-def _again(block: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def _checkpointed(block: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     if not block.training:
         return forward(x)
     return checkpoint(forward, x, use_reentrant=False, context_fn=partial(_contexts, block))
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _statistics_counted(block)
+    return nullcontext(), _unchanged_statistics(block)
 
 
 @contextmanager
-def _statistics_counted(block: nn.Module) -> Iterator[None]:
-    """Leave running statistics as they are: the first pass has counted the batch."""
+def _unchanged_statistics(block: nn.Module) -> Iterator[None]:
+    """Keep running statistics unchanged: the first pass has already updated them for this batch."""
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
     before = [(norm.momentum, norm.get_buffer("num_batches_tracked").clone()) for norm in norms]
     for norm in norms:

@@ -1,5 +1,10 @@
-"""Sparse spatial attention by class peak responses (Zhou et al., "Integrating Temporal and Spatial Attention for Video
-Action Recognition", 2022), after S3N (Ding et al., ICCV 2019) and the saliency sampler (Recasens et al., ECCV 2018).
+"""Sparse spatial attention by class peak responses.
+
+Source: Zhou, Li, Wang and Li, "Integrating Temporal and Spatial Attention for Video Action Recognition", Security and
+Communication Networks, 2022; equations and tables in this file are its. It builds on S3N (Ding, Zhou, Zhu, Ye and Jiao,
+"Selective Sparse Sampling for Fine-Grained Image Recognition", ICCV 2019), whose public code gives the defaults, and on
+the saliency sampler (Recasens, Kellnhofer, Stent, Matusik and Torralba, "Learning to Zoom: A Saliency-Based Sampling
+Layer for Neural Networks", ECCV 2018).
 """
 
 import math
@@ -16,38 +21,66 @@ from vattn.modules._fold import fold, unfold
 
 Branch = Literal["original", "discriminative", "complementary"]
 BRANCHES: tuple[Branch, ...] = ("original", "discriminative", "complementary")
-#: How peaks are shared out: all to both; by a uniform draw each; the highest to one and the lowest to the other.
+#: How peaks are assigned to the two sets: all to both; each by a uniform draw; the highest to one, the lowest to the
+#: other.
 Split = Literal["all", "random", "extreme"]
 
-#: Side of the maps of response and saliency.
+#: Side of the maps of response and saliency, cells.
 SIDE = 31
-#: Classes whose maps may be looked at.
+#: Number of best classes whose maps may be used.
 TOP = 5
-#: Saliency where no peak is near, so that a frame's surroundings are kept.
+#: Saliency added everywhere, which keeps the surroundings of peaks visible.
 BASE = 0.09
-#: Of the resampler: the Gaussian's reach to each side and its full width at half maximum, in cells of the map.
-REACH, FWHM = 30, 13
+#: Radius of the resampler's Gaussian kernel, cells of the map.
+REACH = 30
+#: Full width at half maximum of the resampler's Gaussian kernel, cells of the map.
+FWHM = 13
+#: Initial width of discriminative kernels, in sides of the map.
+_BETA1 = 0.09
+#: Initial width of complementary kernels, in sides of the map.
+_BETA2 = 0.3
+#: Smallest squared width of a kernel in the division, cells squared.
+_SMALLEST_SPREAD = 1e-6
 
 
 class SparseConfig(Config):
-    """Three branches (original, discriminative, complementary) through one network; defaults are the public code's.
+    """Up to three branches (original, discriminative, complementary) through one network.
 
-    Table 4's variants are values of ``branches``. The shares ``alone`` and ``warmup`` are ours: the paper says that the
-    network is trained first, and not for how long.
+    The defaults are those of the public code. The variants in Table 4 are values of ``branches``. The paper trains the
+    network alone first, but does not say for how long, so the defaults of ``alone`` and ``warmup`` are not its.
     """
 
-    branches: tuple[Branch, ...] = BRANCHES
-    delta: float = Field(0.2, ge=0, description="entropy in nats, below which the best class's map is trusted alone")
-    window: Literal[3, 5] = 3
-    peak_filter: Literal["mean", "none"] = "mean"
-    beta1: float = Field(0.09, gt=0, description="learnable width of discriminative kernels: the start, in map sides")
-    beta2: float = Field(0.3, gt=0, description="learnable width of complementary kernels: the start, in map sides")
-    paper_kernels: bool = Field(
-        False, description="eq. 6 as printed: widths in cells without the factor 2, no base saliency; the same start"
+    branches: tuple[Branch, ...] = Field(
+        BRANCHES,
+        description="versions of a clip that the network is applied to: the original, and its discriminative or "
+        "complementary regions, enlarged",
     )
-    alone: float = Field(0.4, ge=0, lt=1, description="share of the epochs in which the network first learns alone")
+    delta: float = Field(
+        0.2,
+        ge=0,
+        description="entropy threshold, nats: below it, peaks are searched in the map of the best class, otherwise in "
+        "the sum of the maps of the 5 best classes",
+    )
+    window: Literal[3, 5] = Field(3, description="side of the window in which a peak is the maximum, cells")
+    peak_filter: Literal["mean", "none"] = Field(
+        "mean", description="mean: only peaks that are not below the mean of their map; none: all peaks"
+    )
+    beta1: float = Field(
+        _BETA1, gt=0, description="initial value of the learnable width of discriminative kernels, in sides of the map"
+    )
+    beta2: float = Field(
+        _BETA2, gt=0, description="initial value of the learnable width of complementary kernels, in sides of the map"
+    )
+    paper_kernels: bool = Field(
+        False,
+        description="use equation 6 as printed: widths in cells without the factor 2, and no base saliency; the "
+        "initial kernels are the same",
+    )
+    alone: float = Field(
+        0.4, ge=0, lt=1, description="fraction of the epochs, at the start, in which the network is trained alone"
+    )
     warmup: float = Field(
-        0.2, ge=0, le=1, description="share of the epochs after it in which both branches get all peaks"
+        0.2, ge=0, le=1, description="fraction of the epochs, after those, in which both branches get all peaks"
     )
 
     @field_validator("branches")
@@ -63,30 +96,33 @@ class SparseConfig(Config):
 
     @property
     def resampled(self) -> tuple[Branch, ...]:
-        """The branches that see new clips."""
+        """The branches that see resampled clips."""
         return tuple(branch for branch in self.branches if branch != "original")
 
     @property
     def resampler_macs(self) -> int:
-        """Multiply-accumulates of one new frame: the Gaussian over the saliency, and over it times x and times y."""
+        """Multiply-accumulates for one resampled frame: the Gaussian on the saliency, and on it times x and times y."""
         return 3 * (2 * REACH + 1) ** 2 * SIDE**2
 
     def canonical(self) -> Self:
-        """Return the same attention with the width of a branch that is not there at its default."""
-        absent = {"discriminative": {"beta1": 0.09}, "complementary": {"beta2": 0.3}}
-        changes = {k: v for branch, start in absent.items() if branch not in self.branches for k, v in start.items()}
+        """Return the canonical form: the width of a branch that is not used gets its default value."""
+        defaults = {"discriminative": {"beta1": _BETA1}, "complementary": {"beta2": _BETA2}}
+        changes = {k: v for branch, width in defaults.items() if branch not in self.branches for k, v in width.items()}
         return self.model_copy(update=changes)
 
     def stage(self, epoch: int, epochs: int) -> Literal["alone"] | Split:
-        """Return what ``epoch``, counted from 1, of ``epochs`` trains: the network alone, or branches by a split."""
-        # Rounded down: the last epoch trains the branches, whatever the shares.
+        """Return the stage of training of epoch ``epoch``, from 1, of ``epochs``: alone, or a split of the peaks."""
+        # Rounded down, so that the last epoch always trains the branches.
         alone = int(self.alone * epochs)
         warm = alone + int(self.warmup * epochs)
         return "alone" if epoch <= alone else "all" if epoch <= warm else "random"
 
 
 class Peaks(NamedTuple):
-    """The P peaks of a batch of maps, in the order (image, y, x); each is of one set, of both, or of none."""
+    """The P peaks of a batch of maps, in the order (image, y, x).
+
+    Each peak is in the discriminative set, in the complementary set, in both, or in neither.
+    """
 
     image: Int64[Tensor, " p"]
     y: Int64[Tensor, " p"]
@@ -99,12 +135,12 @@ class Peaks(NamedTuple):
 def class_maps(
     features: Float[Tensor, "b c h w"], weight: Float[Tensor, "s c"], bias: Float[Tensor, " s"]
 ) -> Float[Tensor, "b s h w"]:
-    """Return the response of each class at each pixel, whose mean is the class's score (eq. 1, which has no bias)."""
+    """Return the response of each class at each pixel; its mean is the class's score (equation 1, without bias)."""
     return F.conv2d(features, weight[..., None, None], bias)
 
 
 def entropy(scores: Float[Tensor, "b s"]) -> Float[Tensor, " b"]:
-    """Return the entropy, in nats, of the five best classes' probabilities, which are not normalised again (eq. 2)."""
+    """Return the entropy, nats, of the 5 best classes' probabilities, which are not normalised again (equation 2)."""
     best = scores.softmax(1).topk(min(TOP, scores.shape[1])).values
     return torch.special.entr(best).sum(1)
 
@@ -112,14 +148,14 @@ def entropy(scores: Float[Tensor, "b s"]) -> Float[Tensor, " b"]:
 def response_map(
     maps: Float[Tensor, "b s h w"], scores: Float[Tensor, "b s"], delta: float
 ) -> Float[Tensor, "b side side"]:
-    """Return the map in which peaks are looked for, `SIDE` x `SIDE`, from 0 to 1 (eqs. 3 and 4).
+    """Return the map in which peaks are searched, `SIDE` x `SIDE`, scaled to 0 to 1 (equations 3 and 4).
 
-    That of the best class where the network is sure (entropy below ``delta``), else the sum of the five best classes'.
+    It is the map of the best class where the entropy is below ``delta``, otherwise the sum over the 5 best classes.
     """
     best = scores.topk(min(TOP, scores.shape[1])).indices
     chosen = maps.gather(1, best[..., None, None].expand(-1, -1, *maps.shape[-2:]))
     sure = (entropy(scores) < delta)[:, None, None]
-    # Sum and enlargement are linear: one map a frame is enlarged, not five.
+    # Sum and interpolation are linear, so only one map per frame is enlarged instead of five.
     summed = torch.where(sure, chosen[:, 0], chosen.sum(1))
     large = F.interpolate(summed[:, None], (SIDE, SIDE), mode="bilinear", align_corners=True)[:, 0]
     low, high = large.amin((1, 2), keepdim=True), large.amax((1, 2), keepdim=True)
@@ -127,87 +163,90 @@ def response_map(
 
 
 def peak_mask(maps: Float[Tensor, "b h w"], window: int, above_mean: bool) -> Bool[Tensor, "b h w"]:
-    """Return where a map is the highest of its ``window`` x ``window``; of equal ones the first in reading order is.
+    """Return where a map has the maximum of its ``window`` x ``window``; of equal values, the first in reading order.
 
-    ``above_mean`` leaves out peaks below the mean of their map.
+    ``above_mean`` excludes peaks below the mean of their map.
     """
     h, w = maps.shape[-2:]
     _, highest = F.max_pool2d(maps[:, None], window, stride=1, padding=window // 2, return_indices=True)
     own = torch.arange(h * w, device=maps.device).view(h, w)
-    found = highest[:, 0] == own
-    return found & (maps >= maps.mean((1, 2), keepdim=True)) if above_mean else found
+    is_peak = highest[:, 0] == own
+    return is_peak & (maps >= maps.mean((1, 2), keepdim=True)) if above_mean else is_peak
 
 
 def find_peaks(
     response: Float[Tensor, "b h w"], window: int, above_mean: bool, split: Split, draws: Tensor | None = None
 ) -> Peaks:
-    """Return the peaks of maps from 0 to 1, shared out by ``split`` (eq. 5).
+    """Return the peaks of maps with values from 0 to 1, assigned to the two sets by ``split`` (equation 5).
 
-    ``draws`` are the uniform numbers of ``split="random"``, one a peak; drawn here where they are not given.
+    ``draws`` are the uniform random numbers for ``split="random"``, one per peak; None draws them from torch.
     """
-    # A response of 0 is the bottom of its map (a flat one has nothing else), and 1 / 0 no height.
+    # A response of 0 is the minimum of its map (a flat map has only those), and has no height 1 / 0.
     mask = peak_mask(response, window, above_mean) & (response > 0)
     image, y, x = mask.nonzero(as_tuple=True)
     heights = response[image, y, x]
     if split == "all":
-        one = other = torch.ones_like(image, dtype=torch.bool)
+        discriminative = complementary = torch.ones_like(image, dtype=torch.bool)
     elif split == "random":
         draws = torch.rand_like(heights) if draws is None else draws
-        one = heights >= draws
-        other = ~one
+        discriminative = heights >= draws
+        complementary = ~discriminative
     else:
         place = y * response.shape[-1] + x
-        one = response.where(mask, -math.inf).flatten(1).argmax(1)[image] == place
-        other = response.where(mask, math.inf).flatten(1).argmin(1)[image] == place
-    return Peaks(image, y, x, heights, one, other)
+        discriminative = response.where(mask, -math.inf).flatten(1).argmax(1)[image] == place
+        complementary = response.where(mask, math.inf).flatten(1).argmin(1)[image] == place
+    return Peaks(image, y, x, heights, discriminative, complementary)
 
 
 def saliency(peaks: Peaks, branch: Branch, beta: Tensor, images: int, paper_kernels: bool) -> Float[Tensor, "b h w"]:
-    r"""Return each image's sum of Gaussian kernels around the peaks of ``branch`` (eqs. 6 and 7), `SIDE` x `SIDE`.
+    r"""Return for each image the sum of Gaussian kernels around the peaks of ``branch``, `SIDE` x `SIDE`.
 
     .. math:: A_i = R_i e^{-d^2 / 2 R_i (31 \beta_1)^2}, \quad A_i = \frac{1}{R_i} e^{-d^2 / 2 R_i (31 \beta_2)^2}
 
-    for discriminative and complementary peaks, plus a base of 0.09. Eq. 6 as printed lacks the factors 2 and 31 and the
-    base; then an image without peaks is the same everywhere.
+    The first is for discriminative and the second for complementary peaks (equations 6 and 7), and a base of 0.09 is
+    added. ``paper_kernels`` uses equation 6 as printed, without the factors 2 and 31 and the base; the saliency of an
+    image without peaks is then 1 everywhere.
     """
-    mine = peaks.discriminative if branch == "discriminative" else peaks.complementary
-    image, y, x, r = (of[mine] for of in peaks[:4])
+    in_branch = peaks.discriminative if branch == "discriminative" else peaks.complementary
+    image, y, x, r = (values[in_branch] for values in peaks[:4])
     cells = torch.arange(SIDE, device=r.device)
     distance = (cells - y[:, None])[:, :, None] ** 2 + (cells - x[:, None])[:, None, :] ** 2  # squared
     spread = r * beta**2 if paper_kernels else 2 * r * (beta * SIDE) ** 2
     height = r if branch == "discriminative" else 1 / r
-    # A width that training brought to 0 leaves the peak itself, not 0 / 0.
-    kernels = height[:, None, None] * torch.exp(-distance / spread.clamp(min=1e-6)[:, None, None])
+    # If training reduces a width to 0, the kernel is the peak itself instead of 0 / 0.
+    kernels = height[:, None, None] * torch.exp(-distance / spread.clamp(min=_SMALLEST_SPREAD)[:, None, None])
     summed = kernels.new_zeros(images, SIDE, SIDE).index_add(0, image, kernels)
     if not paper_kernels:
         return summed + BASE
-    none = torch.bincount(image, minlength=images) == 0
-    return summed + none[:, None, None]
+    without_peaks = torch.bincount(image, minlength=images) == 0
+    return summed + without_peaks[:, None, None]
 
 
 def blur() -> tuple[Float[Tensor, "31 31"], Float[Tensor, "31 31"]]:
-    """Return matrices (A, B): A s A' is the 61 x 61 Gaussian over a map s that goes on as at its border.
+    """Return matrices A and B that convolve a map with the resampler's Gaussian.
 
-    B is A with each value weighed by where it stands, 0 and 1 being the first and last cell of the map.
+    A s A' is a map s with replicated borders, convolved with the 61 x 61 Gaussian. B is A with each value weighted by
+    its position, which is 0 at the first cell of the map and 1 at the last.
     """
     cell = torch.arange(SIDE, dtype=torch.float64)
     padded = torch.arange(-REACH, SIDE + REACH, dtype=torch.float64)
-    away = padded - cell[:, None]
-    taps = torch.exp(-4 * math.log(2) * away**2 / FWHM**2) * (away.abs() <= REACH)
+    offset = padded - cell[:, None]
+    taps = torch.exp(-4 * math.log(2) * offset**2 / FWHM**2) * (offset.abs() <= REACH)
     borders = F.one_hot(padded.long().clamp(0, SIDE - 1), SIDE).double()
     return (taps @ borders).float(), ((taps * padded / (SIDE - 1)) @ borders).float()
 
 
 class SparseAttention(nn.Module):
-    r"""Two new clips of each clip: one enlarges what the class is seen by, one what complements it.
+    r"""Resample each clip twice: one result enlarges discriminative regions, the other complementary regions.
 
-    Each frame is sampled on a grid that the saliency S draws towards itself (Recasens et al., eq. 3):
+    Each frame is sampled on a grid that is attracted by the saliency S (Recasens et al., equation 3):
 
     .. math:: u(x) = \frac{\sum_{x'} S(x') k(x, x') x'}{\sum_{x'} S(x') k(x, x')}
 
-    Differentiable in the pixels, in ``beta1`` and ``beta2``, and through the peaks' responses in the class maps; the
-    places of the peaks are not. (The public code stops the gradient at the class maps.) The Gaussian k and its weighing
-    by x' separate into rows and columns, so that a 61 x 61 convolution over a map with padding is two 31 x 31 matrices.
+    The result is differentiable with respect to the pixels, ``beta1``, ``beta2``, and the class maps through the peaks'
+    responses, but not the places of the peaks. (The public code stops the gradient at the class maps.) The Gaussian k
+    and its product with x' are separable into rows and columns, so a 61 x 61 convolution over a padded map equals
+    products with two 31 x 31 matrices.
     """
 
     blur: Tensor
@@ -216,7 +255,7 @@ class SparseAttention(nn.Module):
     def __init__(self, config: SparseConfig) -> None:
         super().__init__()
         self.config = config
-        # The printed form's widths are in cells, and without the 2: the same kernels at the start.
+        # The printed form has widths in cells without the factor 2; this gives the same initial kernels.
         unit = SIDE * math.sqrt(2) if config.paper_kernels else 1.0
         self.betas = nn.ParameterDict({
             branch: nn.Parameter(torch.tensor(unit * (config.beta1 if branch == "discriminative" else config.beta2)))
@@ -230,22 +269,25 @@ class SparseAttention(nn.Module):
     def forward(
         self, clips: Float[Tensor, "n 3 f h w"], maps: Float[Tensor, "n t s i j"], split: Split
     ) -> dict[str, Float[Tensor, "n 3 f h w"]]:
-        """Return the new clips by branch, from the class maps of T frames; F is T, or several frames for each of T."""
+        """Return the resampled clips by branch.
+
+        The class maps are those of T frames. F is T, or a multiple of T with several frames per segment.
+        """
         n, frames = clips.shape[0], clips.shape[2]
-        # Which of the T maps a frame of the clip is seen in; networks may shorten time.
-        seen = torch.arange(frames, device=clips.device) * maps.shape[1] // frames
-        clips_of = {}
-        # Places in an image need float32.
+        # The index of the map for each frame of the clip; temporal strides reduce the number of maps.
+        map_of_frame = torch.arange(frames, device=clips.device) * maps.shape[1] // frames
+        resampled = {}
+        # Coordinates in an image need float32.
         with torch.autocast(clips.device.type, enabled=False):
-            for branch, found in self.saliencies(maps.float(), split).items():
-                by_frame = found.unflatten(0, (n, -1))[:, seen].flatten(0, 1)
-                clips_of[branch] = unfold(self.resample(fold(clips), by_frame), frames)
-        return clips_of
+            for branch, salient in self.saliencies(maps.float(), split).items():
+                by_frame = salient.unflatten(0, (n, -1))[:, map_of_frame].flatten(0, 1)
+                resampled[branch] = unfold(self.resample(fold(clips), by_frame), frames)
+        return resampled
 
     def saliencies(
         self, maps: Float[Tensor, "n t s i j"], split: Split, draws: Tensor | None = None
     ) -> dict[str, Float[Tensor, "nt side side"]]:
-        """Return what each branch looks at in each of the T frames."""
+        """Return the saliency map of each of the T frames, by branch."""
         by_frame, config = maps.flatten(0, 1), self.config
         response = response_map(by_frame, by_frame.mean((-2, -1)), config.delta)
         peaks = find_peaks(response, config.window, config.peak_filter == "mean", split, draws)
@@ -257,12 +299,12 @@ class SparseAttention(nn.Module):
     def resample(
         self, images: Float[Tensor, "b c h w"], saliency: Float[Tensor, "b side side"]
     ) -> Float[Tensor, "b c h w"]:
-        """Return ``images`` with what is salient in them enlarged, in the same size."""
+        """Return ``images`` in the same size, with their salient regions enlarged."""
         grid = F.interpolate(self.grid(saliency), images.shape[-2:], mode="bilinear", align_corners=True)
         return F.grid_sample(images, grid.permute(0, 2, 3, 1), mode="bilinear", align_corners=True)
 
     def grid(self, saliency: Float[Tensor, "b side side"]) -> Float[Tensor, "b 2 side side"]:
-        """Return where each cell is sampled: x and y from -1 to 1 across the image."""
+        """Return the coordinates at which each cell is sampled: x and y from -1 to 1 across the image."""
         weight = self.blur @ saliency @ self.blur.T
         x, y = self.blur @ saliency @ self.moved.T, self.moved @ saliency @ self.blur.T
         return (torch.stack([x, y], 1) / weight[:, None] * 2 - 1).clamp(-1, 1)

@@ -1,4 +1,4 @@
-"""What a training starts from: scratch, mechanisms that are the identity, or the weights of another training."""
+"""Initial networks of a training: from scratch, with identity mechanisms, or from the weights of another training."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -6,24 +6,27 @@ from collections.abc import Callable, Iterable
 from torch import nn
 
 from vattn.config import ModelConfig, TrialConfig
+from vattn.errors import UserError
 from vattn.insert import insert
 from vattn.model import VideoModel, build_model
 from vattn.weights import State, read_state
 
 
 def as_identity(model: ModelConfig) -> ModelConfig:
-    """Return the same network, of which every mechanism starts as the identity that can."""
-    fresh = (m if m.no_identity else m.model_copy(update={"init": "identity"}) for m in model.attention)
-    return model.model_copy(update={"attention": tuple(fresh)})
+    """Return the same network, in which every mechanism that can starts as the identity."""
+    attention = (m if m.no_identity else m.model_copy(update={"init": "identity"}) for m in model.attention)
+    return model.model_copy(update={"attention": tuple(attention)})
 
 
 def start(config: TrialConfig) -> VideoModel:
-    """Return the network of a trial as its training starts, by ``train.init`` and torch's seed.
+    """Return the initial network of a trial, which depends on ``train.init`` and torch's random state.
 
-    From a file come first the layers of the network without mechanisms, so that a mechanism that takes the place of a
-    layer adopts what that has learnt; then the mechanisms. A layer comes, and a mechanism as a whole, if the file has
-    all of its values in the same shapes; else it is a fresh one. Raises ValueError where the file is no state dict, or
-    has nothing of this network.
+    A state dict is loaded in two steps. First come the layers of the network without mechanisms, so that a mechanism
+    that replaces a layer adopts its trained weights. Then come the mechanisms. A layer, and a mechanism as a whole, is
+    loaded if the state dict has all of its entries in the same shapes. Otherwise it keeps its initial weights.
+
+    Raises:
+        UserError: the file holds no state dict, or nothing in it matches this network.
     """
     classes, file = config.data.num_classes(), config.train.weights
     if config.train.init == "scratch":
@@ -33,40 +36,44 @@ def start(config: TrialConfig) -> VideoModel:
         return build_model(model, classes)
     try:
         state = read_state(file)
-    except ValueError as error:
-        raise ValueError(f"train.init: {error}; write scratch, or the path of a state dict") from error
+    except UserError as error:
+        raise UserError(str(error), path="train.init", way_out="write scratch, or the path of a state dict") from error
     net = build_model(model.model_copy(update={"attention": ()}), classes)
     known = {name for name, _ in net.named_modules()}
-    taken = _take(net, state, lambda name: name.rpartition(".")[0])
+    loaded = _load_parts(net, state, lambda name: name.rpartition(".")[0])
     insert(net.backbone, model)
     added = [name for name in net.state_dict() if name.rpartition(".")[0] not in known]
-    taken += _take(net, state, lambda name: _outermost(name, known), added)
-    if not taken:
-        raise ValueError(f"train.init: {file} has no layer of this network; name weights of the same backbone")
+    loaded += _load_parts(net, state, lambda name: _outermost(name, known), added)
+    if not loaded:
+        raise UserError(
+            f"{file} has no layer of this network", path="train.init", way_out="name weights of the same backbone"
+        )
     return net
 
 
 def _outermost(name: str, known: set[str]) -> str:
-    """Return the path of the outermost module on the way to ``name`` that is not ``known``."""
+    """Return the path of the outermost module that contains ``name`` and is not ``known``."""
     parts = name.split(".")
     return next(path for n in range(1, len(parts)) if (path := ".".join(parts[:n])) not in known)
 
 
-def _take(net: nn.Module, state: State, part_of: Callable[[str], str], names: Iterable[str] | None = None) -> int:
-    """Load into ``net`` each part, as ``part_of`` groups ``names``, that ``state`` has whole; return how many it has.
+def _load_parts(net: nn.Module, state: State, part_of: Callable[[str], str], names: Iterable[str] | None = None) -> int:
+    """Load into ``net`` the parts that ``state`` has completely, and return their number.
 
-    Weights from before batch norm counted its batches lack nothing.
+    ``part_of`` gives the part of a name. ``names`` are the names to load; None stands for all names of ``net``. A
+    missing ``num_batches_tracked`` is ignored: batch norms of early torch versions did not have it.
     """
     own = net.state_dict()
     parts: dict[str, list[str]] = defaultdict(list)
     for name in own if names is None else names:
         parts[part_of(name)].append(name)
-    whole = [{n: state.get(n, own[n]) for n in names} for names in parts.values() if _has(state, own, names)]
-    for values in whole:
+    complete = [{n: state.get(n, own[n]) for n in part} for part in parts.values() if _has(state, own, part)]
+    for values in complete:
         net.load_state_dict(values, strict=False)
-    return len(whole)
+    return len(complete)
 
 
 def _has(state: State, own: State, names: list[str]) -> bool:
+    """Return whether ``state`` has all of ``names``, in the shapes of ``own``."""
     needed = [name for name in names if not name.endswith("num_batches_tracked")]
     return all(name in state and state[name].shape == own[name].shape for name in needed)

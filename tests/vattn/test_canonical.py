@@ -1,4 +1,4 @@
-"""Recipes of one thing have one form, and only they."""
+"""Configs of the same network have the same canonical form, and configs of different networks do not."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +12,8 @@ from vattn.modules import ModuleConfig, Site
 TAM, TSM = {"kind": "tam"}, {"kind": "tsm"}
 
 
-def meets(network: ModelConfig) -> list[tuple[Site, list[ModuleConfig]]]:
-    """What data meets: at each site, the mechanisms in order, without where they are put."""
+def mechanisms_by_site(network: ModelConfig) -> list[tuple[Site, list[ModuleConfig]]]:
+    """Return each site with its mechanisms in order, without their stages."""
     return [
         (
             site,
@@ -43,34 +43,36 @@ def networks(draw: st.DrawFn) -> ModelConfig:
 
 @given(network=networks())
 def test_the_canonical_form_is_the_same_network(network: ModelConfig) -> None:
-    same = canonical_model(network)
+    canonical = canonical_model(network)
 
-    assert meets(same) == meets(network)
-    assert (cost(same, 5).macs, cost(same, 5).params) == (cost(network, 5).macs, cost(network, 5).params)
-    assert canonical_model(same) == same
-    assert ModelConfig.parse(same.tree()) == same
-
-
-@given(one=networks(), other=networks())
-def test_two_networks_have_one_identity_exactly_where_data_meets_the_same(one: ModelConfig, other: ModelConfig) -> None:
-    same = one.backbone == other.backbone and meets(one) == meets(other)
-
-    assert (architecture_id(one) == architecture_id(other)) == same
+    assert mechanisms_by_site(canonical) == mechanisms_by_site(network)
+    assert (cost(canonical, 5).macs, cost(canonical, 5).params) == (cost(network, 5).macs, cost(network, 5).params)
+    assert canonical_model(canonical) == canonical
+    assert ModelConfig.parse(canonical.tree()) == canonical
 
 
-def test_mechanisms_without_a_stage_are_gone() -> None:
+@given(first=networks(), second=networks())
+def test_two_networks_have_the_same_identity_exactly_if_they_have_the_same_mechanisms_at_each_site(
+    first: ModelConfig, second: ModelConfig
+) -> None:
+    same = first.backbone == second.backbone and mechanisms_by_site(first) == mechanisms_by_site(second)
+
+    assert (architecture_id(first) == architecture_id(second)) == same
+
+
+def test_mechanisms_without_a_stage_are_removed() -> None:
     assert canonical_model(model(TAM | {"stages": []})) == model()
 
 
-def test_every_is_the_smallest_that_chooses_the_same_blocks() -> None:
-    # Depth 50 has 3, 4, 6, 3 blocks: every 5 takes the first of each, and the sixth of stage 4.
+def test_every_is_the_smallest_value_that_selects_the_same_blocks() -> None:
+    # Depth 50 has 3, 4, 6 and 3 blocks: every 5 selects the first of each stage, and the sixth of stage 4.
     assert canonical_model(model(TAM | {"every": 9}, depth=10)) == model(TAM, depth=10)
     assert canonical_model(model(TAM | {"every": 9, "stages": [2]}, depth=50)).attention[0].every == 3
     assert canonical_model(model(TAM | {"every": 9}, depth=50)).attention[0].every == 6
     assert canonical_model(model(TAM | {"every": 5}, depth=50)).attention[0].every == 5
 
 
-def test_order_counts_only_at_shared_sites() -> None:
+def test_order_matters_only_at_shared_sites() -> None:
     def same(*pair: dict) -> bool:
         return architecture_id(model(*pair)) == architecture_id(model(*reversed(pair)))
 
@@ -79,17 +81,17 @@ def test_order_counts_only_at_shared_sites() -> None:
     assert not same(TAM | {"stages": [2, 3]}, TSM | {"stages": [3, 4], "position": "b"})
 
 
-def test_one_mechanism_in_two_entries_is_one() -> None:
+def test_two_entries_of_one_mechanism_are_merged() -> None:
     halves = TAM | {"stages": [2, 4]}, TAM | {"stages": [3, 5]}
 
     assert canonical_model(model(*halves)) == model(TAM)
 
 
-def test_what_stands_twice_at_a_site_stays_twice() -> None:
+def test_a_mechanism_that_is_twice_at_a_site_stays_twice() -> None:
     assert canonical_model(model(TAM, TAM)) == model(TAM, TAM)
 
 
-def test_options_without_effect_make_no_difference() -> None:
+def test_options_without_effect_do_not_change_the_identity() -> None:
     assert architecture_id(model(TAM | {"local_kernel_size": 3})) == architecture_id(model(TAM))
     assert architecture_id(model(TAM | {"local_kernel_size": 5})) != architecture_id(model(TAM))
     assert architecture_id(model(TAM | {"branches": "global", "beta": 8})) == architecture_id(

@@ -1,4 +1,4 @@
-"""Checkpoints with the authors' names load into our networks, or say what does not fit."""
+"""Checkpoints with the authors' names are loaded into this package's networks, or the error names what does not fit."""
 
 import json
 import os
@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from tests.vattn.golden import FOLDER
 from tests.vattn.support import model
 from vattn.config import ModelConfig
-from vattn.convert import convert_model, load_published, rename
+from vattn.convert import convert_model, load_published
+from vattn.errors import UserError
 from vattn.model import VideoModel, build_model
-from vattn.weights import Fit, read_state
+from vattn.weights import Fit
 
 Shapes = dict[str, tuple[int, ...]]
 CLASSES = 10
@@ -36,7 +37,7 @@ def shapes_of(build: Callable[[], nn.Module]) -> Shapes:
 
 
 def recorded(case: str) -> Shapes:
-    """Names and shapes that a recording of the authors' code lists."""
+    """Return the names and shapes that a recording of the authors' code lists."""
     file = FOLDER / f"{case}__eval.npz"
     if not file.is_file():
         pytest.skip(f"no recording {file}")
@@ -49,7 +50,7 @@ def resnet(depth: int) -> Shapes:
 
 
 def blocks(shapes: Shapes) -> Iterator[tuple[str, Shapes]]:
-    """Each residual block's name and its entries, without what stands before."""
+    """Yield the name of each residual block, and its entries without this prefix."""
     for block in sorted({match[0] for name in shapes if (match := re.match(r"layer\d\.\d+", name))}):
         yield block, {name[len(block) + 1 :]: shape for name, shape in shapes.items() if name.startswith(block + ".")}
 
@@ -70,7 +71,7 @@ def action_net() -> Shapes:
 
 
 def tea() -> Shapes:
-    """Res2Net-50 of width 26 and scale 4, with motion excitation and temporal convolutions."""
+    """Return the shapes of a Res2Net-50 of width 26 and scale 4, with motion excitation and temporal convolutions."""
     shapes = resnet(50)
     for block, own in blocks(shapes):
         planes, inputs = own["conv1.weight"][:2]
@@ -90,7 +91,7 @@ def tea() -> Shapes:
 
 
 def tdn() -> Shapes:
-    """A ResNet-50 with biases, with differences, and with a second stem and res2; what is unused included."""
+    """Return the shapes of a ResNet-50 with biases, differences, a second stem and res2, and the unused entries."""
     plain = resnet(50)
     biases = {
         name.replace(".weight", ".bias"): shape[:1] for name, shape in plain.items() if len(shape) == 4
@@ -117,16 +118,19 @@ def tdn() -> Shapes:
 
 
 def mobilenet(wrap: Callable[[str, int], Shapes] | None = None) -> Shapes:
-    """The network of TSM, M2A and ACTION-Net: flat blocks; ``wrap`` gives what is around first convolutions."""
-    theirs = shapes_of(lambda: torchvision.models.mobilenet_v2(num_classes=CLASSES))
+    """Return the shapes of the MobileNetV2 of TSM, M2A and ACTION-Net, whose blocks are flat.
+
+    ``wrap`` gives the entries of the mechanism that wraps the first convolution of a block.
+    """
+    published = shapes_of(lambda: torchvision.models.mobilenet_v2(num_classes=CLASSES))
     flat = {"0.0": 0, "0.1": 1, "1.0": 3, "1.1": 4, "2": 6, "3": 7}
     shapes: Shapes = {}
-    for name, shape in theirs.items():
+    for name, shape in published.items():
         part = re.fullmatch(r"features\.(\d+)\.conv\.([\d.]+)\.(\w+)", name)
         if part is None:
             shapes[name.replace("classifier.1.", "classifier.")] = shape
             continue
-        # The first block has no expansion, so that its layers stand three places earlier.
+        # The first block has no expansion, so its layers have numbers that are lower by 3.
         place = {"0.0": 0, "0.1": 1, "1": 3, "2": 4}[part[2]] if part[1] == "1" else flat[part[2]]
         shapes[f"features.{part[1]}.conv.{place}.{part[3]}"] = shape
     for i in range(2, 18):
@@ -147,7 +151,7 @@ def m2a_around(first: str, c: int) -> Shapes:
 
 
 R50, MOBILENET = {"kind": "resnet", "depth": 50}, {"kind": "mobilenet_v2"}
-#: The authors' networks: names and shapes in their code, and our recipe.
+#: The authors' networks: names and shapes in their code, and this package's config.
 NETWORKS: dict[str, tuple[Callable[[], Shapes], ModelConfig]] = {
     "TSN": (lambda: resnet(18), model(backbone={"kind": "resnet", "depth": 18})),
     "TANet-50": (lambda: recorded("tanet50_t8_32px"), model({"kind": "tam"}, backbone=R50, frames=8)),
@@ -157,7 +161,7 @@ NETWORKS: dict[str, tuple[Callable[[], Shapes], ModelConfig]] = {
         model({"kind": "m2a"}, backbone={"kind": "resnet", "depth": 18}, frames=8),
     ),
     "ACTION-50": (action_net, model({"kind": "action"}, backbone=R50)),
-    # TEA's blocks have 4 x 26 channels where a ResNet's have 64, and MTA takes the place of the 3x3 convolution.
+    # TEA's blocks have 4 x 26 channels instead of a ResNet's 64, and MTA in place of the 3x3 convolution.
     "TEA-50": (
         tea,
         model({"kind": "tea"}, {"kind": "mta"}, backbone={"kind": "resnext", "cardinality": 4, "width_per_group": 26}),
@@ -178,20 +182,20 @@ def checkpoint(shapes: Shapes, fill: int = 0) -> dict[str, Tensor]:
 
 
 def saved(state: dict[str, Tensor], file: Path, **around: Any) -> Path:
-    """As TSN's code and its descendants save: from nn.DataParallel, with the optimizer's state beside."""
+    """Save as TSN's code and its descendants do: under "state_dict", beside other entries."""
     torch.save({"epoch": 50, "arch": "resnet50", "best_prec1": 47.1, "state_dict": OrderedDict(state)} | around, file)
     return file
 
 
 def wrapped(state: dict[str, Tensor], head: str) -> dict[str, Tensor]:
-    """As in TSN's model: the backbone is its base_model, and the classifier is called anew if there is dropout."""
+    """Return the state with the names of TSN's model in nn.DataParallel; ``head`` is its name of the classifier."""
     names = {n: re.sub(r"^(fc|classifier)\.", f"{head}.", f"{n}") for n in state}
     return {f"module.{n if n.startswith('new_fc') else 'base_model.' + n}": state[old] for old, n in names.items()}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("head", ["new_fc", "fc"])
-def test_every_value_of_an_authors_checkpoint_finds_its_place(name: str, head: str, tmp_path: Path) -> None:
+def test_every_value_of_an_authors_checkpoint_is_loaded(name: str, head: str, tmp_path: Path) -> None:
     shapes, network = NETWORKS[name]
     state = checkpoint(shapes())
     if "MobileNet" in name and head == "fc":
@@ -209,18 +213,18 @@ def test_every_value_of_an_authors_checkpoint_finds_its_place(name: str, head: s
     torch.testing.assert_close(own["fc.weight"], state["classifier.weight" if "MobileNet" in name else "fc.weight"])
 
 
-def test_names_of_a_tsm_mobilenet_go_where_they_belong() -> None:
+def test_names_of_a_tsm_mobilenet_are_converted() -> None:
     _, network = NETWORKS["TSM-MobileNetV2"]
-    theirs = {
+    authors = {
         "features.0.0.weight": 0, "features.1.conv.0.weight": 1, "features.1.conv.3.weight": 2,
         "features.1.conv.4.bias": 3, "features.3.conv.0.net.weight": 4, "features.3.conv.1.running_var": 5,
         "features.3.conv.3.weight": 6, "features.3.conv.4.weight": 7, "features.3.conv.6.weight": 8,
         "features.3.conv.7.bias": 9, "features.18.1.bias": 10,
     }  # fmt: skip
 
-    ours = convert_model({name: torch.tensor(i) for name, i in theirs.items()}, network)
+    converted = convert_model({name: torch.tensor(i) for name, i in authors.items()}, network)
 
-    assert {name.removeprefix("backbone."): int(i) for name, i in ours.items()} == {
+    assert {name.removeprefix("backbone."): int(i) for name, i in converted.items()} == {
         "features.0.0.weight": 0, "features.1.conv.0.0.weight": 1, "features.1.conv.1.weight": 2,
         "features.1.conv.2.bias": 3, "features.3.conv.0.0.weight": 4, "features.3.conv.0.1.running_var": 5,
         "features.3.conv.1.0.weight": 6, "features.3.conv.1.1.weight": 7, "features.3.conv.2.weight": 8,
@@ -228,16 +232,16 @@ def test_names_of_a_tsm_mobilenet_go_where_they_belong() -> None:
     }  # fmt: skip
 
 
-def test_names_of_m2a_and_action_in_a_mobilenet_go_before_the_first_convolution() -> None:
+def test_names_of_m2a_and_action_in_a_mobilenet_are_converted_to_position_a() -> None:
     m2a = {"features.3.conv.0.0.conv_down.weight": 0, "features.3.conv.0.1.weight": 1}
     action = {"features.3.conv.0.action_shift.weight": 0, "features.3.conv.0.net.weight": 1}
     place, first = "backbone.features.3.at.a.0.module.", "backbone.features.3.conv.0.0.weight"
 
-    for kind, theirs in ("m2a", m2a), ("action", action):
+    for kind, authors in ("m2a", m2a), ("action", action):
         network = model({"kind": kind, "reduction": 8}, backbone=MOBILENET)
-        ours = convert_model({name: torch.tensor(i) for name, i in theirs.items()}, network)
-        assert [name.startswith(place) for name in ours] == [True, False]
-        assert int(ours[first]) == 1
+        converted = convert_model({name: torch.tensor(i) for name, i in authors.items()}, network)
+        assert [name.startswith(place) for name in converted] == [True, False]
+        assert int(converted[first]) == 1
 
 
 @pytest.fixture
@@ -246,21 +250,21 @@ def tsn(tmp_path: Path) -> tuple[ModelConfig, VideoModel, dict[str, Tensor], Pat
     return network, build_model(network, CLASSES), checkpoint(resnet(18)), tmp_path / "ckpt.pth"
 
 
-def test_what_does_not_fit_is_named(tsn: tuple) -> None:
+def test_entries_that_do_not_fit_are_named(tsn: tuple) -> None:
     network, net, state, file = tsn
     state["layer9.weight"] = state.pop("layer1.0.conv1.weight")
     state["conv1.weight"] = torch.zeros(64, 15, 7, 7)
     saved(state, file)
 
-    with pytest.raises(ValueError, match=r"ckpt\.pth does not fit this model") as error:
+    with pytest.raises(UserError, match=r"ckpt\.pth does not fit this model") as error:
         load_published(net, network, file)
     assert str(error.value).endswith(
-        "model: it lacks backbone.layer1.0.conv1.weight; it has, unknown here, backbone.layer9.weight; "
+        "model: it lacks backbone.layer1.0.conv1.weight; it also has backbone.layer9.weight; "
         "it has other shapes for backbone.conv1.weight"
     )
 
 
-def test_what_fits_is_loaded_where_the_rest_may_differ(tsn: tuple) -> None:
+def test_entries_that_fit_are_loaded_without_strict(tsn: tuple) -> None:
     network, net, state, file = tsn
     before = {name: value.clone() for name, value in net.state_dict().items()}
     del state["bn1.weight"]
@@ -276,13 +280,13 @@ def test_what_fits_is_loaded_where_the_rest_may_differ(tsn: tuple) -> None:
     torch.testing.assert_close(after["backbone.layer4.1.conv2.weight"], state["layer4.1.conv2.weight"])
 
 
-def test_a_classifier_of_other_classes_is_left_where_it_is_not_wanted(tsn: tuple) -> None:
+def test_a_classifier_for_other_classes_is_not_loaded_without_head(tsn: tuple) -> None:
     network, _, state, file = tsn
     saved(wrapped(state, "new_fc"), file)
     net = build_model(network, CLASSES + 7)
     before = net.fc.weight.clone()
 
-    with pytest.raises(ValueError, match=r"other shapes for fc\.weight, fc\.bias"):
+    with pytest.raises(UserError, match=r"other shapes for fc\.weight, fc\.bias"):
         load_published(net, network, file)
     assert load_published(net, network, file, head=False)
 
@@ -290,7 +294,7 @@ def test_a_classifier_of_other_classes_is_left_where_it_is_not_wanted(tsn: tuple
     torch.testing.assert_close(net.backbone.get_parameter("bn1.weight"), state["bn1.weight"])
 
 
-def test_a_state_dict_without_wrapping_and_without_counts_of_batches_loads(tsn: tuple) -> None:
+def test_a_state_dict_without_wrapping_and_without_batch_counts_is_loaded(tsn: tuple) -> None:
     network, net, state, file = tsn
     torch.save({name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}, file)
 
@@ -298,6 +302,8 @@ def test_a_state_dict_without_wrapping_and_without_counts_of_batches_loads(tsn: 
 
 
 class Code:
+    """An object that makes a folder when it is unpickled."""
+
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, (str(self.folder),)
 
@@ -305,36 +311,10 @@ class Code:
         self.folder = folder
 
 
-def test_a_file_that_could_run_code_is_refused_and_runs_none(tsn: tuple, tmp_path: Path) -> None:
+def test_a_file_that_could_run_code_is_refused_and_does_not_run_it(tsn: tuple, tmp_path: Path) -> None:
     network, net, state, file = tsn
     saved(state, file, optimizer=Code(tmp_path / "made"))
 
-    with pytest.raises(ValueError, match=r"ckpt\.pth is not read:.*mkdir, could run any code.*\"state_dict\" alone"):
+    with pytest.raises(UserError, match=r"ckpt\.pth is not read:.*mkdir, could run any code.*\"state_dict\" alone"):
         load_published(net, network, file)
     assert not (tmp_path / "made").exists()
-
-
-def test_files_that_hold_no_state_dict_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "text.pth").write_text("no weights")
-    torch.save([torch.zeros(1)], tmp_path / "list.pth")
-    torch.save({"state_dict": {"a": 1}}, tmp_path / "numbers.pth")
-
-    with pytest.raises(ValueError, match=r"there is no file .*none\.pth"):
-        read_state(tmp_path / "none.pth")
-    with pytest.raises(ValueError, match=r"text\.pth is not a state dict"):
-        read_state(tmp_path / "text.pth")
-    with pytest.raises(ValueError, match=r"list\.pth holds no state dict.*found list"):
-        read_state(tmp_path / "list.pth")
-    with pytest.raises(ValueError, match=r"numbers\.pth holds no state dict"):
-        read_state(tmp_path / "numbers.pth")
-
-
-def test_two_names_that_become_one_are_refused() -> None:
-    state = {"a.net.weight": torch.zeros(1), "a.weight": torch.zeros(1)}
-
-    with pytest.raises(ValueError, match=r"a\.weight and a\.net\.weight both stand for a\.weight"):
-        rename(state, [(r"\.net\.", ".")])
-
-
-def test_names_that_become_empty_are_left_out() -> None:
-    assert list(rename({"old.weight": torch.zeros(1), "new": torch.ones(1)}, [(r"^old\..*", "")])) == ["new"]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.vattn.counting import clips, count_elements, model_activations, model_macs, on_meta, use_reference_forms
-from tests.vattn.recipes import PAIRS, random_network
+from tests.vattn.random_configs import PAIRS, random_network
 from tests.vattn.support import model
 from vattn.backbones import BackboneConfig
 from vattn.config import ModelConfig

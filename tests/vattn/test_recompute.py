@@ -1,4 +1,4 @@
-"""Blocks that are computed again give the same numbers from less memory."""
+"""Activation checkpointing gives the same results with less memory."""
 
 import copy
 from typing import Any
@@ -22,31 +22,31 @@ every_tree = pytest.mark.parametrize("tree", TREES, ids=lambda tree: tree["kind"
 
 
 @every_tree
-def test_values_gradients_and_statistics_are_the_same(tree: dict[str, Any]) -> None:
-    network = model({"kind": "tam", "beta": 2, "stages": [3, 4]}, backbone=tree, frames=16, size=32)
+def test_values_gradients_and_statistics_do_not_change(tree: dict[str, Any]) -> None:
+    config = model({"kind": "tam", "beta": 2, "stages": [3, 4]}, backbone=tree, frames=16, size=32)
     torch.manual_seed(0)
-    net, x = build_model(network, 3).double().train(), torch.randn(2, 3, 16, 32, 32, dtype=torch.double)
-    again = copy.deepcopy(net)
-    recompute_blocks(again)
+    net, x = build_model(config, 3).double().train(), torch.randn(2, 3, 16, 32, 32, dtype=torch.double)
+    checkpointed = copy.deepcopy(net)
+    recompute_blocks(checkpointed)
     results = []
-    for one in (net, again):
+    for network in (net, checkpointed):
         torch.manual_seed(1)
-        y = one(x)
+        y = network(x)
         y.square().sum().backward()
-        results.append([y, *(p.grad for p in one.parameters()), *one.buffers()])
+        results.append([y, *(p.grad for p in network.parameters()), *network.buffers()])
 
-    for found, expected in zip(*reversed(results), strict=True):
-        torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(again.eval()(x), net.eval()(x))
-    assert again.state_dict().keys() == net.state_dict().keys()
+    for actual, expected in zip(*reversed(results), strict=True):
+        torch.testing.assert_close(actual, expected)
+    torch.testing.assert_close(checkpointed.eval()(x), net.eval()(x))
+    assert checkpointed.state_dict().keys() == net.state_dict().keys()
 
 
 @every_tree
-def test_less_is_kept(tree: dict[str, Any]) -> None:
-    network = model(backbone=tree, frames=16, size=32)
+def test_fewer_values_are_kept(tree: dict[str, Any]) -> None:
+    config = model(backbone=tree, frames=16, size=32)
     x = torch.empty(1, 3, 16, 32, 32, device="meta")
     with torch.device("meta"):
-        net, again = build_model(network, 3), build_model(network, 3)
-    recompute_blocks(again)
+        net, checkpointed = build_model(config, 3), build_model(config, 3)
+    recompute_blocks(checkpointed)
 
-    assert kept_per_clip(again, x) < 0.9 * kept_per_clip(net, x)
+    assert kept_per_clip(checkpointed, x) < 0.9 * kept_per_clip(net, x)

@@ -1,4 +1,4 @@
-"""Training: the same numbers each time, cut off or not, and the bound that time reversal sets."""
+"""Training gives the same numbers with and without interruptions, and a model without temporal layers ignores order."""
 
 import itertools
 import math
@@ -12,10 +12,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from vattn.checkpoint import Epoch
 from vattn.config import TrainConfig, TrialConfig
 from vattn.data import open_clips, prepare
+from vattn.errors import UserError
 from vattn.model import build_model
-from vattn.train import Epoch, Evaluation, evaluate, fit, learning_rate
+from vattn.train import Evaluation, evaluate, fit, learning_rate
 
 
 def trial(attention: Sequence[object], epochs: int = 3, **data: int) -> TrialConfig:
@@ -42,7 +44,7 @@ def numbers(epochs: list[Epoch]) -> list[tuple[int, dict[str, float]]]:
     return [(epoch.number, epoch.metrics) for epoch in epochs]
 
 
-def test_a_run_cut_off_after_any_epoch_ends_in_the_same_weights(cache: Path, tmp_path: Path) -> None:
+def test_a_run_interrupted_after_any_epoch_ends_with_the_same_weights(cache: Path, tmp_path: Path) -> None:
     whole = list(fit(trial(TSM), cache, tmp_path / "whole"))
     list(itertools.islice(fit(trial(TSM), cache, tmp_path / "cut"), 1))
     list(itertools.islice(fit(trial(TSM), cache, tmp_path / "cut"), 2))
@@ -50,12 +52,12 @@ def test_a_run_cut_off_after_any_epoch_ends_in_the_same_weights(cache: Path, tmp
     resumed = list(fit(trial(TSM), cache, tmp_path / "cut"))
 
     assert numbers(resumed) == numbers(whole)
-    one, other = (torch.load(tmp_path / run / "model.pt", weights_only=True) for run in ("whole", "cut"))
-    torch.testing.assert_close(one, other, rtol=0, atol=0)
+    states = [torch.load(tmp_path / run / "model.pt", weights_only=True) for run in ("whole", "cut")]
+    torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
 
 
-def test_a_run_cut_off_while_the_weights_are_written_still_gets_them(cache: Path, tmp_path: Path) -> None:
-    (tmp_path / ".part-model.pt").mkdir()  # a folder in the way of the file: the last epoch ends there
+def test_a_run_interrupted_while_the_weights_are_written_writes_them_when_resumed(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / ".part-model.pt").mkdir()  # a folder in place of the file: writing fails in the last epoch
     with pytest.raises(OSError, match=r"model\.pt: cannot be written: .*Is a directory.*; make room and go on with"):
         list(fit(trial([]), cache, tmp_path))
     (tmp_path / ".part-model.pt").rmdir()
@@ -76,21 +78,21 @@ torch.set_num_threads(1)
 if world != "1":
     meeting = (pathlib.Path(folder) / f"meeting{last}").as_uri()
     dist.init_process_group("gloo", init_method=meeting, rank=int(rank), world_size=int(world))
-step, taken = torch.optim.SGD.step, 0
-def stepped(*args, **options):
-    global taken
-    if taken == int(last): os.kill(os.getpid(), signal.SIGKILL)
-    taken += 1
+step, steps = torch.optim.SGD.step, 0
+def counting_step(*args, **options):
+    global steps
+    if steps == int(last): os.kill(os.getpid(), signal.SIGKILL)
+    steps += 1
     return step(*args, **options)
-torch.optim.SGD.step = stepped
+torch.optim.SGD.step = counting_step
 print([(epoch.number, epoch.metrics) for epoch in
        fit(TrialConfig.parse(eval(config)), pathlib.Path(cache), pathlib.Path(folder))])
-print(taken)
+print(steps)
 """
 
 
-def fit_apart(config: TrialConfig, cache: Path, folder: Path, world: int, last: int = -1) -> list[str]:
-    """Train in processes of their own, which kill themselves after ``last`` steps; return what the first one prints."""
+def fit_in_processes(config: TrialConfig, cache: Path, folder: Path, world: int, last: int = -1) -> list[str]:
+    """Train in ``world`` processes, which kill themselves after ``last`` steps; return the lines of the first one."""
     folder.mkdir(exist_ok=True)
     words = [[repr(config.tree()), str(cache), str(folder), str(rank), str(world), str(last)] for rank in range(world)]
     processes = [
@@ -104,11 +106,11 @@ def fit_apart(config: TrialConfig, cache: Path, folder: Path, world: int, last: 
 @pytest.mark.parametrize(
     ("world", "batch", "last", "left"),
     [
-        (1, 16, 6, 8 - 6),  # 4 steps an epoch, of which the second has 2
-        pytest.param(2, 2, 52, 64 - 32 - 16, marks=pytest.mark.slow),  # 32 steps, and a checkpoint each 16
+        (1, 16, 6, 8 - 6),  # 4 steps per epoch; the second epoch had 2
+        pytest.param(2, 2, 52, 64 - 32 - 16, marks=pytest.mark.slow),  # 32 steps per epoch, a checkpoint every 16
     ],
 )
-def test_a_run_killed_within_an_epoch_ends_in_the_same_weights(
+def test_a_run_killed_within_an_epoch_ends_with_the_same_weights(
     cache: Path, tmp_path: Path, world: int, batch: int, last: int, left: int
 ) -> None:
     config = trial(TSM, epochs=2)
@@ -118,61 +120,61 @@ def test_a_run_killed_within_an_epoch_ends_in_the_same_weights(
         )
         for minutes in (1e-9, "none")
     )
-    expected = fit_apart(never, cache, tmp_path / "whole", world)
-    assert fit_apart(often, cache, tmp_path / "cut", world, last) == []
+    expected = fit_in_processes(never, cache, tmp_path / "whole", world)
+    assert fit_in_processes(often, cache, tmp_path / "cut", world, last) == []
 
-    metrics, steps = fit_apart(often, cache, tmp_path / "cut", world)
+    metrics, steps = fit_in_processes(often, cache, tmp_path / "cut", world)
 
     assert (metrics, int(steps)) == (expected[0], left)
-    one, other = (torch.load(tmp_path / run / "model.pt", weights_only=True) for run in ("whole", "cut"))
-    torch.testing.assert_close(one, other, rtol=0, atol=0)
+    states = [torch.load(tmp_path / run / "model.pt", weights_only=True) for run in ("whole", "cut")]
+    torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
 
 
-def test_within_an_epoch_only_as_many_workers_go_on(cache: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_within_an_epoch_is_refused_for_another_number_of_workers(cache: Path, tmp_path: Path) -> None:
     config = trial([], epochs=2)
     next(fit(config, cache, tmp_path))
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     torch.save(state | {"halfway": [{}, {}]}, tmp_path / "checkpoint.pt")
 
-    with pytest.raises(ValueError, match=r"checkpoint\.pt: .* by 2 workers, .*; go on with as many \(got 1\)"):
+    with pytest.raises(UserError, match=r"checkpoint\.pt: .* by 2 workers, .*; go on with as many \(got 1\)"):
         next(fit(config, cache, tmp_path))
 
 
 def test_another_seed_gives_another_run(cache: Path, tmp_path: Path) -> None:
     config = trial(TSM, epochs=1)
-    other = config.model_copy(update={"train": config.train.model_copy(update={"seed": 1})})
+    reseeded = config.model_copy(update={"train": config.train.model_copy(update={"seed": 1})})
 
-    assert numbers(list(fit(config, cache, tmp_path / "a"))) != numbers(list(fit(other, cache, tmp_path / "b")))
+    assert numbers(list(fit(config, cache, tmp_path / "a"))) != numbers(list(fit(reseeded, cache, tmp_path / "b")))
 
 
 def test_a_folder_of_another_config_is_refused(cache: Path, tmp_path: Path) -> None:
     list(fit(trial(TSM, epochs=1), cache, tmp_path))
 
-    with pytest.raises(ValueError, match=r"checkpoint\.pt: was written by another config"):
+    with pytest.raises(UserError, match=r"checkpoint\.pt: was written by another config"):
         next(fit(trial([], epochs=1), cache, tmp_path))
 
 
-def test_the_saved_weights_are_those_that_were_evaluated(cache: Path, tmp_path: Path) -> None:
+def test_the_evaluated_weights_are_saved(cache: Path, tmp_path: Path) -> None:
     config = trial(TSM, epochs=2)
     *_, last = fit(config, cache, tmp_path)
     net = build_model(config.model, 16)
     net.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
 
-    found = evaluate(net, open_clips(cache, "val"), config, torch.device("cpu"))
+    metrics = evaluate(net, open_clips(cache, "val"), config, torch.device("cpu")).metrics
 
-    assert found.metrics == {name: last.metrics[name] for name in found.metrics}
+    assert metrics == {name: last.metrics[name] for name in metrics}
 
 
-def test_a_loss_without_bounds_is_an_error_that_says_what_to_change(cache: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_is_an_error_with_a_way_out(cache: Path, tmp_path: Path) -> None:
     config = trial([], epochs=2)
-    wild = config.model_copy(update={"train": config.train.model_copy(update={"lr": 1e30})})
+    diverging = config.model_copy(update={"train": config.train.model_copy(update={"lr": 1e30})})
 
     with pytest.raises(FloatingPointError, match=r"lower train\.lr"):
-        list(fit(wild, cache, tmp_path))
+        list(fit(diverging, cache, tmp_path))
 
 
-def test_metrics_are_fractions_of_the_confusion() -> None:
-    # 10 clips of class 0, of which 9 are right; 2 of class 1, of which 1 is; none of class 2.
+def test_metrics_are_computed_from_the_confusion_matrix() -> None:
+    # 10 clips of class 0, of which 9 are correct; 2 of class 1, of which 1 is correct; none of class 2.
     confusion = torch.tensor([[9.0, 1, 0], [0, 1, 1], [0, 0, 0]], dtype=torch.float64)
 
     metrics = Evaluation(confusion, top5=12.0, loss=6.0).metrics
@@ -180,7 +182,7 @@ def test_metrics_are_fractions_of_the_confusion() -> None:
     assert metrics == pytest.approx({"top1": 10 / 12, "top5": 1.0, "mean_class": (0.9 + 0.5) / 2, "loss": 0.5})
 
 
-def test_the_rate_falls_along_half_a_cosine() -> None:
+def test_the_learning_rate_follows_half_a_cosine() -> None:
     train = TrainConfig(epochs=4, batch=1, lr=0.2)
 
     assert [learning_rate(train, epoch) for epoch in (0.0, 1.0, 2.0, 4.0)] == pytest.approx(
@@ -197,32 +199,35 @@ def _worker(rank: int, config: TrialConfig, cache: Path, folder: Path, meeting: 
     dist.destroy_process_group()
 
 
-def test_two_workers_see_each_clip_once_and_agree(cache: Path, tmp_path: Path) -> None:
+def test_two_workers_process_each_clip_once_and_agree(cache: Path, tmp_path: Path) -> None:
     config = trial(TSM, epochs=2)
 
     mp.spawn(_worker, (config, cache, tmp_path, tmp_path / "meeting"), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
 
-    one, two = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
-    for (_, mine), (_, others) in zip(one, two, strict=True):
-        # The evaluation is shared and summed; the training loss is each worker's own.
-        assert {k: v for k, v in mine.items() if k != "train_loss"} == {
-            k: v for k, v in others.items() if k != "train_loss"
+    ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1)]
+    for (_, first), (_, second) in zip(*ranks, strict=True):
+        # The evaluation is summed over workers; the training loss is that of each worker.
+        assert {k: v for k, v in first.items() if k != "train_loss"} == {
+            k: v for k, v in second.items() if k != "train_loss"
         }
-    # One process that evaluates all clips with the saved weights finds the same.
+    # One process that evaluates all clips with the saved weights gets the same metrics.
     net = build_model(config.model, 16)
     net.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
-    alone = evaluate(net, open_clips(cache, "val"), config, torch.device("cpu")).metrics
-    assert {name: one[-1][1][name] for name in alone} == pytest.approx(alone)
+    expected = evaluate(net, open_clips(cache, "val"), config, torch.device("cpu")).metrics
+    assert {name: ranks[0][-1][1][name] for name in expected} == pytest.approx(expected)
 
 
 def within_pairs(confusion: torch.Tensor) -> tuple[float, float]:
-    """Share of right answers among the clips that were given a class of their own pair, and how many those are."""
+    """Return the accuracy among the clips that were classified as a class of their own pair, and their number.
+
+    A pair is a class and its reverse in time.
+    """
     blocks = confusion.view(8, 2, 8, 2).diagonal(dim1=0, dim2=2)  # (2, 2, pairs)
-    right = blocks.diagonal(dim1=0, dim2=1).sum()
-    return float(right / blocks.sum()), float(blocks.sum())
+    correct = blocks.diagonal(dim1=0, dim2=1).sum()
+    return float(correct / blocks.sum()), float(blocks.sum())
 
 
-def test_a_model_blind_to_order_cannot_tell_a_clip_from_its_reverse(tmp_path: Path) -> None:
+def test_a_model_without_temporal_layers_cannot_distinguish_a_clip_from_its_reverse(tmp_path: Path) -> None:
     config = trial([], epochs=3, train_clips=12, val_clips=30)
     cache = prepare(config.data, tmp_path)
     list(fit(config, cache, tmp_path / "fit"))

@@ -1,4 +1,4 @@
-"""Backbones, one file a family; importing this package registers all of them."""
+"""Backbones, one file per family. Importing this package registers all of them."""
 
 import importlib
 import pkgutil

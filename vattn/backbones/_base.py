@@ -1,4 +1,4 @@
-"""What every backbone is: the sites it declares, its weights, and what it costs."""
+"""The interface of a backbone: the sites that it offers to mechanisms, its weights, and its cost."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -7,19 +7,23 @@ from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Self
 
 import torch
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vattn.base import Kinded
+from vattn.errors import UserError
 from vattn.modules._base import Layer, Position, Site
 from vattn.weights import Fit, read_state
 
-#: Those that are not layers.
+#: The positions that are not layers.
 POSITIONS: tuple[Position, ...] = ("block", "a", "b", "c", "d")
 
 
 class Part(NamedTuple):
-    """What one stage costs; stage 1 is the stem."""
+    """The cost of one stage, without mechanisms: numbers of multiply-accumulates, parameters and activation values.
+
+    Stage 1 is the stem.
+    """
 
     stage: int
     macs: int
@@ -27,63 +31,68 @@ class Part(NamedTuple):
     activations: int
 
     def of_images(self, count: int) -> Self:
-        """Return what it costs for ``count`` images, where this is the cost of one."""
+        """Return the cost for ``count`` images, where this is the cost for one."""
         return self._replace(macs=self.macs * count, activations=self.activations * count)
 
 
 class Backbone(nn.Module):
-    """A network from images (N*T, 3, H, W) to features (N*T, ``channels``), with places for mechanisms.
+    """A network without a classifier, with slots for mechanisms.
 
-    One of 3D convolutions (``BackboneConfig.folds`` is False) takes clips (N, 3, T, H, W) and gives (N, ``channels``).
+    Shape: a network of 2D convolutions maps images (N*T, 3, H, W) to features (N*T, ``channels``). A network of 3D
+    convolutions (``BackboneConfig.folds`` is False) maps clips (N, 3, T, H, W) to features (N, ``channels``).
     """
 
     channels: int
-    #: The average whose result is the features, where `BackboneConfig.averages`: what it takes are maps of them.
+    #: The global average pool that gives the features, where `BackboneConfig.averages`. Its input are feature maps.
     avgpool: nn.Module
 
     def forward(self, images: Tensor) -> Tensor:
         raise NotImplementedError
 
     def layer(self, site: Layer) -> nn.Module:
-        """Return the convolution that holds the place at ``site``."""
+        """Return the convolution that is at ``site``."""
         raise NotImplementedError
 
     def block(self, site: Site) -> nn.Module:
-        """Return the block that ``site`` is in; its `slots` are its ``at``."""
+        """Return the block that contains ``site``. The block's attribute ``at`` holds its `slots`."""
         return self.get_submodule(f"layer{site.stage - 1}.{site.block}")
 
     def insert(self, site: Site, module: nn.Module) -> None:
-        """Put ``module`` at ``site``, behind what already stands there, or in the place of the layer there."""
+        """Put ``module`` at ``site``: after the modules that are already there, or in place of the layer there."""
         sequence = self.block(site).get_submodule(f"at.{site.position}")
         assert isinstance(sequence, nn.Sequential)
         sequence.append(module)
 
 
 def slots(positions: Iterable[str] = POSITIONS) -> nn.ModuleDict:
-    """Return a slot for mechanisms for each position.
+    """Return one slot for mechanisms per position.
 
-    Empty ones pass their input through and have no entry in the state dict.
+    An empty slot returns its input and has no entry in the state dict.
     """
     return nn.ModuleDict({position: nn.Sequential() for position in positions})
 
 
 class BackboneConfig(Kinded):
-    """One backbone. ``weights``: none, default (torchvision's), or a file with torchvision's state-dict names."""
+    """The config of one backbone: its architecture and its initial weights."""
 
     kind: str
-    weights: Literal["none", "default"] | str = "none"
+    weights: Literal["none", "default"] | str = Field(
+        "none",
+        description="initial weights: none (random), default (those that torchvision publishes), or the path of a file "
+        "with a state dict in torchvision's names",
+    )
 
-    #: Torchvision publishes weights of it, of some sizes at least.
+    #: Torchvision publishes weights for at least some sizes of it.
     has_published_weights: ClassVar[bool] = True
     #: It runs on single images, with the frames folded into the batch.
     folds: ClassVar[bool] = True
-    #: Its features are averages of maps, so that a class has a map of responses too.
+    #: Its features are the average of feature maps, so that each class has a response map too.
     averages: ClassVar[bool] = True
-    #: Autograd keeps its features in any case: they come right out of an activation or dropout.
+    #: Autograd keeps its features in any case: they are the output of an activation function or of dropout.
     keeps_features: ClassVar[bool] = False
-    #: Successive frames that it takes for each one of a clip's T; what it gives is for the T.
+    #: Number of successive frames that it reads for each of a clip's T segments. It gives one feature per segment.
     frames_per_segment: ClassVar[int] = 1
-    #: As of mechanisms: regular expressions from the names in the authors' network to ours.
+    #: As for mechanisms: regular expressions from the names in the authors' network to the names in this package.
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     @model_validator(mode="after")
@@ -96,58 +105,67 @@ class BackboneConfig(Kinded):
         return self
 
     def stages(self) -> Sequence[int]:
-        """Numbers of the stages: those of a ResNet, unless it says otherwise.
+        """Return the numbers of the stages. Unless overridden, they are those of a ResNet.
 
-        A stage that has no block leaves its mechanisms without a site.
+        A mechanism in a stage without blocks has no site there.
         """
         return (2, 3, 4, 5)
 
     def positions(self) -> Sequence[Position]:
-        """Positions that each block offers: all that are not layers, unless it says otherwise."""
+        """Return the positions that each block offers. Unless overridden, they are all that are not layers."""
         return POSITIONS
 
     def sites(self, size: int) -> tuple[Site, ...]:
-        """All sites for images of ``size`` x ``size`` pixels, in the order in which data meets them."""
+        """Return all sites for images of ``size`` x ``size`` pixels, in the order of the forward pass."""
         raise NotImplementedError
 
     def check(self, size: int, frames: int) -> None:
-        """Raise ValueError ("option: rule; way out (got value)") where it cannot take such clips."""
+        """Check that the backbone accepts clips of ``frames`` frames of ``size`` x ``size`` pixels.
+
+        Raises:
+            ValueError: it does not; the message is "option: rule; way out (got value)".
+        """
 
     def frames_at(self, site: Site, frames: int) -> int:
-        """Length of the features at a site for clips of ``frames``; a network with temporal strides shortens them."""
+        """Return the number of frames at a site for clips of ``frames``; temporal strides reduce it."""
         return frames
 
     def channels(self) -> int:
-        """Length of the feature vector."""
+        """Return the length of the feature vector."""
         raise NotImplementedError
 
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:
-        """Cost of one clip, stage by stage, without mechanisms and classifier.
+        """Return the cost of one clip by stage, without mechanisms and classifier.
 
-        ``activations`` are the values that autograd keeps in training, once each: inputs of convolutions, norms and
-        pools, and outputs of ReLUs. What does not grow with the batch (weights, statistics) is not among them.
+        ``activations`` is the number of values that autograd keeps in training, each counted once: inputs of
+        convolutions, norms and pools, and outputs of ReLUs. It excludes what does not grow with the batch (weights,
+        statistics).
         """
         raise NotImplementedError
 
     def build(self) -> Backbone:
-        """Return the network with its weights; raises ValueError where they cannot be had."""
+        """Return the network with its initial weights.
+
+        Raises:
+            UserError: the weights cannot be read or fetched, or do not fit.
+        """
         raise NotImplementedError
 
 
 class Conv(NamedTuple):
-    """A convolution with a norm behind it, on square features."""
+    """A 2D convolution followed by a batch norm, on square features."""
 
-    inputs: int  # those that one output sees: of its group
-    outputs: int
+    inputs: int  # input channels of one output channel: those of its group
+    outputs: int  # output channels
     taps: int  # height x width of the kernel
-    side: int  # of what it gives, pixels
+    side: int  # of the output, pixels
 
 
 def part_of(stage: int, convs: Iterable[Conv], kept: int = 0) -> Part:
-    """Return the cost for one image of a stage of convolutions without bias, each with its norm.
+    """Return the cost for one image of a stage of convolutions without bias, each followed by a batch norm.
 
-    Each norm keeps its input; what the norm or the activation function behind it gives is kept too, by that function
-    or by the next convolution. ``kept`` is what else the stage keeps.
+    Autograd keeps the input of each norm. It also keeps the output of the norm or of the activation function after it,
+    because that function or the next convolution needs it. ``kept`` is the number of further values that are kept.
     """
     convs = tuple(convs)
     return Part(
@@ -159,19 +177,19 @@ def part_of(stage: int, convs: Iterable[Conv], kept: int = 0) -> Part:
 
 
 class Conv3(NamedTuple):
-    """A 3D convolution with a norm behind it."""
+    """A 3D convolution followed by a batch norm."""
 
-    inputs: int  # those that one output sees: of its group
-    outputs: int
-    taps: int  # of the kernel: frames x height x width
-    places: int  # of what it gives: frames x height x width
+    inputs: int  # input channels of one output channel: those of its group
+    outputs: int  # output channels
+    taps: int  # frames x height x width of the kernel
+    places: int  # frames x height x width of the output
 
 
 def part_of_clip(stage: int, convs: Iterable[Conv3], shortcuts: Iterable[Conv3] = (), kept: int = 0) -> Part:
-    """Return the cost for one clip of a stage of 3D convolutions without bias, each with its norm.
+    """Return the cost for one clip of a stage of 3D convolutions without bias, each followed by a batch norm.
 
-    What is kept is as in `part_of`; behind a shortcut's norm there is no activation function. ``kept`` is what else the
-    stage keeps.
+    Autograd keeps the same values as in `part_of`, but a shortcut's norm has no activation function after it. ``kept``
+    is the number of further values that are kept.
     """
     convs, shortcuts = tuple(convs), tuple(shortcuts)
     return Part(
@@ -182,15 +200,19 @@ def part_of_clip(stage: int, convs: Iterable[Conv3], shortcuts: Iterable[Conv3] 
     )
 
 
-def start_from_scratch(net: nn.Module) -> None:
-    """Draw the weights of all 3D convolutions as He et al. do (ICCV 2015, arXiv:1502.01852), by their outputs."""
+def init_3d_convolutions(net: nn.Module) -> None:
+    """Initialise the weights of all 3D convolutions by He initialisation, with the fan of the outputs.
+
+    Source: He, Zhang, Ren and Sun, "Delving Deep into Rectifiers: Surpassing Human-Level Performance on ImageNet
+    Classification", ICCV 2015 (arXiv:1502.01852).
+    """
     for module in net.modules():
         if isinstance(module, nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 def conv_out(size: int, kernel: int, stride: int) -> int:
-    """Return the side of what a convolution or pool gives that pads by ``kernel // 2``, in pixels."""
+    """Return the output side, in pixels, of a convolution or pool that pads by ``kernel // 2``."""
     return (size + 2 * (kernel // 2) - kernel) // stride + 1
 
 
@@ -201,10 +223,17 @@ def load_weights(
     classifier: str | tuple[str, ...],
     adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
 ) -> None:
-    """Load ``weights`` into ``net``: none, default (torchvision's for its model ``published``), or a file.
+    """Load initial weights into ``net``.
 
-    Entries whose names start with ``classifier`` are left out; ``adapt`` makes the others the network's own. Raises
-    ValueError where the weights cannot be had or do not fit.
+    Args:
+        net: the backbone to load into.
+        weights: none (load nothing), default (torchvision's weights of ``published``), or the path of a file.
+        published: torchvision's name of the model.
+        classifier: entries whose names start with this are left out.
+        adapt: maps the other entries to the names and shapes of ``net``.
+
+    Raises:
+        UserError: the weights cannot be read or fetched, or do not fit.
     """
     if weights == "none":
         return
@@ -212,15 +241,17 @@ def load_weights(
     state = adapt({name: value for name, value in state.items() if not name.startswith(classifier)})
     fit = Fit.of(state, net.state_dict())
     if not fit:
-        raise ValueError(f"weights: {weights} does not fit this backbone: {fit}")
+        raise UserError(f"{weights} does not fit this backbone: {fit}", path="weights")
     net.load_state_dict(state, strict=False)
 
 
 def _state_in(file: str) -> dict[str, Tensor]:
     try:
         return read_state(Path(file))
-    except ValueError as error:
-        raise ValueError(f"weights: {error}; write none, default, or the path of a state dict") from error
+    except UserError as error:
+        raise UserError(
+            str(error), path="weights", way_out="write none, default, or the path of a state dict"
+        ) from error
 
 
 def _published_state(published: str) -> dict[str, Tensor]:
@@ -231,10 +262,11 @@ def _published_state(published: str) -> dict[str, Tensor]:
     if file.is_file():
         return _state_in(str(file))
     try:
-        with redirect_stdout(sys.stderr):  # where torch says what it fetches
+        with redirect_stdout(sys.stderr):  # torch prints the address that it downloads from
             return dict(default.get_state_dict(progress=False, check_hash=True, weights_only=True))
-    except (OSError, RuntimeError) as error:  # no network; or what came is not the file, says its hash
-        raise ValueError(
-            f"weights: default needs {default.url}, which cannot be fetched here ({error}); fetch it elsewhere and put "
-            f"it at {file}, or write none"
+    except (OSError, RuntimeError) as error:  # no network, or the hash of the downloaded file is wrong
+        raise UserError(
+            f"default needs {default.url}, which cannot be fetched ({error})",
+            path="weights",
+            way_out=f"fetch it on another machine and put it at {file}, or write none",
         ) from error

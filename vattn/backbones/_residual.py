@@ -1,4 +1,4 @@
-"""What residual networks have in common: their sizes, the shapes of their blocks, the way through them, and sites."""
+"""The common part of residual networks: sizes, block shapes, the forward pass of a block, and sites."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,12 +14,14 @@ from vattn.modules._base import Position, Site
 
 
 class ResidualConfig(BackboneConfig):
-    """Four stages, 2 to 5, of basic blocks (two convolutions) or bottlenecks (three, of which the first is 1x1)."""
+    """Four stages, 2 to 5, of basic blocks (two convolutions) or bottlenecks (three; the first and last are 1x1)."""
 
-    depth: int
-    width: float = Field(1.0, gt=0, le=8, description="times the channels of every layer, rounded to multiples of 8")
+    depth: int = Field(description="number of layers, which sets the type of the blocks and their number per stage")
+    width: float = Field(
+        1.0, gt=0, le=8, description="factor on the channels of every layer, rounded to multiples of 8"
+    )
 
-    #: Blocks of each stage, by depth.
+    #: Number of blocks in each stage, by depth.
     blocks: ClassVar[Mapping[int, tuple[int, ...]]] = {
         10: (1, 1, 1, 1), 14: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3),
         152: (3, 8, 36, 3),
@@ -27,38 +29,41 @@ class ResidualConfig(BackboneConfig):
 
     @property
     def bottleneck(self) -> bool:
-        """Blocks are of three convolutions, not of two."""
+        """Blocks have three convolutions instead of two."""
         return self.depth not in (10, 18, 34)
 
     @property
     def groups(self) -> int:
-        """Groups of a bottleneck's second convolution."""
+        """Number of groups of a bottleneck's second convolution."""
         return 1
 
     def positions(self) -> tuple[Position, ...]:
-        """All that are not layers; in basic blocks the second convolution is the last, so that c is d."""
+        """Return all positions that are not layers, without c in basic blocks.
+
+        Their second convolution is the last one, so c is the same place as d.
+        """
         return POSITIONS if self.bottleneck else ("block", "a", "b", "d")
 
     def channels(self) -> int:
-        """Length of the feature vector."""
+        """Return the length of the feature vector."""
         return self.outputs(5)
 
     def base(self, stage: int) -> int:
-        """Channels that others are multiples of; those of stage 2 are the stem's."""
+        """Return the base number of channels of a stage; the stem has that of stage 2."""
         return 8 * max(1, round(64 * self.width * 2 ** (stage - 2) / 8))
 
     def planes(self, stage: int) -> int:
-        """Channels inside a stage's blocks."""
+        """Return the number of channels inside a stage's blocks."""
         return self.base(stage)
 
     def outputs(self, stage: int) -> int:
-        """Channels that a stage's blocks give out."""
+        """Return the number of output channels of a stage's blocks."""
         return self.base(stage) * (4 if self.bottleneck else 1)
 
 
 @dataclass(frozen=True)
 class BlockShape:
-    """One block: channels in, inside and out; its stride; sides in and out in pixels."""
+    """The shape of one block: input, inner and output channels; stride; input and output side in pixels."""
 
     stage: int
     block: int
@@ -71,11 +76,14 @@ class BlockShape:
 
     @property
     def resizes(self) -> bool:
-        """Its shortcut is more than the identity."""
+        """The shortcut is not the identity, because the block changes the size or the number of channels."""
         return self.stride > 1 or self.inputs != self.outputs
 
     def site(self, position: Position, *, strides_first: bool) -> Site:
-        """Return its site at ``position``, no layer; ``strides_first``: the stride is in its first convolution."""
+        """Return the block's site at ``position``, which is not a layer.
+
+        ``strides_first``: the first convolution has the stride.
+        """
         channels, side = {
             "block": (self.inputs, self.side_in),
             "a": (self.inputs, self.side_in),
@@ -86,8 +94,8 @@ class BlockShape:
         return Site(self.stage, self.block, position, channels, side, side)
 
 
-def shapes_behind_stem(config: ResidualConfig, side: int) -> Iterator[BlockShape]:
-    """Return the blocks in the order in which data meets them, where the stem gives ``side`` x ``side`` pixels."""
+def shapes_after_stem(config: ResidualConfig, side: int) -> Iterator[BlockShape]:
+    """Yield the blocks in the order of the forward pass, where the stem gives ``side`` x ``side`` pixels."""
     inputs = config.base(2)
     for stage, blocks in zip(config.stages(), config.blocks[config.depth], strict=True):
         planes, outputs = config.planes(stage), config.outputs(stage)
@@ -102,17 +110,19 @@ def shapes_behind_stem(config: ResidualConfig, side: int) -> Iterator[BlockShape
 def sites_in(
     config: BackboneConfig, size: int, shapes: Callable[[Any, int], Iterator[BlockShape]], *, strides_first: bool
 ) -> tuple[Site, ...]:
-    """Return the sites of blocks without layers to replace, ``shapes(config, size)``; as in `BlockShape.site`."""
+    """Return the sites of the blocks ``shapes(config, size)``, none of which is a layer to replace.
+
+    ``strides_first`` is as in `BlockShape.site`.
+    """
     return tuple(
         s.site(position, strides_first=strides_first) for s in shapes(config, size) for position in config.positions()
     )
 
 
 class ResidualBlock(nn.Module):
-    """The way through a block of two convolutions, or three of a bottleneck, each with a norm; and its sites.
+    """The forward pass of a residual block, basic or bottleneck, with a norm after each convolution; and its sites.
 
-    Who derives from it makes the layers, of images or of clips; ``downsample`` is None where the shortcut is the
-    identity.
+    A subclass creates the layers, for images or for clips. ``downsample`` is None where the shortcut is the identity.
 
     Shape: (N, inputs, ..., H, W) -> (N, outputs, ..., H / stride, W / stride), rounded up.
     """
@@ -137,12 +147,16 @@ class ResidualBlock(nn.Module):
             y = self.bn3(self.conv3(y))
         else:
             y = self.bn2(self.conv2(y))
-        # Not in place: a mechanism may need for its gradient what it gave.
+        # Not in place: a mechanism may need its own output for its gradient.
         return self.relu(self.at["d"](y) + (x if self.downsample is None else self.downsample(x)))
 
 
 def check_resnet_weights(weights: str, depth: int, width: float) -> None:
-    """Raise ValueError for default weights of a ResNet that torchvision has none of."""
+    """Check that torchvision publishes weights of this ResNet, where ``weights`` is default.
+
+    Raises:
+        ValueError: it publishes none of this depth and width.
+    """
     if weights == "default" and (depth in (10, 14) or width != 1):
         raise ValueError(
             "weights: default has depths 18, 34, 50 and 101 at width 1; write none, or the path of your own file "

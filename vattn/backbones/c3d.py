@@ -1,4 +1,8 @@
-"""C3D (Tran et al., ICCV 2015, arXiv:1412.0767): eight convolutions over 3x3x3 and two wide layers."""
+"""C3D: eight 3x3x3 convolutions and two fully connected layers.
+
+Source: Tran, Bourdev, Fergus, Torresani and Paluri, "Learning Spatiotemporal Features with 3D Convolutional Networks",
+ICCV 2015 (arXiv:1412.0767).
+"""
 
 from collections.abc import Iterator
 from functools import cache
@@ -8,25 +12,32 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from vattn.backbones._base import Backbone, BackboneConfig, Part, load_weights, slots, start_from_scratch
+from vattn.backbones._base import Backbone, BackboneConfig, Part, init_3d_convolutions, load_weights, slots
 from vattn.modules._base import Position, Site
 
-#: The convolutions of each stage, as its authors name them.
+#: The convolutions of each stage, by the authors' names.
 _NAMES = {1: ("conv1",), 2: ("conv2",), 3: ("conv3a", "conv3b"), 4: ("conv4a", "conv4b"), 5: ("conv5a", "conv5b")}
-#: Side in pixels of what the first wide layer takes, of one frame: what 16 frames of 112 pixels leave.
-_LAST = 4
+#: Input side of the first fully connected layer, in pixels: 16 frames of 112 pixels are reduced to 1 frame of 4 pixels.
+_FC_SIDE = 4
 
 
 class C3DConfig(BackboneConfig, kind="c3d"):
-    """Stage n is conv n, from stage 2 on a block by itself.
+    """C3D. Stage n is the authors' conv n; each stage has one block.
 
-    The wide layers take one frame of 4 x 4 pixels, which is what is left of 16 frames of 112 pixels; other clips are
-    brought to that by a mean over frames and pixels.
+    The input of the fully connected layers is one frame of 4 x 4 pixels, to which the pools reduce 16 frames of 112
+    pixels. For other clips an adaptive average pool gives this size.
     """
 
     kind: Literal["c3d"] = "c3d"
-    width: float = Field(1.0, gt=0, le=8, description="times the channels of every layer, rounded to multiples of 8")
-    dropout: float = Field(0.5, ge=0, lt=1, description="behind the first wide layer; the head has its own")
+    width: float = Field(
+        1.0, gt=0, le=8, description="factor on the channels of every layer, rounded to multiples of 8"
+    )
+    dropout: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="probability of dropout after the first fully connected layer; the head has its own",
+    )
 
     folds: ClassVar[bool] = False
     has_published_weights: ClassVar[bool] = False
@@ -35,37 +46,37 @@ class C3DConfig(BackboneConfig, kind="c3d"):
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = ((r"^fc8\.", "fc."),)
 
     def stages(self) -> tuple[int, ...]:
-        """Conv1 to conv5."""
+        """Return stages 1 to 5, which are conv1 to conv5."""
         return (1, 2, 3, 4, 5)
 
     def positions(self) -> tuple[Position, ...]:
-        """Before a stage (a), behind its first ReLU (b), and behind its last (d), before the pool."""
+        """Return three positions: before a stage (a), after its first ReLU (b), after its last ReLU (d)."""
         return ("a", "b", "d")
 
     def sites(self, size: int) -> tuple[Site, ...]:
-        """Three a stage; where a stage has one convolution, b and d are one place."""
+        """Return three sites per stage; where a stage has one convolution, b and d are the same place."""
         return _sites(self, size)
 
     def check(self, size: int, frames: int) -> None:
-        """Refuse clips that its pools leave nothing of."""
-        for name, found in ("frames", frames), ("size", size):
-            if found < 16:
-                raise ValueError(f"{name}: c3d halves a clip four times; take at least 16 (got {found})")
+        """Refuse clips that are too small for the pools."""
+        for name, value in ("frames", frames), ("size", size):
+            if value < 16:
+                raise ValueError(f"{name}: c3d halves a clip four times; take at least 16 (got {value})")
 
     def frames_at(self, site: Site, frames: int) -> int:
-        """Half as many in each stage after the second, rounded down."""
+        """Return the number of frames at a site: each stage after the second halves it, rounded down."""
         return frames // 2 ** max(0, site.stage - 2)
 
     def planes(self, stage: int) -> int:
-        """Channels of a stage's convolutions."""
+        """Return the number of channels of a stage's convolutions."""
         return 8 * max(1, round(min(512, 32 * 2**stage) * self.width / 8))
 
     def channels(self) -> int:
-        """Length of the feature vector."""
+        """Return the length of the feature vector."""
         return 8 * max(1, round(4096 * self.width / 8))
 
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:
-        """Conv1 to conv5; the wide layers are of the last."""
+        """Return the cost of conv1 to conv5; the fully connected layers belong to the last."""
         parts = []
         for stage in self.stages():
             macs = params = 0
@@ -76,26 +87,26 @@ class C3DConfig(BackboneConfig, kind="c3d"):
                 macs += 27 * s.inputs * s.outputs * places
                 params += (27 * s.inputs + 1) * s.outputs
                 kept += s.outputs * places
-            # What the pool gives, and where it found it.
+            # The pool's output and its indices.
             kept += 2 * self.planes(stage) * _pooled(stage, frames, size)
             if stage == 5:
-                wide, taken = self.channels(), self.planes(5) * _LAST**2
-                macs += wide * (taken + wide)
-                params += wide * (taken + 1 + wide + 1)
-                # What each layer takes and gives, and what was dropped.
-                kept += taken + wide * (4 if self.dropout else 2)
+                wide, inputs = self.channels(), self.planes(5) * _FC_SIDE**2
+                macs += wide * (inputs + wide)
+                params += wide * (inputs + 1 + wide + 1)
+                # Input and output of each layer, and the dropout mask.
+                kept += inputs + wide * (4 if self.dropout else 2)
             parts.append(Part(stage, macs, params, kept))
         return tuple(parts)
 
     def build(self) -> "C3D":
-        """Return the network."""
+        """Return the network with its initial weights."""
         net = C3D(self)
         load_weights(net, self.weights, "", classifier=("fc8.", "fc."))
         return net
 
 
 class _Shape(NamedTuple):
-    """One convolution: channels in and out, side in pixels."""
+    """The shape of one convolution: input and output channels, side in pixels."""
 
     stage: int
     name: str
@@ -113,10 +124,10 @@ def _shapes(config: C3DConfig, size: int) -> Iterator[_Shape]:
 
 
 def _pooled(stage: int, frames: int, size: int) -> int:
-    """Places that a stage's pool gives."""
+    """Return the number of places (frames x pixels) at the output of a stage's pool."""
     if stage < 5:
         return frames // 2 ** (stage - 1) * (size // 2**stage) ** 2
-    # The last one pads by a pixel.
+    # The last pool pads by one pixel.
     return frames // 16 * (size // 16 // 2 + 1) ** 2
 
 
@@ -130,7 +141,7 @@ def _sites(config: C3DConfig, size: int) -> tuple[Site, ...]:
 
 
 class C3D(Backbone):
-    """Five stages of convolutions with a bias and a ReLU, each with a pool behind it, and two wide layers.
+    """Five stages of convolutions with bias and ReLU, each followed by a pool, and two fully connected layers.
 
     Shape: (N, 3, T, H, W) -> (N, channels).
     """
@@ -143,12 +154,12 @@ class C3D(Backbone):
         self.pool1 = nn.MaxPool3d((1, 2, 2))
         self.pool2, self.pool3, self.pool4 = nn.MaxPool3d(2), nn.MaxPool3d(2), nn.MaxPool3d(2)
         self.pool5 = nn.MaxPool3d(2, padding=(0, 1, 1))
-        self.mean = nn.AdaptiveAvgPool3d((1, _LAST, _LAST))
+        self.mean = nn.AdaptiveAvgPool3d((1, _FC_SIDE, _FC_SIDE))
         self.channels = config.channels()
-        self.fc6 = nn.Linear(config.planes(5) * _LAST**2, self.channels)
+        self.fc6 = nn.Linear(config.planes(5) * _FC_SIDE**2, self.channels)
         self.dropout = nn.Dropout(config.dropout)
         self.fc7 = nn.Linear(self.channels, self.channels)
-        start_from_scratch(self)
+        init_3d_convolutions(self)
         self.at = slots(f"{stage}{position}" for stage in config.stages() for position in config.positions())
 
     def forward(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c"]:
@@ -164,7 +175,7 @@ class C3D(Backbone):
         return self.relu(self.fc7(x))
 
     def insert(self, site: Site, module: nn.Module) -> None:
-        """Put ``module`` at ``site``, behind what already stands there."""
+        """Put ``module`` at ``site``, after the modules that are already there."""
         sequence = self.at[f"{site.stage}{site.position}"]
         assert isinstance(sequence, nn.Sequential)
         sequence.append(module)

@@ -1,4 +1,8 @@
-"""InceptionV3 (Szegedy et al., CVPR 2016, arXiv:1512.00567), as torchvision builds and names it."""
+"""Inception v3, with torchvision's layers and names.
+
+Source: Szegedy, Vanhoucke, Ioffe, Shlens and Wojna, "Rethinking the Inception Architecture for Computer Vision", CVPR
+2016 (arXiv:1512.00567).
+"""
 
 from collections.abc import Iterator
 from functools import cache
@@ -12,54 +16,56 @@ from torch import Tensor, nn
 from vattn.backbones._base import POSITIONS, Backbone, BackboneConfig, Conv, Part, load_weights, part_of, slots
 from vattn.modules._base import Site
 
-_SMALLEST = 75
+#: The smallest image that the reductions can process, pixels a side.
+_SMALLEST_SIDE = 75
 
 
 class InceptionV3Config(BackboneConfig, kind="inception_v3"):
-    """Stage k works at about 1 / 2^k of the image's side, as in a ResNet; torchvision calls it Mixed_(k + 2).
+    """Inception v3 without the auxiliary classifier. Stage k is torchvision's Mixed_(k + 2).
 
-    Stages 3, 4 and 5 have 3, 5 and 3 blocks, stage 2 has none. The branch of the most convolutions (3x3dbl, 7x7dbl,
-    7x7x3) plays the residual path's part: position a is before its first convolution, b behind it, c behind the second,
-    d at its end, before the channels are put together; block is before the branches part. The auxiliary classifier is
-    left out. Images have at least 75 pixels a side.
+    As in a ResNet, stage k has about 1 / 2^k of the image's side. Stages 3, 4 and 5 have 3, 5 and 3 blocks, stage 2 has
+    none. Mechanisms are in the branch with the most convolutions (3x3dbl, 7x7dbl, 7x7x3), which takes the role of the
+    residual path: position a is before its first convolution, b after it, c after the second, and d at its end, before
+    the concatenation. Position block is before the branches split. Images have at least 75 pixels a side.
 
-    With ``weights: default``, as in torchvision, images that come normalised by ImageNet's mean and deviation are
-    brought to the range [-1, 1] that these weights were trained with; a file's weights take images as they come.
+    The published weights were trained on values in [-1, 1]. With ``weights: default`` the network therefore converts
+    images that are normalised by ImageNet's mean and standard deviation to this range, as torchvision does. With the
+    weights of a file it uses images unchanged.
     """
 
     kind: Literal["inception_v3"] = "inception_v3"
 
     def check(self, size: int, frames: int) -> None:
-        """Refuse images that the reductions leave nothing of."""
-        if size < _SMALLEST:
+        """Refuse images that are too small for the reductions."""
+        if size < _SMALLEST_SIDE:
             raise ValueError(
-                f"size: inception_v3 takes images of {_SMALLEST} pixels a side or more; enlarge them, or take another "
-                f"backbone (got {size})"
+                f"size: inception_v3 takes images of {_SMALLEST_SIDE} pixels a side or more; enlarge them, or take "
+                f"another backbone (got {size})"
             )
 
     def sites(self, size: int) -> tuple[Site, ...]:
-        """Block by block."""
+        """Return the sites block by block."""
         return _sites(size)
 
     def channels(self) -> int:
-        """Length of the feature vector."""
+        """Return the length of the feature vector."""
         return 2048
 
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:
-        """Stem and three stages."""
+        """Return the cost of the stem and of three stages."""
         return tuple(
             Part(p.stage, p.macs * frames, p.params, p.activations * frames) for p in _parts_of_one_image(size)
         )
 
     def build(self) -> "InceptionV3":
-        """Return the network."""
+        """Return the network with its initial weights."""
         net = InceptionV3(to_symmetric=self.weights == "default")
         load_weights(net, self.weights, "inception_v3", classifier=("fc.", "AuxLogits."))
         return net
 
 
 class _Layer(NamedTuple):
-    """A convolution, its norm and ReLU. One of stride 2 does not pad, nor does ``valid``."""
+    """A convolution with its norm and ReLU. It has no padding if its stride is 2 or ``valid`` is set."""
 
     name: str
     outputs: int
@@ -72,12 +78,12 @@ class _Layer(NamedTuple):
         return self.stride == 1 and not self.valid
 
     def side(self, side: int) -> int:
-        """Return the side of what it gives."""
+        """Return the output side, in pixels."""
         return side if self.pads else (side - self.kernel[0]) // self.stride + 1
 
 
 class _Branch(NamedTuple):
-    """Layers one behind the other; at its end two side by side, if there is a fork; a pool before them, if any."""
+    """Layers in sequence, with an optional pool before them and an optional fork of two parallel layers after them."""
 
     layers: tuple[_Layer, ...] = ()
     fork: tuple[_Layer, ...] = ()
@@ -85,7 +91,7 @@ class _Branch(NamedTuple):
 
 
 class _Shape(NamedTuple):
-    """One block: its name in torchvision, channels in and out, sides in and out in pixels, its branches in order."""
+    """The shape of one block: name in torchvision, input and output channels and side in pixels, branches."""
 
     stage: int
     block: int
@@ -104,12 +110,13 @@ _STEM = (
     _Layer("Conv2d_3b_1x1", 80),
     _Layer("Conv2d_4a_3x3", 192, (3, 3), valid=True),
 )
+#: Stem layers that are followed by a pool.
 _POOLED = ("Conv2d_2b_3x3", "Conv2d_4a_3x3")
 _TALL, _WIDE = (7, 1), (1, 7)
 
 
 def _in_sequence(name: str, *layers: tuple[int, tuple[int, int]], reduce: bool = False) -> tuple[_Layer, ...]:
-    """Return layers called name_1, name_2 and so on; ``reduce``: the last has stride 2."""
+    """Return layers named name_1, name_2 and so on; ``reduce``: the last has stride 2."""
     return tuple(
         _Layer(f"{name}_{i}", outputs, kernel, stride=2 if reduce and i == len(layers) else 1)
         for i, (outputs, kernel) in enumerate(layers, start=1)
@@ -157,7 +164,8 @@ _AT_8 = (
     _Branch(_in_sequence("branch3x3dbl", (448, (1, 1)), (384, (3, 3))), _fork("branch3x3dbl_3")),
     _Branch((_Layer("branch_pool", 192),), pool="average"),
 )
-#: Blocks and their branches (the paper's Figures 5, 6 and 7, and 10 for the reductions), named for 299 pixels.
+#: Blocks and their branches (the paper's Figures 5, 6 and 7; the reductions are Figure 10). The names of the branch
+#: functions give the side in pixels for images of 299 pixels.
 _BLOCKS = {
     3: {"5b": _at_35(32), "5c": _at_35(64), "5d": _at_35(64)},
     4: {"6a": _TO_17, "6b": _at_17(128), "6c": _at_17(160), "6d": _at_17(160), "6e": _at_17(192)},
@@ -166,7 +174,7 @@ _BLOCKS = {
 
 
 def _deepest(branches: tuple[_Branch, ...]) -> int:
-    """Return the place of the branch whose sites are a to d: in every block the last but one."""
+    """Return the index of the branch with the sites a to d: in every block the last but one."""
     return len(branches) - 2
 
 
@@ -175,7 +183,7 @@ def _pooled(side: int) -> int:
 
 
 def _stem_sides(size: int) -> Iterator[tuple[_Layer, int]]:
-    """Yield each layer of the stem with the side of what it gives."""
+    """Yield each layer of the stem with its output side, in pixels, before any pool."""
     for layer in _STEM:
         size = layer.side(size)
         yield layer, size
@@ -196,7 +204,7 @@ def _shapes(size: int) -> Iterator[_Shape]:
 
 
 def _outputs(branch: _Branch, inputs: int) -> int:
-    """Return the channels that a branch gives."""
+    """Return the number of output channels of a branch."""
     if branch.fork:
         return sum(layer.outputs for layer in branch.fork)
     return branch.layers[-1].outputs if branch.layers else inputs
@@ -228,7 +236,7 @@ def _parts_of_one_image(size: int) -> tuple[Part, ...]:
         convs.append(Conv(inputs, layer.outputs, layer.kernel[0] * layer.kernel[1], side))
         inputs = layer.outputs
         if layer.name in _POOLED:
-            # What the pool gives, and where it found it.
+            # The pool's output and its indices.
             kept += 2 * layer.outputs * _pooled(side) ** 2
     parts = [part_of(1, convs, kept)]
     for stage in _BLOCKS:
@@ -241,9 +249,9 @@ def _parts_of_one_image(size: int) -> tuple[Part, ...]:
                     convs.append(Conv(inputs, layer.outputs, layer.kernel[0] * layer.kernel[1], side))
                     inputs = layer.outputs
                 convs += [Conv(inputs, fork.outputs, 3, side) for fork in branch.fork]
-                # Of the average what the convolution behind it takes, of the maximum where it was found.
+                # An average pool: its output, which the next convolution needs. A maximum pool: its indices.
                 kept += s.inputs * {"none": 0, "average": s.side_in, "max": s.side_out}[branch.pool] ** 2
-            # The branches put together, which the next block takes; the pool over all pixels needs nothing of it.
+            # The concatenation, which the next block needs; the global average pool after the last block does not.
             kept += s.outputs * s.side_out**2 if s.name != "Mixed_7c" else 0
         parts.append(part_of(stage, convs, kept))
     return tuple(parts)
@@ -264,7 +272,7 @@ class _Conv(nn.Module):
 
 
 class Block(nn.Module):
-    """Branches side by side, whose channels are put together, and its sites.
+    """Parallel branches whose outputs are concatenated, with sites in one of them.
 
     Shape: (N, inputs, H, W) -> (N, outputs, I, J).
     """
@@ -308,7 +316,7 @@ class Block(nn.Module):
 
 
 class InceptionV3(Backbone):
-    """Stem, eleven blocks, average over pixels.
+    """Stem, eleven blocks, global average pool.
 
     Shape: (N, 3, H, W) -> (N, 2048).
     """
@@ -340,12 +348,12 @@ class InceptionV3(Backbone):
         return self.avgpool(x).flatten(1)
 
     def block(self, site: Site) -> nn.Module:
-        """Return the block that ``site`` is in."""
+        """Return the block that contains ``site``."""
         return self.get_submodule(f"Mixed_{list(_BLOCKS[site.stage])[site.block]}")
 
 
 def from_imagenet_to_symmetric(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
-    """Return images normalised by ImageNet's mean and deviation as values in [-1, 1]."""
+    """Convert images that are normalised by ImageNet's mean and standard deviation to values in [-1, 1]."""
     mean = images.new_tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     deviation = images.new_tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
     return (images * deviation + mean - 0.5) / 0.5

@@ -1,4 +1,8 @@
-"""MobileNetV2 (Sandler et al., CVPR 2018, arXiv:1801.04381), as torchvision builds and names it."""
+"""MobileNetV2, with torchvision's layers and names.
+
+Source: Sandler, Howard, Zhu, Zhmoginov and Chen, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018
+(arXiv:1801.04381).
+"""
 
 from collections.abc import Iterator
 from functools import cache
@@ -23,25 +27,28 @@ from vattn.backbones._base import (
 )
 from vattn.modules._base import Site
 
-#: Expansion, channels, blocks and first stride of each group of blocks (the paper's Table 2).
+#: Expansion factor, channels, number of blocks and stride of the first block, for each group of blocks (the paper's
+#: Table 2).
 _GROUPS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 #: The last part of a name in a state dict.
 _LAST = r"(\w+)$"
 
 
 class MobileNetV2Config(BackboneConfig, kind="mobilenet_v2"):
-    """Stage k is all that works at 1 / 2^k of the image's side, as in a ResNet.
+    """MobileNetV2. As in a ResNet, stage k contains everything at 1 / 2^k of the image's side.
 
-    Sites are in the blocks that expand and have a shortcut, which are numbered through each stage: at width 1 there
-    are 1, 2, 5 and 2 of them. Position a is before the expanding convolution, b behind it, c behind the depthwise one,
-    d behind the last norm, before the sum; block is before the shortcut leaves.
+    Sites are in the blocks with both an expansion and a shortcut, which are numbered within each stage: stages 2 to 5
+    have 1, 2, 5 and 2 of them at width 1. Position a is before the expanding convolution, b after it, c after the
+    depthwise convolution, and d after the last norm, before the sum. Position block is before the shortcut splits off.
     """
 
     kind: Literal["mobilenet_v2"] = "mobilenet_v2"
-    width: float = Field(1.0, gt=0, le=8, description="times the channels of every layer, rounded to multiples of 8")
+    width: float = Field(
+        1.0, gt=0, le=8, description="factor on the channels of every layer, rounded to multiples of 8"
+    )
 
-    # Of the network that the authors of TSM, M2A and ACTION-Net build around their mechanisms: each block is one flat
-    # sequence there, whose first convolution they wrap.
+    # For the network that the authors of TSM, M2A and ACTION-Net build around their mechanisms. There, each block is
+    # one flat sequence, and the first convolution of a block is wrapped.
     authors_network = (
         (r"(features\.\d+\.conv)\.0\.(net|1)\.weight$", r"\1.0.weight"),
         (r"(features\.\d+)\.conv\.0\.(0\.(?!weight$)|(?=action_))", r"\1.at.a.0.module."),
@@ -65,26 +72,32 @@ class MobileNetV2Config(BackboneConfig, kind="mobilenet_v2"):
         return self
 
     def sites(self, size: int) -> tuple[Site, ...]:
-        """Block by block."""
+        """Return the sites block by block."""
         return _sites(self, size)
 
     def channels(self) -> int:
-        """Length of the feature vector: 1280, more for widths above 1."""
+        """Return the length of the feature vector: 1280, or more for widths above 1."""
         return _rounded(1280 * max(1.0, self.width))
 
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:
-        """Stage 1 holds the stem and the block without expansion, stage 5 the last convolution too."""
+        """Return the cost by stage.
+
+        Stage 1 includes the first block, which has no expansion. Stage 5 includes the last convolution.
+        """
         return tuple(part.of_images(frames) for part in _parts_of_one_image(self, size))
 
     def build(self) -> "MobileNetV2":
-        """Return the network."""
+        """Return the network with its initial weights."""
         net = MobileNetV2(self)
         load_weights(net, self.weights, "mobilenet_v2", classifier="classifier.")
         return net
 
 
 class _Shape(NamedTuple):
-    """One block: channels in, between and out; sides in and out in pixels; its number, if it has sites."""
+    """The shape of one block: input, hidden and output channels; input and output side in pixels.
+
+    ``block`` is its number among the blocks with sites in its stage, or None if it has none.
+    """
 
     stage: int
     block: int | None
@@ -97,13 +110,13 @@ class _Shape(NamedTuple):
 
 
 def _rounded(channels: float) -> int:
-    """Return the nearest multiple of 8, or the next if that is less than 90 %."""
+    """Return the nearest multiple of 8, or the next larger one if the nearest is less than 90 % of ``channels``."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest + 8 if nearest < 0.9 * channels else nearest
 
 
 def _shapes(config: MobileNetV2Config, size: int) -> Iterator[_Shape]:
-    """Return the blocks for images of ``size`` x ``size`` pixels, in the order in which data meets them."""
+    """Yield the blocks for images of ``size`` x ``size`` pixels, in the order of the forward pass."""
     inputs, side, stage, numbered = _rounded(32 * config.width), conv_out(size, 3, 2), 1, 0
     for expansion, channels, blocks, first_stride in _GROUPS:
         outputs = _rounded(channels * config.width)
@@ -142,7 +155,10 @@ def _parts_of_one_image(config: MobileNetV2Config, size: int) -> tuple[Part, ...
 
 
 class _ReLU6(torch.autograd.Function):
-    """Keeps what it gives, as ReLU does, which the next convolution keeps anyway; torch's own keeps its input too."""
+    """ReLU6 that keeps its output for the gradient, as ReLU does, instead of its input.
+
+    The next convolution keeps this tensor anyway. Torch's ReLU6 keeps its input too.
+    """
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
@@ -154,7 +170,7 @@ class _ReLU6(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        # It asks only where the values lie at or beyond the bounds: for that, the output is as good as the input.
+        # The gradient depends only on which values are at or beyond the bounds, and the output shows this as well.
         return torch.ops.aten.hardtanh_backward(grads[0], *ctx.saved_tensors, 0.0, 6.0)
 
 
@@ -174,7 +190,7 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int =
 
 
 class Block(nn.Module):
-    """An inverted residual block (1x1, depthwise 3x3, 1x1 without activation function), and its sites.
+    """An inverted residual block (1x1, depthwise 3x3, 1x1 without activation function), with its sites.
 
     Shape: (N, inputs, H, W) -> (N, outputs, H / stride, W / stride).
     """
@@ -204,7 +220,7 @@ class Block(nn.Module):
 
 
 class MobileNetV2(Backbone):
-    """Stem, 17 blocks, 1x1 convolution, average over pixels.
+    """Stem, 17 blocks, 1x1 convolution, global average pool.
 
     Shape: (N, 3, H, W) -> (N, channels).
     """
@@ -227,5 +243,5 @@ class MobileNetV2(Backbone):
         return self.avgpool(self.features(images)).flatten(1)
 
     def block(self, site: Site) -> nn.Module:
-        """Return the block that ``site`` is in."""
+        """Return the block that contains ``site``."""
         return self._block_at[site.stage, site.block]

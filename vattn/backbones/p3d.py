@@ -1,14 +1,19 @@
-"""P3D (Qiu et al., ICCV 2017, arXiv:1711.10305): a ResNet whose 3x3 convolutions are of the pixels and of time."""
+"""P3D: a ResNet with pairs of a spatial and a temporal convolution in place of its 3x3 convolutions.
+
+Source: Qiu, Yao and Mei, "Learning Spatio-Temporal Representation with Pseudo-3D Residual Networks", ICCV 2017
+(arXiv:1711.10305).
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from vattn.backbones._base import Backbone, Conv3, Part, conv_out, load_weights, part_of_clip, slots
-from vattn.backbones._residual import BlockShape, ResidualConfig, shapes_behind_stem, sites_in
+from vattn.backbones._residual import BlockShape, ResidualConfig, shapes_after_stem, sites_in
 from vattn.modules._base import Site
 from vattn.modules._fold import fold, unfold
 
@@ -16,43 +21,44 @@ Kind = Literal["A", "B", "C", "2D"]
 
 
 class P3DConfig(ResidualConfig, kind="p3d"):
-    """Depth 63 and 199 are those of its ResNets-50 and -152; depth 17 has one block a stage.
+    """P3D. Depths 63, 131 and 199 are built like ResNet-50, -101 and -152.
 
-    Pools halve the time behind the stem and behind res2, res3 and res4: of 16 frames one is left for res5, which is of
-    2D convolutions. The convolutions of the pixels and of time stand together between positions b and c.
+    Pools halve the number of frames after the stem and after stages 2, 3 and 4 (res2 to res4). Of 16 frames, one is
+    left for stage 5 (res5), which has 2D convolutions. The spatial and the temporal convolution of a block are both
+    between positions b and c.
     """
 
     kind: Literal["p3d"] = "p3d"
-    depth: Literal[17, 63, 131, 199]
+    depth: Literal[17, 63, 131, 199] = Field(description="number of layers; 17 has one block per stage")
 
     folds: ClassVar[bool] = False
     has_published_weights: ClassVar[bool] = False
-    #: By the number of convolutions: a block of res2 to res4 has 4, one of res5 has 3.
+    #: Number of blocks in each stage, by depth. A block of res2 to res4 has 4 convolutions, one of res5 has 3.
     blocks: ClassVar = {17: (1, 1, 1, 1), 63: (3, 4, 6, 3), 131: (3, 4, 23, 3), 199: (3, 8, 36, 3)}
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = (
         (r"^conv1_custom\.", "conv1."), (r"\.conv_normal\.", ".conv2."), (r"\.bn_normal\.", ".bn2."),
     )  # fmt: skip
 
     def sites(self, size: int) -> tuple[Site, ...]:
-        """Block by block. A block's stride is in its first convolution."""
+        """Return the sites block by block. The first convolution of a block has the stride."""
         return sites_in(self, size, _shapes, strides_first=True)
 
     def check(self, size: int, frames: int) -> None:
-        """Refuse clips that the pools leave no frame of."""
+        """Refuse clips with too few frames for the pools."""
         if frames < 16:
             raise ValueError(f"frames: p3d halves the time four times; take at least 16 (got {frames})")
 
     def frames_at(self, site: Site, frames: int) -> int:
-        """Half as many in each next stage, rounded down."""
+        """Return the number of frames at a site: each stage halves it, rounded down."""
         return self._frames_in(site.stage, frames)
 
     def _frames_in(self, stage: int, frames: int) -> int:
         return frames // 2 ** (stage - 1)
 
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:
-        """Stem and four stages; a pool behind a stage is of that stage."""
+        """Return the cost of the stem and of four stages; a pool belongs to the stage before it."""
         stem, side = self.base(2), conv_out(size, 7, 2)
-        # The clip; what the pool gives, and where it found it.
+        # The stem keeps the clip, and the output and the indices of its pool.
         pooled = 2 * stem * self._frames_in(2, frames) * conv_out(side, 3, 2) ** 2
         parts = [part_of_clip(1, [Conv3(3, stem, 49, frames * side**2)], kept=3 * frames * size**2 + pooled)]
         for stage in self.stages():
@@ -64,13 +70,13 @@ class P3DConfig(ResidualConfig, kind="p3d"):
                 if s.kind != "2D":
                     convs.append(Conv3(s.planes, s.planes, 3, places))
                 if s.kind in ("B", "C"):
-                    # The sum of both.
+                    # The sum of both convolutions.
                     kept += s.planes * places
                 convs.append(Conv3(s.planes, s.outputs, 1, places))
                 if s.resizes:
                     shortcuts.append(Conv3(s.inputs, s.outputs, 1, places))
                 if s.kind == "2D" and s.block == 0 and t > 1:
-                    # The first block and its shortcut each take a copy of its several frames as images.
+                    # With several frames, the first block and its shortcut each fold a copy of them into the batch.
                     kept += s.inputs * t * s.side_in**2
                 if stage < 5 and s.last:
                     kept += 2 * s.outputs * (t // 2) * s.side_out**2
@@ -78,7 +84,7 @@ class P3DConfig(ResidualConfig, kind="p3d"):
         return tuple(parts)
 
     def build(self) -> "P3D":
-        """Return the network."""
+        """Return the network with its initial weights."""
         net = P3D(self)
         load_weights(net, self.weights, "", classifier="fc.")
         return net
@@ -86,32 +92,32 @@ class P3DConfig(ResidualConfig, kind="p3d"):
 
 @dataclass(frozen=True)
 class _Shape(BlockShape):
-    """One block: its ``kind`` as in `P3DBlock`, and whether it is the ``last`` of its stage."""
+    """The shape of one block, its ``kind`` as in `P3DBlock`, and whether it is the ``last`` of its stage."""
 
     kind: Kind
     last: bool
 
 
 def _shapes(config: P3DConfig, size: int) -> Iterator[_Shape]:
-    """Return the blocks for clips of ``size`` x ``size`` pixels, in the order in which data meets them."""
+    """Yield the blocks for clips of ``size`` x ``size`` pixels, in the order of the forward pass."""
     kinds: tuple[Kind, ...] = ("A", "B", "C")
-    for index, s in enumerate(shapes_behind_stem(config, conv_out(conv_out(size, 7, 2), 3, 2))):
+    for index, s in enumerate(shapes_after_stem(config, conv_out(conv_out(size, 7, 2), 3, 2))):
         last = s.block == config.blocks[config.depth][s.stage - 2] - 1
         yield _Shape(**vars(s), kind="2D" if s.stage == 5 else kinds[index % 3], last=last)
 
 
 class FrameConv(nn.Conv2d):
-    """A 2D convolution of each frame; the authors' weights of res5 have this shape."""
+    """A 2D convolution on each frame; the authors' weights of res5 have this shape."""
 
     def forward(self, input: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t i j"]:
         return unfold(super().forward(fold(input)), input.shape[2])
 
 
 class P3DBlock(nn.Module):
-    """A bottleneck with S, a convolution of the pixels, and T, one over time, and its sites.
+    """A bottleneck with a spatial convolution S (1x3x3) and a temporal convolution T (3x1x1), with its sites.
 
-    Between the 1x1x1 convolutions stands T(S(x)) in a block of kind A, S(x) + T(x) in B, S(x) + T(S(x)) in C, and S(x)
-    in 2D. Each convolution has a norm and a ReLU behind it.
+    Between the two 1x1x1 convolutions, a block of kind A has T(S(x)), B has S(x) + T(x), C has S(x) + T(S(x)), and 2D
+    has S(x). A norm and a ReLU follow each convolution.
 
     Shape: (N, inputs, T, H, W) -> (N, outputs, T, H / stride, W / stride), rounded up.
     """
@@ -159,7 +165,7 @@ def _pointwise(kind: Kind, inputs: int, outputs: int, stride: int) -> nn.Module:
 
 
 class P3D(Backbone):
-    """Stem, four stages with pools over time between them, average over frames and pixels.
+    """Stem, four stages with temporal pools between them, global average pool over frames and pixels.
 
     Shape: (N, 3, T, H, W) -> (N, channels).
     """

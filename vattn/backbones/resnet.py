@@ -1,11 +1,14 @@
-"""ResNet (He et al., CVPR 2016, arXiv:1512.03385), as torchvision builds and names it; stage 2 is its layer1."""
+"""ResNet, with torchvision's layers and names; stage 2 is torchvision's layer1.
+
+Source: He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv:1512.03385).
+"""
 
 from collections.abc import Iterator
 from functools import cache
 from typing import Literal, Self
 
 from jaxtyping import Float
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vattn.backbones._base import Backbone, Part, conv_out, load_weights, slots
@@ -14,20 +17,23 @@ from vattn.backbones._residual import (
     ResidualBlock,
     ResidualConfig,
     check_resnet_weights,
-    shapes_behind_stem,
+    shapes_after_stem,
 )
 from vattn.modules._base import Layer, Position, Site
 
 
 class ResNetConfig(ResidualConfig, kind="resnet"):
-    """Depths 10, 18 and 34 are of basic blocks, the others of bottlenecks; 10 and 14 have one block a stage."""
+    """A 2D ResNet. Depths 10, 18 and 34 have basic blocks, the others bottlenecks."""
 
     kind: Literal["resnet"] = "resnet"
-    depth: Literal[10, 14, 18, 34, 50, 101]
+    depth: Literal[10, 14, 18, 34, 50, 101] = Field(
+        description="number of layers: 10, 18 and 34 have basic blocks, the others bottlenecks; 10 and 14 have one "
+        "block per stage"
+    )
 
     @property
     def published(self) -> str:
-        """The name that torchvision publishes weights under."""
+        """Torchvision's name of the model whose weights it publishes."""
         return f"resnet{self.depth}"
 
     @model_validator(mode="after")
@@ -36,27 +42,31 @@ class ResNetConfig(ResidualConfig, kind="resnet"):
         return self
 
     def positions(self) -> tuple[Position, ...]:
-        """All; but in basic blocks the second convolution is the last, so that c is d, and no layer can be replaced."""
+        """Return all positions, without c and the layers in basic blocks.
+
+        The second convolution of a basic block is the last one, so c is the same place as d. Its layers cannot be
+        replaced.
+        """
         return ("block", "a", "conv1", "b", "conv2", "c", "d") if self.bottleneck else ("block", "a", "b", "d")
 
     def sites(self, size: int) -> tuple[Site, ...]:
-        """Block by block. A block's stride is in its first 3x3 convolution."""
+        """Return the sites block by block. The first 3x3 convolution of a block has the stride."""
         return _sites(self, size)
 
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:
-        """Stem and four stages."""
+        """Return the cost of the stem and of four stages."""
         return tuple(part.of_images(frames) for part in _parts_of_one_image(self, size))
 
     def build(self) -> "ResNet":
-        """Return the network."""
+        """Return the network with its initial weights."""
         net = ResNet(self)
         load_weights(net, self.weights, self.published, classifier="fc.")
         return net
 
 
 def block_shapes(config: ResNetConfig, size: int) -> Iterator[BlockShape]:
-    """Return the blocks for images of ``size`` x ``size`` pixels, in the order in which data meets them."""
-    return shapes_behind_stem(config, conv_out(conv_out(size, 7, 2), 3, 2))
+    """Yield the blocks for images of ``size`` x ``size`` pixels, in the order of the forward pass."""
+    return shapes_after_stem(config, conv_out(conv_out(size, 7, 2), 3, 2))
 
 
 @cache
@@ -74,7 +84,10 @@ def _sites(config: ResNetConfig, size: int) -> tuple[Site, ...]:
 
 
 def _conv1(s: BlockShape) -> Layer:
-    """Return the place that the first 1x1 convolution of a bottleneck holds; what it keeps, its neighbours keep too."""
+    """Return the layer of a bottleneck's first 1x1 convolution.
+
+    It adds no activations: its neighbours keep the same values.
+    """
     weights = s.inputs * s.planes
     return Layer(
         s.stage, s.block, "conv1", s.inputs, s.side_in, s.side_in, s.planes, stride=1,
@@ -83,7 +96,7 @@ def _conv1(s: BlockShape) -> Layer:
 
 
 def _conv2(s: BlockShape, groups: int) -> Layer:
-    """Return the place that the 3x3 convolution of a bottleneck holds."""
+    """Return the layer of a bottleneck's 3x3 convolution with its norm and ReLU."""
     weights, values = 9 * s.planes // groups * s.planes, s.planes * s.side_out**2
     return Layer(
         s.stage, s.block, "conv2", s.planes, s.side_in, s.side_in, s.planes, s.stride,
@@ -100,7 +113,7 @@ def _parts_of_one_image(config: ResNetConfig, size: int) -> tuple[Part, ...]:
             stage=1,
             macs=7 * 7 * 3 * stem * side**2,
             params=7 * 7 * 3 * stem + 2 * stem,
-            # The image; what the norm and the pool take; what the pool gives, and where it found it.
+            # The image; the inputs of the norm and of the pool; the pool's output and its indices.
             activations=3 * size**2 + 2 * stem * side**2 + 2 * stem * pooled**2,
         )
     ]
@@ -108,12 +121,12 @@ def _parts_of_one_image(config: ResNetConfig, size: int) -> tuple[Part, ...]:
         macs = params = activations = 0
         for s in (s for s in block_shapes(config, size) if s.stage == stage):
             if config.bottleneck:
-                # To each output of a 3x3 convolution, the inputs are those of its group.
+                # An output channel of the 3x3 convolution depends on the input channels of its group.
                 convs = [(s.inputs, s.planes, 1, s.side_in), (s.planes // config.groups, s.planes, 3, s.side_out)]
                 convs += [(s.planes, s.outputs, 1, s.side_out)]
             else:
                 convs = [(s.inputs, s.planes, 3, s.side_out), (s.planes, s.planes, 3, s.side_out)]
-            # Each norm keeps its input; the ReLU behind it works in place and keeps what it gives.
+            # Each norm keeps its input. The ReLU after it works in place and keeps its output.
             activations += sum(2 * outputs * side**2 for _, outputs, _, side in convs)
             if s.resizes:
                 convs.append((s.inputs, s.outputs, 1, s.side_out))
@@ -125,7 +138,7 @@ def _parts_of_one_image(config: ResNetConfig, size: int) -> tuple[Part, ...]:
 
 
 class Block(ResidualBlock):
-    """A residual block, basic (two 3x3 convolutions) or bottleneck (1x1, 3x3, 1x1), and its sites.
+    """A residual block, basic (two 3x3 convolutions) or bottleneck (1x1, 3x3, 1x1), with its sites.
 
     Shape: (N, inputs, H, W) -> (N, outputs, H / stride, W / stride).
     """
@@ -157,13 +170,13 @@ class Block(ResidualBlock):
         self.at = slots()
 
     def replace_conv2(self, module: nn.Module) -> None:
-        """Put ``module`` in the place of a bottleneck's second convolution, its norm and its ReLU."""
+        """Put ``module`` in place of a bottleneck's second convolution with its norm and ReLU."""
         assert self.bottleneck
         self.conv2, self.bn2, self.relu2 = module, nn.Identity(), nn.Identity()
 
 
 class ResNet(Backbone):
-    """Stem, four stages, average over pixels.
+    """Stem, four stages, global average pool.
 
     Shape: (N, 3, H, W) -> (N, channels).
     """
@@ -193,11 +206,11 @@ class ResNet(Backbone):
         return self.avgpool(x).flatten(1)
 
     def res2(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "m d i j"]:
-        """Return what the stem and the first stage give."""
+        """Return the output of stage 2 (res2), after the stem."""
         return self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
 
     def insert(self, site: Site, module: nn.Module) -> None:
-        """Put ``module`` at ``site``, behind what already stands there, or in the place of the layer there."""
+        """Put ``module`` at ``site``: after the modules that are already there, or in place of the layer there."""
         block = self.block(site)
         assert isinstance(block, Block)
         if site.position == "conv1":
@@ -208,5 +221,5 @@ class ResNet(Backbone):
             super().insert(site, module)
 
     def layer(self, site: Layer) -> nn.Module:
-        """Return the convolution that holds the place at ``site``."""
+        """Return the convolution that is at ``site``."""
         return self.get_submodule(f"layer{site.stage - 1}.{site.block}.{site.position}")

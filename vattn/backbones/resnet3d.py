@@ -1,7 +1,7 @@
-"""Residual networks of 3D convolutions.
+"""3D ResNet and 3D ResNeXt, and the network that the other residual networks of 3D convolutions share.
 
-3D ResNet and ResNeXt (Hara et al., CVPR 2018, arXiv:1711.09577); I3D, inflated from 2D (Carreira and Zisserman, CVPR
-2017, arXiv:1705.07750); R3D and R(2+1)D (Tran et al., CVPR 2018, arXiv:1711.11248). Stage 2 is their layer1.
+Source: Hara, Kataoka and Satoh, "Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs and ImageNet?", CVPR 2018
+(arXiv:1711.09577). Stage 2 is the authors' layer1.
 """
 
 from collections.abc import Iterator
@@ -19,87 +19,91 @@ from vattn.backbones._base import (
     Conv3,
     Part,
     conv_out,
+    init_3d_convolutions,
     load_weights,
     part_of_clip,
     slots,
-    start_from_scratch,
 )
 from vattn.backbones._residual import (
     BlockShape,
     ResidualBlock,
     ResidualConfig,
-    check_resnet_weights,
-    shapes_behind_stem,
+    shapes_after_stem,
     sites_in,
 )
 from vattn.modules._base import Site
 
-_BLOCKS = {
-    10: (1, 1, 1, 1), 14: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-}  # fmt: skip
-
 
 class ResNet3DConfig(ResidualConfig, kind="resnet3d"):
-    """Hara's 3D ResNet: every 2D kernel is a cube, and all strides behind the stem's convolution are of time too.
+    """A 3D ResNet: all kernels are cubes, and all strides but that of the stem's convolution are temporal too.
 
-    Depths 10, 18 and 34 are of basic blocks, the others of bottlenecks; 10 and 14 have one block a stage.
+    Depths 10, 18 and 34 have basic blocks, the others bottlenecks.
     """
 
     kind: Literal["resnet3d"] = "resnet3d"
-    depth: Literal[10, 14, 18, 34, 50, 101, 152]
+    depth: Literal[10, 14, 18, 34, 50, 101, 152] = Field(
+        description="number of layers: 10, 18 and 34 have basic blocks, the others bottlenecks; 10 and 14 have one "
+        "block per stage"
+    )
     shortcut: Literal["A", "B"] = Field(
-        "B", description="where sizes change: A every second place and channels of zeros; B a 1x1x1 convolution"
+        "B",
+        description="shortcut of a block that changes the size or the number of channels; A: every second place and "
+        "further channels of zeros; B: a 1x1x1 convolution",
     )
 
     folds: ClassVar[bool] = False
     has_published_weights: ClassVar[bool] = False
-    #: Frames that the stem's kernel sees.
+    #: Temporal kernel size of the stem, frames.
     stem_frames: ClassVar[int] = 7
-    #: Dimensions that the pool behind the stem halves.
+    #: What the pool after the stem halves: frames and pixels (clip), or only pixels (frame); none: there is no pool.
     pool: ClassVar[Literal["clip", "frame", "none"]] = "clip"
-    #: Convolutions repeat the first and the last frame, where others pad with zeros.
+    #: Convolutions pad in time by repeating the first and the last frame, not with zeros.
     repeats_frames: ClassVar[bool] = False
-    #: A convolution over 3x3x3 is one over the pixels and one over time.
+    #: A 3x3x3 convolution is replaced by a spatial and a temporal convolution.
     factorized: ClassVar[bool] = False
 
     def sites(self, size: int) -> tuple[Site, ...]:
-        """Block by block. A block's stride is in its first 3x3x3 convolution."""
+        """Return the sites block by block. The first 3x3x3 convolution of a block has the stride."""
         return sites_in(self, size, _shapes, strides_first=not self.bottleneck)
 
     def frames_at(self, site: Site, frames: int) -> int:
-        """Half as many in each stage after res2, rounded up, from the convolution with the stride on."""
+        """Return the number of frames at a site.
+
+        Each stage after res2 halves it, rounded up, in the convolution with the stride.
+        """
         before = ("block", "a", "b") if self.bottleneck else ("block", "a")
-        whole = site.block == 0 and site.position in before
-        return self.frames_after(site.stage - 1 if whole and site.stage > 2 else site.stage, frames)
+        before_stride = site.block == 0 and site.position in before
+        return self.frames_after(site.stage - 1 if before_stride and site.stage > 2 else site.stage, frames)
 
     def frames_after(self, stage: int, frames: int) -> int:
-        """Length of what a stage gives; stage 1 is the stem with its pool."""
+        """Return the number of frames at the output of a stage; stage 1 is the stem with its pool."""
         for _ in range((self.pool == "clip") + max(0, stage - 2)):
             frames = conv_out(frames, 3, 2)
         return frames
 
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:
-        """Stem and four stages."""
+        """Return the cost of the stem and of four stages."""
         return _parts(self, size, frames)
 
     def build(self) -> "ResNet3D":
-        """Return the network."""
+        """Return the network with its initial weights."""
         net = ResNet3D(self)
         load_weights(net, self.weights, "", classifier="fc.")
         return net
 
 
 class ResNeXt3DConfig(ResNet3DConfig, kind="resnext3d"):
-    """Hara's 3D ResNeXt: the 3x3x3 convolutions work in groups and are as wide as half of what a block gives."""
+    """A 3D ResNeXt: the 3x3x3 convolutions are grouped and have half as many channels as a block's output."""
 
     kind: Literal["resnext3d"] = "resnext3d"  # pyright: ignore[reportIncompatibleVariableOverride]
-    depth: Literal[14, 50, 101, 152] = 101
-    cardinality: int = Field(32, ge=1, le=256, description="groups of a 3x3x3 convolution; divides its channels")
+    depth: Literal[14, 50, 101, 152] = Field(101, description="number of layers; 14 has one block per stage")
+    cardinality: int = Field(
+        32, ge=1, le=256, description="number of groups of a 3x3x3 convolution; it divides the channels"
+    )
 
     @property
     def groups(self) -> int:
-        """Groups of a bottleneck's 3x3x3 convolution."""
+        """Number of groups of a bottleneck's 3x3x3 convolution."""
         return self.cardinality
 
     @model_validator(mode="after")
@@ -113,97 +117,8 @@ class ResNeXt3DConfig(ResNet3DConfig, kind="resnext3d"):
         return self
 
     def planes(self, stage: int) -> int:
-        """Channels of a stage's 3x3x3 convolutions."""
+        """Return the number of channels of a stage's 3x3x3 convolutions."""
         return 2 * self.base(stage)
-
-
-class I3DResNetConfig(ResNet3DConfig, kind="i3d_resnet"):
-    """A 2D ResNet whose square kernels see 3 frames; only stages 3 to 5 halve the time.
-
-    ``weights`` are those of the 2D network: default (torchvision's) or a file. Each kernel is repeated over its 3
-    frames and divided by 3. Convolutions repeat the first and the last frame, so that a still video gives what the 2D
-    network gives for its frame, at the edges too.
-    """
-
-    kind: Literal["i3d_resnet"] = "i3d_resnet"  # pyright: ignore[reportIncompatibleVariableOverride]
-    depth: Literal[10, 14, 18, 34, 50, 101] = 18
-    shortcut: Literal["B"] = "B"
-
-    has_published_weights = True
-    stem_frames = 3
-    pool = "frame"
-    repeats_frames = True
-
-    @model_validator(mode="after")
-    def _weights_exist(self) -> Self:
-        check_resnet_weights(self.weights, self.depth, self.width)
-        return self
-
-    def build(self) -> "ResNet3D":
-        """Return the network."""
-        net = ResNet3D(self)
-        own = net.state_dict()
-
-        def inflate(state: dict[str, Tensor]) -> dict[str, Tensor]:
-            return {
-                name: _inflated(value, own[name].shape[2]) if name in own and value.ndim == 4 else value
-                for name, value in state.items()
-            }
-
-        load_weights(net, self.weights, f"resnet{self.depth}", classifier="fc.", adapt=inflate)
-        return net
-
-
-class R3DConfig(ResNet3DConfig, kind="r3d"):
-    """Tran's R3D as torchvision builds it: no pool behind the stem, which sees 3 frames."""
-
-    kind: Literal["r3d"] = "r3d"  # pyright: ignore[reportIncompatibleVariableOverride]
-    depth: Literal[10, 18, 34] = 18
-    shortcut: Literal["B"] = "B"
-
-    has_published_weights = True
-    stem_frames = 3
-    pool = "none"
-    authors_network: ClassVar[tuple[tuple[str, str], ...]] = (
-        (r"^stem\.0\.", "conv1."), (r"^stem\.1\.", "bn1."),
-        (r"\.conv(\d)\.0\.", r".conv\1."), (r"\.conv(\d)\.1\.", r".bn\1."),
-    )  # fmt: skip
-
-    @model_validator(mode="after")
-    def _weights_exist(self) -> Self:
-        if self.weights == "default" and (self.depth != 18 or self.width != 1):
-            raise ValueError(
-                "weights: default has depth 18 at width 1; write none, or the path of your own file "
-                f"(got depth {self.depth}, width {self.width:g})"
-            )
-        return self
-
-    def build(self) -> "ResNet3D":
-        """Return the network."""
-        from vattn.convert import rename  # which itself reads the recipes of all backbones
-
-        net = ResNet3D(self)
-        load_weights(
-            net, self.weights, f"{self.kind}_18", classifier="fc.", adapt=lambda s: rename(s, self.authors_network)
-        )
-        return net
-
-
-class R2Plus1DConfig(R3DConfig, kind="r2plus1d"):
-    """Tran's R(2+1)D as torchvision builds it: a convolution of the pixels, norm, ReLU, and one over time."""
-
-    kind: Literal["r2plus1d"] = "r2plus1d"  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    factorized = True
-    authors_network = (
-        (r"^stem\.([01])\.", r"conv1.\1."), (r"^stem\.3\.", "conv1.3."), (r"^stem\.4\.", "bn1."),
-        (r"\.conv(\d)\.1\.", r".bn\1."), (r"\.conv(\d)\.0\.(\d)\.", r".conv\1.\2."),
-    )  # fmt: skip
-
-
-def _inflated(kernel: Float[Tensor, "o i h w"], frames: int) -> Float[Tensor, "o i t h w"]:
-    """Return the kernel over ``frames`` frames that gives for a still video what the 2D one gives for a frame."""
-    return (kernel / frames).unsqueeze(2).repeat(1, 1, frames, 1, 1)
 
 
 def _middle(inputs: int, outputs: int, pixels: int) -> int:
@@ -211,19 +126,22 @@ def _middle(inputs: int, outputs: int, pixels: int) -> int:
 
 
 def _block_middle(s: BlockShape) -> int:
-    """Channels between the halves of a factorized convolution: about as many weights as 3x3x3 ones have."""
+    """Return the channels between the spatial and the temporal convolution of a block.
+
+    With them, both together have about as many weights as the 3x3x3 convolution that they replace.
+    """
     return _middle(s.inputs, s.planes, 9)
 
 
 def _stem_middle(config: ResNet3DConfig) -> int:
-    """Channels between the halves of a factorized stem: torchvision's 45 of 64, in proportion."""
+    """Return the channels between the convolutions of a factorized stem; torchvision has 45 for 64 outputs."""
     return 45 * config.base(2) // 64
 
 
 def _shapes(config: ResNet3DConfig, size: int) -> Iterator[BlockShape]:
-    """Return the blocks for clips of ``size`` x ``size`` pixels, in the order in which data meets them."""
+    """Yield the blocks for clips of ``size`` x ``size`` pixels, in the order of the forward pass."""
     side = conv_out(size, 7, 2)
-    return shapes_behind_stem(config, side if config.pool == "none" else conv_out(side, 3, 2))
+    return shapes_after_stem(config, side if config.pool == "none" else conv_out(side, 3, 2))
 
 
 @cache
@@ -236,7 +154,7 @@ def _parts(config: ResNet3DConfig, size: int, frames: int) -> tuple[Part, ...]:
         convs = [Conv3(3, stem, 49 * config.stem_frames, frames * side**2)]
     kept = 3 * _padded(config, frames) * size**2
     if config.pool != "none":
-        # What the pool gives, and where it found it; a copy of what it gives may be kept in its stead.
+        # The pool's indices, and its output unless the first convolution keeps a padded copy of it instead.
         copied = config.repeats_frames and not config.bottleneck
         kept += (1 if copied else 2) * stem * config.frames_after(1, frames) * conv_out(side, 3, 2) ** 2
     parts = [part_of_clip(1, convs, kept=kept)]
@@ -256,7 +174,7 @@ def _parts(config: ResNet3DConfig, size: int, frames: int) -> tuple[Part, ...]:
                 convs += _cube_cost(config, s.planes, s.outputs, middle, after, after, s.side_out)
                 cubes = [(s.inputs, before, s.side_in), (s.planes, after, s.side_out)]
             if config.repeats_frames:
-                # Copies with a frame more at each end, which the convolutions keep.
+                # The convolutions keep padded copies of their inputs.
                 kept += sum(channels * _padded(config, t) * side**2 for channels, t, side in cubes)
             if s.resizes and config.shortcut == "B":
                 shortcuts.append(Conv3(s.inputs, s.outputs, 1, places))
@@ -265,23 +183,24 @@ def _parts(config: ResNet3DConfig, size: int, frames: int) -> tuple[Part, ...]:
 
 
 def _padded(config: ResNet3DConfig, frames: int) -> int:
+    """Return the number of frames with the padding that is stored: one frame at each end, if it repeats frames."""
     return frames + 2 * config.repeats_frames
 
 
 def _cube_cost(
     config: ResNet3DConfig, inputs: int, outputs: int, middle: int, before: int, after: int, side: int
 ) -> list[Conv3]:
-    """Return what a convolution over 3x3x3 costs, from ``before`` frames to ``after``."""
+    """Return the convolutions that a 3x3x3 convolution consists of, from ``before`` frames to ``after``."""
     if config.factorized:
         return [Conv3(inputs, middle, 9, before * side**2), Conv3(middle, outputs, 3, after * side**2)]
     return [Conv3(inputs // config.groups, outputs, 27, after * side**2)]
 
 
 class RepeatedEnds(nn.Conv3d):
-    """A convolution over 3 frames that sees the first and the last frame once more; ``padding`` is of the pixels."""
+    """A convolution over 3 frames that pads in time by repeating the end frames; ``padding`` is spatial."""
 
     def forward(self, input: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d s i j"]:
-        # Replication as padding would keep what it copies.
+        # Padding by torch's replication would keep its input for the gradient too.
         return super().forward(torch.cat([input[:, :, :1], input, input[:, :, -1:]], dim=2))
 
 
@@ -289,7 +208,7 @@ def _conv(
     config: ResNet3DConfig, inputs: int, outputs: int, frames: int, pixels: int, stride: tuple[int, int],
     groups: int = 1,
 ) -> nn.Conv3d:  # fmt: skip
-    """Return a convolution over ``frames`` x ``pixels`` x ``pixels`` with strides in time and space."""
+    """Return a convolution over ``frames`` x ``pixels`` x ``pixels``; ``stride`` is (in time, in space)."""
     across_time, across_pixels = stride
     kind = RepeatedEnds if config.repeats_frames and frames > 1 else nn.Conv3d
     return kind(
@@ -301,7 +220,7 @@ def _conv(
 def _factors(
     config: ResNet3DConfig, inputs: int, middle: int, outputs: int, pixels: int, stride: tuple[int, int]
 ) -> nn.Sequential:
-    """Return a convolution of the pixels, norm and ReLU, and one over time."""
+    """Return a spatial convolution, norm, ReLU and a temporal convolution."""
     return nn.Sequential(
         _conv(config, inputs, middle, 1, pixels, (1, stride[1])), nn.BatchNorm3d(middle), nn.ReLU(inplace=True),
         _conv(config, middle, outputs, 3, 1, (stride[0], 1)),
@@ -309,7 +228,7 @@ def _factors(
 
 
 class ZeroChannels(nn.Module):
-    """Shortcut A: every ``stride``-th place, and further channels of zeros.
+    """Shortcut A: every ``stride``-th place in time and space, padded with channels of zeros.
 
     Shape: (N, C, T, H, W) -> (N, ``outputs``, T / stride, H / stride, W / stride), rounded up.
     """
@@ -324,7 +243,7 @@ class ZeroChannels(nn.Module):
 
 
 class Block3D(ResidualBlock):
-    """A residual block, basic (two 3x3x3 convolutions) or bottleneck (1x1x1, 3x3x3, 1x1x1), and its sites.
+    """A residual block, basic (two 3x3x3 convolutions) or bottleneck (1x1x1, 3x3x3, 1x1x1), with its sites.
 
     Shape: (N, inputs, T, H, W) -> (N, outputs, T / stride, H / stride, W / stride), rounded up.
     """
@@ -363,7 +282,7 @@ class Block3D(ResidualBlock):
 
 
 class ResNet3D(Backbone):
-    """Stem, four stages, average over frames and pixels.
+    """Stem, four stages, global average pool over frames and pixels.
 
     Shape: (N, 3, T, H, W) -> (N, channels).
     """
@@ -389,7 +308,7 @@ class ResNet3D(Backbone):
         self.layer1, self.layer2, self.layer3, self.layer4 = (nn.Sequential(*blocks) for blocks in layers)
         self.avgpool = nn.AdaptiveAvgPool3d(1)
         self.channels = config.channels()
-        start_from_scratch(self)
+        init_3d_convolutions(self)
 
     def forward(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c"]:
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))

@@ -1,6 +1,9 @@
-"""TDN's network (Wang et al., CVPR 2021, arXiv:2012.10071): a ResNet that also sees the frames around each frame.
+"""The network of TDN: a ResNet with the short-term temporal difference module (S-TDM).
 
-Its other half, the long-term difference, is the mechanism ``tdn``.
+TDN's long-term temporal difference module is the mechanism ``tdn``.
+
+Source: Wang, Tong, Ji and Wu, "TDN: Temporal Difference Networks for Efficient Action Recognition", CVPR 2021
+(arXiv:2012.10071).
 """
 
 from collections import Counter
@@ -20,32 +23,36 @@ from vattn.modules._base import Layer, Site
 
 
 class TDNResNetConfig(ResNetConfig, kind="resnet_tdn"):
-    """A ResNet with the short-term difference; ``weights`` are those of the ResNet, and start both of its paths."""
+    """A ResNet with a second path for the differences between the frames around each frame.
+
+    ``weights`` are those of a ResNet without this path. Both paths start from them.
+    """
 
     kind: Literal["resnet_tdn"] = "resnet_tdn"  # pyright: ignore[reportIncompatibleVariableOverride]
     keep: float = Field(
         0.5,
         gt=0,
         lt=1,
-        description="alpha: share of what is seen in one frame; the authors' is 0.5 for T = 8, else 0.75",
+        description="alpha: weight of the single frame's path, against 1 - alpha of the path of differences; the "
+        "authors use 0.5 for T = 8, otherwise 0.75",
     )
 
     frames_per_segment: ClassVar[int] = 5
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = (
-        # Kept in their checkpoints, and used nowhere.
+        # Entries of their checkpoints that their network does not use.
         (r"^conv1_temp1?\..*", ""),
         (r"^(layer\d)_bak\.", r"\1."), (r"^resnext_layer1\.", "short_layer1."), (r"^conv1_5\.", "short_stem."),
     )  # fmt: skip
 
     def sites(self, size: int) -> tuple[Site, ...]:
-        """Those of the ResNet, whose layers have biases here."""
+        """Return the sites of the ResNet. Its convolutions have biases in this network."""
         return tuple(
             replace(site, params=site.params + site.outputs) if isinstance(site, Layer) else site
             for site in super().sites(size)
         )
 
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:
-        """Stem and res2 have two paths each: that of the differences sees half the height and width."""
+        """Return the cost by stage. Stem and res2 have a path of differences too, at half the height and width."""
         base, wide = self.base(2), conv_out(conv_out(size, 7, 2), 3, 2)
         side = conv_out(size // 2, 7, 2)
         weights = 7 * 7 * 12 * base
@@ -53,11 +60,11 @@ class TDNResNetConfig(ResNetConfig, kind="resnet_tdn"):
             1,
             weights * side**2 * frames,
             weights + 2 * base,
-            # Four frames more; what the convolution, its norm and the pool take; what the pool gives, and where it was.
+            # Four further frames; the inputs of the convolution, its norm and the pool; the pool's output and indices.
             (12 * size**2 + 12 * (size // 2) ** 2 + 2 * base * (side**2 + conv_out(side, 3, 2) ** 2)) * frames,
         )
         short_res2 = super().parts(size // 2, frames)[1]
-        # What both paths make together.
+        # The sum of both paths.
         short_res2 = short_res2._replace(activations=short_res2.activations + self.outputs(2) * wide**2 * frames)
         biases = Counter({1: base})
         for s in block_shapes(self, size):
@@ -72,7 +79,7 @@ class TDNResNetConfig(ResNetConfig, kind="resnet_tdn"):
         )  # fmt: skip
 
     def build(self) -> "TDNResNet":
-        """Return the network."""
+        """Return the network with its initial weights."""
         net = TDNResNet(self)
         if self.weights != "none":
             net.load_state_dict(super().build().state_dict(), strict=False)
@@ -81,18 +88,18 @@ class TDNResNetConfig(ResNetConfig, kind="resnet_tdn"):
 
 
 class TDNResNet(ResNet):
-    r"""Mix what is seen in the middle one of 5 frames with what changes among them, behind the stem and behind res2.
+    r"""Mix the middle one of 5 frames with the differences between the 5 frames, after the stem and after res2.
 
     .. math::
         D &= \mathrm{pool}([F_2 - F_1, F_3 - F_2, F_4 - F_3, F_5 - F_4]), \quad S = \mathrm{stem}_D(D) \\
         X &= \alpha \, \mathrm{stem}(F_3) + (1 - \alpha) \, \mathrm{up}(S) \\
         Y &= \alpha \, \mathrm{res2}(X) + (1 - \alpha) \, \mathrm{up}(\mathrm{res2}_D(S))
 
-    A stem is a 7x7 convolution, batch norm, ReLU and maximum; up repeats pixels. The rest is a ResNet. As in the
-    authors' code, the ResNet's convolutions have biases, and the paths start from the same weights: the stem of
-    differences from the mean over colours.
+    A stem is a 7x7 convolution, batch norm, ReLU and maximum pool; pool is an average pool; up repeats pixels (nearest
+    neighbour). The rest is a ResNet. As in the authors' code, the ResNet's convolutions have biases, and both paths
+    start from the same weights; those of the stem of differences are the mean over the colours.
 
-    Shape: (N * 5, 3, H, W) -> (N, channels), 5 successive frames one behind the other.
+    Shape: (N * 5, 3, H, W) -> (N, channels), with 5 successive frames after each other.
     """
 
     def __init__(self, config: TDNResNetConfig) -> None:
@@ -108,7 +115,7 @@ class TDNResNet(ResNet):
         self.keep = config.keep
 
     def start_short_path(self) -> None:
-        """Give the path of the differences the weights of the other one."""
+        """Copy the weights of the single frame's path to the path of differences."""
         conv = self.short_stem[0]
         assert isinstance(conv, nn.Conv2d)
         with torch.no_grad():
@@ -116,8 +123,8 @@ class TDNResNet(ResNet):
         self.short_layer1.load_state_dict(self.layer1.state_dict())
 
     def res2(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "m d i j"]:
-        """Return what both paths' stems and first stages give together."""
-        # Means of differences are differences of means, of a quarter of the pixels.
+        """Return the mixed output of res2 of both paths."""
+        # The mean of differences is the difference of means, which has a quarter of the pixels.
         small = self.short_pool(images).unflatten(0, (-1, 5))
         short = self.short_stem((small[:, 1:] - small[:, :-1]).flatten(1, 2))
         middle = images.unflatten(0, (-1, 5))[:, 2]

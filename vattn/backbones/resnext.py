@@ -1,4 +1,8 @@
-"""ResNeXt (Xie et al., CVPR 2017, arXiv:1611.05431): a ResNet whose 3x3 convolutions work in groups."""
+"""ResNeXt: a ResNet whose 3x3 convolutions are grouped.
+
+Source: Xie, Girshick, Dollár, Tu and He, "Aggregated Residual Transformations for Deep Neural Networks", CVPR 2017
+(arXiv:1611.05431).
+"""
 
 from typing import Literal, Self
 
@@ -8,25 +12,27 @@ from vattn.backbones.resnet import ResNetConfig
 
 
 class ResNeXtConfig(ResNetConfig, kind="resnext"):
-    """The defaults are ResNeXt-50 32x4d; blocks, stages and positions are those of a ResNet of bottlenecks."""
+    """A 2D ResNeXt; the defaults are ResNeXt-50 32x4d. Stages and positions are those of a ResNet with bottlenecks."""
 
     kind: Literal["resnext"] = "resnext"  # pyright: ignore[reportIncompatibleVariableOverride]
-    depth: Literal[50, 101] = 50
-    cardinality: int = Field(32, ge=1, le=256, description="groups of a 3x3 convolution")
-    width_per_group: int = Field(4, ge=1, le=256, description="channels of a group in stage 2, doubled in each next")
+    depth: Literal[50, 101] = Field(50, description="number of layers")
+    cardinality: int = Field(32, ge=1, le=256, description="number of groups of a 3x3 convolution")
+    width_per_group: int = Field(
+        4, ge=1, le=256, description="channels of one group in stage 2; each later stage has twice as many"
+    )
 
     @property
     def groups(self) -> int:
-        """Groups of a bottleneck's 3x3 convolution."""
+        """Number of groups of a bottleneck's 3x3 convolution."""
         return self.cardinality
 
     def planes(self, stage: int) -> int:
-        """Channels of a stage's 3x3 convolutions: ``width`` scales those of a group and keeps the groups."""
+        """Return the channels of a stage's 3x3 convolutions; ``width`` scales the channels of a group."""
         return self.cardinality * max(1, round(self.width_per_group * self.width * 2 ** (stage - 2)))
 
     @property
     def published(self) -> str:
-        """The name that torchvision publishes weights under."""
+        """Torchvision's name of the model whose weights it publishes."""
         return f"resnext{self.depth}_{self.cardinality}x{self.width_per_group}d"
 
     @model_validator(mode="after")

@@ -1,4 +1,8 @@
-"""ShuffleNetV2 (Ma et al., ECCV 2018, arXiv:1807.11164), as torchvision builds and names it."""
+"""ShuffleNetV2, with torchvision's layers and names.
+
+Source: Ma, Zhang, Zheng and Sun, "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design", ECCV 2018
+(arXiv:1807.11164).
+"""
 
 from collections.abc import Iterator
 from functools import cache
@@ -22,27 +26,30 @@ from vattn.backbones._base import (
 )
 from vattn.modules._base import Site
 
-#: Channels of the stages and of the last convolution at each width (the paper's Table 5); the stem has 24.
+#: Channels of the three stages and of the last convolution, by width (the paper's Table 5).
 _CHANNELS = {
     0.5: (48, 96, 192, 1024),
     1.0: (116, 232, 464, 1024),
     1.5: (176, 352, 704, 1024),
     2.0: (244, 488, 976, 2048),
 }
+#: Channels of the stem at every width.
 _STEM = 24
+#: Number of blocks, by stage.
 _BLOCKS = {3: 4, 4: 8, 5: 4}
 
 
 class ShuffleNetV2Config(BackboneConfig, kind="shufflenet_v2"):
-    """Stage k works at 1 / 2^k of the image's side, as in a ResNet; torchvision calls it stage k - 1.
+    """ShuffleNetV2. Stage k is torchvision's stage k - 1.
 
-    Stages 3, 4 and 5 have 4, 8 and 4 blocks, stage 2 has none. The branch of three convolutions plays the residual
-    path's part: position a is before its first convolution, b behind it, c behind the depthwise one, d at its end,
-    before the channels are put together; block is before the two branches part.
+    As in a ResNet, stage k has 1 / 2^k of the image's side. Stages 3, 4 and 5 have 4, 8 and 4 blocks, stage 2 has none.
+    Mechanisms are in the branch with three convolutions, which takes the role of the residual path: position a is
+    before its first convolution, b after it, c after the depthwise convolution, and d at its end, before the
+    concatenation. Position block is before the two branches split.
     """
 
     kind: Literal["shufflenet_v2"] = "shufflenet_v2"
-    width: float = Field(1.0, description="times the channels: 0.5, 1, 1.5 or 2")
+    width: float = Field(1.0, description="factor on the channels of every layer: 0.5, 1, 1.5 or 2")
 
     @field_validator("width")
     @classmethod
@@ -52,19 +59,19 @@ class ShuffleNetV2Config(BackboneConfig, kind="shufflenet_v2"):
         return width
 
     def sites(self, size: int) -> tuple[Site, ...]:
-        """Block by block."""
+        """Return the sites block by block."""
         return _sites(self, size)
 
     def channels(self) -> int:
-        """Length of the feature vector."""
+        """Return the length of the feature vector."""
         return _CHANNELS[self.width][-1]
 
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:
-        """Stem and three stages, the last convolution with stage 5."""
+        """Return the cost of the stem and of three stages; the last convolution belongs to stage 5."""
         return tuple(part.of_images(frames) for part in _parts_of_one_image(self, size))
 
     def build(self) -> "ShuffleNetV2":
-        """Return the network."""
+        """Return the network with its initial weights."""
         net = ShuffleNetV2(self)
         published = f"shufflenet_v2_x{self.width:.1f}".replace(".", "_")
         load_weights(net, self.weights, published, classifier="fc.")
@@ -72,7 +79,7 @@ class ShuffleNetV2Config(BackboneConfig, kind="shufflenet_v2"):
 
 
 class _Shape(NamedTuple):
-    """One block: channels and sides in and out, in pixels."""
+    """The shape of one block: input and output channels, input and output side in pixels."""
 
     stage: int
     block: int
@@ -83,18 +90,18 @@ class _Shape(NamedTuple):
     side_out: int
 
     @property
-    def taken(self) -> int:
-        """Channels that the branch of three convolutions takes: half of them, or all where the block has a stride."""
+    def branch_inputs(self) -> int:
+        """Input channels of the branch with three convolutions: all if the block has a stride, else half of them."""
         return self.inputs if self.stride > 1 else self.half
 
     @property
     def half(self) -> int:
-        """Channels that each branch gives."""
+        """Output channels of each branch."""
         return self.outputs // 2
 
 
 def _shapes(config: ShuffleNetV2Config, size: int) -> Iterator[_Shape]:
-    """Return the blocks for images of ``size`` x ``size`` pixels, in the order in which data meets them."""
+    """Yield the blocks for images of ``size`` x ``size`` pixels, in the order of the forward pass."""
     inputs, side = _STEM, conv_out(conv_out(size, 3, 2), 3, 2)
     for (stage, blocks), outputs in zip(_BLOCKS.items(), _CHANNELS[config.width], strict=False):
         for block in range(blocks):
@@ -110,7 +117,7 @@ def _sites(config: ShuffleNetV2Config, size: int) -> tuple[Site, ...]:
     for s in _shapes(config, size):
         features = {
             "block": (s.inputs, s.side_in),
-            "a": (s.taken, s.side_in),
+            "a": (s.branch_inputs, s.side_in),
             "b": (s.half, s.side_in),
             "c": (s.half, s.side_out),
             "d": (s.half, s.side_out),
@@ -124,18 +131,18 @@ def _sites(config: ShuffleNetV2Config, size: int) -> tuple[Site, ...]:
 @cache
 def _parts_of_one_image(config: ShuffleNetV2Config, size: int) -> tuple[Part, ...]:
     side = conv_out(size, 3, 2)
-    # The image; what the pool gives, and where it found it.
+    # The image; the pool's output and its indices.
     stem_kept = 3 * size**2 + 2 * _STEM * conv_out(side, 3, 2) ** 2
     parts = [part_of(1, [Conv(3, _STEM, 9, side)], stem_kept)]
     shapes = tuple(_shapes(config, size))
     for stage in _BLOCKS:
         convs, kept = [], 0
         for s in (s for s in shapes if s.stage == stage):
-            convs += [Conv(s.taken, s.half, 1, s.side_in), Conv(1, s.half, 9, s.side_out)]
+            convs += [Conv(s.branch_inputs, s.half, 1, s.side_in), Conv(1, s.half, 9, s.side_out)]
             convs += [Conv(s.half, s.half, 1, s.side_out)]
             if s.stride > 1:
                 convs += [Conv(1, s.inputs, 9, s.side_out), Conv(s.inputs, s.half, 1, s.side_out)]
-            # The shuffled channels, which the next convolution takes.
+            # The shuffled channels, which the next convolution needs.
             kept += s.outputs * s.side_out**2
             if s is shapes[-1]:
                 convs.append(Conv(s.outputs, config.channels(), 1, s.side_out))
@@ -144,17 +151,17 @@ def _parts_of_one_image(config: ShuffleNetV2Config, size: int) -> tuple[Part, ..
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 1, stride: int = 1) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
-    """A 1x1 convolution, or a larger depthwise one, and its norm."""
+    """Return a 1x1 convolution, or a depthwise one if ``kernel`` is larger, and its norm."""
     groups = inputs if kernel > 1 else 1
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
     return conv, nn.BatchNorm2d(outputs)
 
 
 class Block(nn.Module):
-    """A unit of two branches, its sites, and the shuffle behind it.
+    """A unit of two branches followed by the channel shuffle, with its sites.
 
-    With stride 1, the first half of the channels passes and the second goes through three convolutions; with stride 2,
-    each branch takes all channels.
+    With stride 1, the first half of the channels is unchanged and the second half passes three convolutions. With
+    stride 2, the input of each branch is all channels.
 
     Shape: (N, inputs, H, W) -> (N, outputs, H / stride, W / stride).
     """
@@ -185,13 +192,13 @@ class Block(nn.Module):
 
 
 def shuffled(first: Float[Tensor, "n c h w"], second: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
-    """Return the channels of both by turns, in one copy, under ``channels_last``."""
+    """Return the channels of both, interleaved, in one copy, in the memory format ``channels_last``."""
     pairs = torch.stack((first.permute(0, 2, 3, 1), second.permute(0, 2, 3, 1)), dim=-1)
     return pairs.flatten(-2).permute(0, 3, 1, 2)
 
 
 class ShuffleNetV2(Backbone):
-    """Stem, three stages, 1x1 convolution, average over pixels.
+    """Stem, three stages, 1x1 convolution, global average pool.
 
     Shape: (N, 3, H, W) -> (N, channels).
     """
@@ -216,5 +223,5 @@ class ShuffleNetV2(Backbone):
         return self.avgpool(x).flatten(1)
 
     def block(self, site: Site) -> nn.Module:
-        """Return the block that ``site`` is in."""
+        """Return the block that contains ``site``."""
         return self.get_submodule(f"stage{site.stage - 1}.{site.block}")

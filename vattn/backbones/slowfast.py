@@ -1,4 +1,7 @@
-"""SlowFast (Feichtenhofer et al., ICCV 2019, arXiv:1812.03982): few frames with many channels, many with few."""
+"""SlowFast: a slow pathway with few frames and many channels, and a fast pathway with many frames and few channels.
+
+Source: Feichtenhofer, Fan, Malik and He, "SlowFast Networks for Video Recognition", ICCV 2019 (arXiv:1812.03982).
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,64 +17,75 @@ from vattn.backbones._base import (
     Conv3,
     Part,
     conv_out,
+    init_3d_convolutions,
     load_weights,
     part_of_clip,
     slots,
-    start_from_scratch,
 )
 from vattn.backbones._residual import BlockShape, ResidualBlock, ResidualConfig, sites_in
 from vattn.modules._base import Site
 
-#: Frames that the convolution from the fast to the slow pathway sees, and its channels for each one of the fast.
-_LATERAL_FRAMES, _LATERAL_CHANNELS = 5, 2
-#: Channels of the slow pathway for each one of the fast.
+#: Temporal kernel size of the lateral convolution, from the fast to the slow pathway.
+_LATERAL_FRAMES = 5
+#: Output channels of the lateral convolution per channel of the fast pathway.
+_LATERAL_CHANNELS = 2
+#: Channels of the slow pathway per channel of the fast pathway (1 / beta in the paper).
 _BETA = 8
 
 
 class SlowFastConfig(ResidualConfig, kind="slowfast"):
-    """SlowFast of bottlenecks; ``frames`` of the model are those of the fast pathway.
+    """SlowFast with bottlenecks; the model's ``frames`` are those of the fast pathway.
 
-    A stage has the slow pathway's blocks, numbered from 0, and behind them the fast pathway's: a mechanism stands in
-    both. With ``temporal: none`` no block sees other frames but by mechanisms in them, such as ``tam``.
+    Each stage has the slow pathway's blocks, numbered from 0, followed by the fast pathway's blocks: a mechanism is
+    inserted into both pathways. With ``temporal: none``, only mechanisms such as ``tam`` exchange information between
+    frames within a block.
     """
 
     kind: Literal["slowfast"] = "slowfast"
-    depth: Literal[14, 50, 101] = 50
-    alpha: int = Field(8, ge=1, le=32, description="the slow pathway sees each alpha-th frame; 8 is 4x16, 4 is 8x8")
+    depth: Literal[14, 50, 101] = Field(50, description="number of layers of each pathway; 14 has one block per stage")
+    alpha: int = Field(
+        8,
+        ge=1,
+        le=32,
+        description="the input of the slow pathway is every alpha-th frame; with 32 frames, 8 is the paper's 4x16 and "
+        "4 is its 8x8",
+    )
     temporal: Literal["conv", "none"] = Field(
-        "conv", description="conv: first convolutions of blocks are 3x1x1, all of the fast and res4-5 of the slow one"
+        "conv",
+        description="first convolution of a block; conv: 3x1x1 in every block of the fast pathway and in res4 and res5 "
+        "of the slow pathway, elsewhere 1x1x1; none: 1x1x1",
     )
 
     folds: ClassVar[bool] = False
     has_published_weights: ClassVar[bool] = False
-    #: They are averages of two pathways' maps, of different lengths.
+    #: The features are averages over two pathways' maps, which have different numbers of frames.
     averages: ClassVar[bool] = False
 
     def sites(self, size: int) -> tuple[Site, ...]:
-        """Stage by stage, first the slow pathway's blocks, then the fast one's."""
+        """Return the sites stage by stage, in each stage first the slow pathway's blocks, then the fast one's."""
         return sites_in(self, size, _shapes, strides_first=False)
 
     def check(self, size: int, frames: int) -> None:
-        """Refuse clips whose frames the slow pathway cannot take evenly."""
+        """Refuse clips whose number of frames is not a multiple of alpha."""
         if frames % self.alpha:
             raise ValueError(f"frames: must be a multiple of alpha, {self.alpha}, of slowfast (got {frames})")
 
     def frames_at(self, site: Site, frames: int) -> int:
-        """All in the fast pathway, each alpha-th in the slow one."""
+        """Return the number of frames at a site: all in the fast pathway, every alpha-th in the slow pathway."""
         return frames // self.alpha if site.block < self.blocks[self.depth][site.stage - 2] else frames
 
     def channels(self) -> int:
-        """Length of the feature vector: both pathways'."""
+        """Return the length of the feature vector, the concatenation of both pathways' features."""
         return 4 * (self.base(5) + self.base(5) // _BETA)
 
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:
-        """Stem and four stages, each with its convolution from the fast to the slow pathway."""
+        """Return the cost of the stem and of four stages, each with the lateral convolution after it, if it has one."""
         slow, fast, few = self.base(2), self.base(2) // _BETA, frames // self.alpha
         side = conv_out(size, 7, 2)
         pooled = conv_out(side, 3, 2)
         convs = [Conv3(3, slow, 49, few * side**2), Conv3(3, fast, 5 * 49, frames * side**2)]
         lateral, joined = self._lateral(slow, fast, few * pooled**2)
-        # The clip; where the slow pool found what it gives; that of the fast one too, and what it gives.
+        # The clip; the indices of the slow pool; the indices and the output of the fast pool.
         kept = 3 * frames * size**2 + slow * few * pooled**2 + 2 * fast * frames * pooled**2 + joined
         parts = [part_of_clip(1, [*convs, lateral], kept=kept)]
         for stage in self.stages():
@@ -94,12 +108,12 @@ class SlowFastConfig(ResidualConfig, kind="slowfast"):
         return tuple(parts)
 
     def _lateral(self, slow: int, fast: int, places: int) -> tuple[Conv3, int]:
-        """Return the convolution from the fast to the slow pathway, and how many values both make together."""
+        """Return the lateral convolution, and the number of values of its output and the slow pathway's together."""
         outputs = _LATERAL_CHANNELS * fast
         return Conv3(fast, outputs, _LATERAL_FRAMES, places), (slow + outputs) * places
 
     def build(self) -> "SlowFast":
-        """Return the network."""
+        """Return the network with its initial weights."""
         net = SlowFast(self)
         load_weights(net, self.weights, "", classifier="fc.")
         return net
@@ -107,14 +121,14 @@ class SlowFastConfig(ResidualConfig, kind="slowfast"):
 
 @dataclass(frozen=True)
 class _Shape(BlockShape):
-    """One block of either pathway; ``frames`` are those that its first convolution sees."""
+    """The shape of one block of either pathway; ``frames`` is the temporal kernel size of its first convolution."""
 
     fast: bool
     frames: int
 
 
 def _shapes(config: SlowFastConfig, size: int) -> Iterator[_Shape]:
-    """Return the blocks for clips of ``size`` x ``size`` pixels, stage by stage, the slow pathway's first."""
+    """Yield the blocks for clips of ``size`` x ``size`` pixels, stage by stage, the slow pathway's first."""
     start = conv_out(conv_out(size, 7, 2), 3, 2)
     given = config.base(2)
     for stage, blocks in zip(config.stages(), config.blocks[config.depth], strict=True):
@@ -134,7 +148,7 @@ def _shapes(config: SlowFastConfig, size: int) -> Iterator[_Shape]:
 
 
 class PathwayBlock(ResidualBlock):
-    """A bottleneck whose first convolution may see neighbouring frames (3x1x1 or 1x1x1, 1x3x3, 1x1x1), and its sites.
+    """A bottleneck with an optional temporal convolution (3x1x1 or 1x1x1, 1x3x3, 1x1x1), with its sites.
 
     Shape: (N, inputs, T, H, W) -> (N, outputs, T, H / stride, W / stride), rounded up.
     """
@@ -159,7 +173,7 @@ class PathwayBlock(ResidualBlock):
 
 
 class SlowFast(Backbone):
-    """Two pathways; behind the stem, res2, res3 and res4 the slow one is given what the fast one sees.
+    """Two pathways. Lateral connections append features of the fast one to the slow one after stem, res2, res3, res4.
 
     Shape: (N, 3, T, H, W) -> (N, channels), T a multiple of alpha.
     """
@@ -177,7 +191,7 @@ class SlowFast(Backbone):
         self.slow = nn.ModuleList(nn.Sequential(*blocks) for blocks in slow)
         self.fast = nn.ModuleList(nn.Sequential(*blocks) for blocks in fast)
         self.avgpool = nn.AdaptiveAvgPool3d(1)
-        start_from_scratch(self)
+        init_3d_convolutions(self)
 
     def forward(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c"]:
         slow, fast = self.slow_stem(images[:, :, :: self.alpha]), self.fast_stem(images)
@@ -187,7 +201,7 @@ class SlowFast(Backbone):
         return torch.cat([self.avgpool(slow), self.avgpool(fast)], dim=1).flatten(1)
 
     def block(self, site: Site) -> nn.Module:
-        """Return the block of either pathway that ``site`` is in."""
+        """Return the block of either pathway that contains ``site``."""
         blocks = len(self.slow[site.stage - 2])  # pyright: ignore[reportArgumentType]
         pathway, block = ("slow", site.block) if site.block < blocks else ("fast", site.block - blocks)
         return self.get_submodule(f"{pathway}.{site.stage - 2}.{block}")
@@ -201,7 +215,7 @@ def _stem(channels: int, frames: int) -> nn.Sequential:
 
 
 def _lateral(channels: int, alpha: int) -> nn.Sequential:
-    """Return the convolution from the fast pathway's ``channels`` to the slow pathway's frames."""
+    """Return the lateral convolution, from the fast pathway's ``channels`` and frames to the slow pathway's frames."""
     outputs, k = _LATERAL_CHANNELS * channels, _LATERAL_FRAMES
     return nn.Sequential(
         nn.Conv3d(channels, outputs, (k, 1, 1), (alpha, 1, 1), (k // 2, 0, 0), bias=False), nn.BatchNorm3d(outputs),

@@ -1,4 +1,8 @@
-"""T-CNN (Zhou et al., 2022, Table 1): pairs of a spatial and a dilated temporal convolution, whose sizes are values."""
+"""T-CNN: residual pairs of a spatial and a dilated temporal convolution.
+
+Source: Zhou, Li, Wang and Li, "Integrating Temporal and Spatial Attention for Video Action Recognition", Security and
+Communication Networks, 2022, Table 1. The layout there was found by architecture search.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,31 +18,33 @@ from vattn.backbones._base import (
     Conv3,
     Part,
     conv_out,
+    init_3d_convolutions,
     load_weights,
     part_of_clip,
     slots,
-    start_from_scratch,
 )
 from vattn.backbones._residual import BlockShape, ResidualBlock, sites_in
 from vattn.modules._base import Position, Site
 
 Dilation = Literal[1, 2, 4]
+#: Spatial stride of each stage.
 _STRIDES = (2, 2, 2, 1, 2, 1, 1)
 
 
 class TCNNConfig(BackboneConfig, kind="tcnn"):
-    """Seven stages of pairs. The defaults are the paper's layout, which it found by architecture search.
+    """T-CNN, seven stages of pairs. The defaults are the paper's layout.
 
-    Its table marks dilated convolutions among 36; all of them stand at the second place of a pair.
+    The paper's table lists 36 convolutions and marks the dilated ones, which are all the second convolution of a pair.
     """
 
     kind: Literal["tcnn"] = "tcnn"
     widths: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
-        (32, 64, 96, 160, 224, 288, 512), description="channels of each of the 7 stages"
+        (32, 64, 96, 160, 224, 288, 512), description="number of channels of each of the 7 stages"
     )
     dilations: tuple[tuple[Dilation, ...], ...] = Field(
         ((1,), (1,), (1,), (1, 4, 4, 4, 1, 4), (1, 2, 4), (1, 2, 2, 1), (1, 2)),
-        description="of the temporal convolution of each pair, stage by stage; so also how many pairs a stage has",
+        description="for each of the 7 stages, the temporal dilation of each of its pairs, frames; this also sets the "
+        "number of pairs",
     )
 
     folds: ClassVar[bool] = False
@@ -46,32 +52,32 @@ class TCNNConfig(BackboneConfig, kind="tcnn"):
 
     @model_validator(mode="after")
     def _seven_stages_of_pairs(self) -> Self:
-        for name, found in ("widths", len(self.widths)), ("dilations", len(self.dilations)):
-            if found != len(_STRIDES):
-                raise ValueError(f"{name}: must have one entry for each of the 7 stages (got {found})")
+        for name, length in ("widths", len(self.widths)), ("dilations", len(self.dilations)):
+            if length != len(_STRIDES):
+                raise ValueError(f"{name}: must have one entry for each of the 7 stages (got {length})")
         for stage, pairs in enumerate(self.dilations, 1):
             if not pairs:
                 raise ValueError(f"dilations: each stage has at least one pair; give stage {stage} one (got none)")
         return self
 
     def stages(self) -> tuple[int, ...]:
-        """Stages 1 to 7, as the paper numbers them."""
+        """Return stages 1 to 7, as the paper numbers them."""
         return tuple(range(1, 8))
 
     def positions(self) -> tuple[Position, ...]:
-        """Before the pair, between its convolutions, and behind the last norm."""
+        """Return the positions before the pair (block, a), between its convolutions (b) and after the last norm (d)."""
         return ("block", "a", "b", "d")
 
     def sites(self, size: int) -> tuple[Site, ...]:
-        """Pair by pair; all have the clip's T."""
+        """Return the sites pair by pair. All have the clip's number of frames."""
         return sites_in(self, size, _shapes, strides_first=True)
 
     def channels(self) -> int:
-        """Length of the feature vector."""
+        """Return the length of the feature vector."""
         return self.widths[-1]
 
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:
-        """Seven stages; there is no stem."""
+        """Return the cost of seven stages; there is no stem."""
         parts = []
         for stage in self.stages():
             convs, shortcuts, kept = [], [], 0
@@ -81,13 +87,13 @@ class TCNNConfig(BackboneConfig, kind="tcnn"):
                 if s.resizes:
                     shortcuts.append(Conv3(s.inputs, s.outputs, 1, places))
                 if stage == 1:
-                    # The clip; what the pool gives, and where it found it.
+                    # The clip; the pool's output and its indices.
                     kept = 3 * frames * size**2 + 2 * s.outputs * frames * conv_out(s.side_out, 3, 2) ** 2
             parts.append(part_of_clip(stage, convs, shortcuts, kept))
         return tuple(parts)
 
     def build(self) -> "TCNN":
-        """Return the network."""
+        """Return the network with its initial weights."""
         net = TCNN(self)
         load_weights(net, self.weights, "", classifier="fc.")
         return net
@@ -95,28 +101,28 @@ class TCNNConfig(BackboneConfig, kind="tcnn"):
 
 @dataclass(frozen=True)
 class _Shape(BlockShape):
-    """One pair; its temporal convolution takes frames that are ``dilation`` apart."""
+    """The shape of one pair, and the ``dilation`` of its temporal convolution, frames."""
 
     dilation: int
 
 
 def _shapes(config: TCNNConfig, size: int) -> Iterator[_Shape]:
-    """Return the pairs for clips of ``size`` x ``size`` pixels, in the order in which data meets them."""
+    """Yield the pairs for clips of ``size`` x ``size`` pixels, in the order of the forward pass."""
     inputs, side = 3, size
     for stage, outputs, dilations, stride in zip(
         config.stages(), config.widths, config.dilations, _STRIDES, strict=True
     ):
         for block, dilation in enumerate(dilations):
-            own = stride if block == 0 else 1
-            side_out = conv_out(side, 3, own)
-            yield _Shape(stage, block, inputs, outputs, outputs, own, side, side_out, dilation)
+            block_stride = stride if block == 0 else 1
+            side_out = conv_out(side, 3, block_stride)
+            yield _Shape(stage, block, inputs, outputs, outputs, block_stride, side, side_out, dilation)
             inputs, side = outputs, side_out
         if stage == 1:
             side = conv_out(side, 3, 2)
 
 
 class Pair(ResidualBlock):
-    """A residual pair: 1x3x3 over the pixels, then 3x1x1 over frames that are ``dilation`` apart; and its sites.
+    """A residual pair, 1x3x3 in space, then 3x1x1 in time over frames that are ``dilation`` apart, with its sites.
 
     Shape: (N, inputs, T, H, W) -> (N, outputs, T, H / stride, W / stride), rounded up.
     """
@@ -140,7 +146,7 @@ class Pair(ResidualBlock):
 
 
 class TCNN(Backbone):
-    """Seven stages, a pool of the pixels behind the first, average over frames and pixels; T stays.
+    """Seven stages, a spatial pool after the first, global average pool over frames and pixels. No layer reduces T.
 
     Shape: (N, 3, T, H, W) -> (N, channels).
     """
@@ -154,12 +160,12 @@ class TCNN(Backbone):
         self.maxpool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
         self.avgpool = nn.AdaptiveAvgPool3d(1)
         self.channels = config.channels()
-        start_from_scratch(self)
+        init_3d_convolutions(self)
 
     def forward(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c"]:
         x = self.layers[1:](self.maxpool(self.layers[0](images)))
         return self.avgpool(x).flatten(1)
 
     def block(self, site: Site) -> nn.Module:
-        """Return the pair that ``site`` is in."""
+        """Return the pair that contains ``site``."""
         return self.get_submodule(f"layers.{site.stage - 1}.{site.block}")

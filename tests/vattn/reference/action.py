@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from tests.vattn.golden import Case, State
 from tests.vattn.support import site
-from vattn.convert import rename
 from vattn.insert import Folded
 from vattn.modules._fold import fold, unfold
 from vattn.modules._temporal import LearnableShift
 from vattn.modules.action import Action, ActionConfig, ChannelExcitation
 from vattn.modules.tea import MotionExcitation
+from vattn.weights import rename
 
 
 def shift(module: LearnableShift, x: Tensor) -> Tensor:

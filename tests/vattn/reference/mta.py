@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from tests.vattn.golden import Case
 from tests.vattn.support import site
 from vattn.backbones.resnet import Block
-from vattn.convert import rename
 from vattn.insert import Folded
 from vattn.modules._fold import fold, unfold
 from vattn.modules._temporal import LearnableShift
 from vattn.modules.mta import MTA, MTAConfig
 from vattn.modules.tea import TEAConfig
+from vattn.weights import rename
 
 
 def over_time(x: Tensor, weight: Tensor) -> Tensor:

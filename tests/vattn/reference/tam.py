@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from tests.vattn.golden import Case
 from tests.vattn.support import model, site
 from vattn.backbones.resnet import Block
-from vattn.convert import convert_model, convert_module, rename
+from vattn.convert import convert_model, convert_module
 from vattn.insert import Folded, fold, unfold
 from vattn.model import build_model
 from vattn.modules.tam import TAM, TAMConfig
+from vattn.weights import rename
 
 
 def convolve_over_time(x: Tensor, taps: Tensor) -> Tensor:

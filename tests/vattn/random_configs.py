@@ -1,4 +1,4 @@
-"""Random recipes of all that is registered, drawn from what their fields say; a new kind is drawn as soon as it is."""
+"""Random configs of all registered mechanisms and backbones, sampled from their fields; new kinds are included."""
 
 import random
 import types
@@ -12,13 +12,14 @@ from vattn.backbones import BackboneConfig
 from vattn.config import ModelConfig
 from vattn.modules import ModuleConfig
 
+#: Values that options of type float get.
 _FLOATS = (0.1, 0.25, 0.5, 0.75, 1.0)
-#: Pairs of a mechanism and a backbone: so many successive seeds go through all of them.
+#: Number of pairs of a mechanism and a backbone. As many successive seeds give all pairs.
 PAIRS = len(ModuleConfig.kinds) * len(BackboneConfig.kinds)
 
 
 def random_network(seed: int) -> ModelConfig:
-    """One to three mechanisms in a backbone; successive seeds go through all pairs of a mechanism and a backbone."""
+    """Return a backbone with one to three mechanisms; successive seeds give all pairs of a mechanism and a backbone."""
     rng = random.Random(seed)
     kinds, backbones = sorted(ModuleConfig.kinds), sorted(BackboneConfig.kinds)
     lead, backbone = kinds[seed % len(kinds)], backbones[seed // len(kinds) % len(backbones)]
@@ -30,14 +31,15 @@ def random_network(seed: int) -> ModelConfig:
                 network = _with(kind, network, rng) or network
             return network
         if attempt > 20:
-            # No block of this backbone has a place for this mechanism.
+            # No block of this backbone has a site for this mechanism.
             backbone = rng.choice(backbones)
-    raise AssertionError(f"no network with {lead} was found")
+    raise AssertionError(f"no backbone has a site for {lead}")
 
 
 def _bare(backbone: str, rng: random.Random) -> ModelConfig | None:
+    """Return a backbone without mechanisms, or None if its config is not valid."""
     tree = {"backbone": _options(BackboneConfig.kinds[backbone], rng, leave="weights")}
-    # Some networks of clips take no less than 16 frames.
+    # Some backbones need at least 16 frames.
     frames = rng.choice([1, 2, 3, 4, 5, 6, 16])
     tree |= {"frames": frames, "size": rng.randint(16, 96), "head": {"dropout": rng.choice([0.0, 0.5])}}
     try:
@@ -47,7 +49,7 @@ def _bare(backbone: str, rng: random.Random) -> ModelConfig | None:
 
 
 def _with(kind: str, network: ModelConfig, rng: random.Random) -> ModelConfig | None:
-    """Return the network with one mechanism more that stands somewhere in it, or None where none was found."""
+    """Return the network with one more mechanism that has a site in it, or None if no sampled config has one."""
     sites = network.backbone.sites(network.size)
     for _ in range(20):
         module = ModuleConfig.kinds[kind].parse(_options(ModuleConfig.kinds[kind], rng))
@@ -60,7 +62,7 @@ def _with(kind: str, network: ModelConfig, rng: random.Random) -> ModelConfig | 
     return None
 
 
-#: Options that are lists of a length of their own: those of the T-CNN's seven stages.
+#: Options that are lists of a fixed length: those of T-CNN's seven stages.
 _LISTS: dict[str, Callable[[random.Random], Any]] = {
     "widths": lambda rng: [rng.randint(1, 24) for _ in range(7)],
     "dilations": lambda rng: [[rng.choice([1, 2, 4]) for _ in range(rng.randint(1, 3))] for _ in range(7)],
@@ -68,7 +70,7 @@ _LISTS: dict[str, Callable[[random.Random], Any]] = {
 
 
 def _options(config: type[Any], rng: random.Random, leave: str = "") -> dict[str, Any]:
-    """Draw every option of ``config``; what its own rules refuse is drawn again."""
+    """Sample every option of ``config``, and sample again if the config is not valid."""
     while True:
         tree = {
             name: _LISTS[name](rng) if name in _LISTS else _value(field.annotation, rng)
@@ -82,6 +84,7 @@ def _options(config: type[Any], rng: random.Random, leave: str = "") -> dict[str
 
 
 def _value(annotation: Any, rng: random.Random) -> Any:
+    """Sample a value of the type ``annotation``."""
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is typing.Annotated:
         return _value(args[0], rng)

@@ -1,4 +1,4 @@
-"""What holds for every backbone of images: it is torchvision's, with places for mechanisms."""
+"""Every backbone for images has the layers of torchvision's network, and sites for mechanisms."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +10,9 @@ import torch
 import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
+from tests.vattn.backbones.support import ShapeRecorder, with_random_norms
 from tests.vattn.counting import model_activations, model_macs, on_meta
 from tests.vattn.support import model
 from vattn.backbones import BackboneConfig
@@ -20,8 +21,8 @@ from vattn.cost import cost
 from vattn.model import build_model
 from vattn.modules import Site
 
-#: A recipe and torchvision's network for it; each family's small sizes and its published ones.
-THEIRS: dict[str, tuple[dict[str, Any], Callable[..., nn.Module]]] = {
+#: A config and torchvision's network of the same architecture: small and published sizes of each family.
+TORCHVISION: dict[str, tuple[dict[str, Any], Callable[..., nn.Module]]] = {
     "resnet18": ({"kind": "resnet", "depth": 18}, torchvision.models.resnet18),
     "resnext50": ({"kind": "resnext"}, torchvision.models.resnext50_32x4d),
     "resnext101": ({"kind": "resnext", "depth": 101, "width_per_group": 8}, torchvision.models.resnext101_32x8d),
@@ -43,8 +44,8 @@ THEIRS: dict[str, tuple[dict[str, Any], Callable[..., nn.Module]]] = {
         lambda: torchvision.models.inception_v3(weights=None, init_weights=False),
     ),
 }
-every_network = pytest.mark.parametrize("name", THEIRS)
-#: Recipes that are cheap to build, and the smallest images that they take.
+every_network = pytest.mark.parametrize("name", TORCHVISION)
+#: Configs that are fast to build, and the side of the smallest image that each accepts, pixels.
 SMALL = {
     "resnext": ({"kind": "resnext", "width": 0.25, "cardinality": 8}, 8),
     "mobilenet": ({"kind": "mobilenet_v2", "width": 0.25}, 8),
@@ -54,50 +55,40 @@ SMALL = {
 every_family = pytest.mark.parametrize("family", SMALL)
 
 
-def recipe(tree: dict[str, Any]) -> BackboneConfig:
+def backbone_config(tree: dict[str, Any]) -> BackboneConfig:
     return model(backbone=tree, size=75).backbone
 
 
 def features_only(net: nn.Module) -> nn.Module:
+    """Remove the classifier of a torchvision network."""
     for name in ("fc", "classifier"):
         if hasattr(net, name):
             setattr(net, name, nn.Identity())
     return net.eval()
 
 
-class Look(nn.Module):
-    """Passes its input through and remembers the shape."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.shape = tuple(x.shape[1:])
-        return x
-
-
 @every_network
-def test_names_and_shapes_are_those_of_torchvision(name: str) -> None:
-    tree, theirs = THEIRS[name]
+def test_state_dict_names_and_shapes_equal_torchvisions(name: str) -> None:
+    tree, build = TORCHVISION[name]
     with torch.device("meta"):
-        state = theirs().state_dict()
-        ours = recipe(tree).build().state_dict()
+        state = build().state_dict()
+        own = backbone_config(tree).build().state_dict()
 
     expected = {n: v.shape for n, v in state.items() if not n.startswith(("fc.", "classifier.", "AuxLogits."))}
-    assert {n: v.shape for n, v in ours.items()} == expected
+    assert {n: v.shape for n, v in own.items()} == expected
 
 
-@pytest.mark.parametrize("name", [name for name in THEIRS if name not in ("resnext101", "shufflenet2.0")])
-def test_torchvision_s_weights_give_torchvision_s_features(name: str, tmp_path: Path) -> None:
-    tree, build = THEIRS[name]
+@pytest.mark.parametrize("name", [name for name in TORCHVISION if name not in ("resnext101", "shufflenet2.0")])
+def test_torchvision_weights_give_torchvision_features(name: str, tmp_path: Path) -> None:
+    tree, build = TORCHVISION[name]
     torch.manual_seed(0)
-    theirs = build()
-    for norm in (m for m in theirs.modules() if isinstance(m, nn.BatchNorm2d)):
-        nn.init.uniform_(norm.weight, 0.5, 1.5)
-        nn.init.normal_(norm.bias)
-    torch.save(theirs.state_dict(), tmp_path / "weights.pth")
-    ours = recipe(tree | {"weights": str(tmp_path / "weights.pth")}).build().eval()
+    reference = with_random_norms(build())
+    torch.save(reference.state_dict(), tmp_path / "weights.pth")
+    net = backbone_config(tree | {"weights": str(tmp_path / "weights.pth")}).build().eval()
     images = torch.randn(2, 3, 80, 91)
 
     with torch.no_grad():
-        features, expected = ours(images), features_only(theirs)(images)
+        features, expected = net(images), features_only(reference)(images)
 
     assert expected.std() > 0.01
     torch.testing.assert_close(features, expected)
@@ -106,38 +97,39 @@ def test_torchvision_s_weights_give_torchvision_s_features(name: str, tmp_path: 
 @every_family
 @given(data=st.data())
 @settings(max_examples=4)
-def test_sites_have_the_shapes_that_data_has_there(family: str, data: st.DataObject) -> None:
+def test_sites_declare_the_shapes_of_their_features(family: str, data: st.DataObject) -> None:
     tree, smallest = SMALL[family]
-    config, size = recipe(tree), data.draw(st.integers(smallest, smallest + 60))
+    config, size = backbone_config(tree), data.draw(st.integers(smallest, smallest + 60))
     with torch.device("meta"):
         net = config.build()
-        looks = {site: Look() for site in config.sites(size) if type(site) is Site}
-        for site, look in looks.items():
-            net.insert(site, look)
+        recorders = {site: ShapeRecorder() for site in config.sites(size) if type(site) is Site}
+        for site, recorder in recorders.items():
+            net.insert(site, recorder)
         assert net.eval()(torch.empty(1, 3, size, size)).shape == (1, config.channels())
 
-    assert {site: look.shape for site, look in looks.items()} == {s: (s.channels, s.height, s.width) for s in looks}
+    expected = {s: (s.channels, s.height, s.width) for s in recorders}
+    assert {site: recorder.shape for site, recorder in recorders.items()} == expected
 
 
 @every_family
-def test_data_meets_the_sites_in_their_order(family: str) -> None:
+def test_sites_are_in_the_order_of_the_forward_pass(family: str) -> None:
     tree, smallest = SMALL[family]
-    config, met = recipe(tree), []
+    config, visited = backbone_config(tree), []
     sites = [site for site in config.sites(smallest) if type(site) is Site]
     with torch.device("meta"):
         net = config.build()
         for site in sites:
-            net.insert(site, look := Look())
-            look.register_forward_pre_hook(lambda *_, site=site: met.append(site))
+            net.insert(site, recorder := ShapeRecorder())
+            recorder.register_forward_pre_hook(lambda *_, site=site: visited.append(site))
         net.eval()(torch.empty(1, 3, smallest, smallest))
 
-    assert met == sites
+    assert visited == sites
 
 
 @every_family
 @given(data=st.data())
 @settings(max_examples=3)
-def test_cost_is_what_is_counted(family: str, data: st.DataObject) -> None:
+def test_closed_form_cost_equals_the_counted_cost(family: str, data: st.DataObject) -> None:
     tree, smallest = SMALL[family]
     size, frames = data.draw(st.integers(smallest, smallest + 60)), data.draw(st.integers(1, 5))
     network = model(backbone=tree, size=size, frames=frames)
@@ -149,9 +141,9 @@ def test_cost_is_what_is_counted(family: str, data: st.DataObject) -> None:
     assert total.activations == model_activations(network, 7)
 
 
-@pytest.mark.parametrize("name", THEIRS)
-def test_cost_of_each_published_size_is_what_is_counted(name: str) -> None:
-    network = model(backbone=THEIRS[name][0], size=96, frames=1)
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_closed_form_cost_of_published_sizes_equals_the_counted_cost(name: str) -> None:
+    network = model(backbone=TORCHVISION[name][0], size=96, frames=1)
 
     total = cost(network, 7)
 
@@ -160,7 +152,7 @@ def test_cost_of_each_published_size_is_what_is_counted(name: str) -> None:
 
 
 @every_family
-def test_cost_with_mechanisms_is_what_is_counted(family: str) -> None:
+def test_closed_form_cost_with_mechanisms_equals_the_counted_cost(family: str) -> None:
     tree, smallest = SMALL[family]
     network = model({"kind": "tam", "beta": 2}, backbone=tree, size=max(64, smallest))
 
@@ -172,7 +164,7 @@ def test_cost_with_mechanisms_is_what_is_counted(family: str) -> None:
 
 
 @every_family
-def test_each_site_is_learned_through(family: str) -> None:
+def test_mechanisms_at_every_site_get_gradients(family: str) -> None:
     tree, smallest = SMALL[family]
     attention = [{"kind": "tam", "position": p, "beta": 2} for p in ("block", "a", "b", "c", "d")]
     network = model(*attention, backbone=tree, size=max(32, smallest), head={"dropout": 0.0})
@@ -187,10 +179,13 @@ def test_each_site_is_learned_through(family: str) -> None:
 
 
 @every_family
-def test_memory_layout_changes_no_value(family: str) -> None:
+def test_memory_format_does_not_change_the_features(family: str) -> None:
     tree, smallest = SMALL[family]
     torch.manual_seed(0)
-    net, images = recipe(tree).build().double().eval(), torch.randn(2, 3, smallest, smallest, dtype=torch.double)
+    net, images = (
+        backbone_config(tree).build().double().eval(),
+        torch.randn(2, 3, smallest, smallest, dtype=torch.double),
+    )
 
     with torch.no_grad():
         expected = net(images)
@@ -200,9 +195,9 @@ def test_memory_layout_changes_no_value(family: str) -> None:
 
 
 @every_family
-def test_autocast_computes_in_half_precision(family: str) -> None:
+def test_autocast_gives_half_precision_features(family: str) -> None:
     tree, smallest = SMALL[family]
-    net = recipe(tree).build()
+    net = backbone_config(tree).build()
 
     with torch.autocast("cpu", torch.bfloat16):
         features = net(torch.randn(4, 3, smallest, smallest))
@@ -222,7 +217,7 @@ def test_autocast_computes_in_half_precision(family: str) -> None:
         ({"kind": "inception_v3"}, r"inception_v3_google-\w+\.pth"),
     ],
 )
-def test_default_weights_without_a_network_name_the_file_and_its_place(
+def test_missing_default_weights_name_the_file_and_where_to_put_it(
     tree: dict[str, Any], file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(*args: object, **kwargs: object) -> None:
@@ -232,12 +227,12 @@ def test_default_weights_without_a_network_name_the_file_and_its_place(
     monkeypatch.setattr("torch.hub.urlopen", unreachable)
 
     with torch.device("meta"), pytest.raises(ValueError, match=f"{file}.*put it at .*checkpoints/{file}"):
-        recipe(tree | {"weights": "default"}).build()
+        backbone_config(tree | {"weights": "default"}).build()
 
 
 @pytest.mark.slow
 @every_family
-def test_compiled_and_exported_networks_give_the_same(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_and_exported_networks_give_the_same_scores(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", True)  # the compiler cannot read its assertions
     torch.compiler.reset()
     tree, smallest = SMALL[family]
@@ -245,16 +240,16 @@ def test_compiled_and_exported_networks_give_the_same(family: str, monkeypatch: 
     net, clips = build_model(network, 3).eval(), torch.randn(1, 3, network.frames, network.size, network.size)
 
     with torch.no_grad():
-        # Without code generation, which would take minutes a network.
+        # Without code generation, which would take minutes per network.
         traced = torch.compile(net, fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(traced(clips), net(clips), rtol=1e-4, atol=1e-5)
-        # TAM sums its taps in another order there; what Inception's untrained layers make of that grows to 1500.
+        # The exported TAM sums its taps in another order, and Inception's untrained layers grow the values to 1500.
         exported = torch.export.export(net, (clips,)).module()
         torch.testing.assert_close(exported(clips), net(clips), rtol=1e-4, atol=1e-5)
 
 
 @every_family
-def test_one_list_of_mechanisms_suits_every_family(family: str) -> None:
+def test_the_same_list_of_mechanisms_is_valid_in_every_family(family: str) -> None:
     tree, smallest = SMALL[family]
     attention = [{"kind": "tsm"}, {"kind": "tam", "beta": 2, "stages": [2, 3, 4, 5]}]
 

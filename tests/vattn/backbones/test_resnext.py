@@ -1,4 +1,4 @@
-"""ResNeXt is a ResNet whose 3x3 convolutions work in groups."""
+"""ResNeXt is a ResNet whose 3x3 convolutions are grouped."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from vattn.modules import Site
 
 
 def test_blocks_of_50_32x4d_are_those_of_the_paper() -> None:
-    # Table 1: conv3 has 256 channels in 32 groups between 256 and 512.
+    # Table 1: conv3 maps 256 channels to 512, with 256 channels in 32 groups between.
     sites = [s for s in ResNeXtConfig().sites(224) if (s.stage, s.block) == (3, 0) and type(s) is Site]
 
     assert sites == [
@@ -18,17 +18,17 @@ def test_blocks_of_50_32x4d_are_those_of_the_paper() -> None:
 
 
 def test_parameters_and_cost_of_50_32x4d_are_those_of_the_paper() -> None:
-    # Table 1 prints 25.0e6 parameters, with the 1000-way classifier, and 4.2e9 multiply-adds.
+    # Table 1: 25.0e6 parameters, with the 1000-way classifier, and 4.2e9 multiply-adds.
     parts = ResNeXtConfig().parts(224, 1)
 
     assert sum(p.params for p in parts) + 2049 * 1000 == pytest.approx(25.0e6, rel=0.002)
     assert sum(p.macs for p in parts) == pytest.approx(4.2e9, rel=0.02)
 
 
-def test_width_scales_the_channels_of_a_group_and_keeps_the_groups() -> None:
+def test_width_scales_the_channels_of_a_group_and_not_the_number_of_groups() -> None:
     net = ResNeXtConfig(width=0.5, cardinality=16).build()
 
-    # 0.5 x 4 channels in each of 16 groups; the block gives 0.5 x 256.
+    # 0.5 x 4 channels in each of 16 groups; the output of the block has 0.5 x 256 channels.
     assert isinstance(net, ResNet)
     assert net.get_parameter("layer1.0.conv2.weight").shape == (32, 2, 3, 3)
     assert net.get_parameter("layer1.0.conv3.weight").shape == (128, 32, 1, 1)
@@ -36,7 +36,7 @@ def test_width_scales_the_channels_of_a_group_and_keeps_the_groups() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"cardinality": 16}, {"depth": 101}, {"width": 0.5}])
-def test_default_weights_of_what_torchvision_has_not_are_refused(changes: dict) -> None:
+def test_default_weights_are_refused_where_torchvision_publishes_none(changes: dict) -> None:
     with pytest.raises(ValueError, match="default has resnext50_32x4d, resnext101_32x8d, resnext101_64x4d at width 1"):
         ResNeXtConfig.parse(changes | {"weights": "default"})
 

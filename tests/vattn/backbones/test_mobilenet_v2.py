@@ -1,4 +1,4 @@
-"""MobileNetV2: where its sites are, what it costs in the papers' conventions, and its activation function."""
+"""MobileNetV2: sites, cost in the papers' conventions, and activation function."""
 
 from collections import Counter
 from typing import Any
@@ -15,15 +15,15 @@ from vattn.cost import cost
 from vattn.modules import Site
 
 
-def test_sites_are_in_the_blocks_that_expand_and_have_a_shortcut() -> None:
-    # Table 2: of the 2, 3, 4, 3, 3 and 1 blocks of the groups that expand, each first one changes the channels.
+def test_sites_are_in_blocks_with_an_expansion_and_a_shortcut() -> None:
+    # Table 2: the groups with an expansion have 2, 3, 4, 3, 3 and 1 blocks; the first of each changes the channels.
     blocks = Counter(site.stage for site in MobileNetV2Config().sites(224) if site.position == "a")
 
     assert blocks == {2: 1, 3: 2, 4: 3 + 2, 5: 2}
 
 
-def test_shapes_at_a_block_s_sites_are_those_of_the_paper() -> None:
-    # Table 2: the last group but one takes and gives 160 channels of 7 x 7, 6 x 160 in between.
+def test_shapes_at_the_sites_of_a_block_are_those_of_the_paper() -> None:
+    # Table 2: blocks of the last group but one have 160 channels of 7 x 7 at both ends, and 6 x 160 inside.
     sites = [s for s in MobileNetV2Config().sites(224) if (s.stage, s.block) == (5, 1)]
 
     assert sites == [
@@ -33,7 +33,7 @@ def test_shapes_at_a_block_s_sites_are_those_of_the_paper() -> None:
 
 
 def test_cost_is_that_of_the_paper() -> None:
-    # Table 4: 300e6 multiply-adds with the 1000-way classifier; torchvision counts 3504872 parameters with it.
+    # Table 4: 300e6 multiply-adds with the 1000-way classifier. Torchvision reports 3504872 parameters with it.
     parts = MobileNetV2Config().parts(224, 1)
 
     assert sum(p.macs for p in parts) + 1280 * 1000 == pytest.approx(300e6, rel=0.01)
@@ -52,7 +52,7 @@ def network(attention: list[dict[str, Any]]) -> Any:
 @pytest.mark.parametrize(
     ("attention", "gmacs", "params_m"), [([], 2.398, 2.447), ([MOTION], 2.422, 2.469), ([M2A], 2.425, 2.469)]
 )
-def test_plain_cost_is_that_of_the_published_networks(attention: list[Any], gmacs: float, params_m: float) -> None:
+def test_cost_is_that_of_the_published_networks(attention: list[Any], gmacs: float, params_m: float) -> None:
     total = cost(network(attention), 174)
 
     assert total.gflops == pytest.approx(gmacs, abs=0.0005)
@@ -62,15 +62,15 @@ def test_plain_cost_is_that_of_the_published_networks(attention: list[Any], gmac
 @pytest.mark.parametrize(
     ("attention", "printed"), [([], 2.553), ([MOTION], 2.579), ([ATTENTION], 2.579), ([M2A], 2.584)]
 )
-def test_cost_in_the_convention_of_paper_002_is_what_it_prints(attention: list[Any], printed: float) -> None:
+def test_cost_in_the_convention_of_the_m2a_paper_is_what_it_prints(attention: list[Any], printed: float) -> None:
     config = network(attention)
     net = on_meta(config, 174)
     use_reference_forms(net)
 
     counted = count_elements(net, clips(config)).m2a_paper()
 
-    # Values of C // 8 channels over all sites: 8 x 8 products of frames, twice, and a norm of whole frames before them.
-    # The full mechanism's row has both, the row of attention alone has neither.
+    # Number of values in C // 8 channels over all sites. The attention has 2 products of 8 x 8 frames, and a norm over
+    # whole frames before them. The paper's row of the full mechanism includes both, that of attention alone neither.
     values = sum(
         8 * (s.channels // 8) * s.height * s.width for m in config.attention for s in m.at(config.backbone.sites(224))
     )
@@ -81,7 +81,7 @@ def test_cost_in_the_convention_of_paper_002_is_what_it_prints(attention: list[A
     assert counted / 1e9 == pytest.approx(printed, rel=0.0005)
 
 
-def test_relu6_is_torch_s_and_so_is_its_gradient() -> None:
+def test_relu6_and_its_gradient_equal_torchs() -> None:
     x = torch.tensor([-1.0, 0.0, 1e-3, 3.0, 5.99, 6.0, 7.0], requires_grad=True)
     z = x.detach().clone().requires_grad_()
 
@@ -93,12 +93,12 @@ def test_relu6_is_torch_s_and_so_is_its_gradient() -> None:
 
 
 @given(width=st.floats(0.01, 4))
-def test_channels_are_multiples_of_8_and_at_least_90_percent_of_what_was_asked(width: float) -> None:
-    asked = {16, 24, 32, 64, 96, 160}
+def test_channels_are_multiples_of_8_and_at_least_90_percent_of_the_scaled_number(width: float) -> None:
+    unscaled = {16, 24, 32, 64, 96, 160}
     channels = {s.channels for s in MobileNetV2Config(width=width).sites(32) if s.position == "a"}
 
     assert all(c % 8 == 0 for c in channels)
-    assert all(any(0.9 * a * width <= c <= max(8, a * width + 8) for a in asked) for c in channels)
+    assert all(any(0.9 * u * width <= c <= max(8, u * width + 8) for u in unscaled) for c in channels)
 
 
 def test_default_weights_of_other_widths_are_refused() -> None:

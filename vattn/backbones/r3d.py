@@ -1,0 +1,60 @@
+"""R3D and R(2+1)D, with torchvision's layers; stage 2 is torchvision's layer1.
+
+Source: Tran, Wang, Torresani, Ray, LeCun and Paluri, "A Closer Look at Spatiotemporal Convolutions for Action
+Recognition", CVPR 2018 (arXiv:1711.11248).
+"""
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from vattn.backbones._base import load_weights
+from vattn.backbones.resnet3d import ResNet3D, ResNet3DConfig
+from vattn.weights import rename
+
+
+class R3DConfig(ResNet3DConfig, kind="r3d"):
+    """R3D: a 3D ResNet whose stem has a temporal kernel of 3 frames and no pool after it."""
+
+    kind: Literal["r3d"] = "r3d"  # pyright: ignore[reportIncompatibleVariableOverride]
+    depth: Literal[10, 18, 34] = Field(18, description="number of layers; 10 has one block per stage")
+    shortcut: Literal["B"] = Field(
+        "B", description="shortcut of a block that changes the size or the number of channels: a 1x1x1 convolution"
+    )
+
+    has_published_weights = True
+    stem_frames = 3
+    pool = "none"
+    authors_network: ClassVar[tuple[tuple[str, str], ...]] = (
+        (r"^stem\.0\.", "conv1."), (r"^stem\.1\.", "bn1."),
+        (r"\.conv(\d)\.0\.", r".conv\1."), (r"\.conv(\d)\.1\.", r".bn\1."),
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _weights_exist(self) -> Self:
+        if self.weights == "default" and (self.depth != 18 or self.width != 1):
+            raise ValueError(
+                "weights: default has depth 18 at width 1; write none, or the path of your own file "
+                f"(got depth {self.depth}, width {self.width:g})"
+            )
+        return self
+
+    def build(self) -> ResNet3D:
+        """Return the network with its initial weights."""
+        net = ResNet3D(self)
+        load_weights(
+            net, self.weights, f"{self.kind}_18", classifier="fc.", adapt=lambda s: rename(s, self.authors_network)
+        )
+        return net
+
+
+class R2Plus1DConfig(R3DConfig, kind="r2plus1d"):
+    """R(2+1)D: R3D with a spatial convolution, norm, ReLU and temporal convolution in place of each 3D convolution."""
+
+    kind: Literal["r2plus1d"] = "r2plus1d"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    factorized = True
+    authors_network = (
+        (r"^stem\.([01])\.", r"conv1.\1."), (r"^stem\.3\.", "conv1.3."), (r"^stem\.4\.", "bn1."),
+        (r"\.conv(\d)\.1\.", r".bn\1."), (r"\.conv(\d)\.0\.(\d)\.", r".conv\1.\2."),
+    )  # fmt: skip

@@ -178,7 +178,7 @@ class DataConfig(Kinded):
         return [numbers.get(_SIDES.sub(lambda side: _OPPOSITE[side[0]], name), -1) for name in names]
 
     def manifest(self, root: Path) -> pa.Table:
-        """Return one row for each clip, with the columns below. Reads the data set's lists, not its videos.
+        """Return one row for each clip, with the columns below. No video is decoded.
 
         * path (string): the video or folder of frames, below ``root``.
         * label (int32).

@@ -60,7 +60,7 @@ class M2AConfig(ModuleConfig, kind="m2a"):
     )
 
     no_identity = "its gate 1 + sigmoid reaches 1 only in the limit, where the gradient is 0"
-    # With TSM after M2A, which has no parameters, the convolution is the third entry of the sequence.
+    # The convolution is entry 1 of a sequence after M2A; with TSM, which has no parameters, between them it is entry 2.
     authors_network = (
         (r"(layer\d\.\d+\.conv1)\.[12]\.", r"\1."),
         (r"(layer\d\.\d+)\.conv1\.0\.", r"\1.at.a.0.module."),

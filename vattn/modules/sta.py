@@ -80,8 +80,8 @@ class STAConfig(ModuleConfig, kind="sta"):
 
     def params(self, site: Site, frames: int) -> int:
         """Return the number of learnable parameters: c * (h * w + 4) + 5 with the default options, as in Table IV."""
-        seen = frames if self.weights == "sa" else 1
-        squeeze = site.channels * seen * site.height * site.width + 1
+        depth = frames if self.weights == "sa" else 1
+        squeeze = site.channels * depth * site.height * site.width + 1
         return squeeze + (self.kernel_size + 1) * (self.deconv + self._outputs(site))
 
     def published_alternative(self, site: Site, frames: int) -> tuple[str, int, int] | None:
@@ -134,8 +134,8 @@ class STA(nn.Module):
     def __init__(self, site: Site, frames: int, config: STAConfig) -> None:
         super().__init__()
         k, outputs = config.kernel_size, 1 if config.weights == "ta" else site.channels
-        seen = frames if config.weights == "sa" else 1
-        self.squeeze = nn.Conv3d(site.channels, 1, (seen, site.height, site.width))
+        depth = frames if config.weights == "sa" else 1
+        self.squeeze = nn.Conv3d(site.channels, 1, (depth, site.height, site.width))
         self.deconv = nn.ConvTranspose1d(1, 1, k, config.step) if config.deconv else nn.Identity()
         self.relu = nn.ReLU(inplace=True)
         if config.deconv:

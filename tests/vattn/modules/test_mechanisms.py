@@ -120,8 +120,8 @@ def test_gradient_of_every_parameter_of_a_fresh_mechanism_is_not_zero(config: Mo
     x = clip().requires_grad_()
     module(x).backward(torch.randn_like(x))
 
-    # A gradient that is 0 by the formula is a rounding error of float64.
-    zero = {name for name, p in module.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-11}
+    # A gradient that is 0 by the formula is a rounding error of float64, at most 2e-11; all others are above 1e-2.
+    zero = {name for name, p in module.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-8}
 
     without_gradient = getattr(reference(config.kind), "without_gradient", lambda config: set())
     assert zero == without_gradient(config)

@@ -26,7 +26,7 @@ def epochs(config: TrialConfig, cache: Path, folder: Path, tested: bool) -> Iter
     """Train in this process, and yield the result of each epoch.
 
     Args:
-        config: what is trained.
+        config: data, model and training.
         cache: folder of the decoded clips.
         folder: keeps the checkpoint; a training that was interrupted continues from it.
         tested: add the metrics of the test split to the last result, with names that begin with ``test_``. There are

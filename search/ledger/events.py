@@ -72,6 +72,9 @@ class EarlierTrial(Config):
     ``metrics`` holds the accuracies of the earlier search, and the cost as this search counts it.
     """
 
+    # A metric that is no objective may be NaN.
+    model_config = ConfigDict(extra="ignore", strict=False, allow_inf_nan=True)
+
     trial: int
     params: dict[str, Any]
     identity: str

@@ -82,7 +82,6 @@ def check(spec: Spec) -> Check:
         distinct_datas = {trial_id(TrialConfig.parse(some.tree() | {"data": tree})) for _, tree in datas}
         trials = within * len(distinct_trains) * len(distinct_datas)
     epochs = [train.epochs for train in recipes]
-    scheduler = spec.search.scheduler
     return Check(
         name=spec.name,
         combinations=spec.space.part("model").size(),
@@ -96,17 +95,8 @@ def check(spec: Spec) -> Check:
         fresh=fresh if spec.search.inherit != "none" or any(train.init != "scratch" for train in recipes) else {},
         confirm=None if (confirm := spec.search.confirm) == "none" else (confirm.top, confirm.seeds),
         epochs=(min(epochs), max(epochs)),
-        halved=halved(max(epochs), scheduler.min_epochs, scheduler.reduction) if scheduler.kind == "halving" else None,
+        halved=spec.search.scheduler.expected_epochs(max(epochs)),
     )
-
-
-def halved(epochs: int, min_epochs: int, reduction: int) -> float:
-    """Return the epochs of a trial on average, if at each rung one in ``reduction`` goes on."""
-    done, rung, share, total = 0, min_epochs, 1.0, 0.0
-    while rung < epochs:
-        total += share * (rung - done)
-        done, rung, share = rung, rung * reduction, share / reduction
-    return total + share * (epochs - done)
 
 
 def _weigh(model: ModelConfig, classes: int) -> Mapping[str, float]:

@@ -32,14 +32,14 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from search.analysis.front import front_of
-from search.ledger.events import Event
+from search.ledger.events import Event, Proposed, Resumed, SearchBegan, Started
 from search.ledger.file import NAME, Ledger, read
 from search.report.display import Display
 from search.report.tracking.tracker import Tracker
 from search.report.why.facts import answer
-from search.schedulers.halving import is_rung
 from search.spec.schema import Spec
 from search.spec.validation import load
+from search.tuner.results import EpochResult
 from search.tuner.state import Search
 from tests.benchmarks.problems import CURVES
 
@@ -69,7 +69,7 @@ class Recorded:
         for row in pq.read_table(CURVES / "curves.parquet").to_pylist():
             self._rows[row["architecture"]].append(row)
 
-    def result(self, trial: Any) -> dict[str, Any]:
+    def result(self, trial: Any) -> EpochResult:
         """Return what a trial reports after its next epoch; a pure function of its config."""
         luck, epoch = np.random.default_rng([int(trial.identity, 16), trial.epoch]), trial.epoch
         rows = self._rows[trial.architecture]
@@ -77,7 +77,7 @@ class Recorded:
         # A rate three times too large or too small costs a third of the error more.
         error = (1 - row["top1"][epoch]) * (1 + abs(math.log10(trial.config["train"]["lr"] / 0.1)) * 2 / 3)
         metrics = {"top1": luck.binomial(CLIPS, max(0.0, 1 - error)) / CLIPS, "loss": row["loss"][epoch]}
-        return {"epoch": epoch + 1, "metrics": metrics, "seconds": row["seconds"][epoch]}
+        return EpochResult(epoch + 1, metrics, row["seconds"][epoch])
 
 
 @contextmanager
@@ -99,13 +99,14 @@ def drive(search: Search, spec: Spec, recorded: Recorded, trials: int) -> Times:
             assert task is not None
             running.append(task["number"])
             with timed(times["start"]):
-                search.record("started", trial=task["number"], epoch=history.trial(task["number"]).epoch, gpus=0)
+                search.record(
+                    Started(trial=task["number"], epoch=history.trial(task["number"]).epoch, gpus=0)
+                )
         number = running.pop(0)
         result = recorded.result(history.trials[number])
-        judged = scheduler.kind == "frontier"
-        if scheduler.kind == "halving":
-            judged = is_rung(result["epoch"], scheduler.min_epochs, scheduler.reduction)
-        last = result["epoch"] == history.trials[number].config["train"]["epochs"]
+        epochs = history.trials[number].epochs
+        judged = scheduler.kind == "frontier" or result.epoch in scheduler.rungs(epochs)
+        last = result.epoch == epochs
         name = "last report" if last else "report, judged" if judged else "report"
         with timed(times[name]):
             ended = search.reported(number, result)
@@ -121,7 +122,7 @@ def grown(work: Path, trials: int, recorded: Recorded) -> list[Event]:
     with closing(Ledger(work / NAME)) as ledger:
         search = Search(spec, work, work, ledger, [])
         if not ledger.history.search:
-            search.record("search", id="driver", name=spec.name, spec=spec.tree(), versions={})
+            search.record(SearchBegan(id="driver", name=spec.name, spec=spec.tree(), versions={}))
         drive(search, spec, recorded, trials)
     return list(read(work / NAME))
 
@@ -130,9 +131,10 @@ def beginning(events: Sequence[Event], trials: int, spec: Spec, path: Path) -> N
     """Write the ledger of a search that has proposed so many trials, as if it had always been by ``spec``."""
     with path.open("w") as file:
         for event in events:
-            if event["event"] == "proposed" and event["trial"] == trials:
+            if isinstance(event, Proposed) and event.trial == trials:
                 return
-            file.write(json.dumps(event | ({"spec": spec.tree()} if event["event"] == "search" else {})) + "\n")
+            changed = event.model_copy(update={"spec": spec.tree()}) if isinstance(event, SearchBegan) else event
+            file.write(json.dumps(changed.line()) + "\n")
 
 
 def measured(spec: Spec, path: Path, recorded: Recorded, trials: int) -> Times:
@@ -142,7 +144,7 @@ def measured(spec: Spec, path: Path, recorded: Recorded, trials: int) -> Times:
         with timed(times["resume"]):
             ledger = Ledger(path)
             search = Search(spec, path.parent, path.parent, ledger, [display])
-            search.record("resumed")
+            search.record(Resumed())
         with closing(ledger):
             return times | drive(search, spec, recorded, trials + AHEAD)
 

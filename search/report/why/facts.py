@@ -13,7 +13,7 @@ from search.ledger.history import History, Trial
 from search.report import confirmation
 from search.report.describe import describe, mechanisms, searched, worded
 from search.report.words import first_line
-from search.schedulers.halving import is_rung
+from search.schedulers import SchedulerConfig
 
 #: trials to compare a config with, on either side
 NEAREST = 2
@@ -170,11 +170,10 @@ def _measured(trial: Trial, objectives: Objectives, epoch: int) -> dict[str, flo
 
 def _rungs(history: History) -> set[int]:
     """Return the epochs at which the halving of a search judged its trials."""
-    scheduler = history.began.spec["search"].get("scheduler", {})
-    if scheduler.get("kind") != "halving":
-        return set()
+    scheduler = history.began.spec["search"].get("scheduler", {"kind": "none"})
     last = max(trial.epochs for trial in history.trials.values())
-    return {n for n in range(1, last) if is_rung(n, scheduler["min_epochs"], scheduler["reduction"])}
+    config = SchedulerConfig.read(scheduler)
+    return config.rungs(last) if config else set()
 
 
 def _standing(history: History, trial: Trial, epoch: int, objectives: Objectives) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from vattn.modules import Layer, ModuleConfig, Site
 from vattn.sparse import SparseConfig
 
 
-def _any_of(family: type[Kinded]) -> Any:
-    """Return the union of the config classes of a family, with ``kind`` as discriminator."""
+def any_of(family: type[Kinded]) -> Any:
+    """Return the union of all configs of a family, discriminated by ``kind``."""
     union = reduce(or_, family.kinds.values())
     return Annotated[union, Field(discriminator="kind")] if len(family.kinds) > 1 else union
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     AnyData = DataConfig
     AnyModule = ModuleConfig
 else:
-    AnyBackbone, AnyData, AnyModule = _any_of(BackboneConfig), _any_of(DataConfig), _any_of(ModuleConfig)
+    AnyBackbone, AnyData, AnyModule = any_of(BackboneConfig), any_of(DataConfig), any_of(ModuleConfig)
 
 
 class HeadConfig(Config):

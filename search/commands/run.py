@@ -14,9 +14,10 @@ from typing import Any, TextIO
 
 from search.analysis.confirmation import plan
 from search.commands._spec import overrides, spec_file
+from search.ledger.events import Ended, Resumed, SearchBegan, WarmStarted
 from search.ledger.file import NAME, Ledger
 from search.ledger.history import EXHAUSTED, FAILING, LATE, History
-from search.proposals.warm_start import Source, read_sources
+from search.proposals.warm_start import read_sources
 from search.report.live.display import Display
 from search.report.live.progress import progress
 from search.report.plots.front import draw
@@ -105,7 +106,7 @@ def _exhausted(spec: Spec, history: History) -> bool:
 
 
 def _search(
-    spec: Spec, sources: list[Source], output: Path, ledger: Ledger, address: str | None, screen: TextIO
+    spec: Spec, sources: list[WarmStarted], output: Path, ledger: Ledger, address: str | None, screen: TextIO
 ) -> bool:
     """Run the search until its end or an interruption; return whether it is complete."""
     # Data are checked before Ray, Optuna and MLflow are imported, which takes seconds; but a cluster that was named is
@@ -128,15 +129,15 @@ def _search(
         ):
             search = Search(spec, output, cache, ledger, [tracker, display])
             if ledger.history.search:
-                search.record("resumed", budget=spec.search.budget.tree())
+                search.record(Resumed(budget=spec.search.budget.tree()))
             else:
-                search.record("search", id=uuid.uuid4().hex, name=spec.name, spec=spec.tree(), versions=_versions())
+                search.record(SearchBegan(id=uuid.uuid4().hex, name=spec.name, spec=spec.tree(), versions=_versions()))
             for source in sources:
-                search.record("warm_start", **source.event())
+                search.record(source)
             with suppress(KeyboardInterrupt):  # Tune itself handles one during its work, not before and after
                 tune_search(search, joined)
             complete = is_complete(spec, ledger.history, exhausted=search.reason in (EXHAUSTED, FAILING, LATE))
-            search.record("ended", reason=search.reason if complete else "interrupted")
+            search.record(Ended(reason=search.reason if complete else "interrupted"))
     return complete
 
 

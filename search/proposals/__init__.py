@@ -1,1 +1,1 @@
-"""Which config to try next: asks a sampler, leaves out duplicates, applies limits and the budget of time."""
+"""Proposing trials: the sampler's study, screening, the time budget, warm start, inherited weights, confirmation."""

@@ -1,4 +1,4 @@
-"""How long trials take, learnt from those that ran, so that none starts that could not end within the budget."""
+"""The time budget: no trial starts that is predicted to end after the hours or GPU hours of a search are spent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,14 +8,29 @@ from typing import Self
 import numpy as np
 
 from search.ledger.history import History, Trial
+from search.spec.schema import Spec
+
+#: least number of different costs from which the power is fitted; with fewer it is 0
+MIN_COSTS = 3
+
+#: lower bounds in front of a logarithm
+MIN_GFLOPS = 1e-12
+MIN_SECONDS = 1e-6
+
+
+def spent(spec: Spec, history: History) -> float:
+    """Return the spent share of a search's budget, the largest of trials, hours and GPU hours; 1 is all of it."""
+    budget = spec.search.budget
+    return history.spent(budget.trials, budget.hours, budget.gpu_hours)
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Seconds an epoch takes: ``scale * gflops ** power``.
+class EpochTime:
+    """The seconds of one epoch as a power law of the model's cost: ``scale * gflops ** power``.
 
-    Fitted to the trials' median epochs, in logarithms, with a power of 0 (cost does not matter) to 1 (nothing else
-    does); of fewer than three different costs it is 0.
+    Fitted by least squares to the logarithms of cost and of each trial's median epoch. The power is bounded by 0 (cost
+    does not matter) and 1 (proportional to cost), and it is 0 for fewer than `MIN_COSTS` different costs. The scale
+    makes the median residual 0.
     """
 
     scale: float
@@ -23,54 +38,64 @@ class Pace:
 
     @classmethod
     def of(cls, trials: Sequence[Trial]) -> Self | None:
-        """Learn from trials; None before the first epoch has ended."""
-        began = [trial for trial in trials if trial.reports]
-        if not began:
+        """Return the fit to all trials that have reported an epoch; None if there is none."""
+        reported = [trial for trial in trials if trial.reports]
+        if not reported:
             return None
-        cost = np.log([max(trial.cost["gflops"], 1e-12) for trial in began])
-        time = np.log([max(median(report["seconds"] for report in trial.reports), 1e-6) for trial in began])
-        power = float(np.clip(np.polyfit(cost, time, 1)[0], 0.0, 1.0)) if len(set(cost.tolist())) >= 3 else 0.0
+        cost = np.log([max(trial.cost["gflops"], MIN_GFLOPS) for trial in reported])
+        time = np.log([max(median(report.seconds for report in trial.reports), MIN_SECONDS) for trial in reported])
+        enough = len(set(cost.tolist())) >= MIN_COSTS
+        power = float(np.clip(np.polyfit(cost, time, 1)[0], 0.0, 1.0)) if enough else 0.0
         return cls(float(np.exp(np.median(time - power * cost))), power)
 
     def seconds(self, gflops: float) -> float:
-        """Return how long an epoch of a model of that cost takes."""
-        return self.scale * max(gflops, 1e-12) ** self.power
+        """Return the predicted seconds of one epoch of a model."""
+        return self.scale * max(gflops, MIN_GFLOPS) ** self.power
 
 
 @dataclass(frozen=True)
-class Rest:
-    """What is left of a budget of time for one more trial, on ``gpus``."""
+class RemainingTime:
+    """The part of a budget of time that is left for one more trial.
 
-    pace: Pace
+    Args:
+        epoch_time: the predicted time of an epoch.
+        gpus: the GPUs of the trial, of all its workers together.
+        seconds: seconds that are left of ``hours``.
+        gpu_seconds: GPU seconds that are left of ``gpu_hours``.
+    """
+
+    epoch_time: EpochTime
     gpus: float
     seconds: float
     gpu_seconds: float
 
     @classmethod
     def of(cls, history: History, hours: float | None, gpu_hours: float | None, gpus: float) -> Self | None:
-        """Return what is left; None where nothing limits it or no epoch has ended.
+        """Return the remaining time; None if the budget has no time limit or no epoch has ended yet.
 
-        What the running trials still take, should they go on to their end, is not left of GPU-hours.
+        The GPU seconds that unfinished trials still need, if none of them is stopped, are subtracted.
         """
         if hours is None and gpu_hours is None:
             return None
-        pace = Pace.of([*history.trials.values(), *history.extras.values()])
-        if pace is None:
+        epoch_time = EpochTime.of([*history.trials.values(), *history.extras.values()])
+        if epoch_time is None:
             return None
-        taken = sum((trial.epochs - trial.epoch) * pace.seconds(trial.cost["gflops"]) for trial in history.unfinished())
+        reserved = sum(
+            (trial.epochs - trial.epoch) * epoch_time.seconds(trial.cost["gflops"]) for trial in history.unfinished()
+        )
         return cls(
-            pace,
+            epoch_time,
             gpus,
             seconds=np.inf if hours is None else 3600 * hours - history.active,
-            gpu_seconds=np.inf if gpu_hours is None else 3600 * gpu_hours - history.gpu_seconds - gpus * taken,
+            gpu_seconds=np.inf if gpu_hours is None else 3600 * gpu_hours - history.gpu_seconds - gpus * reserved,
         )
 
     def too_short_for(self, gflops: float, epochs: int) -> str | None:
-        """Return why a trial of that cost cannot end within it; None if it can."""
-        needs = epochs * self.pace.seconds(gflops)
-        if needs > self.seconds:
-            return f"would take about {needs:.0f} s, and of the budget {max(self.seconds, 0):.0f} s are left"
-        if self.gpus * needs > self.gpu_seconds:
+        """Return the reason why a trial of this cost and length cannot end within the budget; None if it can."""
+        needed = epochs * self.epoch_time.seconds(gflops)
+        if needed > self.seconds:
+            return f"would take about {needed:.0f} s, and of the budget {max(self.seconds, 0):.0f} s are left"
+        if self.gpus * needed > self.gpu_seconds:
             left = max(self.gpu_seconds, 0)
-            return f"would take about {self.gpus * needs:.0f} GPU-seconds, and of the budget {left:.0f} are left"
+            return f"would take about {self.gpus * needed:.0f} GPU-seconds, and of the budget {left:.0f} are left"
         return None

@@ -74,7 +74,6 @@ def check(spec: Spec) -> Check:
         distinct_datas = {trial_id(TrialConfig.parse(example.tree() | {"data": tree})) for _, tree in datas}
         trials = within * len(distinct_trains) * len(distinct_datas)
     epochs = [train.epochs for train in train_configs]
-    scheduler = spec.search.scheduler
     return Check(
         name=spec.name,
         combinations=spec.space.part("model").size(),
@@ -88,17 +87,8 @@ def check(spec: Spec) -> Check:
         fresh=fresh if spec.search.inherit != "none" or any(train.init != "scratch" for train in train_configs) else {},
         confirm=None if (confirm := spec.search.confirm) == "none" else (confirm.top, confirm.seeds),
         epochs=(min(epochs), max(epochs)),
-        halved=halved(max(epochs), scheduler.min_epochs, scheduler.reduction) if scheduler.kind == "halving" else None,
+        halved=spec.search.scheduler.expected_epochs(max(epochs)),
     )
-
-
-def halved(epochs: int, min_epochs: int, reduction: int) -> float:
-    """Return the mean number of epochs of a trial if one in ``reduction`` trials continues at each rung."""
-    done, rung, share, total = 0, min_epochs, 1.0, 0.0
-    while rung < epochs:
-        total += share * (rung - done)
-        done, rung, share = rung, rung * reduction, share / reduction
-    return total + share * (epochs - done)
 
 
 def _check_train(spec: Spec, configs: list[TrainConfig]) -> None:

@@ -7,14 +7,18 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
+from search.samplers import SamplerConfig
+from search.samplers.tpe import TPEConfig
+from search.schedulers import SchedulerConfig
+from search.schedulers.none import NoSchedulerConfig
 from search.spec.messages import SpecError
 from spaces.space import Problem, Space, Tree
 from vattn.base import Config, NoneOr
-from vattn.config import TrialConfig
+from vattn.config import TrialConfig, any_of
 from vattn.cost import cost
 from vattn.data import DataConfig
 
@@ -41,35 +45,6 @@ class Limit(Config):
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError("has min above max; lower min or raise max")
         return self
-
-
-class Sampler(Config):
-    """Who proposes configs."""
-
-    kind: Literal["random", "tpe", "nsga2", "gp", "frontier"] = "tpe"
-    seed: int = Field(default=0, ge=0, lt=2**31)
-
-
-class NoScheduler(Config):
-    """Every trial runs to its end."""
-
-    kind: Literal["none"] = "none"
-
-
-class Halving(Config):
-    """After ``min_epochs``, and each time ``reduction`` times as many, only the best of that many go on."""
-
-    kind: Literal["halving"] = "halving"
-    min_epochs: int = Field(default=1, ge=1)
-    reduction: int = Field(default=3, ge=2)
-
-
-class FrontierStopping(Config):
-    """From ``min_epochs`` on, a trial ends whose chance of the front fell below ``probability`` times what it was."""
-
-    kind: Literal["frontier"] = "frontier"
-    min_epochs: int = Field(default=1, ge=1)
-    probability: float = Field(default=0.03, gt=0, lt=1)
 
 
 class Budget(Config):
@@ -103,8 +78,19 @@ class Confirm(Config):
     )
 
 
+def _tpe_unless_named(value: Any) -> Any:
+    return {"kind": "tpe"} | value if isinstance(value, dict) else value
+
+
 def _none_as_kind(value: Any) -> Any:
     return {"kind": "none"} if value == "none" else value
+
+
+if TYPE_CHECKING:
+    AnySampler, AnyScheduler = SamplerConfig, SchedulerConfig
+else:
+    AnySampler = Annotated[any_of(SamplerConfig), BeforeValidator(_tpe_unless_named)]
+    AnyScheduler = Annotated[any_of(SchedulerConfig), BeforeValidator(_none_as_kind)]
 
 
 def _once(runs: tuple[str, ...]) -> tuple[str, ...]:
@@ -116,10 +102,8 @@ def _once(runs: tuple[str, ...]) -> tuple[str, ...]:
 class Search(Config):
     """How the search chooses, stops and confirms trials."""
 
-    sampler: Sampler = Sampler()
-    scheduler: Annotated[
-        NoScheduler | Halving | FrontierStopping, Field(discriminator="kind"), BeforeValidator(_none_as_kind)
-    ] = NoScheduler()
+    sampler: AnySampler = Field(default=TPEConfig(), description="how configs are proposed")
+    scheduler: AnyScheduler = Field(default=NoSchedulerConfig(), description="when trials are stopped early")
     budget: Budget = Field(description="when the search stops proposing trials")
     confirm: NoneOr[Confirm] = Field(
         default="none", description="which trials are trained again with fresh seeds, to estimate their true accuracy"
@@ -184,12 +168,13 @@ class Spec(Config):
     _file: Path = PrivateAttr(default=Path("spec.yaml"))
 
     @model_validator(mode="after")
-    def _frontier_has_one_accuracy(self) -> "Spec":
-        who = [f"search.{key}" for key in ("sampler", "scheduler") if getattr(self.search, key).kind == "frontier"]
-        if who and len(self.measured) > 1:
+    def _one_objective_is_forecast(self) -> "Spec":
+        parts = {"search.sampler": self.search.sampler, "search.scheduler": self.search.scheduler}
+        kinds = {path: part.kind for path, part in parts.items() if part.forecasts_one_objective}
+        if kinds and len(self.measured) > 1:
             raise ValueError(
-                f"objectives: {' and '.join(who)} of kind frontier forecast one that training measures; keep one of "
-                f"{', '.join(self.measured)}"
+                f"objectives: {' and '.join(kinds)} of kind {' and '.join(dict.fromkeys(kinds.values()))} forecast one "
+                f"that training measures; keep one of {', '.join(self.measured)}"
             )
         return self
 

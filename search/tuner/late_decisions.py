@@ -1,31 +1,37 @@
-"""The main job: Ray Tune trains what the study proposes; the ledger hears of everything first."""
+"""Decisions on early stopping that a process could not take before it died."""
+
+from collections.abc import Sequence
 
 from search.ledger.events import Event, Reported, Resumed
 from search.ledger.history import History
-from search.schedulers.base import Scheduler
+from search.schedulers import Scheduler
 
 
-def undecided(events: list[Event]) -> dict[int, int]:
-    """Return the trials whose report was the last thing that a process wrote: it died before it judged them.
+def undecided(events: Sequence[Event]) -> dict[int, int]:
+    """Return the trials whose last report may not have been judged, each with the number of events up to the report.
 
-    And the number of events until then. Whether the next process came to judge one is not written where it went on.
+    These are trials whose report is the last event that a process wrote, and which have not reported since: the ledger
+    does not show whether a later process judged a report, if the trial continued.
     """
-    undecided_after: dict[int, int] = {}
+    events_until: dict[int, int] = {}
     last: Event | None = None
     for count, event in enumerate([*events, Resumed()]):
         if isinstance(event, Resumed) and isinstance(last, Reported):
-            undecided_after[last.trial] = count
+            events_until[last.trial] = count
         elif isinstance(event, Reported):
-            undecided_after.pop(event.trial, None)
+            events_until.pop(event.trial, None)
         last = event
-    return undecided_after
+    return events_until
 
 
-def overdue(events: list[Event], scheduler: Scheduler) -> dict[int, str]:
-    """Return the reason for each trial that should have stopped when it was left undecided, by what was known then."""
-    found: dict[int, str] = {}
+def overdue(events: Sequence[Event], scheduler: Scheduler) -> dict[int, str]:
+    """Return each undecided trial that should have stopped at its report, with the reason.
+
+    The scheduler judges by the history up to that report, as an uninterrupted search would have done.
+    """
+    reasons: dict[int, str] = {}
     for number, count in undecided(events).items():
-        then = History.of(events[:count])
-        if number in then.trials and (reason := scheduler.verdict(then, number)):
-            found[number] = reason
-    return found
+        history = History.of(events[:count])
+        if number in history.trials and (reason := scheduler.verdict(history, number)):
+            reasons[number] = reason
+    return reasons

@@ -1,10 +1,10 @@
-"""The main job: Ray Tune trains what the study proposes; the ledger hears of everything first."""
+"""The process of a trial: it trains one task after another and reports each epoch to Ray Tune."""
 
 import json
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray import tune
@@ -12,21 +12,24 @@ from ray.tune import PlacementGroupFactory
 from typing_extensions import override
 
 from cluster.train import Resources, epochs, trainer
+from search.tuner.task import Task
 from vattn.config import TrialConfig
 
-#: what the process of a trial needs; the last is what torch imports with the first optimizer
+#: modules that the process of a trial imports; torch imports the last one with its first optimizer
 MODULES = ("search.tuner.trainable", "torch._dynamo")
 
-#: memory that the process of a distributed trial asks for: it waits for its workers, and must not hold a CPU meanwhile
+#: bytes of memory that the driver process of a distributed trial reserves. It waits for its workers; if it reserved a
+#: CPU meanwhile, the cluster could deadlock.
 DRIVER_MEMORY = 256 * 2**20
 
 
 def trainable(resources: Resources) -> Any:
+    """Return what Ray Tune runs for a trial with these resources, which it reserves."""
     if resources.workers == 1:
         bundle: dict[str, float] = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
         return tune.with_resources(InlineTrial, PlacementGroupFactory([bundle]))
 
-    def distributed_trial(task: dict[str, Any]) -> None:
+    def distributed_trial(task: Task) -> None:
         from ray.train import TrainingFailedError
         from ray.tune.integration.ray_train import TuneReportCallback
 
@@ -42,7 +45,7 @@ def trainable(resources: Resources) -> Any:
 
 
 class InlineTrial(tune.Trainable):
-    """A trial on one worker: one step is one epoch, in a process that is used for one trial after another."""
+    """A trial on one worker. One step is one epoch; its process is reused for the next trial."""
 
     @override
     def setup(self, config: dict[str, Any]) -> None:
@@ -50,7 +53,7 @@ class InlineTrial(tune.Trainable):
 
     @override
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._results = _train(new_config)
+        self._results = _train(cast(Task, new_config))
         return True
 
     @override
@@ -58,8 +61,12 @@ class InlineTrial(tune.Trainable):
         return next(self._results)
 
 
-def _train(task: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a result an epoch. What training raises is a result too: it would raise again in a new process."""
+def _train(task: Task) -> Iterator[dict[str, Any]]:
+    """Yield a result for each epoch, as `search.tuner.results.parse_result` reads it.
+
+    An exception of training becomes a result too: Ray Tune would otherwise retry it in a new process, where it would
+    be raised again.
+    """
     import torch
 
     try:

@@ -1,16 +1,19 @@
-"""A small search that tests drive without Ray: its spec, its proposer, and trials that end as a test wants."""
+"""A small search that tests drive without Ray: its spec, its proposer, and trials that end as a test decides."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from search.ledger.events import Event, Finished, Reported, SearchBegan
 from search.ledger.file import NAME, Ledger
 from search.proposals.proposer import Proposer
 from search.spec.schema import Spec
 from search.spec.validation import parse
 
-#: T: 2; none, or TSM on 7 subsets of stages (`every` has no effect where a stage has one block); rates: 3
+Record = Callable[[Event], Event]
+
+#: T: 2 values; no mechanism, or TSM on 7 subsets of stages (`every` has no effect where a stage has one block); lr: 3
 TREE: dict[str, Any] = {
     "schema": 1,
     "name": "study",
@@ -37,31 +40,30 @@ def spec(**changes: Any) -> Spec:
 
 
 @contextmanager
-def searching(spec: Spec, folder: Path) -> Iterator[tuple[Ledger, Proposer, Any]]:
+def searching(spec: Spec, folder: Path) -> Iterator[tuple[Ledger, Proposer, Record]]:
     """Give a search's ledger, its proposer, and a function that records an event, as a new process would have them."""
     folder.mkdir(exist_ok=True)
     with closing(Ledger(folder / NAME)) as ledger:
-        proposer = Proposer(spec, folder / "study.log", ledger)
+        proposer = Proposer(spec, folder / "study.log", ledger.history)
         for event in ledger.replay():
             proposer.apply(event)
 
-        def record(event: str, **fields: Any) -> dict[str, Any]:
-            line = ledger.append(event, **fields)
-            proposer.apply(line)
-            return line
+        def record(event: Event) -> Event:
+            recorded = ledger.append(event)
+            proposer.apply(recorded)
+            return recorded
 
         if not ledger.history.search:
-            record("search", id=folder.name, name=spec.name, spec=spec.tree(), versions={})
+            record(SearchBegan(id=folder.name, name=spec.name, spec=spec.tree(), versions={}))
         yield ledger, proposer, record
 
 
-def finish(record: Any, number: int, top1: float) -> None:
+def finish(record: Record, number: int, top1: float) -> None:
     """Let a trial end after one epoch."""
-    record("report", trial=number, epoch=1, metrics={"top1": top1}, seconds=1.0)
-    record("finished", trial=number, epoch=1, seconds=1.0)
+    record(Reported(trial=number, epoch=1, metrics={"top1": top1}, seconds=1.0))
+    record(Finished(trial=number, epoch=1, seconds=1.0))
 
 
 def state(proposer: Proposer) -> list[Any]:
-    """Return all that an Optuna study tells of its trials but for times."""
-    trials = proposer._study.get_trials(deepcopy=False)
-    return [(t.number, t.state, t.params, t.distributions, t.values, t.user_attrs) for t in trials]
+    """Return everything in the Optuna study's trials except times."""
+    return [(t.number, t.state, t.params, t.distributions, t.values, t.user_attrs) for t in proposer.study.trials]

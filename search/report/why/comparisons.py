@@ -7,7 +7,7 @@ from search.ledger.history import History, Trial
 from search.report.why.parts import SimilarTrial, SimilarTrials, Standing, TrialValues
 from search.report.wording.trials import describe_mechanisms, searched_values
 from search.report.wording.values import format_value
-from search.schedulers.halving import is_rung
+from search.schedulers import SchedulerConfig
 
 #: number of similar trials before, and after, the explained one
 NUM_SIMILAR = 2
@@ -41,12 +41,10 @@ def standing(history: History, trial: Trial, epoch: int, objectives: Objectives)
 
 
 def rungs_of(history: History) -> set[int]:
-    """Return the epochs after which the successive halving of a search judged trials; none with another scheduler."""
-    scheduler = history.began.spec["search"].get("scheduler", {})
-    if scheduler.get("kind") != "halving":
-        return set()
+    """Return the epochs after which the scheduler of a search compares trials at a rung; most kinds have none."""
+    config = SchedulerConfig.read(history.began.spec["search"].get("scheduler", {"kind": "none"}))
     last = max(trial.epochs for trial in history.trials.values())
-    return {n for n in range(1, last) if is_rung(n, scheduler["min_epochs"], scheduler["reduction"])}
+    return config.rungs(last) if config else set()
 
 
 def similar_trials(history: History, trial: Trial, objectives: Objectives) -> SimilarTrials:

@@ -1,10 +1,11 @@
-"""The study proposes what is new and allowed, and a replayed ledger gives the same study."""
+"""The proposer: new configs within the limits, the same ones from a replayed ledger."""
 
 import math
 from pathlib import Path
 
 import pytest
 
+from search.ledger.events import Failed, Reported, Stopped
 from search.spec.schema import Spec
 from tests.search.searches import TREE, finish, searching, spec, state
 
@@ -18,25 +19,25 @@ def test_a_replayed_ledger_gives_the_same_study(tmp_path: Path, kind: str) -> No
             assert number is not None
             assert number == i
             if i % 4 == 1:
-                record("report", trial=number, epoch=1, metrics={"top1": 0.1}, seconds=1.0)
-                record("stopped", trial=number, epoch=1, reason="a rung")
+                record(Reported(trial=number, epoch=1, metrics={"top1": 0.1}, seconds=1.0))
+                record(Stopped(trial=number, epoch=1, reason="a rung"))
             elif i % 4 == 2:
-                record("failed", trial=number, error="no memory", final=True)
+                record(Failed(trial=number, error="no memory", final=True))
             elif i % 4 == 3:
                 finish(record, number, 0.3 + i / 100)
-        alive = state(proposer)
+        before = state(proposer)
 
     with searching(sampled, tmp_path) as (_, proposer, _):
-        assert state(proposer) == alive
+        assert state(proposer) == before
 
 
 @pytest.mark.parametrize("kind", ["tpe", "nsga2"])
-def test_a_search_taken_up_again_and_again_proposes_as_one_that_went_on(tmp_path: Path, kind: str) -> None:
-    # Beyond the 10 trials after which TPE learns, and the 50 of NSGA-II's first generation. A third never ends.
+def test_a_search_that_is_resumed_often_proposes_the_same_as_one_that_is_not(tmp_path: Path, kind: str) -> None:
+    # More than the 10 trials after which TPE learns, and the 50 of NSGA-II's first generation. A third never ends.
     train = {"lr": {"float": [0.01, 0.3], "log": True}}
     sampled = spec(search={"budget": {"trials": 100}, "sampler": {"kind": kind}}, train=train)
 
-    def go_on(folder: Path, trials: range) -> list[str]:
+    def propose(folder: Path, trials: range) -> list[str]:
         with searching(sampled, folder) as (ledger, proposer, record):
             for i in trials:
                 number = proposer.propose(record)
@@ -45,13 +46,13 @@ def test_a_search_taken_up_again_and_again_proposes_as_one_that_went_on(tmp_path
                     finish(record, number, (7 * i % 10) / 10)
             return [trial.identity for trial in ledger.history.trials.values()]
 
-    whole = go_on(tmp_path / "whole", range(90))
-    torn = [go_on(tmp_path / "torn", range(i, i + 5)) for i in range(0, 90, 5)][-1]
+    uninterrupted = propose(tmp_path / "uninterrupted", range(90))
+    resumed = [propose(tmp_path / "resumed", range(i, i + 5)) for i in range(0, 90, 5)][-1]
 
-    assert torn == whole
+    assert resumed == uninterrupted
 
 
-def test_every_config_of_a_finite_space_is_proposed_once_and_then_no_more(tmp_path: Path) -> None:
+def test_every_config_of_a_finite_space_is_proposed_once(tmp_path: Path) -> None:
     # T: 2; none, or TSM on 7 subsets of stages (`every` has no effect where a stage has one block): 16; lr: 3.
     with searching(spec(), tmp_path) as (ledger, proposer, record):
         while (number := proposer.propose(record)) is not None:
@@ -61,26 +62,27 @@ def test_every_config_of_a_finite_space_is_proposed_once_and_then_no_more(tmp_pa
         assert len(identities) == len(set(identities)) == 2 * (1 + 7) * 3
 
 
-def test_what_breaks_a_limit_is_rejected_with_its_reason(tmp_path: Path) -> None:
-    # Without mechanisms that cost something, GFLOPs are proportional to T: the limit lies between the two.
-    cheap, dear = sorted({round(c["gflops"], 6) for c in costs(spec())})
-    limited = spec(constraints={"gflops": {"max": (cheap + dear) / 2}})
+def test_a_config_over_a_limit_is_rejected_with_the_reason(tmp_path: Path) -> None:
+    # TSM costs nothing, so GFLOPs are proportional to T: the limit lies between the two values.
+    low, high = sorted({round(c["gflops"], 6) for c in costs(spec())})
+    limited = spec(constraints={"gflops": {"max": (low + high) / 2}})
     with searching(limited, tmp_path) as (ledger, proposer, record):
         while (number := proposer.propose(record)) is not None:
             finish(record, number, 0.5)
 
         assert {trial.config["model"]["frames"] for trial in ledger.history.trials.values()} == {2}
         assert len(ledger.history.trials) == (1 + 7) * 3
-        over = [event for event in ledger.history.rejected if event.get("duplicate_of") is None]
-        assert any("is above" in event["reason"] for event in over)
+        over = [event for event in ledger.history.rejected if event.duplicate_of is None]
+        assert any("is above" in event.reason for event in over)
 
 
 def costs(spec: Spec) -> list[dict[str, float]]:
     return [spec.cost(spec.trial_config(tree)) for _, tree in spec.space.enumerate()]
 
 
-def test_the_study_learns_which_values_are_good(tmp_path: Path) -> None:
-    # Best at lr = 0.1, and worse by a tenfold's distance: log-uniform draws from 0.01 ... 1 average 0.5, +- 0.05 of 40.
+def test_the_sampler_learns_which_values_are_good(tmp_path: Path) -> None:
+    # The optimum is lr = 0.1, and accuracy falls by 1 for a factor of 10. The mean of log-uniform samples from
+    # 0.01 ... 1 is 0.5, with a standard error of 0.05 for 40 samples.
     tree = TREE["trial"] | {"train": {"epochs": 2, "batch": 8, "lr": {"float": [0.01, 1.0], "log": True}}}
     tpe = {"budget": {"trials": 60}, "sampler": {"kind": "tpe"}}
     with searching(spec(trial=tree, objectives={"top1": "max"}, search=tpe), tmp_path) as (ledger, proposer, record):

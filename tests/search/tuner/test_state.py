@@ -1,4 +1,4 @@
-"""What a search does next, driven by hand: no cluster, but the real study and the real ledger."""
+"""The next task of a search, with the real study and ledger but without a cluster."""
 
 import json
 from collections.abc import Iterator
@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from search.ledger.events import SearchBegan, Started
 from search.ledger.file import NAME, Ledger
 from search.ledger.history import EXHAUSTED
 from search.spec.validation import parse
+from search.tuner.results import EpochResult, FailedResult, HaltResult
 from search.tuner.state import Search
 
 TSM, TAM = [{"kind": "tsm"}], [{"kind": "tam"}]
@@ -18,7 +20,7 @@ TSM, TAM = [{"kind": "tsm"}], [{"kind": "tam"}]
 
 @contextmanager
 def searching(folder: Path, attention: Any, **search: Any) -> Iterator[Search]:
-    """A search over these mechanisms, taken up where its ledger ends; two trials may run at once."""
+    """A search over these mechanisms, continued from its ledger; two trials may run at once."""
     model = {
         "frames": 2,
         "size": 32,
@@ -34,11 +36,11 @@ def searching(folder: Path, attention: Any, **search: Any) -> Iterator[Search]:
     spec = parse(tree, Path("spec.yaml"))
     folder.mkdir(exist_ok=True)
     with closing(Ledger(folder / NAME)) as ledger:
-        found = Search(spec, folder, folder / "cache", ledger, [])
+        started = Search(spec, folder, folder / "cache", ledger, [])
         if not ledger.history.search:
-            found.record("search", id="s", name="tasks", spec=spec.tree(), versions={})
-        found.slots = 2
-        yield found
+            started.record(SearchBegan(id="s", name="tasks", spec=spec.tree(), versions={}))
+        started.slots = 2
+        yield started
 
 
 def start(search: Search) -> int | None:
@@ -46,22 +48,22 @@ def start(search: Search) -> int | None:
     task = search.next_task()
     if task is None:
         return None
-    search.record("started", trial=task["number"], epoch=0, gpus=0)
+    search.record(Started(trial=task["number"], epoch=0, gpus=0))
     return task["number"]
 
 
 def end(search: Search, number: int, top1: float = 0.5) -> None:
-    """Let a trial come to its end, with its weights on the disk."""
+    """Let a trial report its only epoch, with its weights on the disk."""
     search.folder(number).mkdir(parents=True, exist_ok=True)
     (search.folder(number) / "model.pt").write_text(f"weights of {number}")
-    assert search.reported(number, {"epoch": 1, "metrics": {"top1": top1}, "seconds": 1.0})
+    assert search.reported(number, EpochResult(epoch=1, metrics={"top1": top1}, seconds=1.0))
 
 
 def attention(search: Search, number: int) -> list[str]:
     return [module["kind"] for module in search.ledger.history.trial(number).config["model"]["attention"]]
 
 
-def test_models_wait_for_the_one_base_that_they_share_and_start_with_its_weights(tmp_path: Path) -> None:
+def test_models_wait_for_the_base_that_they_share_and_start_with_its_weights(tmp_path: Path) -> None:
     with searching(tmp_path, {"choice": [TSM, TAM]}, inherit="base") as search:
         base = start(search)
         assert base is not None
@@ -76,11 +78,11 @@ def test_models_wait_for_the_one_base_that_they_share_and_start_with_its_weights
 
         weights = str(search.folder(base) / "model.pt")
         assert [json.loads(task["config"])["train"]["init"] for task in tasks if task] == [weights, weights]
-        # What was proposed is in the ledger as it was.
+        # The configs in the ledger do not change.
         assert {trial.config["train"]["init"] for trial in search.ledger.history.trials.values()} == {"scratch"}
 
 
-def test_a_search_that_was_cut_off_while_models_waited_for_their_base_trains_that_first(tmp_path: Path) -> None:
+def test_a_search_killed_while_models_wait_for_their_base_trains_the_base_first(tmp_path: Path) -> None:
     with searching(tmp_path, TSM, inherit="base") as search:
         base = start(search)
 
@@ -94,11 +96,11 @@ def test_a_search_that_was_cut_off_while_models_waited_for_their_base_trains_tha
         assert len(search.ledger.history.extras) == 1
 
 
-def test_where_the_base_fails_its_heirs_start_from_scratch(tmp_path: Path) -> None:
+def test_if_the_base_fails_its_models_start_from_scratch(tmp_path: Path) -> None:
     with searching(tmp_path, TSM, inherit="base") as search:
         base = start(search)
         assert base is not None
-        assert search.reported(base, {"error": "no memory", "metrics": {}})
+        assert search.reported(base, FailedResult("no memory"))
 
         task = search.next_task()
 
@@ -106,10 +108,10 @@ def test_where_the_base_fails_its_heirs_start_from_scratch(tmp_path: Path) -> No
         assert json.loads(task["config"])["train"]["init"] == "scratch"
         inherits = search.ledger.history.trial(task["number"]).inherits
         assert inherits is not None
-        assert inherits["source"] is None
+        assert inherits.source is None
 
 
-def test_a_model_without_mechanisms_is_the_base_of_others_and_is_trained_once(tmp_path: Path) -> None:
+def test_a_trial_without_mechanisms_is_the_base_of_others_and_is_trained_once(tmp_path: Path) -> None:
     with searching(tmp_path, {"choice": [[], TSM]}, inherit="base") as search:
         plain = start(search)
         assert plain == 0
@@ -121,12 +123,12 @@ def test_a_model_without_mechanisms_is_the_base_of_others_and_is_trained_once(tm
         assert heir is not None
         inherits = search.ledger.history.trial(heir).inherits
         assert inherits is not None
-        assert inherits["source"] == plain
+        assert inherits.source == plain
         assert not search.ledger.history.extras
 
 
-def test_a_trial_that_is_its_others_base_again_has_that_result_at_once(tmp_path: Path) -> None:
-    # The first option comes first, so TSM's base is trained before its twin is proposed.
+def test_a_trial_that_is_identical_to_a_finished_base_has_its_result_at_once(tmp_path: Path) -> None:
+    # The first option comes first, so the base of TSM is trained before its duplicate is proposed.
     with searching(tmp_path, {"choice": [TSM, []]}, inherit="base") as search:
         base = start(search)
         assert base is not None
@@ -135,14 +137,14 @@ def test_a_trial_that_is_its_others_base_again_has_that_result_at_once(tmp_path:
         while (number := start(search)) is not None:
             end(search, number)
 
-        twin = next(number for number in search.ledger.history.trials if attention(search, number) == [])
-        trial = search.ledger.history.trials[twin]
+        duplicate = next(number for number in search.ledger.history.trials if attention(search, number) == [])
+        trial = search.ledger.history.trials[duplicate]
         assert (trial.state, trial.metrics["top1"]) == ("finished", 0.375)
-        assert (search.folder(twin) / "model.pt").read_text() == f"weights of {base}"
+        assert (search.folder(duplicate) / "model.pt").read_text() == f"weights of {base}"
         assert search.reason == EXHAUSTED
 
 
-def test_a_child_starts_with_the_weights_of_the_nearest_finished_trial(tmp_path: Path) -> None:
+def test_with_inherit_parent_a_trial_starts_with_the_weights_of_the_nearest_finished_trial(tmp_path: Path) -> None:
     mechanisms = {"choice": [[], [{"kind": "tsm", "div": {"choice": [4, 8]}}]]}
     with searching(tmp_path, mechanisms, inherit="parent") as search:
         started = []
@@ -150,29 +152,29 @@ def test_a_child_starts_with_the_weights_of_the_nearest_finished_trial(tmp_path:
             started.append(number)
             end(search, number)
 
-        sources = [search.ledger.history.trials[number].inherits for number in started]
-        # Of three trials, none, and two of TSM that differ in one choice: the later of these is a child of the other.
-        assert [inherits and inherits["source"] for inherits in sources] == [None, 0, 1]
+        inherits = [search.ledger.history.trials[number].inherits for number in started]
+        # One trial without mechanisms, and two of TSM that differ in one choice: the later is a child of the earlier.
+        assert [event and event.source for event in inherits] == [None, 0, 1]
 
 
-def test_the_front_is_confirmed_behind_the_end_of_the_last_trial_with_the_weights_it_began_with(tmp_path: Path) -> None:
+def test_the_front_is_confirmed_after_the_last_trial_with_the_initial_weights_of_each_trial(tmp_path: Path) -> None:
     options = {"budget": {"trials": 2}, "inherit": "base", "confirm": {"top": 0, "seeds": 2}}
     with searching(tmp_path, {"choice": [TSM, TAM]}, **options) as search:
         base = start(search)
         assert base is not None
         end(search, base)
-        one, other = start(search), start(search)
-        assert one is not None
-        assert other is not None
-        end(search, one, top1=0.9)
+        best, dominated = start(search), start(search)
+        assert best is not None
+        assert dominated is not None
+        end(search, best, top1=0.9)
         assert start(search) is None
         assert not search.at_end()
-        end(search, other, top1=0.1)
+        end(search, dominated, top1=0.1)
 
         tasks = [search.next_task(), search.next_task()]
 
         assert tasks[0]
-        assert search.ledger.history.trial(tasks[0]["number"]).confirms == one
+        assert search.ledger.history.trial(tasks[0]["number"]).confirms == best
         configs = [json.loads(task["config"]) for task in tasks if task]
         assert [config["train"]["seed"] for config in configs] == [1, 2]
         assert {config["train"]["init"] for config in configs} == {str(search.folder(base) / "model.pt")}
@@ -180,7 +182,7 @@ def test_the_front_is_confirmed_behind_the_end_of_the_last_trial_with_the_weight
 
 
 @pytest.mark.parametrize("inherit", ["none", "base", "parent"])
-def test_a_search_without_anything_left_to_do_is_at_its_end(tmp_path: Path, inherit: str) -> None:
+def test_a_search_with_nothing_left_to_train_is_at_its_end(tmp_path: Path, inherit: str) -> None:
     with searching(tmp_path, {"choice": [[], TSM, TAM]}, inherit=inherit) as search:
         while (number := start(search)) is not None:
             end(search, number)
@@ -189,15 +191,15 @@ def test_a_search_without_anything_left_to_do_is_at_its_end(tmp_path: Path, inhe
         assert len(search.ledger.history.trials) == 3
 
 
-def test_where_nothing_can_be_written_nothing_waits_for_a_base_that_will_not_end(tmp_path: Path) -> None:
+def test_after_a_halt_nothing_waits_for_a_base(tmp_path: Path) -> None:
     with searching(tmp_path, {"choice": [TSM, TAM]}, inherit="base") as search:
         base = start(search)
         assert base is not None
         assert start(search) is None
         assert not search.at_end()
 
-        assert search.reported(base, {"halt": "checkpoint.pt: no space left"})
+        assert search.reported(base, HaltResult("checkpoint.pt: no space left"))
 
         assert start(search) is None
         assert search.at_end()
-        assert search.ledger.history.trial(base).end is None  # a resume takes it up
+        assert search.ledger.history.trial(base).end is None  # a resume continues it

@@ -1,4 +1,4 @@
-"""A search that was killed after any of its events and taken up again decides as one that never was."""
+"""A search that is killed after any event and resumed decides like one that is not killed."""
 
 import tempfile
 from contextlib import closing, suppress
@@ -9,9 +9,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from search.ledger.events import Event
+from search.ledger.events import (
+    Event,
+    Finished,
+    Proposed,
+    Rejected,
+    Reported,
+    Resumed,
+    SearchBegan,
+    Started,
+    Stopped,
+)
 from search.ledger.file import NAME, Ledger, read
-from search.tuner.late_decisions import undecided
+from search.tuner.results import EpochResult
 from search.tuner.state import Search
 from tests.search.searches import TREE, spec, state
 
@@ -24,7 +34,7 @@ class KilledError(Exception):
 
 
 class Killer:
-    """Dies after so many events of its own process; replayed ones do not count."""
+    """Raises KilledError after a number of events of its own process; replayed events do not count."""
 
     def __init__(self, after: int | None) -> None:
         self.left: int | None = None
@@ -41,7 +51,7 @@ class Killer:
 
 
 def process(folder: Path, sampler: str, order: list[int], top1: list[int], after: int | None) -> list[Any]:
-    """Run a search as Ray Tune would, until it ends or is killed; return what its study knows at the end.
+    """Run a search as Ray Tune does, until it ends or is killed; return the state of its study at the end.
 
     Which of the running trials reports next, and how good a trial is after an epoch, depends on the ledger alone.
     """
@@ -54,28 +64,28 @@ def process(folder: Path, sampler: str, order: list[int], top1: list[int], after
         search = Search(whole, folder, folder, ledger, [killer])
         killer.begin()
         if ledger.history.search:
-            search.record("resumed")
+            search.record(Resumed())
         else:
-            search.record("search", id="", name="", spec=whole.tree(), versions={})
+            search.record(SearchBegan(id="", name="", spec=whole.tree(), versions={}))
         running: list[int] = []
 
         def take() -> list[int]:
-            begun = []
+            taken = []
             while len(running) < WORKERS and (task := search.next_task()):
                 running.append(task["number"])
-                begun.append(task["number"])
-                search.record("started", trial=task["number"], epoch=0)
-            return begun
+                taken.append(task["number"])
+                search.record(Started(trial=task["number"], epoch=0))
+            return taken
 
         def report(number: int, epoch: int) -> None:
             value = (top1[(3 * number + epoch) % len(top1)] + epoch) / 20
-            if search.reported(number, {"epoch": epoch, "metrics": {"top1": value}, "seconds": 1.0}):
+            if search.reported(number, EpochResult(epoch, {"top1": value}, 1.0)):
                 running.remove(number)
 
         while True:
-            while begun := take():
-                # What is taken up again tells its earlier epochs, in any order of the trials.
-                for number in sorted(begun, key=lambda number: order[number % len(order)]):
+            while taken := take():
+                # A resumed trial reports its earlier epochs again, in any order of the trials.
+                for number in sorted(taken, key=lambda number: order[number % len(order)]):
                     for epoch in range(1, ledger.history.trials[number].epoch + 1):
                         if number in running:
                             report(number, epoch)
@@ -87,12 +97,12 @@ def process(folder: Path, sampler: str, order: list[int], top1: list[int], after
 
 
 def decisions(folder: Path) -> list[Event]:
-    kinds = ("proposed", "rejected", "report", "stopped", "finished")
-    return [event | {"time": 0} for event in read(folder / NAME) if event["event"] in kinds]
+    kinds = (Proposed, Rejected, Reported, Stopped, Finished)
+    return [event.model_copy(update={"time": 0.0}) for event in read(folder / NAME) if isinstance(event, kinds)]
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "frontier"])
-# The second process judges what the first could not, and dies at the report of another one at that rung.
+# The second process judges what the first could not, and dies at the report of another trial at that rung.
 @example(order=[1, 1, 0, 2, 2], top1=[0, 0, 0, 8, 8, 0, 0], kills=[10, 6, 10])
 @given(
     order=st.lists(st.integers(0, 2), min_size=5, max_size=5),
@@ -100,7 +110,7 @@ def decisions(folder: Path) -> list[Event]:
     kills=st.lists(st.integers(1, 20), min_size=1, max_size=3),
 )
 @settings(max_examples=4)
-def test_a_search_killed_at_any_event_decides_as_one_that_was_not(
+def test_a_search_killed_at_any_event_decides_like_one_that_was_not(
     sampler: str, order: list[int], top1: list[int], kills: list[int]
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -114,18 +124,4 @@ def test_a_search_killed_at_any_event_decides_as_one_that_was_not(
 
         assert decisions(torn) == decisions(whole)
         assert resumed == known
-        assert {event["event"] for event in decisions(whole)} >= {"proposed", "finished"}
-
-
-def test_a_report_is_undecided_where_its_process_wrote_nothing_after_it() -> None:
-    def report(trial: int) -> Event:
-        return {"event": "report", "trial": trial}
-
-    resumed = {"event": "resumed"}
-    assert undecided([]) == {}
-    assert undecided([report(0), report(1)]) == {1: 2}
-    assert undecided([report(0), {"event": "stopped", "trial": 0}]) == {}
-    # The next process died too before the trial came so far again; another one saw its next epoch.
-    assert undecided([report(0), resumed, {"event": "started", "trial": 0}]) == {0: 1}
-    assert undecided([report(0), resumed, report(1), {"event": "ended"}]) == {0: 1}
-    assert undecided([report(0), resumed, report(0), report(1), {"event": "ended"}]) == {}
+        assert {type(event) for event in decisions(whole)} >= {Proposed, Finished}

@@ -1,0 +1,189 @@
+"""The Optuna study of a search, as a projection of the ledger."""
+
+import json
+import random
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from typing_extensions import override
+
+from search.ledger.events import Event, Failed, Finished, Guarded, Proposed, Rejected, Stopped
+from search.ledger.history import History
+from search.proposals.time_budget import spent
+from search.proposals.warm_start import moved
+from search.samplers import SearchContext
+from search.samplers.shared.optuna_space import distributions, fixed_params, suggest
+from search.spec.schema import Spec
+from spaces.space import Params, Tree
+from vattn.files import writing
+
+
+class Study:
+    """An Optuna study that mirrors the ledger, and the sampler that learns from it.
+
+    `apply` builds the study from events alone, whether they happen now or are replayed. The study is stored in the file
+    ``storage``, which optuna-dashboard can open, and is written anew from the ledger at each start.
+
+    Finished trials are COMPLETE. Trials that were stopped early are PRUNED, with their last metrics in the attribute
+    ``partial``. Failed and rejected trials are FAIL. The attribute ``curve`` holds the measured objective after each
+    epoch. Trials of a trusted earlier search are COMPLETE, with their accuracies moved to the level of this search, and
+    have the attribute ``source``. Bases and retrainings are not in the study.
+
+    Raises ValueError if the space has a range from which no sampler can choose.
+    """
+
+    def __init__(self, spec: Spec, storage: Path, history: History) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        self._spec, self._storage, self._history = spec, storage, history
+        self._context = SearchContext(
+            spec.space, spec.objectives, spec.measured[0], self._cost_within_limits, lambda: spent(spec, history)
+        )
+        distributions(spec.space)
+        self._study = self._create()
+        self._applied: list[Event] = []
+        self._asked: optuna.Trial | None = None  # whose config is not recorded yet
+        self._open: dict[int, optuna.Trial] = {}
+
+    def _create(self) -> optuna.Study:
+        self._storage.unlink(missing_ok=True)
+        study = optuna.create_study(
+            study_name=self._spec.name,
+            storage=JournalStorage(_Journal(self._storage)),
+            directions=[
+                "maximize" if direction == "max" else "minimize" for direction in self._spec.objectives.values()
+            ],
+            sampler=self._sampler(attempts=0),
+        )
+        study.set_metric_names(list(self._spec.objectives))
+        return study
+
+    def _sampler(self, attempts: int) -> BaseSampler:
+        """Return the sampler of the proposal after ``attempts`` earlier ones; each has its own seed."""
+        config = self._spec.search.sampler
+        return config.build(self._context, seed=random.Random(f"{config.seed} {attempts}").randrange(2**31))
+
+    def ask(self) -> tuple[Params, Tree]:
+        """Return the params and the config that the sampler proposes; record them as proposed or rejected next."""
+        if self._spec.search.sampler.keeps_state:
+            for number, trial in self._open.items():
+                self._set_curve(trial, number)
+        else:
+            self._study.sampler = self._sampler(len(self._history.trials) + len(self._history.rejected))
+        self._asked = self._study.ask()
+        return suggest(self._spec.space, self._asked)
+
+    def fix(self, params: Params) -> None:
+        """Add a trial with these params, which the sampler did not choose; record them next."""
+        self._asked = self._fixed(params)
+
+    def _fixed(self, params: Params) -> optuna.Trial:
+        self._study.enqueue_trial(fixed_params(self._spec.space, params))
+        trial = self._study.ask()
+        self._spec.search.sampler.prepare_fixed(trial)
+        suggest(self._spec.space, trial)
+        return trial
+
+    @property
+    def why(self) -> dict[str, Any]:
+        """The sampler's explanation of its last proposal; empty if it has none."""
+        return getattr(self._study.sampler, "why", {})
+
+    @property
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        """All trials of the study."""
+        return self._study.get_trials(deepcopy=False)
+
+    def apply(self, event: Event) -> None:
+        """Update the study by an event of the ledger."""
+        match event:
+            case Guarded(trusted=False):
+                # Optuna cannot delete trials, so the study is made anew without those of this earlier search.
+                applied, self._applied = self._applied, []
+                self._study = self._create()
+                self._open.clear()
+                for old in applied:
+                    if not (isinstance(old, Guarded) and old.source == event.source):
+                        self.apply(old)
+            case Guarded() | Proposed() | Rejected() | Finished() | Stopped() | Failed():
+                self._applied.append(event)
+                self._update(event)
+            case _:
+                pass
+
+    def _update(self, event: Event) -> None:
+        match event:
+            case Guarded():
+                self._add_earlier(event)
+            case Proposed():
+                trial = self._take(event.params)
+                self._open[event.trial] = trial
+                trial.set_user_attr("trial", event.trial)
+                trial.set_user_attr("epochs", event.config["train"]["epochs"])
+            case Rejected():
+                trial = self._take(event.params)
+                trial.set_user_attr("rejected", event.reason)
+                self._study.tell(trial, state=TrialState.FAIL)
+            case Finished():
+                metrics = self._history.trials[event.trial].metrics
+                trial = self._open.pop(event.trial)
+                self._set_curve(trial, event.trial)
+                self._study.tell(trial, [metrics[name] for name in self._spec.objectives])
+            case Stopped():
+                trial = self._open.pop(event.trial)
+                self._set_curve(trial, event.trial)
+                trial.set_user_attr("partial", self._history.trials[event.trial].reports[-1].metrics)
+                trial.set_user_attr("epoch", event.epoch)
+                self._study.tell(trial, state=TrialState.PRUNED)
+            case Failed(final=True):
+                trial = self._open.pop(event.trial)
+                trial.set_user_attr("error", event.error)
+                self._study.tell(trial, state=TrialState.FAIL)
+            case _:
+                pass
+
+    def _take(self, params: Params) -> optuna.Trial:
+        """Return the trial that was just asked for, or a new one with the params of a replayed event."""
+        trial, self._asked = self._asked or self._fixed(params), None
+        return trial
+
+    def _add_earlier(self, event: Guarded) -> None:
+        """Add the trials of an earlier search that is trusted now."""
+        for earlier in self._history.warm[event.source].trials:
+            trial = self._fixed(earlier.params)
+            trial.set_user_attr("source", event.source)
+            trial.set_user_attr("earlier", earlier.trial)
+            values = moved(earlier.metrics, event.offset)
+            self._study.tell(trial, [values[name] for name in self._spec.objectives])
+
+    def _set_curve(self, trial: optuna.Trial, number: int) -> None:
+        """Show the sampler what a trial has reported."""
+        if curve := self._history.trials[number].curve(self._spec.measured[0]):
+            trial.set_user_attr("curve", curve)
+
+    def _cost_within_limits(self, params: Params) -> dict[str, float] | None:
+        """Return the cost of a config; None if it is over a limit."""
+        cost = self._spec.cost(self._spec.trial_config(self._spec.space.replay(params)))
+        return None if self._spec.broken_limits(cost) else cost
+
+
+class _Journal(JournalFileBackend):
+    """Optuna's journal without a lock and without waiting for the disk: one process writes, and the ledger has it all.
+
+    Raises StorageError, naming the file, where the disk is full.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self._journal = path
+
+    @override
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        with writing(self._journal, "make room and go on with --resume"), self._journal.open("ab") as file:
+            file.writelines(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs)

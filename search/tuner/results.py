@@ -1,0 +1,40 @@
+"""The results that a training process sends to the search."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """An epoch has ended: its number, counted from 1, its metrics, and its duration in seconds."""
+
+    epoch: int
+    metrics: dict[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class FailedResult:
+    """Training raised an exception, of which ``error`` is the traceback; a new process would raise it again."""
+
+    error: str
+
+
+@dataclass(frozen=True)
+class HaltResult:
+    """The process cannot write its files; ``message`` has the file and the reason. The trial can be resumed."""
+
+    message: str
+
+
+Result = EpochResult | FailedResult | HaltResult
+
+
+def parse_result(flat: dict[str, Any]) -> Result:
+    """Return a result as Ray Tune reports it: one flat mapping, with keys such as ``metrics/top1``."""
+    if "halt" in flat:
+        return HaltResult(flat["halt"])
+    if "error" in flat:
+        return FailedResult(flat["error"])
+    metrics = {key.removeprefix("metrics/"): value for key, value in flat.items() if key.startswith("metrics/")}
+    return EpochResult(flat["epoch"], metrics, flat["seconds"])

@@ -1,0 +1,48 @@
+"""The task of a training process: plain values that Ray Tune can send."""
+
+import json
+from pathlib import Path
+from typing import TypedDict
+
+from search.ledger.history import Trial
+
+
+class Task(TypedDict):
+    """What one training process does."""
+
+    number: int
+    """the number of the training"""
+    config: str
+    """its complete config as JSON text, because Ray Tune would flatten a tree"""
+    cache: str
+    """the clip cache"""
+    folder: str
+    """the folder of its checkpoint and its trained weights"""
+    tested: bool
+    """whether it is scored on the test split after its last epoch"""
+
+
+def task_of(trial: Trial, output: Path, cache: Path) -> Task:
+    """Return the task of a training whose initial weights are chosen.
+
+    Args:
+        trial: the training.
+        output: the output folder of the search.
+        cache: the clip cache.
+    """
+    config = trial.config
+    if trial.source is not None:
+        weights = trial_folder(output, trial.source) / "model.pt"
+        config = config | {"train": config["train"] | {"init": str(weights)}}
+    return Task(
+        number=trial.number,
+        config=json.dumps(config),
+        cache=str(cache),
+        folder=str(trial_folder(output, trial.number)),
+        tested=trial.confirms is not None,
+    )
+
+
+def trial_folder(output: Path, number: int) -> Path:
+    """Return the folder of a training's checkpoint and trained weights."""
+    return output / "trials" / f"{number:04d}"

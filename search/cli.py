@@ -8,6 +8,7 @@ import sys
 import traceback
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import Any
 
 import shtab
 
@@ -77,7 +78,7 @@ def _add_set(command: argparse.ArgumentParser) -> None:
     command.add_argument("--set", action="append", default=[], metavar="A.B=V", help="change a value of the file")
 
 
-def _complete(argument: argparse.Action, what: dict[str, str]) -> None:
+def _complete(argument: argparse.Action, what: Any) -> None:
     """Let a shell complete an argument by the names of files or folders."""
     setattr(argument, "complete", what)  # noqa: B010  # shtab's interface, which argparse's types do not know
 

@@ -3,7 +3,6 @@
 from argparse import Namespace
 
 from search.commands._spec import spec_file
-from search.ledger.events import WarmStarted
 from search.proposals.warm_start import read_sources
 from search.report.tables.check import render
 from search.report.wording.earlier_searches import describe_source
@@ -17,4 +16,4 @@ def run(arguments: Namespace) -> None:
     checked, sources = check(spec), read_sources(spec)
     print(render(checked))
     for source in sources:
-        print(f"warm start     {describe_source(WarmStarted(**source.event()))}")
+        print(f"warm start     {describe_source(source)}")

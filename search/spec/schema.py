@@ -87,7 +87,8 @@ def _none_as_kind(value: Any) -> Any:
 
 
 if TYPE_CHECKING:
-    AnySampler, AnyScheduler = SamplerConfig, SchedulerConfig
+    AnySampler = SamplerConfig
+    AnyScheduler = SchedulerConfig
 else:
     AnySampler = Annotated[any_of(SamplerConfig), BeforeValidator(_tpe_unless_named)]
     AnyScheduler = Annotated[any_of(SchedulerConfig), BeforeValidator(_none_as_kind)]

@@ -33,14 +33,14 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from search.analysis.front import front_of
-from search.ledger.events import Event, Proposed, SearchBegan
+from search.ledger.events import Event, Proposed, Resumed, SearchBegan, Started
 from search.ledger.file import NAME, Ledger, read
 from search.report.live.display import Display
 from search.report.tracking.tracker import Tracker
 from search.report.why.facts import why
-from search.schedulers.halving import is_rung
 from search.spec.schema import Spec
 from search.spec.validation import load
+from search.tuner.results import EpochResult
 from search.tuner.state import Search
 from tests.benchmarks.problems import CURVES
 
@@ -75,7 +75,7 @@ class RecordedCurves:
         for row in pq.read_table(CURVES / "curves.parquet").to_pylist():
             self._rows[row["architecture"]].append(row)
 
-    def result(self, trial: Any) -> dict[str, Any]:
+    def result(self, trial: Any) -> EpochResult:
         """Return the report of a trial after its next epoch; a pure function of its config and epoch."""
         noise, epoch = np.random.default_rng([int(trial.identity, 16), trial.epoch]), trial.epoch
         rows = self._rows[trial.architecture]
@@ -83,7 +83,7 @@ class RecordedCurves:
         # A learning rate that is 3 times too large or too small makes the error a third larger.
         error = (1 - row["top1"][epoch]) * (1 + abs(math.log10(trial.config["train"]["lr"] / 0.1)) * 2 / 3)
         metrics = {"top1": noise.binomial(CLIPS, max(0.0, 1 - error)) / CLIPS, "loss": row["loss"][epoch]}
-        return {"epoch": epoch + 1, "metrics": metrics, "seconds": row["seconds"][epoch]}
+        return EpochResult(epoch + 1, metrics, row["seconds"][epoch])
 
 
 @contextmanager
@@ -105,13 +105,12 @@ def drive(search: Search, spec: Spec, recorded: RecordedCurves, trials: int) -> 
             assert task is not None
             running.append(task["number"])
             with timed(times["start"]):
-                search.record("started", trial=task["number"], epoch=history.trial(task["number"]).epoch, gpus=0)
+                search.record(Started(trial=task["number"], epoch=history.trial(task["number"]).epoch, gpus=0))
         number = running.pop(0)
         result = recorded.result(history.trials[number])
-        has_verdict = scheduler.kind == "frontier"
-        if scheduler.kind == "halving":
-            has_verdict = is_rung(result["epoch"], scheduler.min_epochs, scheduler.reduction)
-        last = result["epoch"] == history.trials[number].config["train"]["epochs"]
+        epochs = history.trials[number].epochs
+        has_verdict = scheduler.kind == "frontier" or result.epoch in scheduler.rungs(epochs)
+        last = result.epoch == epochs
         name = "last report" if last else "report with verdict" if has_verdict else "report"
         with timed(times[name]):
             ended = search.reported(number, result)
@@ -127,7 +126,7 @@ def full_ledger(work: Path, trials: int, recorded: RecordedCurves) -> list[Event
     with closing(Ledger(work / NAME)) as ledger:
         search = Search(spec, work, work, ledger, [])
         if not ledger.history.search:
-            search.record("search", id="driver", name=spec.name, spec=spec.tree(), versions={})
+            search.record(SearchBegan(id="driver", name=spec.name, spec=spec.tree(), versions={}))
         drive(search, spec, recorded, trials)
     return list(read(work / NAME))
 
@@ -150,7 +149,7 @@ def resumed_search(spec: Spec, path: Path, recorded: RecordedCurves, trials: int
         with timed(times["resume"]):
             ledger = Ledger(path)
             search = Search(spec, path.parent, path.parent, ledger, [display])
-            search.record("resumed")
+            search.record(Resumed())
         with closing(ledger):
             return times | drive(search, spec, recorded, trials + TIMED_TRIALS)
 

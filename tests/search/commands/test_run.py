@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from search.commands.run import is_complete
-from search.ledger.history import History
+from tests.search.events import event, history_of
 from tests.search.searches import spec
 
 
@@ -24,22 +24,19 @@ from tests.search.searches import spec
 def test_a_search_is_complete_when_nothing_is_left_to_do(
     events: list[dict[str, Any]], applied: int, budget: dict[str, float], exhausted: bool, complete: bool
 ) -> None:
-    found = History()
-    for event in events[:applied]:
-        found.apply(event)
+    history = history_of(events[:applied])
 
-    assert is_complete(spec(search={"budget": budget}), found, exhausted) is complete
+    assert is_complete(spec(search={"budget": budget}), history, exhausted) is complete
 
 
 def test_a_search_is_not_complete_before_its_front_is_confirmed(events: list[dict[str, Any]]) -> None:
     search = {"budget": {"trials": 1}, "confirm": {"top": 1, "seeds": 2}}
-    confirmed, history = spec(search=search), History()
-    for event in events[:6]:
-        history.apply(event)
+    confirmed, history = spec(search=search), history_of(events[:6])
     assert not is_complete(confirmed, history, exhausted=False)
 
     # The one trial that there is, trained again twice.
     for number in (1, 2):
-        for event in [*events[1:4], *events[4:6]]:
-            history.apply(event | {"trial": number} | ({"confirms": 0} if event["event"] == "proposed" else {}))
-            assert is_complete(confirmed, history, exhausted=False) is (number == 2 and event["event"] == "finished")
+        for tree in [*events[1:4], *events[4:6]]:
+            confirms = {"confirms": 0} if tree["event"] == "proposed" else {}
+            history.apply(event(tree | {"trial": number} | confirms))
+            assert is_complete(confirmed, history, exhausted=False) is (number == 2 and tree["event"] == "finished")

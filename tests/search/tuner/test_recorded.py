@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +18,7 @@ from search.ledger.events import Event, Finished, Proposed, Reported, SearchBega
 from search.ledger.file import NAME, Ledger, history, read
 from search.proposals.warm_start import read_sources
 from search.spec.validation import parse
+from search.tuner.results import EpochResult
 from search.tuner.state import Search
 
 RECORDED = Path(__file__).parents[1] / "ledger" / "recorded"
@@ -38,7 +39,7 @@ def copy(name: str, folder: Path) -> None:
     shutil.copyfile(RECORDED / f"{name}.jsonl", folder / NAME)
 
 
-def run(spec: dict[str, Any], folder: Path, first: list[Event], result: Callable[[int, int], Any]) -> list[Event]:
+def run(spec: dict[str, Any], folder: Path, first: Sequence[Event], result: Callable[[int, int], Any]) -> list[Event]:
     """Run a search without Ray, one trial at a time; return its events.
 
     ``first`` are its events before the first proposal, and ``result`` returns the metrics and seconds that a trial
@@ -55,7 +56,7 @@ def run(spec: dict[str, Any], folder: Path, first: list[Event], result: Callable
             while not ended:
                 epoch += 1
                 metrics, seconds = result(number, epoch)
-                ended = search.reported(number, {"epoch": epoch, "metrics": metrics, "seconds": seconds})
+                ended = search.reported(number, EpochResult(epoch, metrics, seconds))
             (search.folder(number) / "model.pt").touch()
     return list(read(folder / NAME))
 
@@ -90,7 +91,7 @@ def test_an_earlier_search_is_read_for_a_warm_start_as_recorded(
     (source,) = read_sources(parse(recorded_spec("rich"), Path("spec.yaml")), {})
 
     (recorded,) = [event for event in recorded_events("rich") if isinstance(event, WarmStarted)]
-    read_again = WarmStarted(**source.event()).line() | {"time": recorded.time}
+    read_again = source.line() | {"time": recorded.time}
     assert json.dumps(read_again) == json.dumps(recorded.line())
 
 
@@ -99,7 +100,7 @@ def test_a_recorded_search_warm_starts_a_new_one(tmp_path: Path) -> None:
     spec = recorded_spec("rich")
     spec["search"] |= {"warm_start": [str(tmp_path / "rich")], "confirm": "none", "inherit": "none"}
     sources = read_sources(parse(spec, Path("spec.yaml")), {})
-    first = [SearchBegan(id="new", name="new", spec=spec), *(WarmStarted(**source.event()) for source in sources)]
+    first = [SearchBegan(id="new", name="new", spec=spec), *sources]
     earlier = history(RECORDED / "rich.jsonl")
 
     events = run(spec, tmp_path / "new", first, lambda trial, epoch: ({"top1": trial / 100}, 1.0))

@@ -24,7 +24,8 @@ def test_a_trial_on_the_front_shows_its_share_and_its_neighbours(events: Trees) 
     # From (0, 1): the front 0 (0.5 at 0.2), 1 (0.75 at 0.4) covers 0.4 + 0.25 * 0.6 = 0.55; without 1, 0.4.
     assert place(events, 1) == OnFront(
         is_confirmed=False, compared_by="search", values={"top1": 0.75, "gflops": 0.4},
-        size=2, share=pytest.approx(0.15 / 0.55), picks=["best", "knee"],
+        size=2, picks=["best", "knee"],
+        share=pytest.approx(0.15 / 0.55),  # pyright: ignore[reportArgumentType]
         lower_cost=TrialValues(0, "finished", {"top1": 0.5, "gflops": 0.2}), higher_cost=None,
     )  # fmt: skip
     text = text_of(events, 1)

@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -38,7 +38,7 @@ def copy(name: str, folder: Path) -> None:
     shutil.copyfile(RECORDED / f"{name}.jsonl", folder / NAME)
 
 
-def run(spec: dict[str, Any], folder: Path, first: list[Event], result: Callable[[int, int], Any]) -> list[Event]:
+def run(spec: dict[str, Any], folder: Path, first: Sequence[Event], result: Callable[[int, int], Any]) -> list[Event]:
     """Run a search without Ray, one trial at a time; return its events.
 
     ``first`` are its events before the first proposal, and ``result`` returns the metrics and seconds that a trial

@@ -11,15 +11,18 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from vattn.base import Config
 
 
-class _Event(Config):
-    """One line of a ledger. ``time`` is in Unix seconds; `Ledger.append` sets it.
-
-    `line` leaves out fields that were not given, so that this version writes the same lines as earlier ones. Fields
-    that this version does not know are ignored when a line is read.
-    """
+class _Recorded(Config):
+    """A mapping in a ledger. Fields that this version does not know are ignored when it is read."""
 
     # More lenient than a config: a float may be written as an integer, and the metric of a diverged training is NaN.
     model_config = ConfigDict(extra="ignore", strict=False, allow_inf_nan=True)
+
+
+class _Event(_Recorded):
+    """One line of a ledger. ``time`` is in Unix seconds; `Ledger.append` sets it.
+
+    `line` leaves out fields that were not given, so that this version writes the same lines as earlier ones.
+    """
 
     event: str
     time: float = 0.0
@@ -76,7 +79,7 @@ class Ended(_Event):
     """such as "budget", or "interrupted" for a search that can be resumed"""
 
 
-class EarlierTrial(Config):
+class EarlierTrial(_Recorded):
     """A finished trial of an earlier search, converted to this search's space."""
 
     # A metric that is no objective may be NaN.

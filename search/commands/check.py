@@ -3,10 +3,10 @@
 from argparse import Namespace
 
 from search.commands._spec import spec_file
-from search.ledger.events import parse_event
+from search.ledger.events import WarmStarted
 from search.proposals.warm_start import read_sources
-from search.report.check import render
-from search.report.words import told_source
+from search.report.tables.check import render
+from search.report.wording.earlier_searches import describe_source
 from search.spec.check import check
 from search.spec.validation import load
 
@@ -17,4 +17,4 @@ def run(arguments: Namespace) -> None:
     checked, sources = check(spec), read_sources(spec)
     print(render(checked))
     for source in sources:
-        print(f"warm start     {told_source(parse_event({'event': 'warm_start', **source.event()}))}")
+        print(f"warm start     {describe_source(WarmStarted(**source.event()))}")

@@ -11,7 +11,8 @@ from search.analysis.front import settled
 from search.analysis.pick import pick
 from search.ledger.history import History, Trial
 from search.ledger.runs import open_run, resolve_run
-from search.report.describe import describe, shown
+from search.report.wording.trials import describe
+from search.report.wording.values import format_metric
 from vattn.errors import UserError
 from vattn.files import write_whole, writing
 
@@ -79,7 +80,7 @@ def resolved(config: dict[str, Any], output: Path) -> dict[str, Any]:
 
 def _head(history: History, trial: Trial, out: Path) -> list[str]:
     names = dict.fromkeys([*history.objectives, *trial.cost])
-    numbers = ", ".join(f"{name} {shown(name, trial.metrics[name])}" for name in names)
+    numbers = ", ".join(f"{name} {format_metric(name, trial.metrics[name])}" for name in names)
     confirmed = trial.number in {retrained.number for retrained in settled(history, history.objectives)}
     return [
         f"{describe(trial)}: trial {trial.number} of the search {history.name} ({history.began.id}).",

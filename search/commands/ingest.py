@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
-from search.report.progress import progress
+from search.report.live.progress import progress
 from search.spec.messages import SpecError, problems
 from search.spec.yaml_reader import Tree, override, parse
 from vattn.base import Config

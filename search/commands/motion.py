@@ -4,7 +4,7 @@ from argparse import Namespace
 
 from pydantic import ValidationError
 
-from search.report.progress import progress
+from search.report.live.progress import progress
 from search.spec.messages import SpecError, problems
 from vattn.data.layouts.motion import MotionDataConfig, generate
 

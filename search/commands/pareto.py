@@ -4,8 +4,8 @@ import json
 from argparse import Namespace
 
 from search.ledger.runs import open_run
-from search.report.confirmation import as_json, render
-from search.report.plot import draw
+from search.report.plots.front import draw
+from search.report.tables.front import as_json, render
 
 
 def run(arguments: Namespace) -> None:

@@ -17,13 +17,13 @@ from search.commands._spec import overrides, spec_file
 from search.ledger.file import NAME, Ledger
 from search.ledger.history import EXHAUSTED, FAILING, LATE, History
 from search.proposals.warm_start import Source, read_sources
-from search.report.confirmation import as_json
-from search.report.display import Display
-from search.report.plot import draw
-from search.report.progress import progress
-from search.report.summary import final
+from search.report.live.display import Display
+from search.report.live.progress import progress
+from search.report.plots.front import draw
+from search.report.tables.front import as_json
+from search.report.tables.summary import summary
 from search.report.tracking.tracker import Tracker, catch_up
-from search.report.words import program
+from search.report.wording.program import program
 from search.spec.check import check
 from search.spec.schema import Spec
 from search.spec.validation import load
@@ -76,7 +76,7 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
     if history.search:
         if machine_output:
             print(json.dumps(as_json(history, spec.objectives), indent=2))
-        print(final(history, spec.objectives, output), file=screen)
+        print(summary(history, spec.objectives, output), file=screen)
     if history.in_state("finished"):
         for name in ("pareto.html", "pareto.png"):
             try:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from search.report.progress import progress
+from search.report.live.progress import progress
 from search.spec.validation import load_config
 from vattn.config import TrialConfig
 from vattn.data import open_clips, prepare

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from search.report.progress import progress
+from search.report.live.progress import progress
 from search.spec.validation import load_config
 from vattn.canonical import trial_id
 from vattn.config import TrialConfig

@@ -1,1 +1,1 @@
-"""What a search shows to people and to other programs: tables, the live display, plots, reasons, MLflow."""
+"""Reports of a search, all derived from its ledger: texts, tables, plots, a live display, MLflow, and `vattn why`."""

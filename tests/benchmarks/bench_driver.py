@@ -35,9 +35,9 @@ import pyarrow.parquet as pq
 from search.analysis.front import front_of
 from search.ledger.events import Event, Proposed, SearchBegan
 from search.ledger.file import NAME, Ledger, read
-from search.report.display import Display
+from search.report.live.display import Display
 from search.report.tracking.tracker import Tracker
-from search.report.why.facts import answer
+from search.report.why.facts import why
 from search.schedulers.halving import is_rung
 from search.spec.schema import Spec
 from search.spec.validation import load
@@ -168,7 +168,7 @@ def views(spec: Spec, path: Path) -> Times:
             with timed(times["screen"]):
                 display._screen()
     with timed(times["why"]):
-        answer(events, len(display._history.trials) // 2)
+        why(events, len(display._history.trials) // 2)
     for name in ("MLflow, written from scratch", "MLflow, complete already"):
         with timed(times[name], time.process_time):
             tracker = Tracker(path.parent)

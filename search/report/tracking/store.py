@@ -1,6 +1,6 @@
-"""MLflow: a search as one run with a child run a trial, rebuilt from the ledger wherever something is missing.
+"""Where MLflow keeps an experiment: a tracking server, a database, or the SQLite file in a search's folder.
 
-The only file that knows MLflow. It is a projection: nothing reads back what it writes, except to see what is there.
+MLflow takes seconds to import, so it is imported only where it is needed.
 """
 
 import logging
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-
-#: no calls home, no lines on our stdout, no minutes of retries that hold up the end of a search, and in the server no
-#: job runners: seven more processes for what a page of results has no use for
+#: environment variables of MLflow: no telemetry; no lines on our stdout; no minutes of retries that delay the end of a
+#: search; and no job runners in the server, which are seven more processes that a page of results does not need
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -31,91 +30,109 @@ ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
 
+#: tags of a run, by which a later process knows what an earlier one has written: the id of its search
+TAG_SEARCH = "search"
+#: the number of its trial
+TAG_TRIAL = "trial"
+#: the state of its trial
+TAG_STATE = "state"
+#: the number of epochs of a trial, or of finished trials of a search, whose metrics are written
+TAG_LOGGED = "logged"
+#: written last, when the whole search is written: see `complete_tag`
+TAG_EVENTS = "events"
 
-#: tags by which a later process finds what an earlier one has written; "events" is the last, and says that all is there
-TAG_SEARCH, TAG_TRIAL, TAG_STATE, TAG_LOGGED, TAG_EVENTS = "search", "trial", "state", "logged", "events"
-
-
-LATER = "what is missing is written later, at the latest by --resume or `vattn ui`"
+#: what a warning says of results that are not written
+LATER = "missing results are written later, at the latest by --resume or `vattn ui`"
 
 
 def tracking_uri(uri: str, output: Path) -> str:
-    """Return the address of a search's MLflow store: ``auto`` is an SQLite file in its output folder."""
+    """Return the address of a search's MLflow store; ``auto`` is an SQLite file in its folder ``output``."""
     return f"sqlite:///{output.resolve() / 'mlflow.db'}" if uri == "auto" else uri
 
 
+def store_of(history: History, output: Path, uri: str, experiment: str) -> "Store":
+    """Return the store of a search; the experiment ``auto`` has the name of the search."""
+    return Store(output, uri, history.name if experiment == "auto" else experiment)
+
+
 class Store:
-    """Where MLflow keeps an experiment. An SQLite file is made here, and our own made anew where it is of no use."""
+    """An experiment at an MLflow address, which `connect` creates where it is missing.
+
+    The address ``auto`` is our own database in ``output``. As the ledger has all that is in it, it is replaced by an
+    empty one where MLflow cannot open it or where its artifacts are in another folder.
+    """
 
     def __init__(self, output: Path, uri: str, experiment: str) -> None:
         self.uri, self._experiment = tracking_uri(uri, output), experiment
-        self._own = self.uri == tracking_uri("auto", output)
+        self._is_own = self.uri == tracking_uri("auto", output)
         self._database: Path | None = None
-        self._place: str | None = None
+        self._artifacts: str | None = None
         if self.uri.startswith("sqlite:///"):
             self._database = Path(self.uri.removeprefix("sqlite:///").partition("?")[0]).resolve()
-            # A client of a database puts artifacts below the working directory unless told otherwise.
-            self._place = (self._database.parent / "artifacts").as_uri()
+            # Without a location, the client of a database puts artifacts below the working directory.
+            self._artifacts = (self._database.parent / "artifacts").as_uri()
 
     def connect(self) -> tuple["MlflowClient", str]:
         """Return a client and the experiment's id, creating database and experiment where they are missing."""
         mlflow = _mlflow()
         if self._database is not None:
-            # No connection is kept: it would go on with a file that is gone when the database was made anew.
+            # An open connection would keep writing to a database file that has been replaced.
             os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
-            if not (self.usable() and self._here() if self._own else self._database.exists()):
+            is_ready = self.usable() and self._has_own_artifacts() if self._is_own else self._database.exists()
+            if not is_ready:
                 self._make(self._database)
         client = mlflow.MlflowClient(self.uri)
-        found = client.get_experiment_by_name(self._experiment)
-        if found is None:
-            return client, client.create_experiment(self._experiment, artifact_location=self._place)
-        if found.lifecycle_stage != "active":
-            client.restore_experiment(found.experiment_id)
-        return client, found.experiment_id
+        experiment = client.get_experiment_by_name(self._experiment)
+        if experiment is None:
+            return client, client.create_experiment(self._experiment, artifact_location=self._artifacts)
+        if experiment.lifecycle_stage != "active":
+            client.restore_experiment(experiment.experiment_id)
+        return client, experiment.experiment_id
 
     def usable(self) -> bool:
-        """Whether MLflow can open it: of our own database, whether all migrations of this version are done."""
-        if not self._own:
+        """Whether MLflow can open it: our own database must have all migrations of the installed version."""
+        if not self._is_own:
             return True
         from alembic.script import ScriptDirectory
 
         migrations = Path(_mlflow().__file__).parent / "store" / "db_migrations"
-        done = self._ask("SELECT version_num FROM alembic_version")
+        done = self._query("SELECT version_num FROM alembic_version")
         return done == [(ScriptDirectory(str(migrations)).get_current_head(),)]
 
-    def _here(self) -> bool:
-        """Whether artifacts go to this folder: MLflow keeps absolute paths, which lead out of a moved or copied one."""
-        places = self._ask("SELECT artifact_location FROM experiments WHERE name = ?", self._experiment)
-        return places in ([], [(self._place,)])
+    def _has_own_artifacts(self) -> bool:
+        """Whether artifacts go to this folder. MLflow keeps absolute paths, which a moved or copied folder leaves."""
+        locations = self._query("SELECT artifact_location FROM experiments WHERE name = ?", self._experiment)
+        return locations in ([], [(self._artifacts,)])
 
     def holds(self, search: str, events: int) -> bool:
-        """Whether our own database has all of a search, as it says itself: MLflow takes seconds to import."""
-        found = self._ask(
+        """Whether our own database has a whole search of that id and number of events; needs no import of MLflow."""
+        rows = self._query(
             "SELECT 1 FROM experiments JOIN runs USING (experiment_id)"
             " JOIN tags AS search USING (run_uuid) JOIN tags AS events USING (run_uuid)"
             " WHERE experiments.name = ? AND artifact_location = ? AND runs.lifecycle_stage = 'active'"
             " AND search.key = ? AND search.value = ? AND events.key = ? AND events.value = ?",
-            *(self._experiment, self._place, TAG_SEARCH, search, TAG_EVENTS, complete_tag(events)),
+            *(self._experiment, self._artifacts, TAG_SEARCH, search, TAG_EVENTS, complete_tag(events)),
         )
-        return self._own and bool(found)
+        return self._is_own and bool(rows)
 
-    def _ask(self, query: str, *values: str | None) -> list[tuple[Any, ...]]:
-        """Return what a query finds in the database: nothing where it, or a table of the query, is missing."""
+    def _query(self, query: str, *values: str | None) -> list[tuple[Any, ...]]:
+        """Return the rows of a query; none if the database, or a table of the query, is missing or damaged."""
         if self._database is None or not self._database.exists():
             return []
         try:
             with closing(sqlite3.connect(f"{self._database.as_uri()}?mode=rw", uri=True)) as connection:
                 return connection.execute(query, values).fetchall()
-        except sqlite3.DatabaseError as error:  # of which any but these says nothing of what is in it
+        except sqlite3.DatabaseError as error:
+            # Other errors, such as a locked database, do not mean that the content is unusable.
             if error.sqlite_errorcode in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 return []
             raise
 
     def _make(self, database: Path) -> None:
-        """Make an empty database in the place of what is there.
+        """Replace the file ``database`` by an empty database.
 
-        MLflow takes seconds for it, and cannot go on with one that is half made. So it is made aside: a process that is
-        killed leaves a whole one or none.
+        MLflow needs seconds to create one and cannot open one that is half created. So it is created in another folder
+        and then renamed: a process that is killed leaves a complete database or none.
         """
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -123,7 +140,7 @@ class Store:
         fresh = database.with_name(f"{database.name}.new")
         try:
             with tempfile.TemporaryDirectory() as folder:
-                SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", self._place)
+                SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", self._artifacts)
                 shutil.copyfile(Path(folder) / "mlflow.db", fresh)
             # SQLite would apply the journal of a killed process to the new file.
             for end in ("", "-journal", "-wal", "-shm"):
@@ -134,26 +151,25 @@ class Store:
 
 
 def _mlflow() -> Any:
-    """Import MLflow, and have it keep quiet."""
+    """Import MLflow with `ENVIRONMENT`, and silence its loggers."""
     os.environ |= ENVIRONMENT | os.environ  # MLflow reads some of them when it is imported
     import mlflow
 
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    # It writes a traceback of each error that it raises too.
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # This one logs a traceback of each error, which is raised as well.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     return mlflow
 
 
-def store_of(history: History, output: Path, uri: str, experiment: str) -> Store:
-    return Store(output, uri, history.began.name if experiment == "auto" else experiment)
-
-
 def warn(uri: str, error: Exception, consequence: str) -> None:
-    what = str(error).partition("\n")[0]
-    _logger.warning("MLflow at %s cannot be written to: %s; %s", uri, what, consequence)
+    """Log that MLflow cannot be written to, with the first line of the error."""
+    _logger.warning("MLflow at %s cannot be written to: %s; %s", uri, str(error).partition("\n")[0], consequence)
 
 
 def complete_tag(events: int) -> str:
-    """Return the tag of a search of which all events are written; to another MLflow its database may be out of date."""
+    """Return the tag of a search that is written whole: its number of events and the version of MLflow.
+
+    The version is part of it because a database of another version may need migrations.
+    """
     return f"{events}, by MLflow {version('mlflow')}"

@@ -1,7 +1,4 @@
-"""MLflow: a search as one run with a child run a trial, rebuilt from the ledger wherever something is missing.
-
-The only file that knows MLflow. It is a projection: nothing reads back what it writes, except to see what is there.
-"""
+"""A search written to MLflow: while it runs, from a thread; afterwards, what is missing."""
 
 import queue
 import threading
@@ -9,18 +6,18 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from search.ledger.events import Event
+from search.ledger.events import Event, TrialEvent
 from search.ledger.history import History
-from search.report.tracking.projection import WRITE_INTERVAL, RunWriter
+from search.report.tracking.runs import WRITE_INTERVAL, RunWriter
 from search.report.tracking.store import LATER, store_of, tracking_uri, warn
 
 
 class Tracker:
-    """Writes a search to MLflow from a thread of its own, so that the search never waits for a database.
+    """Writes a search to MLflow from its own thread, so that the search never waits for a database.
 
-    Feed it every event of the ledger, replayed ones too: what MLflow has already is not written again. Where MLflow
-    cannot be reached, one warning is logged, and the search goes on; what is missing is written when MLflow is back,
-    or by the next replay.
+    `apply` it to every event of the ledger, replayed ones too: what MLflow has already is not written again. Where
+    MLflow cannot be reached, one warning is logged and the search continues; what is missing is written when MLflow
+    can be reached again, or by the next replay.
     """
 
     def __init__(self, output: Path, uri: str = "auto", experiment: str = "auto") -> None:
@@ -31,7 +28,7 @@ class Tracker:
         self._thread.start()
 
     def apply(self, event: Event) -> None:
-        """Take in one event; returns at once."""
+        """Queue one event; return at once."""
         self._events.put(event)
 
     def close(self, timeout: float = 120.0) -> None:
@@ -40,51 +37,51 @@ class Tracker:
         self._thread.join(timeout)
 
     def _work(self) -> None:
-        """Fold events and write what changed, in batches: a burst of events costs one write a trial."""
-        written: RunWriter | None = None
-        history, events, changed, open_, warned, retry = History(), 0, set[int](), True, False, 0.0
-        while open_:
+        """Apply events and write what changed, in batches: a burst of events costs one write for each trial."""
+        writer: RunWriter | None = None
+        history, events, changed, is_open, has_warned, retry = History(), 0, set[int](), True, False, 0.0
+        while is_open:
             batch = [self._events.get()]
             while not self._events.empty():
                 batch.append(self._events.get())
             for event in batch:
                 if event is None:
-                    open_ = False
+                    is_open = False
                 else:
                     history.apply(event)
                     events += 1
-                    changed |= {event["trial"]} if "trial" in event else set()
-            if not history.search or (open_ and time.monotonic() < retry):
+                    changed |= {event.trial} if isinstance(event, TrialEvent) else set()
+            if not history.search or (is_open and time.monotonic() < retry):
                 continue
             try:
-                if written is None:
-                    written = RunWriter(store_of(history, self._output, self._uri, self._experiment), history)
-                written.update(history, changed, events, closing=not open_)
-                changed, warned = set(), False
-            except Exception as error:  # whatever goes wrong here, a search is worth more than its display
-                retry, written = time.monotonic() + WRITE_INTERVAL, None
+                if writer is None:
+                    writer = RunWriter(store_of(history, self._output, self._uri, self._experiment), history)
+                writer.update(history, changed, events, closing=not is_open)
+                changed, has_warned = set(), False
+            except Exception as error:  # no error of MLflow may end a search
+                retry, writer = time.monotonic() + WRITE_INTERVAL, None
                 changed = {*history.trials, *history.extras}
-                if not warned:
-                    warn(tracking_uri(self._uri, self._output), error, f"the search goes on, and {LATER}")
-                warned = True
+                if not has_warned:
+                    warn(tracking_uri(self._uri, self._output), error, f"the search continues; {LATER}")
+                has_warned = True
 
 
 def catch_up(output: Path, uri: str, experiment: str, events: Iterable[Event]) -> bool:
-    """Write what MLflow lacks of a search at which no process is at work; return whether it has all now.
+    """Write what MLflow lacks of a search that no process is running; return whether it is complete now.
 
-    ``output``, ``uri`` and ``experiment`` are as for `Tracker`; ``events`` are all of the ledger. Where nothing is
-    missing, our own database costs no import of MLflow. Where MLflow cannot be reached, one warning is logged.
+    ``output``, ``uri`` and ``experiment`` are those of `Tracker`; ``events`` are all events of the ledger. Where
+    nothing is missing in our own database, MLflow is not imported. Where MLflow cannot be reached, one warning is
+    logged.
     """
-    history, known = History(), list(events)
-    for event in known:
-        history.apply(event)
+    all_events = list(events)
+    history = History.of(all_events)
     store = store_of(history, output, uri, experiment)
     try:
-        if not store.holds(history.began.id, len(known)):
-            written = RunWriter(store, history)
-            if not written.holds(len(known)):
-                written.update(history, {*history.trials, *history.extras}, len(known), closing=True)
-    except Exception as error:  # as for `Tracker`
+        if not store.holds(history.began.id, len(all_events)):
+            writer = RunWriter(store, history)
+            if not writer.holds(len(all_events)):
+                writer.update(history, {*history.trials, *history.extras}, len(all_events), closing=True)
+    except Exception as error:  # as in `Tracker`
         warn(store.uri, error, LATER)
         return False
     return True

@@ -1,1 +1,4 @@
-"""`vattn why`: the facts about one trial, and the texts made of them."""
+"""`vattn why`: what was decided about one trial, by which comparisons, and what the trial is worth.
+
+`facts.why` builds a `parts.Why` from the events of a ledger; `text.render` and `json.as_json` render it.
+"""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import spaces
-from search.report.check import render
+from search.report.tables.check import render
 from search.spec.check import check, halved
 from search.spec.messages import SpecError
 from search.spec.schema import Spec

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from matplotlib.image import imread
+from search.report.plot import draw, figure_html, figure_png
 
 from search.analysis.pareto import Objectives
 from search.ledger.history import History
-from search.report.plot import draw, figure_html, figure_png
 from tests.search.room import room_for
 
 BOTH: Objectives = {"top1": "max", "gflops": "min"}

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from search.report import progress
-from search.analysis.pareto import Objectives
-from search.ledger.history import EXHAUSTED, History
 from search.report.display import Display
 from search.report.summary import final
 from search.report.time_left import seconds_left
 from search.report.words import clock, first_line, program
+
+from search.analysis.pareto import Objectives
+from search.ledger.history import EXHAUSTED, History
+from search.report import progress
 
 Events = list[dict[str, Any]]
 

@@ -1,4 +1,4 @@
-"""`vattn check`: how many models a search chooses among, what they cost, and what it will take."""
+"""The text of `vattn check`: how many models a search chooses among, their cost, and its budget."""
 
 import math
 from statistics import median
@@ -7,12 +7,20 @@ from search.spec.check import Check
 from search.spec.schema import Limit
 from search.spec.validation import NUM_SAMPLES
 
+#: unit of each cost
 _UNITS = {"gflops": "1e9 multiply-adds a clip", "params_m": "1e6 parameters", "activation_mb": "1e6 bytes a clip"}
+
+#: where the weights of a trial come from, by `search.inherit`
+_WEIGHTS = {
+    "none": "",
+    "base": "from the same model without mechanisms; it is trained first, and not counted in the budget of trials",
+    "parent": "from the nearest finished trial of the same backbone",
+}
 
 
 def render(check: Check) -> str:
     """Return the text that `vattn check` prints."""
-    return "\n".join([f"{check.name}: the spec is right", "", *_count(check), "", *_costs(check), "", *_budget(check)])
+    return "\n".join([f"{check.name}: spec is valid", "", *_count(check), "", *_costs(check), "", *_budget(check)])
 
 
 def _count(check: Check) -> list[str]:
@@ -20,17 +28,15 @@ def _count(check: Check) -> list[str]:
     if check.exact:
         lines = [f"architectures  {number:,} distinct, of {check.combinations:,} combinations"]
     else:
-        size = "without end" if check.combinations is None else f"{check.combinations:,} combinations"
-        lines = [
-            f"architectures  {number:,} distinct in a sample of {NUM_SAMPLES:,}; the space is {size}, not counted whole"
-        ]
+        size = "is infinite" if check.combinations is None else f"has {check.combinations:,} combinations"
+        lines = [f"architectures  {number:,} distinct in a sample of {NUM_SAMPLES:,}; the space {size}, not all counted"]
     if check.limits:
         limits = ", ".join(_limit(name, limit) for name, limit in check.limits.items())
         lines.append(f"within limits  {check.within:,} of these ({limits})")
         if not check.within:
-            lines.append("               none of the sample, which is no proof: the search goes on looking")
+            lines.append("               none of the sample, which proves nothing: the search samples more")
     if check.trials is not None:
-        lines.append(f"trials         {check.trials:,} distinct; the search ends by itself when all are done")
+        lines.append(f"trials         {check.trials:,} distinct; the search ends when all of them are done")
     return lines
 
 
@@ -41,7 +47,7 @@ def _limit(name: str, limit: Limit) -> str:
 
 
 def _costs(check: Check) -> list[str]:
-    lines = [f"{'cost':13}  {'least':>9} {'median':>9} {'most':>9}"]
+    lines = [f"{'cost':13}  {'minimum':>9} {'median':>9} {'maximum':>9}"]
     for name, unit in _UNITS.items():
         values = [cost[name] for cost in check.architectures]
         lines.append(f"{name:13}  {min(values):9.4g} {median(values):9.4g} {max(values):9.4g}  {unit}")
@@ -49,7 +55,7 @@ def _costs(check: Check) -> list[str]:
 
 
 def _histogram(values: list[float], bins: int = 8, width: int = 40) -> list[str]:
-    """Return how many architectures fall into equal parts of the range of GFLOPs, as bars."""
+    """Return the lines of a histogram of GFLOPs with equal bins; the longest bar has ``width`` characters."""
     low, high = min(values), max(values)
     if low == high:
         return []
@@ -69,34 +75,35 @@ def _budget(check: Check) -> list[str]:
         trials = min(trials, check.trials)
     fewest, most = check.epochs
     epochs = f"{most}" if fewest == most else f"{fewest} to {most}"
-    ends = [] if trials is None else [f"{trials:,} trials of {epochs} epochs, at most {trials * most:,} epochs"]
-    ends += [] if hours is None else [f"{hours:g} hours"]
-    ends += [] if gpu_hours is None else [f"{gpu_hours:g} GPU-hours"]
-    lines = ["budget         " + "; or ".join(ends) + (f"; trials have {epochs} epochs" if trials is None else "")]
+    limits = [] if trials is None else [f"{trials:,} trials of {epochs} epochs, at most {trials * most:,} epochs"]
+    limits += [] if hours is None else [f"{hours:g} hours"]
+    limits += [] if gpu_hours is None else [f"{gpu_hours:g} GPU-hours"]
+    lines = ["budget         " + "; or ".join(limits) + (f"; trials have {epochs} epochs" if trials is None else "")]
     if check.halved is not None:
         total = "" if trials is None else f", {math.ceil(trials * check.halved):,} in all"
         lines.append(
-            f"with halving   from {check.halved:.1f} epochs a trial{total}; more where trials do not beat each other"
+            f"with halving   from {check.halved:.1f} epochs a trial on average{total}; more if few trials are dominated"
         )
     lines += _inheritance(check)
     if check.confirm is not None:
         top, seeds = check.confirm
         lines.append(
-            f"confirmation   on top: {seeds} trainings of each trial of the front, and of {top} that just miss it"
+            f"confirmation   on top of the budget: {seeds} trainings of each trial of the front, and of the {top} "
+            "that miss it by least"
         )
     return lines
 
 
 def _inheritance(check: Check) -> list[str]:
-    whose = {
-        "none": "",
-        "base": "from the same model without mechanisms, which is trained first, on top of a budget of trials",
-        "parent": "from the nearest finished trial of the same backbone",
-    }[check.inherit]
-    lines = [f"weights        {whose}"] if whose else []
-    able, others = (sorted(k for k, reason in check.fresh.items() if bool(reason) is no) for no in (False, True))
-    if able:
-        lines.append(f"mechanisms     start as the identity: {', '.join(able)}")
-    if others:
-        lines.append(f"mechanisms     cannot be the identity, and start as ever: {', '.join(others)}")
+    lines = [f"weights        {weights}"] if (weights := _WEIGHTS[check.inherit]) else []
+    identity, not_identity = (
+        sorted(kind for kind, reason in check.fresh.items() if bool(reason) is has_reason)
+        for has_reason in (False, True)
+    )
+    if identity:
+        lines.append(f"mechanisms     start as the identity: {', '.join(identity)}")
+    if not_identity:
+        lines.append(
+            f"mechanisms     cannot be the identity, and start with their default weights: {', '.join(not_identity)}"
+        )
     return lines

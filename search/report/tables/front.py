@@ -1,0 +1,69 @@
+"""The front of a search as a table for people, and as plain values for other programs.
+
+Once the front was confirmed, the table has all retrained trials instead (`search.report.tables.confirmation`).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from search.analysis.confirmation import confirmation
+from search.analysis.front import front_of, reference, values
+from search.analysis.pareto import Objectives, hypervolume
+from search.analysis.pick import pick
+from search.analysis.states import counts, tally
+from search.ledger.history import History, Trial
+from search.report.tables.columns import align
+from search.report.tables.confirmation import confirmation_as_json, render_confirmation
+from search.report.wording.trials import describe
+from search.report.wording.values import format_metric
+
+
+def as_json(history: History, objectives: Objectives) -> dict[str, Any]:
+    """Return the front as plain values: the search's name, objectives, trials by state, hypervolume and rows.
+
+    "confirmation" has the results of fresh seeds (`confirmation_as_json`), or None until the front is confirmed.
+    """
+    finished = history.in_state("finished")
+    at, front = reference(finished, objectives, history.constraints), front_of(history, objectives)
+    confirmed = confirmation(history, objectives)
+    return {
+        "name": history.name,
+        "objectives": dict(objectives),
+        "trials": tally(history),
+        "hypervolume": hypervolume(values(front, objectives), at, list(objectives.values())),
+        "reference": at,
+        "front": rows(front, objectives),
+        "confirmation": None if confirmed is None else confirmation_as_json(confirmed),
+    }
+
+
+def rows(trials: Sequence[Trial], objectives: Objectives) -> list[dict[str, Any]]:
+    """Return a plain row for each trial: number, objectives, other costs, training seconds, description, identity."""
+    return [
+        {"trial": trial.number}
+        | {name: trial.metrics.get(name, math.nan) for name in [*objectives, *trial.cost]}
+        | {"seconds": round(trial.seconds, 1), "description": describe(trial), "identity": trial.identity}
+        for trial in trials
+    ]
+
+
+def render(history: History, objectives: Objectives) -> str:
+    """Return the front as a table in order of increasing cost, with the picks "best" and "knee" marked.
+
+    Returns one line if no trial is finished, and the table of `render_confirmation` if the front was confirmed.
+    """
+    picks = {}
+    if trials := front_of(history, objectives):
+        picks = {rule: pick(history, objectives, rule).number for rule in ("best", "knee")}
+    if confirmed := confirmation(history, objectives):
+        return render_confirmation(confirmed, objectives, picks)
+    if not trials:
+        return f"no trial is finished yet: {counts(history)}"
+    names = list(dict.fromkeys([*objectives, *trials[0].cost]))
+    lines = [["trial", *names, "", "model"]]
+    for trial in trials:
+        numbers = [format_metric(name, trial.metrics[name]) for name in names]
+        marks = " ".join(rule for rule, number in picks.items() if number == trial.number)
+        lines.append([str(trial.number), *numbers, marks, describe(trial)])
+    return align(lines, right=len(names) + 1)

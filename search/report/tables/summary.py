@@ -1,0 +1,39 @@
+"""The summary that ends a run: the front, failures, where the results are, and the next commands."""
+
+from pathlib import Path
+
+from search.analysis.pareto import Objectives
+from search.ledger.events import Failed
+from search.ledger.history import EXHAUSTED, FAILING, LATE, History
+from search.report.tables.front import render
+from search.report.wording.earlier_searches import describe_trust
+from search.report.wording.errors import first_line
+from search.report.wording.program import program
+from search.report.wording.states import describe_states
+
+#: why a search ended before its budget was spent
+_ENDS = {
+    EXHAUSTED: "the space has no other config within the limits; `vattn check` counts them",
+    FAILING: "the first trials all failed",
+    LATE: "no further trial could end within it",
+}
+
+
+def summary(history: History, objectives: Objectives, output: Path) -> str:
+    """Return the end of a search in words: the front, failed trials, the folder ``output``, and the next commands."""
+    lines = [f"{history.name}: {describe_states(history) or 'no trial was started'}"]
+    if history.ended and history.ended.reason in _ENDS:
+        lines.append(f"ended before its budget was spent: {_ENDS[history.ended.reason]}")
+    lines += ["", render(history, objectives), ""]
+    lines += [f"earlier search {describe_trust(source, history.guards.get(source))}" for source in history.warm]
+    for trial in [*history.trials.values(), *history.extras.values()]:
+        if isinstance(trial.end, Failed):
+            lines.append(f"trial {trial.number} failed: {first_line(trial.end.error)}")
+    lines.append(f"results   {output}")
+    if history.in_state("finished"):
+        vattn = program()
+        lines.append(f"picture   {output / 'pareto.html'}")
+        lines.append(f"next      {vattn} ui {output}")
+        lines.append(f"          {vattn} export {output} --pick knee --out best.yaml")
+        lines.append(f"          {vattn} train best.yaml")
+    return "\n".join(lines)

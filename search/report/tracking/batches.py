@@ -1,0 +1,53 @@
+"""Metrics, parameters and tags of an MLflow run, written in batches."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+#: metrics, and parameters, of one batch; MLflow's limits are 1000 entries in all, of which 100 parameters
+_METRICS = 800
+_PARAMS = 100
+
+#: characters of a parameter or tag
+_TEXT = 500
+
+
+def to_metrics(values: Mapping[str, float], at: int, step: int) -> "list[Metric]":
+    """Return metrics at a time, in Unix milliseconds, and a step."""
+    from mlflow.entities import Metric
+
+    return [Metric(key, float(value), at, step) for key, value in values.items()]
+
+
+def log_batch(
+    client: "MlflowClient",
+    run: "Run",
+    metrics: "Sequence[Metric]" = (),
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Any] | None = None,
+) -> None:
+    """Write to a run in as few batches as MLflow's limits allow, because each costs a database several commits.
+
+    Within a batch MLflow writes parameters, metrics and tags in this order: the tag "logged" is never ahead of the
+    metrics. A metric that is written again after a crash stays one row, as value, time and step are equal.
+    """
+    from mlflow.entities import Param, RunTag
+
+    all_params = [Param(key, _text(value)) for key, value in (params or {}).items()]
+    all_tags = [RunTag(key, _text(value)) for key, value in (tags or {}).items()]
+    batches = max(math.ceil(len(metrics) / _METRICS), math.ceil(len(all_params) / _PARAMS), bool(all_tags))
+    for n in range(batches):
+        client.log_batch(
+            run.info.run_id,
+            metrics[_METRICS * n : _METRICS * (n + 1)],
+            all_params[_PARAMS * n : _PARAMS * (n + 1)],
+            all_tags if n == batches - 1 else [],
+        )
+
+
+def _text(value: Any) -> str:
+    return str(value)[:_TEXT]

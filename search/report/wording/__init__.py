@@ -1,0 +1,1 @@
+"""How trials, numbers, states, errors and earlier searches are put into words, the same in every report."""

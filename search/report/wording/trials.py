@@ -1,0 +1,92 @@
+"""A trial's config in a few words: its mechanisms, its clip length, and the other values that were searched."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from search.ledger.history import Trial
+from search.report.wording.values import format_value
+
+
+def describe(trial: Trial) -> str:
+    """Return a trial's config in a few words, such as "tam a2 b4 K3 @res2-5 b, T8, lr 0.05".
+
+    These are the mechanisms (`describe_mechanisms`), the number of frames, and the other searched values. A
+    retraining is described by the trial that it trains again and its seed.
+    """
+    if trial.confirms is not None:
+        return f"trial {trial.confirms} again, seed {trial.config['train']['seed']}"
+    words = [describe_mechanisms(trial), f"T{trial.config['model']['frames']}"]
+    for name, value in searched_values(trial).items():
+        if "attention" not in name and name != "model.frames":
+            words.append(f"{name.rpartition('.')[-1]} {format_value(value)}")
+    return ("base of others: " if trial.base else "") + ", ".join(words)
+
+
+def mechanism_kinds(trial: Trial) -> str:
+    """Return the kinds of a trial's mechanisms in their order, such as "tsm + tam", or "no attention"."""
+    return " + ".join(module["kind"] for module in trial.config["model"]["attention"]) or "no attention"
+
+
+def describe_mechanisms(trial: Trial) -> str:
+    """Return a trial's mechanisms in their order, such as "tam a2 b4 K3 @res2-5 b", or "no attention".
+
+    Each has its numbers, its stages and its position in the block. Its words and switches are listed where they were
+    searched.
+    """
+    varied = {re.split(r"[./]", name)[-1] for name in trial.params}
+    return " + ".join(_module(module, varied) for module in trial.config["model"]["attention"]) or "no attention"
+
+
+def searched_values(trial: Trial) -> dict[str, Any]:
+    """Return the values that the search chose for a trial, by dotted name; "attention" has the kinds of mechanisms.
+
+    A ledger has the index of the chosen option, such as ``model.frames: 1``; this returns the value in the config, 8.
+    """
+    values: dict[str, Any] = {"attention": mechanism_kinds(trial)}
+    for name in trial.params:
+        keys = [key for key in re.split(r"[./\[\]]+", name) if key]
+        value = _value_at(trial.config, keys)
+        if keys != ["model", "attention"]:
+            values[".".join(keys)] = value.get("kind") if isinstance(value, Mapping) else value
+    return values
+
+
+def _value_at(tree: Any, keys: Sequence[str]) -> Any:
+    """Return the value of a config at the keys of a range's name; keys that are labels of options lead nowhere."""
+    for key in keys:
+        if isinstance(tree, list):
+            items = {str(n): item for n, item in enumerate(tree)}
+            items |= {item["kind"]: item for item in tree if isinstance(item, Mapping) and "kind" in item}
+            if key not in items and len(tree) == 1 and isinstance(tree[0], Mapping):
+                items = tree[0]
+            tree = items.get(key, tree)
+        elif isinstance(tree, Mapping):
+            tree = tree.get(key, tree)
+    return tree
+
+
+def _module(module: Mapping[str, Any], varied: Collection[str]) -> str:
+    """Return one mechanism as "tam a2 b4 K3 @res2-5 b"; ``varied`` are the names of the searched values."""
+    words = [module["kind"]]
+    for name, value in module.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if name in ("kind", "stages", "position", "every") or not (is_number or name in varied):
+            continue
+        if is_number:
+            short = "K" if name == "kernel_size" else "".join(part[0] for part in name.split("_"))
+            words.append(short + format_value(value))
+        else:
+            words.append(f"{name} {format_value(value)}")
+    if "stages" in module:
+        words.append(f"@res{_stages(module['stages'])}")
+    words.append(str(module.get("position", "")))
+    if module.get("every", 1) != 1:
+        words.append(f"every {module['every']}")
+    return " ".join(filter(None, words))
+
+
+def _stages(stages: Sequence[int]) -> str:
+    """Return 2, 3, 4, 5 as "2-5" and 2, 4, 5 as "2,4,5"."""
+    is_range = len(stages) > 2 and list(stages) == list(range(stages[0], stages[-1] + 1))
+    return f"{stages[0]}-{stages[-1]}" if is_range else ",".join(map(str, stages))

@@ -1,0 +1,38 @@
+"""Numbers and config values as people read them: rates in percent, four digits, durations as h:mm:ss."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from search.analysis.metrics import RATES
+
+
+def format_metric(name: str, value: float) -> str:
+    """Return a metric for people: a rate as "62.5 %", any other with four digits, and "-" if it is not finite."""
+    if not math.isfinite(value):
+        return "-"
+    return f"{100 * value:.1f} %" if name in RATES else f"{value:.4g}"
+
+
+def format_mean(name: str, mean: float, half_width: float) -> str:
+    """Return a mean and half the width of its interval, such as "62.5 ± 3.1 %"; without the latter if it is NaN."""
+    if math.isnan(half_width):
+        return format_metric(name, mean)
+    return f"{100 * mean:.1f} ± {100 * half_width:.1f} %" if name in RATES else f"{mean:.4g} ± {half_width:.2g}"
+
+
+def format_value(value: Any) -> str:
+    """Return a config value for people: yes or no, a number with four digits, the kind of a section, a list."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return str(value.get("kind", "")) or " ".join(f"{key} {format_value(item)}" for key, item in value.items())
+    return ",".join(map(format_value, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def format_duration(seconds: float) -> str:
+    """Return seconds as h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -62,7 +62,7 @@ class Tracker:
                 retry, writer = time.monotonic() + WRITE_INTERVAL, None
                 changed = {*history.trials, *history.extras}
                 if not has_warned:
-                    warn(tracking_uri(self._uri, self._output), error, f"the search continues; {LATER}")
+                    warn(tracking_uri(self._uri, self._output), error, f"the search continues, and {LATER}")
                 has_warned = True
 
 

@@ -1,31 +1,26 @@
-"""The pictures hold what they should, in every corner of a search."""
+"""The plots show what they should, for every kind of search."""
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from matplotlib.image import imread
-from search.report.plot import draw, figure_html, figure_png
 
 from search.analysis.pareto import Objectives
-from search.ledger.history import History
+from search.report.plots.front import draw
+from search.report.plots.html import front_html
+from search.report.plots.png import front_png
+from tests.search.events import history_of
+from tests.search.report.ledgers import Trees
 from tests.search.room import room_for
 
 BOTH: Objectives = {"top1": "max", "gflops": "min"}
 
 
-def folded(events: list[dict[str, Any]]) -> History:
-    history = History()
-    for event in events:
-        history.apply(event)
-    return history
-
-
-def test_the_page_shows_every_trial_with_its_config(tmp_path: Path, events: list[dict[str, Any]]) -> None:
+def test_the_page_shows_every_trial_with_its_config(tmp_path: Path, events: Trees) -> None:
     page = tmp_path / "front.html"
 
-    figure_html(folded(events), BOTH, page)
+    front_html(history_of(events), BOTH, page)
 
     text = page.read_text()
     drawn = text[text.rindex("Plotly.newPlot(") :]
@@ -40,41 +35,38 @@ def test_the_page_shows_every_trial_with_its_config(tmp_path: Path, events: list
     assert not re.search(r'<script[^>]+src="http', text), "the page needs a network"
 
 
-def test_a_wide_range_of_cost_is_drawn_on_a_logarithmic_axis(tmp_path: Path, events: list[dict[str, Any]]) -> None:
+def test_a_wide_range_of_cost_is_drawn_on_a_logarithmic_axis(tmp_path: Path, events: Trees) -> None:
     page = tmp_path / "front.html"
-    for event in events:
-        if event["event"] == "proposed" and event["trial"] == 1:
-            event["cost"] = {"gflops": 20.0, "params_m": 2.0}
+    for tree in events:
+        if tree["event"] == "proposed" and tree["trial"] == 1:
+            tree["cost"] = {"gflops": 20.0, "params_m": 2.0}
 
-    figure_html(folded(events), BOTH, page)
+    front_html(history_of(events), BOTH, page)
 
     drawn = page.read_text()
     assert '"type":"log"' in drawn[drawn.rindex("Plotly.newPlot(") :]
 
 
 @pytest.mark.parametrize("name", ["front.html", "front.png"])
-def test_a_picture_that_finds_no_room_leaves_the_old_one(
-    name: str, tmp_path: Path, events: list[dict[str, Any]]
-) -> None:
+def test_a_plot_on_a_full_disk_leaves_the_old_one(name: str, tmp_path: Path, events: Trees) -> None:
     (tmp_path / name).write_text("old")
-    told = rf"{re.escape(name)}: cannot be written: .*; make room"
-    with room_for(5_000), pytest.raises(OSError, match=told):
-        draw(folded(events), BOTH, tmp_path / name)
+    message = rf"{re.escape(name)}: cannot be written: .*; make room"
+    with room_for(5_000), pytest.raises(OSError, match=message):
+        draw(history_of(events), BOTH, tmp_path / name)
 
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, "old")]
 
 
 @pytest.mark.parametrize("objectives", [BOTH, {"loss": "min"}, {"top1": "max", "loss": "min", "params_m": "min"}])
 @pytest.mark.parametrize("number_of_events", [1, 6, 25])
-def test_every_search_has_a_picture(
-    tmp_path: Path, events: list[dict[str, Any]], objectives: Objectives, number_of_events: int
-) -> None:
-    figure_png(folded(events[:number_of_events]), objectives, tmp_path / "front.png")
-    figure_html(folded(events[:number_of_events]), objectives, tmp_path / "front.html")
+def test_every_search_has_a_plot(tmp_path: Path, events: Trees, objectives: Objectives, number_of_events: int) -> None:
+    history = history_of(events[:number_of_events])
+    front_png(history, objectives, tmp_path / "front.png")
+    front_html(history, objectives, tmp_path / "front.html")
 
     assert imread(tmp_path / "front.png").shape[:2] == (750, 1200)
 
 
-def test_a_picture_of_another_kind_is_refused(tmp_path: Path, events: list[dict[str, Any]]) -> None:
-    with pytest.raises(ValueError, match=r"a picture of the front is a \.html or \.png file"):
-        draw(folded(events), BOTH, tmp_path / "front.pdf")
+def test_a_plot_in_another_format_is_refused(tmp_path: Path, events: Trees) -> None:
+    with pytest.raises(ValueError, match=r"a picture of the front is a \.html or \.png file; change the ending"):
+        draw(history_of(events), BOTH, tmp_path / "front.pdf")

@@ -1,0 +1,92 @@
+"""`vattn ui` serves MLflow's page, or says why it cannot."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from search.ledger.file import Ledger
+from search.report.tracking.server import serve
+from tests.search.report.ledgers import Trees
+from tests.search.report.tracking.stores import content, free_port, write
+
+
+def test_there_is_no_page_before_a_search_has_created_its_database(tmp_path: Path, events: Trees) -> None:
+    write(tmp_path, events)
+
+    with closing(Ledger(tmp_path / "ledger.jsonl")), pytest.raises(ValueError, match="try again in a minute"):
+        serve(str(tmp_path), free_port())
+
+    assert [path.name for path in tmp_path.iterdir()] == ["ledger.jsonl"]
+
+
+def test_a_port_that_cannot_be_served_on_is_named(tmp_path: Path, events: Trees) -> None:
+    write(tmp_path, events)
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for port in (taken.getsockname()[1], 99_999):
+            with pytest.raises(ValueError, match=rf"--port {port}: cannot be served on .*; name another"):
+                serve(str(tmp_path), port)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_results_on_a_tracking_server_are_not_served_again(
+    tmp_path: Path, events: Trees, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    write(tmp_path, [events[0] | {"spec": events[0]["spec"] | {"tracking": {"uri": uri}}}, *events[1:]])
+    assert serve(str(tmp_path), 0) == 1
+    assert capsys.readouterr().out == ""
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    store = f"sqlite:///{tmp_path}/server.db"
+    server = subprocess.Popen([*command, "--backend-store-uri", store], cwd=tmp_path, start_new_session=True)
+
+    try:
+        while serve(str(tmp_path), 0):
+            assert server.poll() is None
+        assert capsys.readouterr().out == f"the results are on the tracking server {uri}\n"
+        assert len(content(tmp_path, uri)) == 6
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_page_is_rebuilt_served_on_loopback_and_gone_with_its_command(tmp_path: Path, events: Trees) -> None:
+    write(tmp_path, events)
+    (tmp_path / "mlflow.db").touch()  # as an MLflow that was killed leaves it
+    port = free_port()
+    code = "import sys; from search.report.tracking.server import serve; "
+    code += f"sys.exit(serve({str(tmp_path)!r}, {port}))"
+    command = subprocess.Popen([sys.executable, "-c", code])
+    query = json.dumps({"experiment_ids": ["1"]}).encode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/search", query, {"Content-Type": "application/json"}
+    )
+
+    while True:
+        try:
+            with urllib.request.urlopen(request) as response:
+                runs = json.load(response)["runs"]
+            break
+        except OSError:
+            assert command.poll() is None
+            time.sleep(0.5)
+    command.terminate()
+
+    assert command.wait(30) == 0
+    assert len(runs) == 6
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(request)

@@ -1,0 +1,104 @@
+"""A database that is lost, damaged or in another folder is replaced by one with the same content."""
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from search.report.tracking.store import tracking_uri
+from tests.search.report.ledgers import Trees
+from tests.search.report.tracking.stores import content, process, replay, write
+
+
+def version(database: Path) -> list[tuple[str]]:
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute("SELECT version_num FROM alembic_version").fetchall()
+
+
+def test_a_lost_database_is_rebuilt(output: Path, events: Trees) -> None:
+    replay(output, events)
+    before = content(output)
+    (output / "mlflow.db").unlink()
+
+    replay(output, events)
+
+    assert content(output) == before
+
+
+# What an interrupted migration leaves: a column or a table more than its version says, or no version at all.
+@pytest.mark.parametrize(
+    "half", ["UPDATE alembic_version SET version_num = '0a8213491aaa'", "DROP TABLE alembic_version"]
+)
+def test_a_database_with_an_interrupted_migration_is_replaced(output: Path, events: Trees, half: str) -> None:
+    with closing(sqlite3.connect(output / "mlflow.db")) as database, database:
+        database.execute(half)
+
+    replay(output, events)
+
+    assert len(content(output)) == 6
+
+
+def test_the_journal_of_a_killed_process_is_not_applied_to_the_new_database(output: Path, events: Trees) -> None:
+    code = (
+        "import os, sqlite3, sys; database = sqlite3.connect(sys.argv[1]); database.execute('PRAGMA cache_size = 1');"
+        "database.execute('DELETE FROM alembic_version'); database.commit();"
+        "database.executemany('INSERT INTO alembic_version VALUES (?)', [(str(n),) for n in range(9999)]); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code, output / "mlflow.db"], check=True)
+    (output / "mlflow.db").unlink()
+    assert (output / "mlflow.db-journal").stat().st_size > 0
+
+    replay(output, events)
+
+    assert len(content(output)) == 6
+    assert sorted(path.name for path in output.iterdir()) == ["artifacts", "mlflow.db"]
+
+
+@pytest.mark.parametrize("seconds", [0.7, *(pytest.param(n, marks=pytest.mark.slow) for n in (0.1, 1.5, 3.0))])
+def test_a_killed_process_leaves_no_incomplete_database(
+    tmp_path: Path, database: Path, events: Trees, seconds: float
+) -> None:
+    output, aside = tmp_path / "output", tmp_path / "aside"
+    output.mkdir()
+    aside.mkdir()
+    write(output, events)
+    writer = process("catch_up(output, 'auto', 'auto', events)", output, TMPDIR=str(aside))
+    while not list(tmp_path.rglob("*.db")):
+        assert writer.poll() is None
+        time.sleep(0.02)
+    time.sleep(seconds)
+    writer.kill()
+    writer.communicate()
+    assert not (output / "mlflow.db").exists() or version(output / "mlflow.db") == version(database)
+
+    replay(output, events)
+
+    assert len(content(output)) == 6
+
+
+@pytest.mark.parametrize("away", [shutil.move, shutil.copytree])
+def test_a_folder_that_was_moved_or_copied_has_its_own_pictures(
+    tmp_path: Path, database: Path, events: Trees, away: Callable[[Path, Path], None]
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    shutil.copy(database, old)
+    replay(old, events)
+    before = content(old)
+    away(old, new)
+    times = {path: path.stat().st_mtime_ns for path in old.rglob("*")}
+
+    replay(new, events)
+
+    assert content(new) == before
+    assert {path: path.stat().st_mtime_ns for path in old.rglob("*")} == times
+    client = MlflowClient(tracking_uri("auto", new))
+    (parent,) = client.search_runs(["1"], "attributes.run_name = 'by-hand'")
+    assert (new / "artifacts" / parent.info.run_id / "artifacts" / "pareto.png").exists()

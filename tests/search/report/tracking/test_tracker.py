@@ -1,0 +1,139 @@
+"""MLflow holds what the ledger says, however often and from wherever it is replayed."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from search.report.tracking.store import tracking_uri
+from search.report.tracking.tracker import catch_up
+from tests.search.events import event
+from tests.search.report.ledgers import Trees
+from tests.search.report.tracking.stores import content, process, replay, write
+
+LOGGER = "search.report.tracking.store"
+
+
+def test_a_replayed_ledger_is_a_run_with_a_child_run_for_each_trial(output: Path, events: Trees) -> None:
+    replay(output, events)
+
+    runs = content(output)
+    assert {name: (run["status"], run["tags"].get("state")) for name, run in runs.items()} == {
+        "by-hand": ("KILLED", None),
+        "000 no attention, T8": ("FINISHED", "finished"),
+        "001 tam a2 K3 @res2-5 b, T8": ("FINISHED", "finished"),
+        "002 tam a2 K3 @res2-5 b, T8": ("KILLED", "stopped"),
+        "003 sta a2 K3 @res2-5 b, T8": ("FAILED", "failed"),
+        "004 sta a2 K3 @res2-5 b, T8": ("SCHEDULED", "interrupted"),
+    }
+    trial = runs["001 tam a2 K3 @res2-5 b, T8"]
+    assert trial["child"]
+    assert trial["params"] == {"model.frames": "8", "attention": "tam"}
+    assert [(step, value) for step, _, value in trial["metrics"]["top1"]] == [(1, 0.5), (2, 0.75)]
+    assert [(step, value) for step, _, value in trial["metrics"]["seconds"]] == [(1, 3.0), (2, 6.0)]
+    assert [(step, value) for step, _, value in trial["metrics"]["gflops"]] == [(0, 0.4)]
+    assert runs["002 tam a2 K3 @res2-5 b, T8"]["tags"]["reason"] == "below the front"
+    volumes = [(step, pytest.approx(value)) for step, _, value in runs["by-hand"]["metrics"]["hypervolume"]]
+    assert volumes == [(1, 0.4), (2, 0.55)]
+
+
+def test_the_parent_holds_spec_front_and_pictures(output: Path, events: Trees) -> None:
+    replay(output, events)
+
+    client = MlflowClient(tracking_uri("auto", output))
+    experiment = client.get_experiment_by_name("by-hand")
+    assert experiment
+    parent = client.search_runs([experiment.experiment_id], "attributes.run_name = 'by-hand'")[0].info.run_id
+    folder = output / "artifacts" / parent / "artifacts"
+    assert sorted(path.name for path in folder.iterdir()) == ["front.json", "pareto.html", "pareto.png", "spec.yaml"]
+    assert yaml.safe_load((folder / "spec.yaml").read_text()) == events[0]["spec"]
+    assert [row["trial"] for row in json.loads((folder / "front.json").read_text())["front"]] == [0, 1]
+
+
+def test_a_second_replay_changes_nothing(output: Path, events: Trees) -> None:
+    replay(output, events)
+    before = content(output)
+
+    replay(output, events)
+
+    assert content(output) == before
+
+
+def test_a_resume_writes_only_what_is_new(output: Path, events: Trees, database: Path) -> None:
+    replay(output, events[:14])
+    replay(output, events)
+    in_two_parts = content(output)
+    shutil.copy(database, output)
+
+    replay(output, events)
+
+    assert content(output) == in_two_parts
+
+
+def test_a_search_that_ended_is_finished(output: Path, events: Trees) -> None:
+    end = [{"event": "finished", "trial": 4, "epoch": 1, "seconds": 1.0}, {"event": "ended", "reason": "budget"}]
+
+    replay(output, events + [{"time": 1.8e9} | tree for tree in end], experiment="elsewhere")
+
+    assert content(output)["by-hand"]["status"] == "FINISHED"
+    assert content(output)["004 sta a2 K3 @res2-5 b, T8"]["status"] == "FINISHED"
+
+
+def test_a_store_that_cannot_be_reached_is_one_warning(
+    tmp_path: Path, events: Trees, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+
+    with caplog.at_level(logging.WARNING, logger=LOGGER):
+        replay(tmp_path, events, uri=f"sqlite:///{tmp_path}/file/mlflow.db")
+
+    assert len([record for record in caplog.records if record.name == LOGGER]) == 1
+    assert "the search continues" in caplog.text
+
+
+def test_results_missing_at_the_end_are_written_when_the_store_is_back(
+    output: Path, events: Trees, database: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere = output / "elsewhere"
+    elsewhere.write_text("in the way")
+    uri = f"sqlite:///{elsewhere}/runs.db"
+    replay(output, events, uri=uri)
+    assert not catch_up(output, uri, "auto", map(event, events))
+    assert [record.message.rpartition("; ")[2] for record in caplog.records if record.name == LOGGER] == [
+        "the search continues, and missing results are written later, at the latest by --resume or `vattn ui`",
+        "missing results are written later, at the latest by --resume or `vattn ui`",
+    ]
+    elsewhere.unlink()
+    elsewhere.mkdir()
+    shutil.copy(database, elsewhere / "runs.db")
+
+    assert catch_up(output, uri, "auto", map(event, events))
+
+    replay(output, events)
+    assert content(output, uri) == content(output)
+
+
+def test_a_search_that_is_written_whole_needs_no_import_of_mlflow(output: Path, events: Trees) -> None:
+    replay(output, events[:14])
+    assert catch_up(output, "auto", "auto", map(event, events))
+    write(output, events)
+
+    second = process("assert catch_up(output, 'auto', 'auto', events); assert 'mlflow' not in sys.modules", output)
+
+    assert (second.communicate()[1], second.returncode) == ("", 0)
+    assert len(content(output)) == 6
+
+
+def test_a_full_disk_is_one_line(output: Path, events: Trees) -> None:
+    write(output, events)
+
+    # Only the first 64 KiB of a file can be written.
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536));"
+    writer = process(f"{limit} catch_up(output, 'auto', 'auto', events)", output)
+
+    (line,) = writer.communicate()[1].splitlines()
+    assert line.startswith(f"MLflow at sqlite:///{output}/mlflow.db cannot be written to: ")

@@ -36,7 +36,7 @@ def _count(check: Check) -> list[str]:
         if not check.within:
             lines.append("               none of the sample, which proves nothing: the search samples more")
     if check.trials is not None:
-        lines.append(f"trials         {check.trials:,} distinct; the search ends when all of them are done")
+        lines.append(f"trials         {check.trials:,} distinct; the search ends by itself when all are done")
     return lines
 
 
@@ -47,7 +47,7 @@ def _limit(name: str, limit: Limit) -> str:
 
 
 def _costs(check: Check) -> list[str]:
-    lines = [f"{'cost':13}  {'minimum':>9} {'median':>9} {'maximum':>9}"]
+    lines = [f"{'cost':13}  {'least':>9} {'median':>9} {'most':>9}"]
     for name, unit in _UNITS.items():
         values = [cost[name] for cost in check.architectures]
         lines.append(f"{name:13}  {min(values):9.4g} {median(values):9.4g} {max(values):9.4g}  {unit}")

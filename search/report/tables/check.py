@@ -29,7 +29,9 @@ def _count(check: Check) -> list[str]:
         lines = [f"architectures  {number:,} distinct, of {check.combinations:,} combinations"]
     else:
         size = "is infinite" if check.combinations is None else f"has {check.combinations:,} combinations"
-        lines = [f"architectures  {number:,} distinct in a sample of {NUM_SAMPLES:,}; the space {size}, not all counted"]
+        lines = [
+            f"architectures  {number:,} distinct in a sample of {NUM_SAMPLES:,}; the space {size}, not all counted"
+        ]
     if check.limits:
         limits = ", ".join(_limit(name, limit) for name, limit in check.limits.items())
         lines.append(f"within limits  {check.within:,} of these ({limits})")

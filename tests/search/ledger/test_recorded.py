@@ -16,7 +16,7 @@ import pytest
 from search.analysis.front import front_of
 from search.ledger.events import parse_event
 from search.ledger.file import history, read
-from search.report.why.facts import answer
+from search.report.why.facts import why
 from search.report.why.text import render
 from search.spec.schema import Spec
 from search.spec.validation import parse
@@ -160,6 +160,6 @@ def test_why_has_a_text_for_each_trial(path: Path) -> None:
     events = list(read(path))
 
     for line in lines(path, "proposed"):
-        text = render(answer(events, line["trial"]))
+        text = render(why(events, line["trial"]))
         assert f"trial {line['trial']}" in text
         assert len(text.splitlines()) > 3

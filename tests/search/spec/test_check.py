@@ -90,7 +90,7 @@ def test_a_space_with_too_many_combinations_is_sampled_and_the_text_says_so() ->
     assert not result.exact
     assert result.combinations == 4 * MAX_COMBINATIONS
     assert result.trials is None
-    assert "in a sample of 2,000; the space is 400,000 combinations, not counted whole" in render(result)
+    assert "in a sample of 2,000; the space has 400,000 combinations, not all counted" in render(result)
 
 
 def test_with_a_continuous_learning_rate_architectures_are_counted_and_trials_are_not() -> None:
@@ -143,7 +143,7 @@ def test_a_sample_without_a_config_within_the_limits_proves_nothing() -> None:
 
     assert not result.exact
     assert result.within == 0
-    assert "which is no proof" in render(result)
+    assert "which proves nothing" in render(result)
 
 
 def test_halving_takes_the_sum_of_the_epochs_of_its_rungs() -> None:
@@ -162,8 +162,8 @@ def test_the_text_names_confirmations_on_top_of_the_budget_and_the_initial_weigh
     assert "budget         3 GPU-hours; trials have 9 epochs" in text
     assert "weights        from the same model without mechanisms" in text
     assert "mechanisms     start as the identity: nonlocal, tea" in text
-    assert "mechanisms     cannot be the identity, and start as ever: tsm" in text
-    assert "on top: 5 trainings of each trial of the front, and of 4 that just miss it" in text
+    assert "mechanisms     cannot be the identity, and start with their default weights: tsm" in text
+    assert "on top of the budget: 5 trainings of each trial of the front, and of the 4 that miss it by least" in text
     assert "mechanisms" not in render(check(small()))
 
 

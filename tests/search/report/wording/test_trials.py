@@ -1,8 +1,6 @@
 """Descriptions of a trial's model and of the values that were searched."""
 
-import math
-
-from search.report.describe import describe, label, searched, shown
+from search.report.wording.trials import describe, mechanism_kinds, searched_values
 from tests.search.trials import TAM, history, trial_events
 
 
@@ -12,8 +10,8 @@ def test_a_description_names_the_mechanisms_and_the_searched_values() -> None:
     plain = history(trial_events(0, [0.5], 1.0, attention=[], frames=4)).trials[0]
     both = history(trial_events(0, [0.5], 1.0, attention=[shift, TAM])).trials[0]
 
-    assert (label(plain), describe(plain)) == ("no attention", "no attention, T4, lr 0.05")
-    assert label(both) == "tsm + tam"
+    assert (mechanism_kinds(plain), describe(plain)) == ("no attention", "no attention, T4, lr 0.05")
+    assert mechanism_kinds(both) == "tsm + tam"
     assert describe(both) == "tsm fd8 @res2,4 a every 2 + tam a2 b4 K3 @res2-5 b, T8, lr 0.05"
 
 
@@ -38,15 +36,11 @@ def test_searched_values_are_read_from_the_config() -> None:
         "model.attention/tsm+tam/tam.alpha": 0,
     }
 
-    assert searched(trial) == {
+    assert searched_values(trial) == {
         "attention": "tsm + tam", "model.frames": 8, "model.backbone": "resnet", "model.attention.tsm+tam.tam.alpha": 2
     }  # fmt: skip
 
     trial = history(trial_events(0, [0.5], 1.0)).trials[0]
     trial.params = {"model.attention/tam/alpha": 1, "model.attention/tam/stages": [0, 1, 2, 3]}
     expected = {"model.attention.tam.alpha": 2, "model.attention.tam.stages": [2, 3, 4, 5]}
-    assert searched(trial) == {"attention": "tam"} | expected
-
-
-def test_rates_are_shown_in_percent() -> None:
-    assert (shown("top1", 0.8125), shown("gflops", 0.12345), shown("loss", math.nan)) == ("81.2 %", "0.1235", "-")
+    assert searched_values(trial) == {"attention": "tam"} | expected

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from search.report.confirmation import as_json, render
-from search.report.plot import figure_html, figure_png
+from search.report.plots.html import front_html
+from search.report.plots.png import front_png
+from search.report.tables.front import as_json, render
 from tests.search.confirmed import AGAIN, BOTH, SEARCHED, again, history
 
 
@@ -46,8 +47,8 @@ def test_the_json_has_the_same_numbers() -> None:
 
 def test_the_figures_show_intervals_and_optimism(tmp_path: Path) -> None:
     whole = history(*SEARCHED, *AGAIN)
-    figure_png(whole, BOTH, tmp_path / "front.png")
-    figure_html(whole, BOTH, tmp_path / "front.html")
+    front_png(whole, BOTH, tmp_path / "front.png")
+    front_html(whole, BOTH, tmp_path / "front.html")
 
     page = (tmp_path / "front.html").read_text()
     assert "optimism +15.0 points of top1" in page

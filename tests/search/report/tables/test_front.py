@@ -2,14 +2,14 @@
 
 from search.analysis.front import front_of
 from search.analysis.pareto import Objectives
-from search.report.table import render, table
+from search.report.tables.front import render, rows
 from tests.search.trials import history, small_search, trial_events
 
 BOTH: Objectives = {"top1": "max", "gflops": "min"}
 
 
 def test_a_row_holds_objectives_cost_time_and_description() -> None:
-    row = table(front_of(small_search(), BOTH)[1:2], BOTH)[0]
+    row = rows(front_of(small_search(), BOTH)[1:2], BOTH)[0]
 
     assert row == {
         "trial": 0, "top1": 0.8, "gflops": 2.0, "params_m": 1.0, "seconds": 4.0,

@@ -213,7 +213,7 @@ def test_workers_that_cannot_share_a_batch_are_refused(tmp_path: Path, capsys: p
 
 def test_a_ready_spec_goes_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "quickstart"]) == 0
-    assert "quickstart: the spec is right" in capsys.readouterr().out
+    assert "quickstart: spec is valid" in capsys.readouterr().out
 
 
 def test_a_right_spec_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from search.analysis.pareto import Objectives
 from search.ledger.history import History, Trial
 from search.report.plots.picture import FAINT, FRESH, GREY, STOPPED, Picture, picture_of
 from search.report.wording.trials import describe
-from search.report.wording.values import format_mean, format_metric
+from search.report.wording.values import format_mean, format_metric, format_probability
 
 
 def front_html(history: History, objectives: Objectives, path: Path) -> None:
@@ -34,7 +34,7 @@ def front_html(history: History, objectives: Objectives, path: Path) -> None:
 
     draw_points(STOPPED, picture.partial, marker={"color": GREY, "opacity": FAINT, "symbol": "x"})
     figure.add_scatter(
-        name="front", mode="lines", x=[x for x, _ in picture.steps], y=[y for _, y in picture.steps],
+        name=picture.front_name, mode="lines", x=[x for x, _ in picture.steps], y=[y for _, y in picture.steps],
         line={"color": "black", "width": 1.5}, hoverinfo="skip",
     )  # fmt: skip
     for colour, (name, trials) in zip(picture.colours, picture.finished.items(), strict=True):
@@ -62,13 +62,13 @@ def _hover_fresh(row: Row, picture: Picture) -> str:
     return "<br>".join([
         f"<b>trial {row.trial.number}</b>, {row.seeds} fresh seeds", f"{picture.y} {mean}",
         f"in the search {format_metric(picture.y, row.searched[picture.y])}",
-        f"on the front with probability {row.probability:.2f}",
+        f"probability to be on the front {format_probability(row.probability)}",
     ])  # fmt: skip
 
 
 def _hover(trial: Trial, objectives: Objectives) -> str:
     """Return the text at a point: the trial's number, config, objectives and cost."""
-    state = "" if trial.state == "finished" else f", stopped after {trial.epoch} epochs: partial"
+    state = "" if trial.state == "finished" else f", stopped after epoch {trial.epoch}: partial"
     names = dict.fromkeys([*objectives, *trial.cost])
     values = [f"{name} {format_metric(name, trial.metrics[name])}" for name in names]
     return "<br>".join([f"<b>trial {trial.number}</b>{state}", *describe(trial).split(" + "), *values])

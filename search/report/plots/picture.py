@@ -66,6 +66,11 @@ class Picture:
         return _AXIS_LABELS.get(self.x, self.x), _AXIS_LABELS.get(self.y, self.y)
 
     @property
+    def front_name(self) -> str:
+        """The name of the front in the legend."""
+        return "front of the means" if self.confirmed else "front"
+
+    @property
     def colours(self) -> list[str]:
         """A colour for each group of finished trials."""
         return [COLOURS[index % len(COLOURS)] for index in range(len(self.finished))]
@@ -135,4 +140,4 @@ def _scaled(name: str, value: float) -> float:
 def _title(history: History, confirmed: Confirmation | None) -> str:
     counts = [f"{len(trials)} {state}" for state in ("finished", "stopped") if (trials := history.in_state(state))]
     title = f"{history.name if history.search else 'search'}: {', '.join(counts) or 'no trial is finished yet'}"
-    return f"{title}\noptimism {format_optimism(confirmed)}" if confirmed else title
+    return f"{title}\noptimism of the search: {format_optimism(confirmed)}" if confirmed else title

@@ -28,7 +28,7 @@ def front_png(history: History, objectives: Objectives, path: Path) -> None:
         axes.scatter(x, y, s=22, marker="x", color=GREY, alpha=FAINT, label=STOPPED)
     if picture.steps:
         x, y = zip(*picture.steps, strict=True)
-        axes.plot(x, y, color="black", linewidth=1.2, zorder=2, label="front")
+        axes.plot(x, y, color="black", linewidth=1.2, zorder=2, label=picture.front_name)
     for colour, (name, trials) in zip(picture.colours, picture.finished.items(), strict=True):
         x, y = zip(*map(picture.at, trials), strict=True)
         axes.scatter(x, y, s=36, color=colour, edgecolors="white", linewidths=0.6, zorder=3, label=name)

@@ -12,7 +12,7 @@ from search.analysis.metrics import RATES, TEST
 from search.analysis.pareto import Objectives
 from search.report.tables.columns import align
 from search.report.wording.trials import describe
-from search.report.wording.values import format_mean, format_metric
+from search.report.wording.values import format_mean, format_metric, format_probability
 
 
 def confirmation_as_json(confirmed: Confirmation) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def render_confirmation(confirmed: Confirmation, objectives: Objectives, picks: 
             str(row.trial.number),
             *(format_mean(name, metrics[name], row.reach[name]) for name in measured),
             format_metric(confirmed.accuracy, row.searched[confirmed.accuracy]),
-            "-" if math.isnan(row.probability) else f"{100 * row.probability:.0f} %",
+            format_probability(row.probability),
             *([format_metric(confirmed.accuracy, metrics[test])] if has_test else []),
             *(format_metric(name, metrics[name]) for name in costs),
             " ".join(marks),
@@ -78,8 +78,8 @@ def _notes(confirmed: Confirmation, has_test: bool) -> list[str]:
     lines = [
         f"{means}: mean of {seeds} fresh seeds, ± half of its {100 * LEVEL:.0f} % interval (Student's t, one variance "
         "for all trials)",
-        f"in search: {accuracy} of the one training in the search",
-        "on front: probability that the trial belongs to the front, from the same variance",
+        f"in search: {accuracy} of the single training in the search",
+        "on front: probability to be on the front, from the same variance",
     ]
     if not all(row.on_front for row in confirmed.rows):
         lines.append("behind: not on the front of the means")

@@ -35,8 +35,8 @@ def best_first(trials: list[TrialValues], objectives: Objectives) -> list[TrialV
 def standing(history: History, trial: Trial, epoch: int, objectives: Objectives) -> Standing:
     """Return how a trial compares after ``epoch`` with all trials of the search that have reported it."""
     own = trial_values(trial, objectives, epoch)
-    compared = [trial_values(other, objectives, epoch) for other in history.trials.values() if other.epoch >= epoch]
-    dominating = [other for other in compared if dominates(other.values, own.values, objectives)]
+    compared = [trial_values(rival, objectives, epoch) for rival in history.trials.values() if rival.epoch >= epoch]
+    dominating = [rival for rival in compared if dominates(rival.values, own.values, objectives)]
     return Standing(len(compared), best_first(dominating, objectives))
 
 
@@ -49,8 +49,8 @@ def rungs_of(history: History) -> set[int]:
 
 def similar_trials(history: History, trial: Trial, objectives: Objectives) -> SimilarTrials:
     """Return the `NUM_SIMILAR` trials before and after a trial whose configs differ from it in the fewest values."""
-    before = [other for other in history.trials.values() if other.number < trial.number]
-    after = [other for other in history.trials.values() if other.number > trial.number]
+    before = [candidate for candidate in history.trials.values() if candidate.number < trial.number]
+    after = [candidate for candidate in history.trials.values() if candidate.number > trial.number]
     return SimilarTrials(_most_similar(before, trial, objectives), _most_similar(after, trial, objectives))
 
 

@@ -48,9 +48,9 @@ def place_on_front(history: History, trial: Trial, objectives: Objectives) -> On
 def _ahead(trial: Trial, compared: Sequence[Trial], objectives: Objectives) -> list[TrialValues]:
     """Return the trials that keep one off the front: those that dominate it, and equal ones with a lower number."""
     own = trial_values(trial, objectives)
-    others = [trial_values(other, objectives) for other in compared if other.number != trial.number]
-    ahead = [other for other in others if dominates(other.values, own.values, objectives)]
-    ahead += [other for other in others if other.values == own.values and other.trial < trial.number]
+    rivals = [trial_values(rival, objectives) for rival in compared if rival.number != trial.number]
+    ahead = [rival for rival in rivals if dominates(rival.values, own.values, objectives)]
+    ahead += [rival for rival in rivals if rival.values == own.values and rival.trial < trial.number]
     return best_first(ahead, objectives)
 
 
@@ -60,7 +60,7 @@ def _needs(ahead: Sequence[TrialValues], objectives: Objectives) -> dict[str, fl
     To be better than that in one objective is enough for the front, because then none of them is ahead any more.
     """
     return {
-        name: (max if direction == "max" else min)(other.values[name] for other in ahead)
+        name: (max if direction == "max" else min)(rival.values[name] for rival in ahead)
         for name, direction in objectives.items()
         if ahead
     }
@@ -76,9 +76,10 @@ def _neighbours(
     cost = next((name for name in objectives if name in trial.cost), None)
     if cost is None:
         return None, None
-    own = trial.cost[cost]
-    lower = max((other for other in others if other.cost[cost] < own), key=lambda other: other.cost[cost], default=None)
-    higher = min(
-        (other for other in others if other.cost[cost] > own), key=lambda other: other.cost[cost], default=None
-    )
+
+    def cost_of(member: Trial) -> float:
+        return member.cost[cost]
+
+    lower = max((member for member in others if cost_of(member) < cost_of(trial)), key=cost_of, default=None)
+    higher = min((member for member in others if cost_of(member) > cost_of(trial)), key=cost_of, default=None)
     return lower and trial_values(lower, objectives), higher and trial_values(higher, objectives)

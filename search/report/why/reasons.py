@@ -7,7 +7,7 @@ from typing import Any
 from search.report.why.parts import Proposal, Why
 from search.report.why.phrases import LISTED, and_more, count_times, decimals
 from search.report.wording.states import describe_state
-from search.report.wording.values import format_metric, format_value
+from search.report.wording.values import format_metric, format_probability, format_value
 
 
 def describe_proposal(why: Why) -> list[str]:
@@ -70,7 +70,7 @@ def _sampler_reason(reason: Mapping[str, Any], why: Why) -> str:
                 factor = f"{math.exp(value):.{decimals(math.expm1(value), 2)}f}"
                 words.append(f"uncertain by a factor of {factor} (one standard deviation)")
             case "probability_of_front":
-                words.append(f"probability to be on the front {100 * value:.0f} %")
+                words.append(f"probability to be on the front {format_probability(value)}")
             case "expected_gain":
                 words.append(f"expected hypervolume improvement {value:.3g}")
             case "pool":

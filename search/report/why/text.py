@@ -20,7 +20,7 @@ from search.report.why.phrases import (
 )
 from search.report.why.reasons import describe_proposal
 from search.report.wording.states import describe_state
-from search.report.wording.values import format_duration, format_mean, format_metric
+from search.report.wording.values import format_duration, format_mean, format_metric, format_probability
 
 #: epochs in the table of a long training, without the rungs; one of at least twice as many epochs is long
 _ROWS = 5
@@ -178,7 +178,9 @@ def _certainty(row: Row) -> list[str]:
     """Return how sure the means are, and the means on the test split."""
     sentences = []
     if not math.isnan(row.probability):
-        probability = f"probability to be on the front, from the same spread of seeds: {100 * row.probability:.0f} %"
+        probability = (
+            f"probability to be on the front, from the same spread of seeds: {format_probability(row.probability)}"
+        )
         sentences.append(f"± is half of the {100 * LEVEL:.0f} % interval; {probability}")
     metrics = row.trial.metrics
     if test := {name: metrics[TEST + name] for name in row.reach if TEST + name in metrics}:

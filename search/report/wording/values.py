@@ -21,6 +21,11 @@ def format_mean(name: str, mean: float, half_width: float) -> str:
     return f"{100 * mean:.1f} ± {100 * half_width:.1f} %" if name in RATES else f"{mean:.4g} ± {half_width:.2g}"
 
 
+def format_probability(probability: float) -> str:
+    """Return a probability such as "36 %", and "-" if it is NaN."""
+    return "-" if math.isnan(probability) else f"{100 * probability:.0f} %"
+
+
 def format_value(value: Any) -> str:
     """Return a config value for people: yes or no, a number with four digits, the kind of a section, a list."""
     if isinstance(value, bool):

@@ -205,7 +205,7 @@ def test_ctrl_c_ends_with_130_and_a_resume_finishes(data: Path, tmp_path: Path) 
     assert process.returncode == 130, text
     assert "--resume" in text
     assert "Traceback" not in text
-    assert f"earlier search {earlier}: 1 of 1 finished trials are of use; not as here: train.epochs" in text
+    assert f"earlier search {earlier}: 1 of 1 finished trials can be used; settings that differ: train.epochs" in text
     shutil.rmtree(earlier)
     again = vattn("run", path, "--resume")
     assert again.returncode == 0, again.stderr

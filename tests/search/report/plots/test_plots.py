@@ -27,7 +27,7 @@ def test_the_page_shows_every_trial_with_its_config(tmp_path: Path, events: Tree
     for code, character in (("\\u003c", "<"), ("\\u003e", ">"), ("\\u002f", "/")):
         drawn = drawn.replace(code, character)
     assert set(re.findall(r"<b>trial (\d+)</b>", drawn)) == {"0", "1", "2"}
-    assert "trial 2</b>, stopped after 1 epochs: partial" in drawn
+    assert "trial 2</b>, stopped after epoch 1: partial" in drawn
     assert "tam a2 K3 @res2-5 b, T8" in drawn
     assert "by-hand: 2 finished, 1 stopped" in drawn
     # From 0 at (0.2, 50 %) level to the cost of 1, up to its 75 %, then level to the most expensive trial drawn.

@@ -51,6 +51,6 @@ def test_the_figures_show_intervals_and_optimism(tmp_path: Path) -> None:
     front_html(whole, BOTH, tmp_path / "front.html")
 
     page = (tmp_path / "front.html").read_text()
-    assert "optimism +15.0 points of top1" in page
+    assert "optimism of the search: +15.0 points of top1" in page
     assert "fresh seeds, 95 % interval" in page
     assert (tmp_path / "front.png").stat().st_size > 10_000

@@ -1,5 +1,7 @@
 """What a trial adds to the front, and what keeps it off, on ledgers in which the right answer can be seen."""
 
+from dataclasses import replace
+
 import pytest
 
 from search.report.why.facts import why
@@ -22,10 +24,12 @@ def text_of(trees: Trees, number: int) -> str:
 
 def test_a_trial_on_the_front_shows_its_share_and_its_neighbours(events: Trees) -> None:
     # From (0, 1): the front 0 (0.5 at 0.2), 1 (0.75 at 0.4) covers 0.4 + 0.25 * 0.6 = 0.55; without 1, 0.4.
-    assert place(events, 1) == OnFront(
+    front = place(events, 1)
+    assert isinstance(front, OnFront)
+    assert front.share == pytest.approx(0.15 / 0.55)
+    assert replace(front, share=0.0) == OnFront(
         is_confirmed=False, compared_by="search", values={"top1": 0.75, "gflops": 0.4},
-        size=2, picks=["best", "knee"],
-        share=pytest.approx(0.15 / 0.55),  # pyright: ignore[reportArgumentType]
+        size=2, share=0.0, picks=["best", "knee"],
         lower_cost=TrialValues(0, "finished", {"top1": 0.5, "gflops": 0.2}), higher_cost=None,
     )  # fmt: skip
     text = text_of(events, 1)

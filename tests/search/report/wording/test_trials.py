@@ -1,9 +1,6 @@
 """Descriptions of a trial's model and of the values that were searched."""
 
-import math
-
 from search.report.wording.trials import describe, mechanism_kinds, searched_values
-from search.report.wording.values import format_metric
 from tests.search.trials import TAM, history, trial_events
 
 
@@ -47,11 +44,3 @@ def test_searched_values_are_read_from_the_config() -> None:
     trial.params = {"model.attention/tam/alpha": 1, "model.attention/tam/stages": [0, 1, 2, 3]}
     expected = {"model.attention.tam.alpha": 2, "model.attention.tam.stages": [2, 3, 4, 5]}
     assert searched_values(trial) == {"attention": "tam"} | expected
-
-
-def test_rates_are_shown_in_percent() -> None:
-    assert (format_metric("top1", 0.8125), format_metric("gflops", 0.12345), format_metric("loss", math.nan)) == (
-        "81.2 %",
-        "0.1235",
-        "-",
-    )

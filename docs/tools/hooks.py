@@ -21,7 +21,7 @@ FONT = Path(get_data_path()) / "fonts" / "ttf" / "STIXGeneral.ttf"
 #: ``<!-- NAME: ARGUMENTS -->`` on a line of its own is replaced by what `GENERATORS[NAME]` returns.
 PLACEHOLDER = re.compile(r"^<!-- (\w+): ?(.*?) ?-->$", re.MULTILINE)
 #: A link to the table of a config class, as `reference.value_type` writes it.
-CONFIG_LINK = re.compile(r"\]\(config:(\w+)\)")
+CONFIG_LINK = re.compile(r"\]\(config:([\w-]+)\)")
 EQUATION = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
 
 
@@ -40,12 +40,12 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 @cache
 def config_pages() -> dict[str, str]:
-    """Return the page that has the table of each config class, by name of the class."""
+    """Return the page that has the table of each config class, by its key."""
     pages: dict[str, str] = {}
     for path in sorted((ROOT / "docs").rglob("*.md")):
         for found in PLACEHOLDER.finditer(path.read_text(encoding="utf-8")):
             if found[1] == "fields":
-                name = reference.config_class(*found[2].split()).__name__
+                name = reference.config_key(reference.config_class(*found[2].split()))
                 pages.setdefault(name, path.relative_to(ROOT / "docs").as_posix())
     return pages
 
@@ -59,7 +59,7 @@ def _generated(name: str, arguments: list[str]) -> str:
     match name:
         case "fields":
             config = reference.config_class(*arguments)
-            return f'<a id="fields-{config.__name__}"></a>\n\n{reference.fields_table(config)}'
+            return f'<a id="fields-{reference.config_key(config)}"></a>\n\n{reference.fields_table(config)}'
         case "facts":
             return reference.facts_table(arguments[0])
         case "commands":

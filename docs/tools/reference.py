@@ -21,7 +21,7 @@ BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "multip
 
 
 def config_classes() -> dict[str, type[Config]]:
-    """Return every config class that a spec file is made of, by name."""
+    """Return every config class that a spec file is made of, by its key (see `config_key`)."""
     classes: dict[str, type[Config]] = {}
     for root in (Spec, TrialConfig):
         _collect(root, classes)
@@ -30,8 +30,8 @@ def config_classes() -> dict[str, type[Config]]:
 
 def _collect(annotation: Any, classes: dict[str, type[Config]]) -> None:
     if inspect.isclass(annotation) and issubclass(annotation, Config):
-        if annotation.__name__ not in classes:
-            classes[annotation.__name__] = annotation
+        if config_key(annotation) not in classes:
+            classes[config_key(annotation)] = annotation
             for field in annotation.model_fields.values():
                 _collect(field.annotation, classes)
         return
@@ -39,14 +39,17 @@ def _collect(annotation: Any, classes: dict[str, type[Config]]) -> None:
         _collect(part, classes)
 
 
-def config_class(name: str, kind: str | None = None) -> type[Config]:
-    """Return the config class of that name, or of that kind below the family of that name; KeyError if none is."""
-    if kind is None:
-        return config_classes()[name]
-    families = {base.__name__: base for cls in config_classes().values() for base in cls.__mro__}
-    family = families[name]
-    assert issubclass(family, Kinded)
-    return family.kinds[kind]
+def config_key(config: type[Config]) -> str:
+    """Return the name of a config class; for a kind of a family, FAMILY-KIND."""
+    families = [cls for cls in config.__mro__ if issubclass(cls, Kinded) and Kinded in cls.__bases__]
+    if families and config in families[0].kinds.values():
+        return f"{families[0].__name__}-{config.model_fields['kind'].default}"
+    return config.__name__
+
+
+def config_class(*key: str) -> type[Config]:
+    """Return the config class of a name, or of a family and a kind; KeyError if there is none."""
+    return config_classes()["-".join(key)]
 
 
 def fields_table(config: type[Config]) -> str:
@@ -88,7 +91,7 @@ def value_type(annotation: Any, metadata: Any = ()) -> str:
     if annotation is Any:
         return "anything"
     assert issubclass(annotation, Config), f"no words for {annotation}"
-    return f"[{label(annotation)}](config:{annotation.__name__})"
+    return f"[{label(annotation)}](config:{config_key(annotation)})"
 
 
 def _union(parts: tuple[Any, ...]) -> str:
@@ -96,7 +99,7 @@ def _union(parts: tuple[Any, ...]) -> str:
     configs = [part for part in plain if inspect.isclass(part) and issubclass(part, Config)]
     if len(configs) > 1 and len(configs) == len(plain):
         kinds = [part.model_fields["kind"].default for part in configs]
-        return ", ".join(f"[`{kind}`](config:{part.__name__})" for kind, part in zip(kinds, configs, strict=True))
+        return ", ".join(f"[`{kind}`](config:{config_key(part)})" for kind, part in zip(kinds, configs, strict=True))
     return " or ".join(value_type(part) for part in plain)
 
 

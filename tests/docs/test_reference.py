@@ -7,7 +7,7 @@ import pytest
 from docs.tools.drawing import svg
 from docs.tools.figures import FIGURES, FOLDER
 from docs.tools.hooks import config_pages
-from docs.tools.reference import config_classes, fields
+from docs.tools.reference import config_classes, config_key, fields
 from tests.docs.blocks import PAGES, ROOT
 from vattn.base import Config
 from vattn.modules import ModuleConfig
@@ -20,7 +20,7 @@ every_config = pytest.mark.parametrize("config", config_classes().values(), ids=
 
 @every_config
 def test_every_config_has_a_table(config: type[Config]) -> None:
-    assert config.__name__ in (*config_pages(), *WHOLE)
+    assert config_key(config) in (*config_pages(), *WHOLE)
 
 
 @every_config

@@ -99,9 +99,7 @@ class Proposer:
             return self._screen(params, tree, record, {"chance": True})
         return None
 
-    def _screen(
-        self, params: Params, tree: Tree, record: Callable[[Event], Event], why: dict[str, Any]
-    ) -> int | None:
+    def _screen(self, params: Params, tree: Tree, record: Callable[[Event], Event], why: dict[str, Any]) -> int | None:
         """Record a config as a new trial, with the reason for its choice, or as rejected; return the trial's number."""
         config = self._spec.trial_config(tree)
         cost = self._spec.cost(config)

@@ -56,7 +56,9 @@ class Study:
         study = optuna.create_study(
             study_name=self._spec.name,
             storage=JournalStorage(_Journal(self._storage)),
-            directions=["maximize" if direction == "max" else "minimize" for direction in self._spec.objectives.values()],
+            directions=[
+                "maximize" if direction == "max" else "minimize" for direction in self._spec.objectives.values()
+            ],
             sampler=self._sampler(attempts=0),
         )
         study.set_metric_names(list(self._spec.objectives))

@@ -133,9 +133,7 @@ def _differing(value: Any, earlier: Any, path: str) -> list[str]:
     return [] if value == earlier else [path]
 
 
-def repeats(
-    sources: Sequence[WarmStarted], objectives: Mapping[Any, Any]
-) -> list[tuple[WarmStarted, EarlierTrial]]:
+def repeats(sources: Sequence[WarmStarted], objectives: Mapping[Any, Any]) -> list[tuple[WarmStarted, EarlierTrial]]:
     """Return the trials of earlier fronts that are trained again first: `REPEATS` at most.
 
     Of each front they are evenly spaced, in order of the first objective, the best first. The sources take turns.

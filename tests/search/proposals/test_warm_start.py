@@ -107,9 +107,7 @@ def test_a_ledger_keeps_all_of_a_source(tmp_path: Path) -> None:
     assert [(t.trial, t.identity, t.metrics) for t in event.trials] == [
         (t.trial, t.identity, t.metrics) for t in read.trials
     ]
-    assert [spec().space.replay(t.params) for t in event.trials] == [
-        spec().space.replay(t.params) for t in read.trials
-    ]
+    assert [spec().space.replay(t.params) for t in event.trials] == [spec().space.replay(t.params) for t in read.trials]
 
 
 def test_a_diverged_metric_that_is_no_objective_does_not_matter(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""What samplers are made of: the space for Optuna, candidates, the surrogate, expected gains."""
+"""The parts of samplers: the space as Optuna sees it, and the frontier sampler with its surrogate and acquisition."""

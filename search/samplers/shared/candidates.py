@@ -1,14 +1,4 @@
-"""The frontier sampler: what a config costs is known, so only its accuracy is modelled, for the front's sake.
-
-Each proposal is the config, of all within the limits, that is expected to enlarge the hypervolume of the front most,
-where cost is a number and the log of the error a Gaussian process (`search.surrogate`). It serves plain Optuna too::
-
-    space = Space({"width": {"int": [8, 64]}, "depth": {"choice": [1, 2, 3]}})
-    goals = {"top1": "max", "gflops": "min"}
-    sampler = FrontierSampler(space, lambda params: {"gflops": gflops(space.replay(params))}, goals)
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-    study.optimize(lambda trial: train(suggest(space, trial)[1]), n_trials=100)
-"""
+"""The candidates of the frontier sampler: configs of a space within the limits, as points for the surrogate."""
 
 import random
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -22,26 +12,38 @@ from spaces.space import Params, Space
 
 Array = NDArray[np.float64]
 
-
+#: the costs of a config by name, such as gflops; known before training
 Costs = Mapping[str, float]
 
+#: combinations of a space up to which all configs are candidates of every proposal
+MAX_ENUMERATED = 20_000
 
-#: each of these is chosen among so many that chance has drawn, as the one whose values were tried least
-DRAWN, COMPARED = 512, 16
+#: Blocks of random candidates of one proposal in a larger space. The next proposal replaces the first block, so that
+#: most candidates, and their costs, are known already.
+BLOCKS = 5
 
+#: candidates in a block
+BLOCK_SIZE = 400
 
-#: spaces of at most so many combinations are weighed whole
-WHOLE = 20_000
+#: samples of the space that are drawn for one candidate of a block at most, if few configs are within the limits
+DRAWS_PER_CANDIDATE = 50
 
+#: random neighbours, with one value changed, of each config on the front
+NEIGHBOURS = 40
 
-#: of larger ones: blocks of samples that a proposal has, the first of which the next one has no more, samples of a
-#: block, neighbours of each config on the front, and draws at most for each sample that is within the limits
-BLOCKS, BLOCK, NEIGHBOURS, DRAWS = 5, 400, 40, 50
+#: samples of the space from which a config of the initial design is chosen
+DESIGN_SAMPLES = 512
+
+#: lower bound of a cost in front of a logarithm
+MIN_COST = 1e-12
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A config that could be proposed, its known costs, and its point (columns): of the space, then log costs."""
+    """A config that can be proposed.
+
+    ``point`` (columns) is its encoding for the surrogate: the columns of the space, then the logarithm of each cost.
+    """
 
     params: Params
     point: Array
@@ -49,85 +51,97 @@ class Candidate:
 
     @property
     def key(self) -> Hashable:
-        """What tells one candidate from another."""
+        """The identity of the candidate."""
         return params_key(self.params)
 
     @property
     def options(self) -> set[str]:
-        """The options chosen that have ranges of their own, by the names with which those of their ranges begin."""
+        """The chosen options that have ranges of their own, by the prefix of the names of these ranges."""
         return {name.rpartition("/")[0] for name in self.params if "/" in name}
 
 
 @dataclass(frozen=True)
 class Observation:
-    """The error of a trained config; ``spread``, of its logarithm, where that is a forecast."""
+    """The final error of a config; ``deviation`` is the standard deviation of its logarithm if it is a forecast."""
 
     candidate: Candidate
     error: float
-    spread: float = 0.0
+    deviation: float = 0.0
 
 
-class Pool:
-    """The configs that can be proposed: all of a small space; of another samples, and neighbours of the front.
+class CandidatePool:
+    """The configs among which a proposal chooses.
 
-    ``cost`` returns the known costs of a config's params, None for one over a limit. The samples follow from ``seed``
-    and the number of the proposal: a resumed search has the same.
+    In a space of at most `MAX_ENUMERATED` combinations these are all configs within the limits. In a larger space they
+    are random configs and random neighbours of the configs on the front. They depend only on the seed, the number of
+    the proposal and the front, so that a resumed search has the same candidates.
+
+    Args:
+        space: the space.
+        cost: returns the costs of a config by its params, or None if it is over a limit.
+        seed: the seed of all samples.
     """
 
     def __init__(self, space: Space, cost: Callable[[Params], Costs | None], seed: int = 0) -> None:
         self._space, self._cost, self.seed, self._encode = space, cost, seed, Encoding(space.domains)
         size = space.size()
-        self._whole: dict[Hashable, Candidate] | None = None
-        if size is not None and size <= WHOLE:
-            self._whole = self._within(params for params, _ in space.enumerate())
+        self._enumerated: dict[Hashable, Candidate] | None = None
+        if size is not None and size <= MAX_ENUMERATED:
+            self._enumerated = self._within_limits(params for params, _ in space.enumerate())
         self._blocks: dict[int, dict[Hashable, Candidate]] = {}
 
     @property
     def groups(self) -> list[int]:
-        """Which columns of a candidate's point belong together."""
+        """The group of each column of the space; the columns of one range form a group."""
         return self._encode.groups.tolist()
 
     def candidate(self, params: Params) -> Candidate | None:
-        """Return the candidate of these params; None for one over a limit."""
-        if self._whole and (known := self._whole.get(params_key(params))):
+        """Return the candidate with these params; None if it is over a limit."""
+        if self._enumerated and (known := self._enumerated.get(params_key(params))):
             return known
         costs = self._cost(params)
         if costs is None:
             return None
-        # They are part of the point, for they tell of accuracy too.
-        logs = np.log(np.maximum(list(costs.values()), 1e-12))
+        # The costs are part of the point because accuracy depends on them too.
+        logs = np.log(np.maximum(list(costs.values()), MIN_COST))
         return Candidate(params, np.concatenate([self._encode(params), logs]), costs)
 
-    def choice(self, number: int, best: Sequence[Candidate]) -> list[Candidate]:
-        """Return what there is to choose from in a proposal, given the front so far."""
-        if self._whole is not None:
-            return list(self._whole.values())
+    def candidates(self, number: int, front: Sequence[Candidate]) -> list[Candidate]:
+        """Return the candidates of the proposal ``number``, given the configs on the front so far."""
+        if self._enumerated is not None:
+            return list(self._enumerated.values())
         needed = range(number, number + BLOCKS)
         self._blocks = {n: self._blocks[n] if n in self._blocks else self._block(n) for n in needed}
         rng = random.Random(f"{self.seed} {number} near")
-        near = (self._space.neighbour(one.params, rng)[0] for one in best for _ in range(NEIGHBOURS))
-        found = self._within(near)
+        near = (self._space.neighbour(candidate.params, rng)[0] for candidate in front for _ in range(NEIGHBOURS))
+        candidates = self._within_limits(near)
         for block in self._blocks.values():
-            found |= block
-        return list(found.values())
+            candidates |= block
+        return list(candidates.values())
 
     def _block(self, number: int) -> dict[Hashable, Candidate]:
         rng = random.Random(f"{self.seed} {number}")
-        return self._within((self._space.sample(rng)[0] for _ in range(DRAWS * BLOCK)), BLOCK)
+        samples = (self._space.sample(rng)[0] for _ in range(DRAWS_PER_CANDIDATE * BLOCK_SIZE))
+        return self._within_limits(samples, BLOCK_SIZE)
 
-    def drawn(self, rng: random.Random) -> list[Candidate]:
-        """Return what chance gives, choice by choice: an option with few configs weighs as much as one with many."""
-        return list(self._within(self._space.sample(rng)[0] for _ in range(DRAWN)).values())
+    def sample(self, rng: random.Random) -> list[Candidate]:
+        """Return the distinct candidates among `DESIGN_SAMPLES` samples of the space.
 
-    def _within(self, drawn: Iterable[Params], most: int | None = None) -> dict[Hashable, Candidate]:
-        found: dict[Hashable, Candidate] = {}
-        for params in drawn:
-            if params_key(params) not in found and (candidate := self.candidate(params)):
-                found[candidate.key] = candidate
-                if len(found) == most:
+        Each choice is sampled uniformly: an option with few configs is as probable as one with many.
+        """
+        return list(self._within_limits(self._space.sample(rng)[0] for _ in range(DESIGN_SAMPLES)).values())
+
+    def _within_limits(self, samples: Iterable[Params], size: int | None = None) -> dict[Hashable, Candidate]:
+        """Return the distinct candidates within the limits, the first ``size`` of them if it is given."""
+        candidates: dict[Hashable, Candidate] = {}
+        for params in samples:
+            if params_key(params) not in candidates and (candidate := self.candidate(params)):
+                candidates[candidate.key] = candidate
+                if len(candidates) == size:
                     break
-        return found
+        return candidates
 
 
 def params_key(params: Params) -> Hashable:
+    """Return the identity of params."""
     return tuple(params.items())

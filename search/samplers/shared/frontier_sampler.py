@@ -1,13 +1,14 @@
-"""The frontier sampler: what a config costs is known, so only its accuracy is modelled, for the front's sake.
+"""The frontier sampler as an Optuna sampler, for a search and for plain Optuna.
 
-Each proposal is the config, of all within the limits, that is expected to enlarge the hypervolume of the front most,
-where cost is a number and the log of the error a Gaussian process (`search.surrogate`). It serves plain Optuna too::
+Example::
 
     space = Space({"width": {"int": [8, 64]}, "depth": {"choice": [1, 2, 3]}})
-    goals = {"top1": "max", "gflops": "min"}
-    sampler = FrontierSampler(space, lambda params: {"gflops": gflops(space.replay(params))}, goals)
+    objectives = {"top1": "max", "gflops": "min"}
+    sampler = FrontierSampler(space, lambda params: {"gflops": gflops(space.replay(params))}, objectives)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     study.optimize(lambda trial: train(suggest(space, trial)[1]), n_trials=100)
+
+where `suggest` is `search.samplers.shared.optuna_space.suggest`.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,25 +24,50 @@ from typing_extensions import override
 
 from search.analysis.learning_curves import OFFSET, Curves, errors
 from search.analysis.pareto import Direction, Objectives
-from search.samplers.shared.acquisition import Frontier
-from search.samplers.shared.candidates import Candidate, Costs, Observation, Pool, params_key
+from search.samplers.shared.candidates import Candidate, CandidatePool, Costs, Observation, params_key
 from search.samplers.shared.optuna_space import distributions, fixed_params, from_optuna
+from search.samplers.shared.selector import FrontierSelector
 from spaces.space import Params, Space
 
-#: the spread of the log error of an earlier search's trial: what it was there is no more than a forecast here
-EARLIER = 0.1
+#: standard deviation of the log error of an earlier search's trial, which is only a forecast for this search
+EARLIER_DEVIATION = 0.1
 
 
 class FrontierSampler(BaseSampler):
-    """Proposes configs by the gain in hypervolume that is expected of them.
+    """Bayesian optimisation of one measured objective and costs that are known before training.
 
-    ``cost`` returns all known costs of the params of a config, and None for one over a limit, which is never proposed.
-    ``objectives`` names the study's directions in their order: ``measured`` is a rate to maximise or a loss to
-    minimise, all others are costs to minimise. The user attribute ``curve`` of a trial may have the measured objective
-    after each epoch, and ``epochs`` how many there are in all (else, as many as the longest has): what a running one
-    will come to, or a pruned one would have, is forecast from all that went on from there. Trials with the attribute
-    ``source`` are another search's, and forecasts too. ``spent`` returns which share of the budget is gone, by which a
-    short search asks the model sooner. `why` says what was expected of the last proposal.
+    Each proposal is the config within the limits with the largest expected hypervolume improvement of the front. Only
+    the measured objective is modelled: log(error + `OFFSET`) by a Gaussian process with a Matern-5/2 kernel, one length
+    scale for each range (ARD), and hyperparameters sampled from their posterior by elliptical slice sampling; the error
+    is 1 - rate, or the loss. So the expectation over the log-normal error has a closed form. Errors are winsorised, and
+    running trials are kriging believers. The first configs are an initial design over the range of cost, and then
+    the candidates are all configs of a small space, or random configs and neighbours of the front. The modules of
+    `search.samplers.shared` describe each part, with sources.
+
+    The sampler reads these user attributes of a trial, which are all optional:
+
+    * ``curve``: the measured objective after each epoch. The final error of a running or pruned trial is forecast from
+      it (`search.analysis.learning_curves.Curves`).
+    * ``epochs``: the number of epochs of its whole training; if it is missing, that of the longest curve.
+    * ``source``: the trial belongs to an earlier search. Its error is an uncertain forecast, and its config may be
+      proposed again.
+
+    The attribute ``why`` explains the last proposal: predicted_error, spread (standard deviation of the log error),
+    expected_gain (expected hypervolume improvement), probability_of_front (probability of improvement over the front at
+    its cost), pool (number of candidates), learnt_from (number of observations), and neglected (the option that it was
+    limited to); or initial, part, parts and by for a config of the initial design.
+
+    Args:
+        space: the ranges of a config.
+        cost: returns all known costs of a config by its params, or None if it is over a limit and must not be proposed.
+        objectives: the objectives of the study in their order, each "max" or "min".
+        measured: the objective that training measures, a rate (0 ... 1) to maximise or a loss (at least 0) to
+            minimise; all others are costs to minimise, by the names that ``cost`` returns.
+        seed: the seed of all draws.
+        spent: returns the spent share of the budget, 0 ... 1; a short search has a smaller initial design.
+
+    Raises ValueError if ``measured`` is no objective or a range has too many subsets; when asked, also if ``cost`` does
+    not return the costs among the objectives or a trial has an impossible value.
     """
 
     def __init__(
@@ -58,10 +84,10 @@ class FrontierSampler(BaseSampler):
         self._space, self._seed, self._spent = space, seed, spent
         self._value = list(objectives).index(measured)
         self._direction: Direction = objectives[measured]
-        self._pool = Pool(space, cost, seed)
-        self._frontier = Frontier(self._pool, [name for name in objectives if name != measured])
+        self._pool = CandidatePool(space, cost, seed)
+        self._selector = FrontierSelector(self._pool, [name for name in objectives if name != measured])
         self._distributions = distributions(space)
-        self._study = ""  # what is kept of trials is of this one
+        self._study = ""  # the name of the study to which the following two belong
         self._asked: dict[int, Candidate] = {}
         self._candidates: dict[int, Candidate | None] = {}
         self.why: dict[str, Any] = {}
@@ -77,21 +103,19 @@ class FrontierSampler(BaseSampler):
         self.why = {}
         if study.study_name != self._study:
             self._study, self._asked, self._candidates = study.study_name, {}, {}
-        if "fixed_params" in trial.system_attrs:  # enqueued: all is said already
+        if "fixed_params" in trial.system_attrs:  # enqueued, so nothing is left to choose
             return {}
         others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
         running = [self._candidate(other) for other in others if other.state == TrialState.RUNNING]
-        here = [other for other in others if other.state != TrialState.FAIL and "source" not in other.user_attrs]
-        tried = [one for one in map(self._candidate, here) if one]
-        # What another search has trained is known, but may be tried here.
+        own = [other for other in others if other.state != TrialState.FAIL and "source" not in other.user_attrs]
+        tried = [candidate for candidate in map(self._candidate, own) if candidate]
         seen = {params_key(self._params(other)) for other in others if "source" not in other.user_attrs}
-        seen |= {one.key for one in tried}
-        known = self._observed(others)
-        asked = [one for one in running if one]
-        found = self._frontier.propose(known, asked, tried, seen, trial.number, self._spent())
-        if found is None:
+        seen |= {candidate.key for candidate in tried}
+        pending = [candidate for candidate in running if candidate]
+        proposal = self._selector.propose(self._observed(others), pending, tried, seen, trial.number, self._spent())
+        if proposal is None:
             return {}
-        candidate, self.why = found
+        candidate, self.why = proposal
         self._asked[trial.number] = candidate
         return fixed_params(self._space, candidate.params)
 
@@ -99,17 +123,17 @@ class FrontierSampler(BaseSampler):
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Choose by chance: asked where nothing new is left, or for what is not in the space."""
+        """Sample at random, where no new config is left or for a parameter that is not in the space."""
         return RandomSampler(seed=self._seed + trial.number).sample_independent(
             study, trial, param_name, param_distribution
         )
 
     def _observed(self, trials: Sequence[FrozenTrial]) -> list[Observation]:
-        """Return what finished trials showed, and what stopped and running ones promise."""
-        found = {trial.number: self._curve(trial) for trial in trials}
-        longest = max(map(len, found.values()), default=0)
+        """Return the final errors of complete trials, and forecasts for pruned and running ones."""
+        curve_of = {trial.number: self._curve(trial) for trial in trials}
+        longest = max(map(len, curve_of.values()), default=0)
         epochs = {trial.number: trial.user_attrs.get("epochs", longest) for trial in trials}
-        curves = Curves([(curve, epochs[number]) for number, curve in found.items() if curve])
+        curves = Curves([(curve, epochs[number]) for number, curve in curve_of.items() if curve])
         observed = []
         for trial in trials:
             if trial.state == TrialState.FAIL:
@@ -118,16 +142,16 @@ class FrontierSampler(BaseSampler):
             if candidate is None:
                 continue
             if trial.state == TrialState.COMPLETE:
-                spread = EARLIER if "source" in trial.user_attrs else 0.0
+                deviation = EARLIER_DEVIATION if "source" in trial.user_attrs else 0.0
                 (error,) = errors([trial.values[self._value]], self._direction)
                 if error + OFFSET <= 0:
                     rule = "a rate must be at most 1" if self._direction == "max" else "a loss must be at least 0"
                     raise ValueError(f"trial {trial.number}: {rule} (got {trial.values[self._value]:g})")
                 if isfinite(error):
-                    observed.append(Observation(candidate, error, spread))
-            elif forecast := curves.forecast(found[trial.number], epochs[trial.number]):
-                mean, spread = forecast
-                observed.append(Observation(candidate, float(np.exp(mean)) - OFFSET, spread))
+                    observed.append(Observation(candidate, error, deviation))
+            elif forecast := curves.forecast(curve_of[trial.number], epochs[trial.number]):
+                mean, deviation = forecast
+                observed.append(Observation(candidate, float(np.exp(mean)) - OFFSET, deviation))
         return observed
 
     def _curve(self, trial: FrozenTrial) -> list[float]:
@@ -137,10 +161,11 @@ class FrontierSampler(BaseSampler):
         return {name: from_optuna(self._space.domains[name], value) for name, value in trial.params.items()}
 
     def _candidate(self, trial: FrozenTrial) -> Candidate | None:
-        # A running trial's params are complete as soon as its objective has asked for all; some end before they have.
+        """Return the config of a trial; None if it is over a limit or not known completely."""
+        # The params of a running trial are complete when its objective has suggested all of them. A trial can end
+        # before that; then its config is the one that was proposed.
         if trial.number not in self._candidates or not trial.state.is_finished():
             params = self._params(trial)
-            whole = self._space.has(params)
-            found = self._pool.candidate(params) if whole else self._asked.get(trial.number)
-            self._candidates[trial.number] = found
+            complete = self._space.has(params)
+            self._candidates[trial.number] = self._pool.candidate(params) if complete else self._asked.get(trial.number)
         return self._candidates[trial.number]

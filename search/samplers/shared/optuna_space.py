@@ -1,4 +1,4 @@
-"""A space's ranges as Optuna's distributions: options and subsets are categorical, by their labels."""
+"""A space's ranges as Optuna's distributions. Options and subsets are categorical, by their labels."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -8,13 +8,17 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from spaces.space import Choice, Domain, Float, Int, Params, Space, Subset, Tree
+from vattn.errors import UserError
 
-#: a subset is one categorical parameter to Optuna, which slows down with the number of its values
-MOST_SUBSETS = 1_024
+#: largest number of subsets of one range: each is a category, and Optuna slows down with their number
+MAX_SUBSETS = 1_024
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """Return the distribution of each range; raises ValueError for a subset of too many values."""
+    """Return the distribution of each range, by name.
+
+    Raises ValueError for a subset with more than `MAX_SUBSETS` values.
+    """
     return {name: _distribution(name, domain) for name, domain in space.domains.items()}
 
 
@@ -27,17 +31,19 @@ def _distribution(name: str, domain: Domain) -> BaseDistribution:
         case Float(lo=lo, hi=hi, step=step, log=log):
             return FloatDistribution(lo, hi, log=log, step=step)
         case Subset():
-            if domain.count > MOST_SUBSETS:
-                raise ValueError(
-                    f"{name}: a sampler can choose among at most {MOST_SUBSETS} subsets; name fewer items, or narrow "
-                    f"min and max (got {domain.count})"
+            if domain.count > MAX_SUBSETS:
+                raise UserError(
+                    f"a sampler can choose among at most {MAX_SUBSETS} subsets",
+                    path=name,
+                    way_out="name fewer items, or narrow min and max",
+                    found=domain.count,
                 )
             return CategoricalDistribution(tuple(_subsets(domain)))
     raise AssertionError(domain)
 
 
 def suggest(space: Space, trial: optuna.Trial) -> tuple[Params, Tree]:
-    """Return the params and the config that a trial's sampler chooses; only active ranges are asked for."""
+    """Return the params and the config that the trial's sampler chooses; only active ranges are suggested."""
     params: Params = {}
 
     def choose(name: str, domain: Domain) -> Any:
@@ -48,13 +54,13 @@ def suggest(space: Space, trial: optuna.Trial) -> tuple[Params, Tree]:
 
 
 def fixed_params(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return params as Optuna knows them, to be enqueued or proposed; raises ValueError where they are of no config."""
+    """Return params in Optuna's form, to enqueue or to propose; raises ValueError if they give no config."""
     space.replay(params)
     return {name: to_optuna(space.domains[name], value) for name, value in params.items()}
 
 
 def to_optuna(domain: Domain, value: Any) -> Any:
-    """Return a range's value as Optuna knows it."""
+    """Return the value of a range in Optuna's form: the label of an option or a subset, or the number."""
     match domain:
         case Choice(labels=labels):
             return labels[value]
@@ -65,7 +71,7 @@ def to_optuna(domain: Domain, value: Any) -> Any:
 
 
 def from_optuna(domain: Domain, value: Any) -> Any:
-    """Return Optuna's value as the range has it."""
+    """Return Optuna's value in the form of the range: the index of an option, indices of a subset, or the number."""
     match domain:
         case Choice(labels=labels):
             return labels.index(value)

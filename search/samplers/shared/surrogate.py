@@ -1,4 +1,15 @@
-"""What accuracy a config will reach, as far as finished trials tell: a Gaussian process on the log of the error."""
+"""The surrogate of the frontier sampler: a Gaussian process for the logarithm of a config's final error.
+
+Sources:
+
+* Carl Edward Rasmussen and Christopher K. I. Williams, "Gaussian Processes for Machine Learning", MIT Press, 2006.
+* Iain Murray, Ryan Prescott Adams and David J. C. MacKay, "Elliptical slice sampling", International Conference on
+  Artificial Intelligence and Statistics (AISTATS), 2010.
+* Carl Hvarfner, Erik Orm Hellsten and Luigi Nardi, "Vanilla Bayesian Optimization Performs Great in High Dimensions",
+  International Conference on Machine Learning (ICML), 2024.
+* David Ginsbourger, Rodolphe Le Riche and Laurent Carraro, "Kriging Is Well-Suited to Parallelize Optimization", in
+  "Computational Intelligence in Expensive Optimization Problems", Springer, 2010.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,45 +24,63 @@ from search.analysis.learning_curves import OFFSET
 
 Array = NDArray[np.float64]
 
+#: Quantile at which errors are winsorised: larger errors are replaced by it, because the size of a bad model's error
+#: says little about good models.
+WINSOR_QUANTILE = 0.8
 
-#: errors above this quantile count as this one: by how much a bad model fails says little about the good ones
-BAD = 0.8
+#: posterior samples of the hyperparameters
+NUM_SAMPLES = 8
 
+#: steps of the Markov chain per sample
+THINNING = 5
 
-#: so many draws of the hyperparameters are kept, one in so many, after those that only leave the beginning
-KEPT, APART, DROPPED = 8, 5, 20
+#: steps of the Markov chain before the first sample
+BURN_IN = 20
 
+#: observations, a random subset, to which the hyperparameters are fitted at most
+MAX_FITTED = 200
 
-#: hyperparameters are learnt from so many observations at most
-ENOUGH = 200
+#: prior of the noise variance: its median, as a share of the variance of the log errors
+NOISE_MEDIAN = 0.01
 
+#: prior of the noise variance: standard deviation of its logarithm
+NOISE_DEVIATION = 1.5
 
-#: the noise before anything is learnt, as a share of the variance of errors; the deviations of its logarithm, and of
-#: those of the length scales
-NOISE, NOISES, SCALES = 0.01, 1.5, 0.5
+#: prior of the length scales: standard deviation of their logarithm
+LENGTH_SCALE_DEVIATION = 0.5
 
+#: added to the diagonal of the kernel matrix for numerical stability
+JITTER = 1e-8
 
-#: rows of a kernel that are computed together
-PART = 256
+#: smallest variance of a prediction
+MIN_VARIANCE = 1e-10
 
+#: rows of a kernel matrix that are computed together, so that they stay in the processor's cache
+BLOCK_ROWS = 256
 
 _SQRT5 = np.sqrt(5.0)
 
 
-class Grouped(Kernel):
-    r"""Matern's kernel with nu = 5/2, with one length scale for each group of columns.
+class GroupedMatern(Kernel):
+    r"""The Matern kernel with nu = 5/2 and one length scale for each group of columns.
 
     .. math:: k(r) = v (1 + \sqrt 5 r + 5 r^2 / 3) e^{-\sqrt 5 r}, \quad r^2 = \sum_g d_g^2 / \ell_g^2
 
-    :math:`d_g` is the Euclidean distance in the columns of group g (Rasmussen and Williams 2006, eq. 4.17).
+    :math:`d_g` is the Euclidean distance in the columns of group g, and :math:`\ell_g` its length scale (Rasmussen and
+    Williams 2006, equation 4.17). With one column in each group this is automatic relevance determination (ARD).
+
+    Args:
+        groups: the group of each column, 0 ... G - 1.
+        length_scales: the length scale of each group (G).
+        variance: the variance v.
     """
 
-    def __init__(self, groups: Sequence[int], scales: Sequence[float], variance: float = 1.0) -> None:
-        self.groups, self.scales, self.variance = groups, scales, variance
+    def __init__(self, groups: Sequence[int], length_scales: Sequence[float], variance: float = 1.0) -> None:
+        self.groups, self.length_scales, self.variance = groups, length_scales, variance
 
     @property
-    def hyperparameter_scales(self) -> Hyperparameter:
-        return Hyperparameter("scales", "numeric", (1e-5, 1e5), max(self.groups) + 1)
+    def hyperparameter_length_scales(self) -> Hyperparameter:
+        return Hyperparameter("length_scales", "numeric", (1e-5, 1e5), max(self.groups) + 1)
 
     @property
     def hyperparameter_variance(self) -> Hyperparameter:
@@ -59,15 +88,16 @@ class Grouped(Kernel):
 
     @override
     def __call__(self, X: Array, Y: Array | None = None, eval_gradient: bool = False) -> Array:  # pyright: ignore
-        scales = np.atleast_1d(self.scales)[np.asarray(self.groups)]  # one scale comes back as a plain number
+        # scikit-learn sets a single length scale as a plain number.
+        scales = np.atleast_1d(self.length_scales)[np.asarray(self.groups)]
         a = X / scales
         b = a if Y is None else Y / scales
-        # In place and by parts that stay in the cache: a proposal weighs thousands of points.
+        # In place and in blocks, because each proposal evaluates thousands of points.
         kernel = np.empty((len(a), len(b)))
-        for part in range(0, len(a), PART):
-            near = a[part : part + PART]
-            r2 = near @ (-2 * b.T)
-            r2 += (near * near).sum(1)[:, None] + (b * b).sum(1)
+        for start in range(0, len(a), BLOCK_ROWS):
+            rows = a[start : start + BLOCK_ROWS]
+            r2 = rows @ (-2 * b.T)
+            r2 += (rows * rows).sum(1)[:, None] + (b * b).sum(1)
             np.maximum(r2, 0.0, out=r2)
             r = np.sqrt(r2)
             r *= _SQRT5
@@ -75,7 +105,7 @@ class Grouped(Kernel):
             r2 += r
             r2 += 1
             r2 *= np.exp(np.negative(r, out=r), out=r)
-            np.multiply(r2, self.variance, out=kernel[part : part + PART])
+            np.multiply(r2, self.variance, out=kernel[start : start + BLOCK_ROWS])
         return kernel
 
     @override
@@ -88,19 +118,29 @@ class Grouped(Kernel):
 
 
 class Surrogate:
-    """A Gaussian process of log(error + `OFFSET`), learnt from errors (n) at points (n, columns).
+    """A Gaussian process for log(error + `OFFSET`), with hyperparameters sampled from their posterior.
 
-    ``groups`` (columns) says which columns of a point are scaled together. ``spread`` (n) is the standard deviation of
-    an observation's logarithm beyond the common noise, which is learnt: 0 for trials that ran to their end. At
-    ``pending`` points (m, columns) trials are running: what will be found there is taken to be what is expected, so
-    that the process is sure there and has learnt nothing.
+    The kernel is `GroupedMatern` plus white noise. A few observations leave open which hyperparameters are right, and
+    the most probable ones alone are overconfident, for example that a range has no effect. So `NUM_SAMPLES` sets of
+    hyperparameters are sampled from the posterior by elliptical slice sampling (Murray, Adams and MacKay, 2010), and
+    each set gives one Gaussian process.
 
-    Few observations leave open which hyperparameters are the right ones. So ``rng`` draws `KEPT` of their posterior,
-    which stand side by side; the most probable ones alone would be sure of what is not so, such as that a range does
-    not matter. The prior of length scales is around the square root of half the number of groups: as that number
-    grows, so does the distance of two configs (Hvarfner et al., ICML 2024, scale theirs so). The half, and how narrow
-    the prior is, were chosen by the probability that forecasts gave to the errors of untried configs, and by regret, on
-    the recorded curves and on CIFAR-100 of NAS-Bench-201.
+    The prior of a length scale is log-normal around sqrt(G / 2), where G is the number of groups: the distance of two
+    random configs grows with G in the same way (Hvarfner, Hellsten and Nardi, 2024, scale theirs with sqrt(G)). The
+    factor 1/2 and `LENGTH_SCALE_DEVIATION` were chosen by the likelihood of the errors of untried configs, and by
+    regret, on the recorded learning curves and on CIFAR-100 of NAS-Bench-201. The prior of the variance is log-normal
+    around the variance of the log errors, with a standard deviation of 1 of its logarithm.
+
+    Args:
+        groups: the group of each column of a point, 0 ... G - 1; the columns of a group share a length scale.
+        points: the points of the observations (n, columns).
+        errors: their errors (n), each above -`OFFSET`.
+        rng: draws the hyperparameters.
+        deviations: the standard deviation of each observation's log error (n), in addition to the common noise, which
+            is a hyperparameter: 0 for trials that ran to their last epoch, that of the forecast for others.
+        pending: the points of running trials without an observation (m, columns). Each is added as an observation equal
+            to the predicted mean ("kriging believer", Ginsbourger, Le Riche and Carraro, 2010): it lowers the variance
+            near these points and leaves the mean as it is.
     """
 
     def __init__(
@@ -109,65 +149,82 @@ class Surrogate:
         points: Array,
         errors: ArrayLike,
         rng: np.random.Generator,
-        spread: ArrayLike = 0.0,
+        deviations: ArrayLike = 0.0,
         pending: Array | None = None,
     ) -> None:
         self._groups, self._rng = list(groups), rng
         logs = np.log(np.asarray(errors, dtype=float) + OFFSET)
-        # Of all: how far apart errors lie tells how wrong a guess can be, and without the bad ones that looks small.
+        # The unit is the standard deviation before winsorising: without the large errors, predictions would look more
+        # certain than they are.
         self._unit = float(logs.std()) or 1.0
-        logs = np.minimum(logs, np.quantile(logs, BAD))
+        logs = np.minimum(logs, np.quantile(logs, WINSOR_QUANTILE))
         self._center = float(logs.mean())
         values = (logs - self._center) / self._unit
-        own = np.broadcast_to(np.square(spread), logs.shape) / self._unit**2
-        self._processes = [self._process(theta, points, values, own) for theta in self._drawn(points, values, own)]
+        variances = np.broadcast_to(np.square(deviations), logs.shape) / self._unit**2
+        self._processes = [
+            self._process(theta, points, values, variances) for theta in self._posterior(points, values, variances)
+        ]
         if pending is not None and len(pending):
-            points, own = np.concatenate([points, pending]), np.append(own, np.zeros(len(pending)))
+            points, variances = np.concatenate([points, pending]), np.append(variances, np.zeros(len(pending)))
             self._processes = [
-                self._process(process.kernel_.theta, points, np.append(values, process.predict(pending)), own)
+                self._process(process.kernel_.theta, points, np.append(values, process.predict(pending)), variances)
                 for process in self._processes
             ]
 
-    def _process(self, theta: Array, points: Array, values: Array, own: Array) -> Any:
-        kernel: Any = Grouped(self._groups, [1.0] * (max(self._groups) + 1)) + WhiteKernel()
-        regressor: Any = gaussian_process.GaussianProcessRegressor  # whose annotations are narrower than it is
-        return regressor(kernel.clone_with_theta(theta), alpha=own + 1e-8, optimizer=None).fit(points, values)
+    def _process(self, theta: Array, points: Array, values: Array, variances: Array) -> Any:
+        """Return the Gaussian process with the log hyperparameters ``theta``, conditioned on the observations."""
+        kernel: Any = GroupedMatern(self._groups, [1.0] * (max(self._groups) + 1)) + WhiteKernel()
+        regressor: Any = gaussian_process.GaussianProcessRegressor  # its type annotations are too narrow
+        return regressor(kernel.clone_with_theta(theta), alpha=variances + JITTER, optimizer=None).fit(points, values)
 
-    def _drawn(self, points: Array, values: Array, own: Array) -> list[Array]:
-        """Draw hyperparameters by elliptical slice sampling (Murray, Adams and MacKay, AISTATS 2010)."""
-        if len(values) > ENOUGH:
-            some = self._rng.choice(len(values), ENOUGH, replace=False)
-            points, values, own = points[some], values[some], own[some]
-        now = np.zeros(max(self._groups) + 3)
-        process = self._process(self._theta(now), points, values, own)
+    def _posterior(self, points: Array, values: Array, variances: Array) -> list[Array]:
+        """Return `NUM_SAMPLES` samples of the log hyperparameters, by elliptical slice sampling."""
+        if len(values) > MAX_FITTED:
+            chosen = self._rng.choice(len(values), MAX_FITTED, replace=False)
+            points, values, variances = points[chosen], values[chosen], variances[chosen]
+        current = np.zeros(max(self._groups) + 3)
+        process = self._process(self._theta(current), points, values, variances)
 
-        def likelihood(normal: Array) -> float:
+        def log_likelihood(normal: Array) -> float:
             return process.log_marginal_likelihood(self._theta(normal), clone_kernel=False)
 
-        value, drawn = likelihood(now), []
-        for _ in range(DROPPED + KEPT * APART):
-            other, level = self._rng.standard_normal(len(now)), value + np.log(self._rng.random())
+        likelihood, samples = log_likelihood(current), []
+        for _ in range(BURN_IN + NUM_SAMPLES * THINNING):
+            auxiliary = self._rng.standard_normal(len(current))
+            threshold = likelihood + np.log(self._rng.random())
             angle = self._rng.uniform(0, 2 * np.pi)
             low, high = angle - 2 * np.pi, angle
-            while (value := likelihood(tried := now * np.cos(angle) + other * np.sin(angle))) < level:
+            while True:
+                proposal = current * np.cos(angle) + auxiliary * np.sin(angle)
+                likelihood = log_likelihood(proposal)
+                if not likelihood < threshold:
+                    break
                 low, high = (angle, high) if angle < 0 else (low, angle)
                 angle = self._rng.uniform(low, high)
-            now = tried
-            drawn.append(self._theta(now))
-        return drawn[DROPPED + APART - 1 :: APART]
+            current = proposal
+            samples.append(self._theta(current))
+        return samples[BURN_IN + THINNING - 1 :: THINNING]
 
     def _theta(self, normal: Array) -> Array:
-        """Return the logarithms of (scales..., variance, noise) for numbers that are standard normal a priori."""
+        """Return the log hyperparameters (length scales..., variance, noise) for values with a standard normal prior."""
         *scales, variance, noise = normal
-        around = np.log(len(scales) / 2) / 2
-        return np.r_[around + SCALES * np.array(scales), variance, np.log(NOISE) + NOISES * noise]
+        median = np.log(len(scales) / 2) / 2
+        log_scales = median + LENGTH_SCALE_DEVIATION * np.array(scales)
+        return np.r_[log_scales, variance, np.log(NOISE_MEDIAN) + NOISE_DEVIATION * noise]
 
-    def predict(self, points: Array, draws: slice = slice(None)) -> tuple[Array, Array]:
-        """Return mean and standard deviation (draws, n) of log(error + `OFFSET`) of models trained to their end."""
-        means, spreads = [], []
-        for process in self._processes[draws]:
+    def predict(self, points: Array, samples: slice = slice(None)) -> tuple[Array, Array]:
+        """Return the mean and standard deviation of log(error + `OFFSET`), each (samples, n).
+
+        The error is that after the last epoch, without the noise of one training.
+
+        Args:
+            points: the points (n, columns).
+            samples: the sets of hyperparameters to use.
+        """
+        means, deviations = [], []
+        for process in self._processes[samples]:
             mean, deviation = process.predict(points, return_std=True)
             noise = process.kernel_.k2.noise_level
             means.append(self._center + self._unit * mean)
-            spreads.append(self._unit * np.sqrt(np.maximum(deviation**2 - noise, 1e-10)))
-        return np.array(means), np.array(spreads)
+            deviations.append(self._unit * np.sqrt(np.maximum(deviation**2 - noise, MIN_VARIANCE)))
+        return np.array(means), np.array(deviations)

@@ -10,10 +10,10 @@ from optuna.samplers import RandomSampler
 
 from search.analysis.learning_curves import OFFSET
 from search.analysis.pareto import Objectives, hypervolume
-from search.samplers.shared.acquisition import FEWEST, INITIAL, LEARNT, NEGLECTED, Frontier
-from search.samplers.shared.candidates import Candidate, Observation, Pool
 from search.samplers.shared.frontier_sampler import FrontierSampler
+from search.samplers.shared.initial_design import INITIAL_DESIGN, SHORT_INITIAL_DESIGN
 from search.samplers.shared.optuna_space import fixed_params, suggest
+from search.samplers.shared.selector import LEAST_TRIED_EVERY
 from spaces.space import Params, Space
 
 SPACE = Space(
@@ -35,11 +35,11 @@ def cost(params: Params) -> dict[str, float]:
 
 
 def top1(tree: Any) -> float:
-    """Wider is better, a gate at place 2 helps much, the more so the nearer its rank is to 5."""
-    found = 0.3 + 0.3 * (1 - 0.8 ** tree["width"])
+    """Return an accuracy: wider is better, and a gate at place 2 helps the more, the nearer its rank is to 5."""
+    accuracy = 0.3 + 0.3 * (1 - 0.8 ** tree["width"])
     for gate in tree["block"]:
-        found += (0.3 - 0.04 * abs(gate["rank"] - 5)) * (2 in gate["place"]) - 0.05 * (1 in gate["place"])
-    return found
+        accuracy += (0.3 - 0.04 * abs(gate["rank"] - 5)) * (2 in gate["place"]) - 0.05 * (1 in gate["place"])
+    return accuracy
 
 
 @pytest.fixture(autouse=True)
@@ -62,40 +62,40 @@ def volume(study: optuna.Study) -> float:
     return hypervolume([trial.values for trial in study.trials], [0.0, 1.05], ["max", "min"])
 
 
-def test_it_finds_in_30_trials_more_of_the_front_than_chance_in_90() -> None:
-    ours = [volume(searched(FrontierSampler(SPACE, cost, GOALS, seed=seed), 30)) for seed in range(3)]
-    chance = [volume(searched(RandomSampler(seed=seed), 90)) for seed in range(3)]
+def test_it_finds_more_of_the_front_in_30_trials_than_random_search_in_90() -> None:
+    frontier = [volume(searched(FrontierSampler(SPACE, cost, GOALS, seed=seed), 30)) for seed in range(3)]
+    randomly = [volume(searched(RandomSampler(seed=seed), 90)) for seed in range(3)]
 
-    assert min(ours) > max(chance)
+    assert min(frontier) > max(randomly)
 
 
-def test_it_starts_all_over_the_range_of_cost_from_cheap_to_dear() -> None:
-    study = searched(FrontierSampler(SPACE, cost, GOALS), INITIAL)
+def test_the_initial_design_covers_the_range_of_cost_in_increasing_order() -> None:
+    study = searched(FrontierSampler(SPACE, cost, GOALS), INITIAL_DESIGN)
 
     logs = np.log([trial.values[1] for trial in study.trials])
     low, high = np.log(1 / 12), np.log(1.05)
-    parts = np.clip(((logs - low) / (high - low) * INITIAL).astype(int), 0, INITIAL - 1)
+    parts = np.clip(((logs - low) / (high - low) * INITIAL_DESIGN).astype(int), 0, INITIAL_DESIGN - 1)
     # The second of the eight parts of the range, up to 1/12 * 12.6 ** (2/8) = 0.157, holds no config but gated ones.
-    assert len(set(parts)) >= INITIAL - 1
+    assert len(set(parts)) >= INITIAL_DESIGN - 1
     assert sorted(set(parts)) == list(parts[: len(set(parts))])
 
 
-@pytest.mark.parametrize(("budget", "first"), [(16, FEWEST), (60, 6), (100, INITIAL)])
-def test_a_short_search_asks_the_model_sooner(budget: int, first: int) -> None:
+@pytest.mark.parametrize(("budget", "first"), [(16, SHORT_INITIAL_DESIGN), (60, 6), (100, INITIAL_DESIGN)])
+def test_a_short_search_has_a_smaller_initial_design(budget: int, first: int) -> None:
     sampler = FrontierSampler(SPACE, cost, GOALS, spent=lambda: len(study.trials[:-1]) / budget)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
 
     initial = []
-    for _ in range(INITIAL + 2):
+    for _ in range(INITIAL_DESIGN + 2):
         trial = study.ask()
         params, tree = suggest(SPACE, trial)
         initial.append(sampler.why.get("initial", False))
         study.tell(trial, [top1(tree), gflops(params)])
 
-    assert initial == [number < first for number in range(INITIAL + 2)]
+    assert initial == [number < first for number in range(INITIAL_DESIGN + 2)]
 
 
-def test_nothing_over_the_limit_and_nothing_twice_is_proposed() -> None:
+def test_no_config_is_over_the_limit_and_none_is_proposed_twice() -> None:
     def limited(params: Params) -> dict[str, float] | None:
         return cost(params) if gflops(params) <= 0.3 else None
 
@@ -105,7 +105,7 @@ def test_nothing_over_the_limit_and_nothing_twice_is_proposed() -> None:
     assert len({str(trial.params) for trial in study.trials}) == 40
 
 
-def test_it_says_what_it_expects_of_a_proposal() -> None:
+def test_it_explains_its_proposal() -> None:
     sampler = FrontierSampler(SPACE, cost, GOALS)
     study = searched(sampler, 40)
 
@@ -120,8 +120,8 @@ def test_it_says_what_it_expects_of_a_proposal() -> None:
     assert why["learnt_from"] == 40
 
 
-def test_an_option_that_began_badly_is_tried_again_now_and_then() -> None:
-    # Of two blocks one is worse wherever it stood so far.
+def test_an_option_that_began_badly_is_tried_again_regularly() -> None:
+    # One of two blocks was worse in every trial so far.
     space = Space(
         {
             "block": {
@@ -142,18 +142,18 @@ def test_an_option_that_began_badly_is_tried_again_now_and_then() -> None:
         study.tell(trial, [0.3 if "block/shift/place" in params else 0.6, 1.0])
 
     proposed = []
-    for _ in range(2 * NEGLECTED):
+    for _ in range(2 * LEAST_TRIED_EVERY):
         trial = study.ask()
         params, tree = suggest(space, trial)
         kinds = [block["kind"] for block in tree["block"]]
-        proposed.append((trial.number % NEGLECTED == 0, sampler.why.get("neglected"), kinds))
+        proposed.append((trial.number % LEAST_TRIED_EVERY == 0, sampler.why.get("neglected"), kinds))
         study.tell(trial, [0.3 if kinds == ["shift"] else 0.6, 1.0])
 
-    assert [kinds for now, _, kinds in proposed if now] == [["shift"], ["shift"]]
-    assert all(said == ("block/shift" if now else None) for now, said, _ in proposed)
+    assert [kinds for due, _, kinds in proposed if due] == [["shift"], ["shift"]]
+    assert all(option == ("block/shift" if due else None) for due, option, _ in proposed)
 
 
-def test_eight_workers_are_sent_to_different_places() -> None:
+def test_eight_workers_get_different_configs() -> None:
     study = searched(FrontierSampler(SPACE, cost, GOALS), 20)
 
     asked = [suggest(SPACE, study.ask())[0] for _ in range(8)]
@@ -163,9 +163,9 @@ def test_eight_workers_are_sent_to_different_places() -> None:
 
 
 @pytest.mark.parametrize("ended", [True, False])
-def test_a_stopped_or_running_trial_counts_as_what_its_curve_promises(ended: bool) -> None:
-    # All trials halve their error from the first epoch to the last; one that has not been there promises half, too.
-    def told(stopped_at: float) -> float:
+def test_a_stopped_or_running_trial_counts_by_the_forecast_of_its_curve(ended: bool) -> None:
+    # All trials halve their error from the first epoch to the last, so half is the forecast for one that stopped.
+    def forecast(error: float) -> float:
         sampler = FrontierSampler(SPACE, cost, GOALS)
         study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
         for width in range(1, 13):
@@ -173,41 +173,21 @@ def test_a_stopped_or_running_trial_counts_as_what_its_curve_promises(ended: boo
             trial = study.ask()
             params, tree = suggest(SPACE, trial)
             if width == 6:
-                trial.set_user_attr("curve", [1 - stopped_at])
+                trial.set_user_attr("curve", [1 - error])
                 if ended:
                     study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             else:
                 trial.set_user_attr("curve", [1 - 2 * (1 - top1(tree)), top1(tree)])
                 study.tell(trial, [top1(tree), gflops(params)])
         observed = sampler._observed(study.get_trials(deepcopy=False))
-        return next(one.error for one in observed if one.candidate.params["width"] == 6)
+        return next(observation.error for observation in observed if observation.candidate.params["width"] == 6)
 
-    assert told(0.8) == pytest.approx(0.4, abs=0.02)
-    assert told(0.5) == pytest.approx(0.25, abs=0.02)
-
-
-def test_of_very_many_trials_the_model_learns_from_those_near_the_front_and_from_some_others() -> None:
-    # At cost n the front has an error of 1 / (n + 1); a trial's error is k + 1 times that, k = 0 ... 9.
-    observed = [
-        Observation(Candidate({"n": n, "k": k}, np.zeros(0), {"gflops": float(n)}), (k + 1) / (n + 1))
-        for n in range(100)
-        for k in range(10)
-    ]
-    frontier = Frontier(Pool(SPACE, cost), ["gflops"])
-
-    told = frontier._telling(observed, np.random.default_rng(0))
-    ranks = [one.candidate.params["k"] for one in told]
-
-    assert len({id(one) for one in told}) == len(told) == LEARNT
-    # A quarter of all are the nearest: k = 0 and 1, and half of those with 2. Of the others a third is taken.
-    assert ranks.count(0) == ranks.count(1) == 100
-    assert 50 < ranks.count(2) < 90
-    assert all(15 < ranks.count(k) < 50 for k in range(3, 10))
-    assert frontier._telling(observed[:LEARNT], np.random.default_rng(0)) == observed[:LEARNT]
+    assert forecast(0.8) == pytest.approx(0.4, abs=0.02)
+    assert forecast(0.5) == pytest.approx(0.25, abs=0.02)
 
 
-def test_a_large_space_is_searched_by_samples_and_by_the_neighbours_of_the_front() -> None:
-    # 16 choices of 4: 4e9 configs. Error falls with each choice that is 0; chance has 4 of 16 on average.
+def test_in_a_large_space_samples_and_neighbours_of_the_front_are_candidates() -> None:
+    # 16 choices of 4: 4e9 configs. Each choice that is 0 lowers the error; a random config has 4 of 16 on average.
     space = Space({f"c{n}": {"choice": ["a", "b", "c", "d"]} for n in range(16)})
     sampler = FrontierSampler(space, lambda params: {"gflops": 1.0 + params["c0"]}, GOALS)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
@@ -217,13 +197,13 @@ def test_a_large_space_is_searched_by_samples_and_by_the_neighbours_of_the_front
         params, _ = suggest(space, trial)
         study.tell(trial, [0.2 + sum(value == 0 for value in params.values()) / 20, 1.0 + params["c0"]])
 
-    # The 99.9th percentile of chance is 10 of 16.
+    # The 99.9th percentile of random configs is 10 of 16.
     assert max(trial.values[0] for trial in study.trials) >= 0.2 + 11 / 20
 
 
 @pytest.mark.parametrize("finished", [30, 50])
-def test_a_sampler_that_begins_late_proposes_what_one_that_was_there_all_along_does(finished: int) -> None:
-    # 12 choices of 4: 1.7e7 configs, so that they are weighed by samples.
+def test_a_sampler_of_a_resumed_study_proposes_the_same_as_the_first_one(finished: int) -> None:
+    # 12 choices of 4: 1.7e7 configs, so that candidates are samples.
     space = Space({f"c{n}": {"choice": ["a", "b", "c", "d"]} for n in range(12)})
 
     def sampler() -> FrontierSampler:
@@ -240,27 +220,30 @@ def test_a_sampler_that_begins_late_proposes_what_one_that_was_there_all_along_d
     assert suggest(space, later.ask()) == suggest(space, study.ask())
 
 
-def test_trials_that_have_not_asked_for_all_of_their_values_yet_count_as_what_was_proposed() -> None:
+def test_a_trial_that_has_not_suggested_all_values_counts_as_the_config_that_was_proposed() -> None:
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=FrontierSampler(SPACE, cost, GOALS))
 
-    opened = [study.ask() for _ in range(INITIAL)]
-    opened[0].suggest_int("width", 1, 12)  # and no more so far
-    study.tell(opened.pop(), state=optuna.trial.TrialState.PRUNED)  # one that ended before it has
+    opened = [study.ask() for _ in range(INITIAL_DESIGN)]
+    opened[0].suggest_int("width", 1, 12)  # and no other value so far
+    study.tell(opened.pop(), state=optuna.trial.TrialState.PRUNED)  # before it suggested any value
 
     proposed = [suggest(SPACE, trial)[0] for trial in opened]
-    assert len({tuple(params.items()) for params in proposed}) == INITIAL - 1
+    assert len({tuple(params.items()) for params in proposed}) == INITIAL_DESIGN - 1
 
 
-def test_a_second_study_knows_nothing_of_the_first() -> None:
+def test_a_sampler_starts_afresh_in_a_second_study() -> None:
     sampler = FrontierSampler(SPACE, cost, GOALS, seed=1)
-    searched(sampler, INITIAL + 2)
+    searched(sampler, INITIAL_DESIGN + 2)
 
-    second, fresh = searched(sampler, INITIAL + 2), searched(FrontierSampler(SPACE, cost, GOALS, seed=1), INITIAL + 2)
+    second, fresh = (
+        searched(sampler, INITIAL_DESIGN + 2),
+        searched(FrontierSampler(SPACE, cost, GOALS, seed=1), INITIAL_DESIGN + 2),
+    )
 
     assert [trial.params for trial in second.trials] == [trial.params for trial in fresh.trials]
 
 
-def test_what_is_no_rate_and_no_cost_is_refused() -> None:
+def test_impossible_rates_objectives_and_costs_are_refused() -> None:
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=FrontierSampler(SPACE, cost, GOALS))
     study.add_trial(searched(RandomSampler(seed=0), 1).trials[0])
     study.add_trial(optuna.trial.create_trial(
@@ -276,16 +259,16 @@ def test_what_is_no_rate_and_no_cost_is_refused() -> None:
             suggest(SPACE, optuna.create_study(directions=["maximize", "minimize"], sampler=sampler).ask())
 
 
-def test_a_loss_that_diverged_is_passed_over() -> None:
+def test_a_diverged_loss_does_not_count() -> None:
     study = optuna.create_study(
         directions=["minimize", "minimize"],
         sampler=FrontierSampler(SPACE, cost, {"loss": "min", "gflops": "min"}, measured="loss"),
     )
-    for number in range(INITIAL + 2):
+    for number in range(INITIAL_DESIGN + 2):
         trial = study.ask()
         params, tree = suggest(SPACE, trial)
         trial.set_user_attr("curve", [math.nan] if number == 2 else [1 - top1(tree)])
-        if number != 2:  # which is still running
+        if number != 2:  # it is still running
             study.tell(trial, [math.inf if number == 5 else 1 - top1(tree), gflops(params)])
 
     sampler = study.sampler
@@ -293,4 +276,4 @@ def test_a_loss_that_diverged_is_passed_over() -> None:
     suggest(SPACE, study.ask())
 
     assert math.isfinite(sampler.why["predicted_error"])
-    assert sampler.why["learnt_from"] == INITIAL
+    assert sampler.why["learnt_from"] == INITIAL_DESIGN

@@ -32,16 +32,6 @@ class _Event(_Recorded):
         fields = self.model_dump(mode="python", exclude_unset=True, exclude={"event", "time"})
         return {"event": self.event, "time": self.time, **fields}
 
-    # TRANSITIONAL: read by string until every reader uses attributes.
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self, name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return getattr(self, name, default)
-
-    def __contains__(self, name: str) -> bool:
-        return name in type(self).model_fields
-
 
 class _TrialEvent(_Event):
     """An event of one training: a trial of the search, a base or a retraining."""

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from errno import ENOSPC
 from pathlib import Path
-from typing import Any
 
 from search.ledger.events import Event, parse_event
 from search.ledger.history import History
@@ -74,13 +73,11 @@ class Ledger:
         complete = path.read_bytes().rfind(b"\n") + 1
         self._file.truncate(complete)
 
-    def append(self, event: Event | str, **fields: Any) -> Event:
+    def append(self, event: Event) -> Event:
         """Write an event to the disk, apply it to the history, and return it with its time.
 
         Raises StorageError, naming the file, if the disk is full; the incomplete line is removed again.
         """
-        if isinstance(event, str):  # TRANSITIONAL
-            event = parse_event({"event": event, **fields})
         event = event.model_copy(update={"time": round(time.time(), 3)})
         line = json.dumps(event.line(), separators=(",", ":")).encode() + b"\n"
         before = self._file.seek(0, os.SEEK_END)

@@ -21,7 +21,6 @@ from search.ledger.events import (
     Stopped,
     TrialEvent,
     WarmStarted,
-    parse_event,
 )
 
 Direction = Literal["max", "min"]
@@ -146,8 +145,6 @@ class History:
 
     def apply(self, event: Event) -> None:
         """Update the state by the next event. A second report of the same epoch changes nothing."""
-        if isinstance(event, dict):  # TRANSITIONAL
-            event = parse_event(event)
         if self._last is not None and not isinstance(event, Resumed):
             self.active += max(0.0, event.time - self._last)
         self._last = event.time

@@ -22,6 +22,7 @@ from mlflow import MlflowClient
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from search.ledger.events import Failed, Reported
 from search.ledger.file import NAME, history, read
 from search.ledger.history import History
 
@@ -95,7 +96,7 @@ def wait_for(condition: Any, seconds: float = 120) -> None:
 
 
 def reports(output: Path) -> int:
-    return sum(event["event"] == "report" for event in read(output / NAME)) if (output / NAME).exists() else 0
+    return sum(isinstance(event, Reported) for event in read(output / NAME)) if (output / NAME).exists() else 0
 
 
 def check_complete(found: History, trials: int, epochs: int) -> None:
@@ -103,7 +104,7 @@ def check_complete(found: History, trials: int, epochs: int) -> None:
     assert sorted(found.trials) == list(range(trials))
     assert {trial.state for trial in found.trials.values()} <= {"finished", "stopped"}
     for trial in found.in_state("finished"):
-        assert [report["epoch"] for report in trial.reports] == list(range(1, epochs + 1))
+        assert [report.epoch for report in trial.reports] == list(range(1, epochs + 1))
     assert max(Counter(trial.identity for trial in found.trials.values()).values()) == 1
 
 
@@ -111,9 +112,9 @@ def repeated_epochs(output: Path) -> int:
     """Epochs that were begun again: for each start, the finished epochs of the trial that it did not continue from."""
     done, repeated = Counter[int](), 0
     for event in read(output / NAME):
-        if event["event"] == "report":
-            repeated += event["epoch"] <= done[event["trial"]]
-            done[event["trial"]] = max(done[event["trial"]], event["epoch"])
+        if isinstance(event, Reported):
+            repeated += event.epoch <= done[event.trial]
+            done[event.trial] = max(done[event.trial], event.epoch)
     return repeated
 
 
@@ -126,7 +127,7 @@ def test_a_search_ends_with_a_front_in_all_of_its_places(data: Path, tmp_path: P
     found = history(output / NAME)
     check_complete(found, trials=4, epochs=3)
     assert found.ended is not None
-    assert found.ended["reason"] == "budget"
+    assert found.ended.reason == "budget"
     best = max(trial.metrics["top1"] for trial in found.in_state("finished"))
     assert max(row["top1"] for row in front) == best
     assert sum(found.trials[row["trial"]].state == "finished" for row in front) == len(front) >= 1
@@ -157,9 +158,9 @@ def test_nothing_over_a_limit_is_trained_and_an_exhausted_space_ends_the_search(
     found = history(output / NAME)
     check_complete(found, trials=6, epochs=1)
     assert found.ended is not None
-    assert found.ended["reason"] == "space exhausted"
+    assert found.ended.reason == "space exhausted"
     assert {trial.config["model"]["frames"] for trial in found.trials.values()} == {2}
-    assert any("gflops" in event["reason"] for event in found.rejected)
+    assert any("gflops" in event.reason for event in found.rejected)
 
 
 def test_stopped_trials_are_never_taken_for_finished_ones(data: Path, tmp_path: Path) -> None:
@@ -228,7 +229,7 @@ def test_sigterm_ends_a_search_as_ctrl_c_does(data: Path, tmp_path: Path) -> Non
     assert "SIGTERM" not in text
     ended = history(output / NAME).ended
     assert ended is not None
-    assert ended["reason"] == "interrupted"
+    assert ended.reason == "interrupted"
 
 
 def test_a_confirmation_cut_off_goes_on_and_ends_in_a_front_of_fresh_seeds(data: Path, tmp_path: Path) -> None:
@@ -255,7 +256,7 @@ def test_a_confirmation_cut_off_goes_on_and_ends_in_a_front_of_fresh_seeds(data:
     assert [len(trial.fresh) for trial in own] == [2, 2]
     fresh = [trial for trial in found.extras.values() if trial.confirms is not None]
     assert {trial.config["train"]["seed"] for trial in fresh} == {1, 2}
-    assert all(trial.inherits and trial.inherits["source"] == base.number for trial in [*own, *fresh])
+    assert all(trial.inherits and trial.inherits.source == base.number for trial in [*own, *fresh])
     assert len({trial.identity for trial in [*own, *fresh, base]}) == 7
     assert repeated_epochs(output) == 0
     for model in json.loads(again.stdout)["confirmation"]["models"]:
@@ -277,7 +278,7 @@ def test_a_trial_that_inherited_is_exported_whole_and_trains_to_the_very_same_we
     spec = changed({"output": str(output)}, data)
     spec["search"] = {"budget": {"trials": 4}, "inherit": "parent"}
     assert vattn("run", write(tmp_path / "spec.yaml", spec)).returncode == 0
-    heir = next(t for t in history(output / NAME).trials.values() if t.inherits and t.inherits["source"] is not None)
+    heir = next(t for t in history(output / NAME).trials.values() if t.inherits and t.inherits.source is not None)
     exported = vattn("export", output, "--pick", f"trial={heir.number}", "--out", best, "--weights", weights)
     assert exported.returncode == 0, exported.stderr
     assert yaml.safe_load(best.read_text())["train"]["init"] == str(weights / "start.pt")
@@ -315,7 +316,7 @@ def test_a_driver_killed_at_any_moment_loses_at_most_an_epoch_of_a_trial(
     # The epochs known before were not trained again: each start continues from the checkpoint.
     for number, trial in found.trials.items():
         if trial.starts[1:]:
-            assert trial.starts[-1]["epoch"] >= known.trials[number].epoch
+            assert trial.starts[-1].epoch >= known.trials[number].epoch
     assert repeated_epochs(output) == 0
 
 
@@ -334,9 +335,9 @@ def test_a_training_process_that_dies_is_replaced_and_its_trial_goes_on(data: Pa
     assert process.returncode == 0, text
     found = history(output / NAME)
     check_complete(found, trials=4, epochs=6)
-    failures = [event for event in read(output / NAME) if event["event"] == "failed"]
+    failures = [event for event in read(output / NAME) if isinstance(event, Failed)]
     assert failures
-    assert not any(event["final"] for event in failures)
+    assert not any(event.final for event in failures)
 
 
 def children(root: int, title: str) -> list[int]:
@@ -398,7 +399,7 @@ def test_the_exported_winner_trains_to_the_very_same_weights(data: Path, tmp_pat
     assert trained.returncode == 0, trained.stderr
     assert trained.stdout.count("epoch ") == 3
     (winner,) = history(data / NAME).in_state("finished")
-    assert json.loads((one / "metrics.json").read_text()) == winner.reports[-1]["metrics"]
+    assert json.loads((one / "metrics.json").read_text()) == winner.reports[-1].metrics
     states = [torch.load(folder / "model.pt", weights_only=True) for folder in (weights, one)]
     torch.testing.assert_close(*states, rtol=0, atol=0)
     # A folder that holds a training is not overwritten, and a training at its end has nothing left to do.

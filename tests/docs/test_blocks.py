@@ -48,7 +48,7 @@ def test_every_block_is_in_a_language_that_a_test_knows() -> None:
 def test_every_note_of_a_block_is_known() -> None:
     notes = {block.note for block in blocks()}
 
-    assert all(note in ("", "run with quickstart") or re.match(r"parse only, \w", note) for note in notes)
+    assert all(note in ("", "run with quickstart", "output") or re.match(r"parse only, \w", note) for note in notes)
 
 
 @each("yaml")
@@ -149,8 +149,9 @@ def test_commands_that_take_seconds_are_run(
             continue
         assert words[0].endswith("vattn"), f"{block.place}: note `parse only, REASON` for {' '.join(words)}"
         assert words[1] in CHEAP, f"{block.place}: note `parse only, REASON` for {' '.join(words)}"
-        status = main(words[1:])
-        assert status == 0, capsys.readouterr().err
+        assert main(words[1:]) == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert [line for line in block.output.splitlines() if line not in printed] == []
 
 
 @each("python")

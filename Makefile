@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.complete
 
-.PHONY: setup demo test check docs
+.PHONY: setup demo test test-fast check docs
 
 setup: $(SETUP)
 
@@ -19,6 +19,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# For the inner loop: what needs no Ray cluster.
+test-fast: setup
+	$(BIN)/python -m pytest -m 'not slow and not ray'
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -4,7 +4,8 @@ A note is a comment on the line above a block: ``<!-- test: NOTE -->``. Notes ar
 
 * none: every command is run, every spec is validated, every program is run;
 * ``run with quickstart``: as none, beside a recorded search in runs/quickstart;
-* ``parse only, REASON``: commands are parsed by the real parsers, and not run.
+* ``parse only, REASON``: commands are parsed by the real parsers, and not run;
+* ``output``: the lines of a text block stand in the output of the console block before it.
 """
 
 import re
@@ -27,6 +28,8 @@ class Block(NamedTuple):
     language: str
     text: str
     note: str
+    output: str = ""
+    """of a console block: the text block that shows what it prints"""
 
     @property
     def parse_only(self) -> bool:
@@ -67,6 +70,8 @@ def _blocks_of(page: Path) -> list[Block]:
                 note=note[1] if note else "",
             )
         )
+        if listed[-1].note == "output":
+            listed[-2] = listed[-2]._replace(output=listed[-1].text)
         start = None
     assert start is None, f"{page}:{(start or 0) + 1}: a block has no end"
     return listed

@@ -72,9 +72,6 @@ class Ended(_Event):
 class EarlierTrial(_Recorded):
     """A finished trial of an earlier search, converted to this search's space."""
 
-    # A metric that is no objective may be NaN.
-    model_config = ConfigDict(extra="ignore", strict=False, allow_inf_nan=True)
-
     trial: int
     """its number in the earlier search"""
     params: dict[str, Any]

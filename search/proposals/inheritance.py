@@ -60,11 +60,11 @@ class Inheritance:
         bases = [t for t in trainings if t.confirms is None and t.identity == identity and t.state != "stopped"]
         if not bases:
             return Decision(False, proposed(self._history.next_number, base, self._spec.cost(base), {}, base=True))
-        finished = next((other for other in bases if other.state == "finished"), None)
+        finished = next((known for known in bases if known.state == "finished"), None)
         if finished is not None:
             reason = "the same model without mechanisms"
             return Decision(True, Inherited(trial=trial.number, source=finished.number, reason=reason))
-        if all(other.state == "failed" for other in bases):
+        if all(known.state == "failed" for known in bases):
             reason = "the training without mechanisms failed"
             return Decision(True, Inherited(trial=trial.number, source=None, reason=reason))
         return Decision(ready=False)
@@ -82,10 +82,10 @@ def nearest(history: History, trial: Trial) -> tuple[Trial, int] | None:
     Return None if no finished trial has the same backbone.
     """
     backbone = trial.config["model"]["backbone"]
-    candidates = [other for other in history.in_state("finished") if other.config["model"]["backbone"] == backbone]
+    candidates = [known for known in history.in_state("finished") if known.config["model"]["backbone"] == backbone]
     if not candidates:
         return None
-    parent = min(candidates, key=lambda other: (_differing(trial.params, other.params), -other.number))
+    parent = min(candidates, key=lambda known: (_differing(trial.params, known.params), -known.number))
     return parent, _differing(trial.params, parent.params)
 
 

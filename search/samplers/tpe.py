@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 class TPEConfig(SamplerConfig, kind="tpe"):
     """The tree-structured Parzen estimator as Optuna implements it, for one objective or several.
 
-    James Bergstra, Rémi Bardenet, Yoshua Bengio and Balázs Kégl, "Algorithms for Hyper-Parameter Optimization",
-    Advances in Neural Information Processing Systems 24 (NIPS 2011). Several objectives: Yoshihiko Ozaki, Yuki Tanigaki,
-    Shuhei Watanabe and Masaki Onishi, "Multiobjective tree-structured Parzen estimator for computationally expensive
-    optimization problems", Genetic and Evolutionary Computation Conference (GECCO) 2020. The first 10 trials are random.
+    The first 10 trials are random. Sources: James Bergstra, Rémi Bardenet, Yoshua Bengio and Balázs Kégl, "Algorithms
+    for Hyper-Parameter Optimization", Advances in Neural Information Processing Systems (NIPS) 24, 2011; for several
+    objectives Yoshihiko Ozaki, Yuki Tanigaki, Shuhei Watanabe and Masaki Onishi, "Multiobjective tree-structured Parzen
+    estimator for computationally expensive optimization problems", Genetic and Evolutionary Computation Conference
+    (GECCO), 2020.
     """
 
     kind: Literal["tpe"] = "tpe"

@@ -74,16 +74,16 @@ class Frontier:
         trial = history.trials[number]
         if trial.epoch < self.min_epochs:
             return None
-        curve_of = {other.number: self._errors(other) for other in history.trials.values() if other.reports}
+        curve_of = {known.number: self._errors(known) for known in history.trials.values() if known.reports}
         # A finished trial that diverged is no rival.
-        finished = [other for other in history.in_state("finished") if isfinite(curve_of[other.number][-1])]
-        rivals = [(curve_of[other.number][-1], other) for other in finished if self._costs_no_more(other, trial)]
-        curves = Curves([(curve, history.trials[other].epochs) for other, curve in curve_of.items()])
+        finished = [rival for rival in history.in_state("finished") if isfinite(curve_of[rival.number][-1])]
+        rivals = [(curve_of[rival.number][-1], rival) for rival in finished if self._costs_no_more(rival, trial)]
+        curves = Curves([(curve, history.trials[n].epochs) for n, curve in curve_of.items()])
         agreement = curves.agreement(trial.epoch, trial.epochs)
         forecast = curves.forecast(curve_of[number], trial.epochs)
         if not rivals or forecast is None or agreement is None or agreement < AGREEMENT:
             return None
-        smallest_error, best = min(rivals, key=lambda rival: rival[0])
+        smallest_error, best = min(rivals, key=lambda pair: pair[0])
         probability = NormalDist(*forecast).cdf(log(smallest_error + OFFSET))
         threshold = self.probability * trial.why.get("probability_of_front", 1.0)
         if probability >= threshold:
@@ -96,5 +96,5 @@ class Frontier:
     def _errors(self, trial: Trial) -> list[float]:
         return errors(trial.curve(self.measured), self.objectives[self.measured])
 
-    def _costs_no_more(self, other: Trial, trial: Trial) -> bool:
-        return all(other.cost[name] <= trial.cost[name] for name in self.objectives if name != self.measured)
+    def _costs_no_more(self, rival: Trial, trial: Trial) -> bool:
+        return all(rival.cost[name] <= trial.cost[name] for name in self.objectives if name != self.measured)

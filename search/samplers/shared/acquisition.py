@@ -45,9 +45,9 @@ def expected_hypervolume_improvement(
     """Return the expected hypervolume improvement (n) of candidates, in closed form.
 
     The cost of a candidate is known and only its error is random. It would improve the front at every cost at or above
-    its own. The costs of the front cut that region into cells, in each of which the front has one smallest error. So the
-    expectation is a sum over cells: the volume of the cell times the expected improvement of that error. With one cost
-    the cells are the steps of the front; with no cost there is a single cell.
+    its own. The costs of the front cut that region into cells, and in each cell the smallest error of the front is
+    constant. So the expectation is a sum over cells: the volume of the cell times the expected improvement of that
+    error. With one cost the cells are the steps of the front; with no cost there is a single cell.
 
     Args:
         costs: the costs of the candidates (n, k), to be minimised; k may be 0.

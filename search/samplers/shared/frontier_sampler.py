@@ -105,14 +105,14 @@ class FrontierSampler(BaseSampler):
             self._study, self._asked, self._candidates = study.study_name, {}, {}
         if "fixed_params" in trial.system_attrs:  # enqueued, so nothing is left to choose
             return {}
-        others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
-        running = [self._candidate(other) for other in others if other.state == TrialState.RUNNING]
-        own = [other for other in others if other.state != TrialState.FAIL and "source" not in other.user_attrs]
+        trials = [known for known in study.get_trials(deepcopy=False) if known.number != trial.number]
+        running = [self._candidate(known) for known in trials if known.state == TrialState.RUNNING]
+        own = [known for known in trials if known.state != TrialState.FAIL and "source" not in known.user_attrs]
         tried = [candidate for candidate in map(self._candidate, own) if candidate]
-        seen = {params_key(self._params(other)) for other in others if "source" not in other.user_attrs}
+        seen = {params_key(self._params(known)) for known in trials if "source" not in known.user_attrs}
         seen |= {candidate.key for candidate in tried}
         pending = [candidate for candidate in running if candidate]
-        proposal = self._selector.propose(self._observed(others), pending, tried, seen, trial.number, self._spent())
+        proposal = self._selector.propose(self._observed(trials), pending, tried, seen, trial.number, self._spent())
         if proposal is None:
             return {}
         candidate, self.why = proposal

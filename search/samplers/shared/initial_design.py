@@ -86,4 +86,4 @@ class InitialDesign:
 def _times_tried(candidate: Candidate, tried: Sequence[Candidate]) -> float:
     """Return how often the candidate's values were tried, as the mean over its ranges."""
     values = candidate.params.items()
-    return sum(other.params.get(name) == value for other in tried for name, value in values) / max(len(values), 1)
+    return sum(earlier.params.get(name) == value for earlier in tried for name, value in values) / max(len(values), 1)

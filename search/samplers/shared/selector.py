@@ -90,10 +90,10 @@ class FrontierSelector:
             return observed
         costs = self._costs([observation.candidate for observation in observed])
         logs = np.log([observation.error + OFFSET for observation in observed])
-        cheaper = (costs <= costs[:, None]).all(axis=2)  # (n, n), true on the diagonal
-        behind = logs - np.where(cheaper, logs, np.inf).min(axis=1)
-        near, others = np.split(np.argsort(behind, kind="stable"), [MAX_OBSERVATIONS // 2])
-        chosen = [*near, *rng.choice(others, MAX_OBSERVATIONS - len(near), replace=False)]
+        costs_no_more = (costs <= costs[:, None]).all(axis=2)  # (n, n), true on the diagonal
+        behind = logs - np.where(costs_no_more, logs, np.inf).min(axis=1)
+        near, rest = np.split(np.argsort(behind, kind="stable"), [MAX_OBSERVATIONS // 2])
+        chosen = [*near, *rng.choice(rest, MAX_OBSERVATIONS - len(near), replace=False)]
         return [observed[i] for i in sorted(chosen)]
 
     def _front(self, errors: Sequence[float], candidates: Sequence[Candidate]) -> list[int]:

@@ -206,7 +206,10 @@ class Surrogate:
         return samples[BURN_IN + THINNING - 1 :: THINNING]
 
     def _theta(self, normal: Array) -> Array:
-        """Return the log hyperparameters (length scales..., variance, noise) for values with a standard normal prior."""
+        """Return the log hyperparameters: the length scales, the variance, the noise.
+
+        A priori each value of ``normal`` has a standard normal distribution.
+        """
         *scales, variance, noise = normal
         median = np.log(len(scales) / 2) / 2
         log_scales = median + LENGTH_SCALE_DEVIATION * np.array(scales)

@@ -7,7 +7,6 @@ import pytest
 
 import spaces
 from search.report.tables.check import render
-from search.schedulers.halving import HalvingConfig
 from search.spec.check import check
 from search.spec.messages import SpecError
 from search.spec.schema import Spec
@@ -145,13 +144,6 @@ def test_a_sample_without_a_config_within_the_limits_proves_nothing() -> None:
     assert not result.exact
     assert result.within == 0
     assert "which is no proof" in render(result)
-
-
-def test_halving_takes_the_sum_of_the_epochs_of_its_rungs() -> None:
-    # Rungs 1 and 3 of 9 epochs: all trials run 1 epoch, a third runs 2 more, a ninth 6 more.
-    assert HalvingConfig(min_epochs=1, reduction=3).expected_epochs(9) == pytest.approx(1 + 2 / 3 + 6 / 9)
-    assert HalvingConfig(min_epochs=1, reduction=2).expected_epochs(4) == pytest.approx(1 + 1 / 2 + 2 / 4)
-    assert HalvingConfig(min_epochs=5, reduction=3).expected_epochs(2) == 2
 
 
 def test_the_text_names_confirmations_on_top_of_the_budget_and_the_initial_weights() -> None:

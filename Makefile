@@ -1,8 +1,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# processes that run tests
+WORKERS ?= 2
 SETUP := .venv/.complete
 
-.PHONY: setup demo test check docs
+.PHONY: setup demo test test-fast check docs
 
 setup: $(SETUP)
 
@@ -17,8 +19,13 @@ $(SETUP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/vattn run spaces/library/quickstart.yaml --resume
 
+# One thread per worker. All tests with Ray run in the same worker (tests/conftest.py).
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+# Without Ray, and without the tests that take more than 2 CPU seconds.
+test-fast: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not slow and not medium and not ray'
 
 check: setup
 	$(BIN)/ruff format --check .

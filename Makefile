@@ -1,5 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# processes that run tests
+WORKERS ?= 2
 SETUP := .venv/.complete
 
 .PHONY: setup demo test test-fast check docs
@@ -17,8 +19,13 @@ $(SETUP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/vattn run spaces/library/quickstart.yaml --resume
 
+# One thread per worker. All tests with Ray run in the same worker (tests/conftest.py).
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+# Without Ray, and without the tests that take more than 2 CPU seconds.
+test-fast: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not slow and not medium and not ray'
 
 # For the inner loop: what needs no Ray cluster.
 test-fast: setup

@@ -27,10 +27,6 @@ test: setup
 test-fast: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not slow and not medium and not ray'
 
-# For the inner loop: what needs no Ray cluster.
-test-fast: setup
-	$(BIN)/python -m pytest -m 'not slow and not ray'
-
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

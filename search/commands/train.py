@@ -86,7 +86,8 @@ def _train(
     """Train each part, one after another; return the metrics of each after its last epoch."""
     # Ray and MLflow take seconds to import, so not before the input is known to be right.
     from cluster.connect import connected
-    from cluster.train import Resources, train
+    from cluster.placement import Resources
+    from cluster.training import train
     from search.report.tracking.store import tracking_uri
     from search.report.tracking.training import log_training
 

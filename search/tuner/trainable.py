@@ -11,7 +11,8 @@ from ray import tune
 from ray.tune import PlacementGroupFactory
 from typing_extensions import override
 
-from cluster.train import Resources, epochs, trainer
+from cluster.placement import Resources
+from cluster.training import epochs, trainer
 from search.tuner.task import Task
 from vattn.config import TrialConfig
 

@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from cluster.train import Resources, release
+from cluster.placement import Resources, release
 from search.ledger.events import Failed, Started
 from search.tuner.results import parse_result
 from search.tuner.state import Search

@@ -1,6 +1,6 @@
-"""The command line of `vattn`, which is `python -m search`: parses arguments, and imports a command when it is called.
+"""The command line `vattn`, also `python -m search`: parse the arguments and import the command that they name.
 
-Exit status: 0 done; 1 failed while running; 2 the user's input is wrong, one line for each problem; 130 interrupted.
+Exit status: 0 done; 1 failed while running; 2 invalid user input, one line for each problem; 130 interrupted.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import shtab
 
 from vattn.errors import StorageError, UserError
 
-#: commands of the interface that are not built yet
+#: names of commands that are not implemented yet
 PLANNED = ("report", "compare", "predict", "latency")
 
 
@@ -33,14 +33,14 @@ def main(argv: list[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of our output has closed it, as `head` does.
+        # The reader of standard output has closed it, as `head` does.
         sys.stderr.close()
         return 0
     except OSError as error:
         if error.filename is None:
             traceback.print_exc()
             return 1
-        # The system names a file that a user named.
+        # The operating system refused a file that the user named.
         print(f"{error.filename}: {(error.strerror or str(error)).lower()}; name another place", file=sys.stderr)
         return 2
     except Exception:
@@ -67,20 +67,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: "argparse._SubParsersAction", name: str, does: str, module: str = "") -> argparse.ArgumentParser:
-    """Add a command whose ``run`` is in search/commands/``module``.py; return its parser."""
-    added = commands.add_parser(name, help=does, description=does)
-    added.set_defaults(command=module or name)
-    return added
+def _command(
+    commands: "argparse._SubParsersAction", name: str, summary: str, module: str = ""
+) -> argparse.ArgumentParser:
+    """Add a command; return its parser. Its function ``run`` is in search/commands/, in ``module`` or else ``name``."""
+    command = commands.add_parser(name, help=summary, description=summary)
+    command.set_defaults(command=module or name)
+    return command
 
 
 def _add_set(command: argparse.ArgumentParser) -> None:
     command.add_argument("--set", action="append", default=[], metavar="A.B=V", help="change a value of the file")
 
 
-def _complete(argument: argparse.Action, what: Any) -> None:
-    """Let a shell complete an argument by the names of files or folders."""
-    setattr(argument, "complete", what)  # noqa: B010  # shtab's interface, which argparse's types do not know
+def _complete(argument: argparse.Action, completion: Any) -> None:
+    """Let the shell complete an argument with names of files (`shtab.FILE`) or folders (`shtab.DIRECTORY`)."""
+    setattr(argument, "complete", completion)  # noqa: B010  # shtab reads this attribute; argparse's types lack it
 
 
 def _add_searches(commands: "argparse._SubParsersAction") -> None:
@@ -92,25 +94,25 @@ def _add_searches(commands: "argparse._SubParsersAction") -> None:
         _complete(spec, shtab.FILE)
         _add_set(command)
     for command in (run, submit):
-        command.add_argument("--output", metavar="DIR", help="folder of the results (default: the spec's)")
+        command.add_argument("--output", metavar="DIR", help="folder of the results (default: output of the spec)")
     run.add_argument("--resume", action="store_true", help="continue a search that was interrupted")
-    run.add_argument("--address", help="Ray cluster to run on (default: the one this is a job of, else a new one)")
+    run.add_argument("--address", help="Ray cluster to run on (default: the cluster of this job, else a new one)")
     run.add_argument("--json", action="store_true", help="print the result as JSON, and progress to stderr")
-    submit.add_argument("--address", required=True, metavar="URL", help="of the cluster's dashboard: http://HOST:8265")
+    submit.add_argument("--address", required=True, metavar="URL", help="the cluster's dashboard: http://HOST:8265")
     submit.add_argument("--follow", action="store_true", help="print the job's output until it ends")
 
 
 def _add_jobs(commands: "argparse._SubParsersAction") -> None:
-    for name, does in (
+    for name, summary in (
         ("jobs", "list the jobs of a cluster"),
         ("logs", "print the output of a job"),
         ("stop", "stop a job"),
     ):
-        job = _command(commands, name, does, module="jobs")
+        job = _command(commands, name, summary, module="jobs")
         job.set_defaults(action=name)
         if name != "jobs":
-            job.add_argument("job", metavar="JOB", help="the id of the job")
-        job.add_argument("--address", required=True, metavar="URL", help="of the cluster's dashboard: http://HOST:8265")
+            job.add_argument("job", metavar="JOB", help="id of the job")
+        job.add_argument("--address", required=True, metavar="URL", help="the cluster's dashboard: http://HOST:8265")
 
 
 def _add_results(commands: "argparse._SubParsersAction") -> None:
@@ -122,12 +124,12 @@ def _add_results(commands: "argparse._SubParsersAction") -> None:
         run = command.add_argument("search", metavar="RUN", help="output folder or name of the search")
         _complete(run, shtab.DIRECTORY)
     pareto.add_argument("--json", action="store_true", help="print the front as JSON")
-    pareto.add_argument("--plot", type=Path, metavar="FILE", help="draw it, as .html or .png")
-    why.add_argument("trial", type=int, metavar="TRIAL", help="its number")
-    why.add_argument("--json", action="store_true", help="print it as JSON")
+    pareto.add_argument("--plot", type=Path, metavar="FILE", help="draw the front, as .html or .png")
+    why.add_argument("trial", type=int, metavar="TRIAL", help="number of the trial")
+    why.add_argument("--json", action="store_true", help="print the answer as JSON")
     export.add_argument("--pick", required=True, metavar="WHICH", help="knee, best, trial=ID or gflops<=X")
     export.add_argument("--out", type=Path, required=True, metavar="FILE.yaml", help="where to write the config")
-    export.add_argument("--weights", type=Path, metavar="DIR", help="copy the trained weights there")
+    export.add_argument("--weights", type=Path, metavar="DIR", help="copy the trained weights to this folder")
     ui.add_argument("--port", type=int, default=5000, help="port on loopback (default: 5000)")
 
 
@@ -143,25 +145,31 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
     test.add_argument("--checkpoint", type=Path, required=True, metavar="F", help="weights: model.pt of a training")
     test.add_argument("--views", metavar="10x3", help="clips x crops of a video, averaged (default: as in the config)")
     test.add_argument(
-        "--fuse", nargs="+", default=[], metavar="CONFIG=F", help="other models whose softmax is averaged with it"
+        "--fuse",
+        nargs="+",
+        default=[],
+        metavar="CONFIG=F",
+        help="further models, whose softmax is averaged with this one's",
     )
-    test.add_argument("--out", type=Path, metavar="DIR", help="folder of the clip cache (default: as of `train`)")
+    test.add_argument("--out", type=Path, metavar="DIR", help="folder of the clip cache (default: that of `train`)")
     train.add_argument("--resume", action="store_true", help="continue from the checkpoint in the output folder")
     train.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: runs/<name of CONFIG>)")
-    train.add_argument("--workers", type=_count, default=1, metavar="N", help="how many workers share each batch")
     train.add_argument(
-        "--cpus", type=_count, default=1, metavar="N", help="CPUs of a worker, which is its number of torch threads"
+        "--workers", type=_positive_int, default=1, metavar="N", help="number of workers, which share each batch"
     )
-    train.add_argument("--gpus", type=_amount, default=0, metavar="X", help="GPUs of a worker")
+    train.add_argument(
+        "--cpus", type=_positive_int, default=1, metavar="N", help="CPUs of a worker, also its number of torch threads"
+    )
+    train.add_argument("--gpus", type=_non_negative_float, default=0, metavar="X", help="GPUs of a worker")
     train.add_argument("--address", help="Ray cluster to train on (default: a new one on this machine)")
     train.add_argument(
-        "--tracking", default="auto", metavar="URI", help="of MLflow (default: SQLite in the output folder)"
+        "--tracking", default="auto", metavar="URI", help="MLflow store (default: SQLite in the output folder)"
     )
-    explain.add_argument("--checkpoint", type=Path, required=True, metavar="F", help="its weights: a model.pt")
+    explain.add_argument("--checkpoint", type=Path, required=True, metavar="F", help="weights: model.pt of a training")
     explain.add_argument("video", type=Path, metavar="VIDEO")
     explain.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the PNG files")
     explain.add_argument(
-        "--i3d", type=Path, nargs=2, metavar=("CONFIG", "F"), help="a model with I3D's 3x1x1, to draw beside TAM"
+        "--i3d", type=Path, nargs=2, metavar=("CONFIG", "F"), help="a model with I3D's 3x1x1, drawn beside TAM"
     )
 
 
@@ -175,29 +183,33 @@ def _add_data(commands: "argparse._SubParsersAction") -> None:
     motion.add_argument("--seed", type=int, metavar="N", help="seed of the generator")
 
     ingest = _command(commands, "ingest", "decode a data set into the clip cache; an interrupted run continues")
-    ingest.add_argument("kind", metavar="KIND", help="of the data set, as data.kind in a spec")
-    _complete(ingest.add_argument("root", metavar="ROOT", help="its folder as its owners publish it"), shtab.DIRECTORY)
-    ingest.add_argument("--out", type=Path, required=True, metavar="CACHE", help="folder of the cache, for data.cache")
+    ingest.add_argument("kind", metavar="KIND", help="kind of the data set, as data.kind in a spec")
+    _complete(ingest.add_argument("root", metavar="ROOT", help="its folder, as its owners publish it"), shtab.DIRECTORY)
+    ingest.add_argument(
+        "--out", type=Path, required=True, metavar="CACHE", help="folder of the cache, as data.cache in a spec"
+    )
     ingest.add_argument("--size", type=int, default=128, metavar="N", help="shorter side in pixels (default: 128)")
     ingest.add_argument("--frames", default="all", metavar="N", help="frames kept of a clip (default: all)")
     ingest.add_argument("--codec", default="raw", help="raw (reads fastest) or jpeg (a ninth of the size)")
     ingest.add_argument("--modality", default="rgb", help="rgb or flow")
-    ingest.add_argument("--set", action="append", default=[], metavar="A.B=V", help="more of `data`: max_faults=10")
-    ingest.add_argument("--jobs", type=int, metavar="N", help="files read at once (default: one for each core)")
     ingest.add_argument(
-        "--time-limit", type=float, default=600.0, metavar="S", help="seconds for a file (default: 600)"
+        "--set", action="append", default=[], metavar="A.B=V", help="set a value of `data`: max_faults=10"
     )
-    ingest.add_argument("--address", help="Ray cluster that reads the files (default: this machine)")
+    ingest.add_argument("--jobs", type=int, metavar="N", help="files decoded at once (default: one per core)")
+    ingest.add_argument(
+        "--time-limit", type=float, default=600.0, metavar="S", help="seconds allowed for a file (default: 600)"
+    )
+    ingest.add_argument("--address", help="Ray cluster that decodes the files (default: this machine)")
 
 
-def _count(text: str) -> int:
+def _positive_int(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1 (got {number})")
     return number
 
 
-def _amount(text: str) -> float:
+def _non_negative_float(text: str) -> float:
     number = float(text)
     if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError(f"must be at least 0 (got {text})")

@@ -1,1 +1,1 @@
-"""One file for each command of `vattn`; `search.cli` reads the command line and calls them."""
+"""The commands of `vattn`, one file each; `search.cli` parses the arguments and calls ``run`` of the command."""

@@ -1,4 +1,4 @@
-"""The client of a Ray cluster's job server, with its errors as one line each."""
+"""Client of a Ray cluster's job server, whose errors become one-line messages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +12,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def job_client(address: str, job: str = "") -> "Iterator[JobSubmissionClient]":
-    """Yield a client of the cluster whose dashboard is at ``address``; raises UserError where the cluster refuses.
+    """Yield a client of the cluster whose dashboard is at ``address``.
 
-    A cluster with token authentication wants RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH in our environment too.
-    ``job`` is the id that the caller asks for, for the message where there is no such job.
+    A cluster with token authentication needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH in the environment of this
+    process too. ``job`` is the id of the job that the caller uses, for the message if that job does not exist.
+
+    Raises:
+        UserError: the address is not that of a dashboard, no cluster answers there, or the cluster refuses.
     """
     if not address.startswith(("http://", "https://")):
         raise UserError(
@@ -28,16 +31,16 @@ def job_client(address: str, job: str = "") -> "Iterator[JobSubmissionClient]":
         yield JobSubmissionClient(address)
     except ConnectionError as error:
         raise UserError(
-            "no Ray cluster answers", file=address, way_out=f"start it, or correct the address ({_line(error)})"
+            "no Ray cluster answers", file=address, way_out=f"start it, or correct the address ({_first_line(error)})"
         ) from None
     except AuthenticationError as error:
-        way_out = f"set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the cluster's token ({_line(error)})"
+        way_out = f"set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the cluster's token ({_first_line(error)})"
         raise UserError("authentication failed", file=address, way_out=way_out) from None
     except RuntimeError as error:
         if job and "404" in str(error):
             raise UserError("no such job", file=job, way_out=f"see: vattn jobs --address {address}") from None
-        raise UserError(_line(error), file=address) from None
+        raise UserError(_first_line(error), file=address) from None
 
 
-def _line(error: Any) -> str:
+def _first_line(error: Any) -> str:
     return str(error).strip().splitlines()[0]

@@ -1,4 +1,4 @@
-"""`vattn check`: validates a spec, and prints the size of its space, its cost range and its budget."""
+"""`vattn check`: validate a spec, and print the size of its space, its cost range and its budget."""
 
 from argparse import Namespace
 
@@ -11,7 +11,7 @@ from search.spec.validation import load
 
 
 def run(arguments: Namespace) -> None:
-    """Print what is known of a search before it starts; raises SpecError where the spec is wrong."""
+    """Print what can be computed before a search starts, and its warm-start sources; raise SpecError for a bad spec."""
     spec = load(spec_file(arguments.spec), arguments.set)
     checked, sources = check(spec), read_sources(spec)
     print(render(checked))

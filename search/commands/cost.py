@@ -1,4 +1,4 @@
-"""`vattn cost`: prints GFLOPs, parameters and memory of a config by stage."""
+"""`vattn cost`: print GFLOPs, parameters and memory of a config by stage."""
 
 from argparse import Namespace
 
@@ -7,6 +7,6 @@ from vattn.cost import render
 
 
 def run(arguments: Namespace) -> None:
-    """Print the cost of the model of a config."""
+    """Print the cost of the model in the config file."""
     config = load_config(arguments.config, arguments.set)
     print(render(config.model, config.data.num_classes()))

@@ -1,4 +1,4 @@
-"""`vattn export`: writes one trial of a search as a config, and its weights, that work on their own."""
+"""`vattn export`: write one trial of a search as a complete config, and copy its weights."""
 
 import shutil
 from argparse import Namespace
@@ -23,27 +23,35 @@ def run(arguments: Namespace) -> None:
 
 
 def export(run: str, rule: str, out: Path, weights: Path | None) -> None:
-    """Write the trial that ``rule`` picks (see `search.analysis.front.pick`) to ``out`` as a complete config.
+    """Write a trial of a search to ``out`` as a complete config, and print the names of the files written.
 
-    Folders in it are absolute, so that it works from any place. With ``weights``, the trained weights are copied there
-    as ``model.pt``, a plain state dict; weights that the trial inherited, its ``train.init``, as ``start.pt``. Prints
-    what was written. Raises UserError where no trial fits the rule or the weights no longer exist.
+    Folders in the config are absolute, so that it works from any working directory.
+
+    Args:
+        run: output folder or name of the search.
+        rule: selects the trial, see `search.analysis.pick.pick`.
+        out: the YAML file to write.
+        weights: folder for copies of the weights, which are plain state dicts: ``model.pt`` has the trained weights,
+            ``start.pt`` the weights that the trial inherited (its ``train.init``). None: no copies.
+
+    Raises:
+        UserError: no trial fits the rule, or the weights no longer exist.
     """
     history = open_run(run)
     output = resolve_run(run).resolve()
     trial = pick(history, history.objectives, rule)
     source = output / "trials" / f"{trial.number:04d}" / "model.pt"
     if weights and not source.is_file():
-        rule = f"the weights of trial {trial.number} are gone"
-        raise UserError(rule, file=source, way_out="train them anew from the config")
-    config = resolved(trial.config, output)
-    start = _start(trial, output, weights)
-    if start:
-        config["train"] = config["train"] | {"init": str(start)}
-    head = "".join(f"# {line}\n" for line in _head(history, trial, out))
+        message = f"the weights of trial {trial.number} are gone"
+        raise UserError(message, file=source, way_out="export without --weights, and train the exported config")
+    config = _with_absolute_folders(trial.config, output)
+    initial_weights = _initial_weights(trial, output, weights)
+    if initial_weights:
+        config["train"] = config["train"] | {"init": str(initial_weights)}
+    header = "".join(f"# {line}\n" for line in _header(history, trial, out))
     out.parent.mkdir(parents=True, exist_ok=True)
     with writing(out, "make room, or name another place with --out"):
-        write_whole(out, head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        write_whole(out, header + yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     print(f"trial {trial.number} is in {out}: {describe(trial)}; train it at full length with: vattn train {out}")
     if weights:
         weights.mkdir(parents=True, exist_ok=True)
@@ -51,8 +59,8 @@ def export(run: str, rule: str, out: Path, weights: Path | None) -> None:
         print(f"its weights are in {weights / 'model.pt'}")
 
 
-def _start(trial: Trial, output: Path, copies: Path | None) -> Path | None:
-    """Return the file of the weights that a trial started with, copied to ``copies`` if given; None: from scratch."""
+def _initial_weights(trial: Trial, output: Path, copy_to: Path | None) -> Path | None:
+    """Return the file of the weights that a trial inherited, or of their copy in ``copy_to``; None if from scratch."""
     if trial.source is None:
         return None
     file = output / "trials" / f"{trial.source:04d}" / "model.pt"
@@ -62,29 +70,30 @@ def _start(trial: Trial, output: Path, copies: Path | None) -> Path | None:
             file=file,
             way_out="pick another trial",
         )
-    if copies is None:
+    if copy_to is None:
         return file
-    copies.mkdir(parents=True, exist_ok=True)
-    return Path(shutil.copyfile(file, copies.absolute() / "start.pt"))
+    copy_to.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copyfile(file, copy_to.absolute() / "start.pt"))
 
 
-def resolved(config: dict[str, Any], output: Path) -> dict[str, Any]:
-    """Return a trial's config with the folders of its data as absolute paths; ``auto`` ones are in ``output``."""
+def _with_absolute_folders(config: dict[str, Any], output: Path) -> dict[str, Any]:
+    """Return a trial's config with absolute data folders; a folder ``auto`` is the one in the output folder."""
     data = dict(config["data"])
-    places = {"root": output / "data" / data["kind"], "cache": output / "cache"}
-    for key, place in places.items():
-        given = data.get(key, "auto")
-        data[key] = str(place if given == "auto" else Path(given).expanduser().absolute())
+    auto_folders = {"root": output / "data" / data["kind"], "cache": output / "cache"}
+    for key, auto_folder in auto_folders.items():
+        folder = data.get(key, "auto")
+        data[key] = str(auto_folder if folder == "auto" else Path(folder).expanduser().absolute())
     return config | {"data": data}
 
 
-def _head(history: History, trial: Trial, out: Path) -> list[str]:
+def _header(history: History, trial: Trial, out: Path) -> list[str]:
+    """Return the comment lines of an exported config: its trial, its metrics, and how to train it."""
     names = dict.fromkeys([*history.objectives, *trial.cost])
     numbers = ", ".join(f"{name} {format_metric(name, trial.metrics[name])}" for name in names)
     confirmed = trial.number in {retrained.number for retrained in settled(history, history.objectives)}
     return [
         f"{describe(trial)}: trial {trial.number} of the search {history.name} ({history.began.id}).",
-        f"After {trial.epoch} epochs there: {numbers}, on the validation split.",
-        *([f"These are the mean of {len(trial.fresh)} fresh seeds."] if confirmed else []),
+        f"After {trial.epoch} epochs of the search: {numbers}, on the validation split.",
+        *([f"These metrics are the mean of {len(trial.fresh)} fresh seeds."] if confirmed else []),
         f"Set train.epochs and train.lr for a training at full length; then: vattn train {out}",
     ]

@@ -1,4 +1,4 @@
-"""`vattn ingest`: decodes a data set into the clip cache; prints first how much space it will need."""
+"""`vattn ingest`: print the predicted size of the clip cache, then decode a data set into it."""
 
 import shutil
 import sys
@@ -42,53 +42,67 @@ def ingest_set(
     kind: str, root: str, cache: Path, store: Tree, modality: str, sets: list[str],
     jobs: int | None, time_limit: float, address: str | None,
 ) -> int:  # fmt: skip
-    """Decode a data set into a folder below ``cache``; return the exit status, 1 where the disk is full.
+    """Decode a data set into a folder below ``cache``; return the exit status, 1 if a file cannot be written.
 
-    ``sets`` are further values of the data config, such as ``max_faults=10``; ``time_limit`` is in seconds for a file.
-    Raises UserError where the input is wrong.
+    Args:
+        kind: kind of the data set, as ``data.kind`` in a spec.
+        root: folder of the data set.
+        cache: folder of the clip cache.
+        store: values of `vattn.data.config.StoreConfig`.
+        modality: ``rgb`` or ``flow``.
+        sets: further values of the data config, such as ``max_faults=10``.
+        jobs: number of files decoded at the same time; None: one per core.
+        time_limit: longest time for one file, seconds.
+        address: Ray cluster that decodes the files; None: this machine.
+
+    Raises:
+        UserError: the input is invalid.
     """
-    data = _config({"kind": kind, "root": root, "cache": str(cache), "store": store, "modality": modality}, sets)
+    data = _data_config({"kind": kind, "root": root, "cache": str(cache), "store": store, "modality": modality}, sets)
     # Paths are absolute: other nodes and later commands have other working directories.
     folder, target = Path(data.root).expanduser().absolute(), cache.expanduser().absolute()
     data.supply(folder, progress)
     splits = data.each_split()
     manifests = [split.manifest(folder) for split in splits]
-    needed, room = predicted_bytes(pa.concat_tables(manifests), folder, data.store), _room(target)
+    needed, free = predicted_bytes(pa.concat_tables(manifests), folder, data.store), _free_bytes(target)
     clips = " + ".join(str(len(manifest)) for manifest in manifests)
-    print(f"{clips} clips; about {size(needed)} in {target}, which has {size(room)} free", file=sys.stderr)
-    if needed > room:
-        print("this may not fit; lower --size or --frames, or take --codec jpeg", file=sys.stderr)
+    print(
+        f"{clips} clips; about {format_bytes(needed)} in {target}, which has {format_bytes(free)} free", file=sys.stderr
+    )
+    if needed > free:
+        print("this may not fit; lower --size or --frames, or use --codec jpeg", file=sys.stderr)
     with nullcontext() if address is None else _connected(address) as cluster:
-        read = partial(
+        ingest_split = partial(
             ingest, root=folder, cache=target, store=data.store, progress=progress, time_limit=time_limit,
             modality="flow" if data.modality == "flow" else "rgb",
         )  # fmt: skip
         if cluster is None:
-            read = partial(read, jobs=jobs or workers.cores())
+            ingest_split = partial(ingest_split, jobs=jobs or workers.cores())
         else:
             from cluster.ingest import run
 
-            read = partial(read, jobs=jobs or int(cluster.get("CPU", 1)), run=run)
-        # Clips that a later split shares with an earlier one are taken from the earlier cache.
+            ingest_split = partial(ingest_split, jobs=jobs or int(cluster.get("CPU", 1)), run=run)
+        # `ingest` takes the clips that a split shares with an earlier one from the earlier cache.
         for split, manifest in zip(splits, manifests, strict=True):
             try:
-                made = read(manifest)
+                split_cache = ingest_split(manifest)
             except OSError as error:
                 print(error, file=sys.stderr)
                 return 1
-            print(_summary(made, split))
+            print(_summary(split_cache, split))
     return 0
 
 
-def size(count: float) -> str:
-    """Return a number of bytes for people: 1.5 GB."""
+def format_bytes(count: float) -> str:
+    """Return a number of bytes with three digits and its unit, such as 1.5 GB."""
     unit = 0
     while count >= 1000 and unit < len(_UNITS) - 1:
         count, unit = count / 1000, unit + 1
     return f"{count:.3g} {_UNITS[unit]}"
 
 
-def _config(tree: Tree, sets: list[str]) -> DataConfig:
+def _data_config(tree: Tree, sets: list[str]) -> DataConfig:
+    """Return the config of the command line; raise SpecError if it is invalid."""
     store: dict[str, Any] = tree["store"]
     store["frames"] = parse(str(store["frames"]))
     override(tree, sets)
@@ -104,19 +118,21 @@ def _connected(address: str) -> Any:
     return connected(address)
 
 
-def _room(folder: Path) -> int:
+def _free_bytes(folder: Path) -> int:
+    """Return the free space on the disk of a folder, which need not exist yet."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
-def _summary(made: Path, data: DataConfig) -> str:
-    index = read_index(made)
-    taken = size(sum(file.stat().st_size for file in made.iterdir()))
-    failed, concealed = (len(read_failures(made, name)) for name in (FAILURES, CONCEALED))
-    lines = [f"{len(index)} clips, {taken}, in {made}"]
-    lines += [f"{failed} files could not be read: {made / FAILURES}"] if failed else []
-    lines += [f"{concealed} are damaged, and the decoder concealed it: {made / CONCEALED}"] if concealed else []
+def _summary(cache: Path, data: DataConfig) -> str:
+    """Return the lines that report a finished cache, with the data section of a spec that uses it."""
+    index = read_index(cache)
+    total = format_bytes(sum(file.stat().st_size for file in cache.iterdir()))
+    failed, concealed = (len(read_failures(cache, name)) for name in (FAILURES, CONCEALED))
+    lines = [f"{len(index)} clips, {total}, in {cache}"]
+    lines += [f"{failed} files could not be read: {cache / FAILURES}"] if failed else []
+    lines += [f"{concealed} are damaged, and the decoder concealed it: {cache / CONCEALED}"] if concealed else []
     store = ", ".join(f"{key}: {value}" for key, value in data.store.tree().items())
     split = "" if data.split == 1 else f" split: {data.split},"
     lines += [

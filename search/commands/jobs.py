@@ -1,4 +1,4 @@
-"""`vattn jobs`, `logs` and `stop`: look after the jobs of a Ray cluster."""
+"""`vattn jobs`, `logs` and `stop`: list the jobs of a Ray cluster, print the output of one, stop one."""
 
 from argparse import Namespace
 
@@ -6,7 +6,7 @@ from search.commands._job_client import job_client
 
 
 def run(arguments: Namespace) -> None:
-    """Run the action of that name."""
+    """Run the command that was given: jobs, logs or stop."""
     match arguments.action:
         case "jobs":
             jobs(arguments.address)
@@ -19,15 +19,15 @@ def run(arguments: Namespace) -> None:
 def jobs(address: str) -> None:
     """Print the jobs of a cluster, one per line: id, status, command."""
     with job_client(address) as client:
-        listed = client.list_jobs()
-    for job in sorted(listed, key=lambda job: job.start_time or 0):
+        all_jobs = client.list_jobs()
+    for job in sorted(all_jobs, key=lambda job: job.start_time or 0):
         print(f"{job.submission_id or '-':24} {job.status.value:10} {job.entrypoint}")
-    if not listed:
+    if not all_jobs:
         print("no jobs")
 
 
 def logs(address: str, job: str) -> None:
-    """Print what a job has written so far."""
+    """Print the output of a job up to now."""
     with job_client(address, job) as client:
         print(client.get_job_logs(job), end="")
 

@@ -1,4 +1,4 @@
-"""`vattn pareto`: prints the front of a search, as a table or as JSON, and draws it."""
+"""`vattn pareto`: print the front of a search, as a table or as JSON, and draw it."""
 
 import json
 from argparse import Namespace
@@ -9,7 +9,7 @@ from search.report.tables.front import as_json, render
 
 
 def run(arguments: Namespace) -> None:
-    """Print the front, and draw it where a file is named."""
+    """Print the front, and draw it if a file for the plot is given."""
     history = open_run(arguments.search)
     objectives = history.objectives
     if arguments.plot:

@@ -1,4 +1,4 @@
-"""Commands of the interface that are not built yet."""
+"""Commands that are not implemented yet."""
 
 from argparse import Namespace
 
@@ -6,5 +6,5 @@ from vattn.errors import UserError
 
 
 def run(arguments: Namespace) -> None:
-    """Raise UserError: a planned command is refused, never ignored."""
+    """Raise UserError with the name of the command."""
     raise UserError("not available yet", file=f"vattn {arguments.name}")

@@ -1,4 +1,4 @@
-"""`vattn run`: from a spec file to a front, with a resume at any point."""
+"""`vattn run`: run the search of a spec file, or resume one that was interrupted at any point."""
 
 import json
 import platform
@@ -31,7 +31,7 @@ from search.spec.validation import load
 from vattn.data import listed
 from vattn.errors import UserError
 
-#: the parts of a spec that may change between an interruption and the resume
+#: keys of a spec, and of its `search`, that may change between an interruption and the resume
 CHANGEABLE = ("budget", "confirm", "resources", "tracking", "output")
 
 
@@ -44,7 +44,15 @@ def run(arguments: Namespace) -> int:
 def run_search(path: Path, sets: list[str], resume: bool, address: str | None, machine_output: bool) -> int:
     """Run or resume the search of a spec file; return the exit status.
 
-    With ``machine_output`` the result is printed as JSON on stdout, and everything for people goes to stderr.
+    Args:
+        path: the spec file.
+        sets: changes of its values, as A.B=V.
+        resume: whether the output folder may hold a search already, which is then continued.
+        address: Ray cluster to run on, see `cluster.connect.connected`.
+        machine_output: whether stdout gets the result as JSON; all text for people then goes to stderr.
+
+    Raises:
+        UserError: the spec is invalid or cannot be resumed, or no cluster answers at the address.
     """
     spec = load(path, sets)
     check(spec)
@@ -52,9 +60,9 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        what = (error.strerror or str(error)).lower()
+        reason = (error.strerror or str(error)).lower()
         raise UserError(
-            f"must be a folder ({what})", file=path, path="output", way_out="name another", found=output
+            f"must be a folder ({reason})", file=path, path="output", way_out="name another", found=output
         ) from None
     screen = sys.stderr if machine_output else sys.stdout
     with closing(Ledger(output / NAME)) as ledger:
@@ -62,8 +70,8 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
             way_out = "go on with --resume, or name another"
             raise UserError(f"{output} holds a search already", file=path, path="output", way_out=way_out)
         if ledger.history.search:
-            _must_match(path, spec, ledger)
-        # Earlier searches that the ledger already holds are not read again: a resume does not need their files.
+            _check_unchanged(path, spec, ledger)
+        # The ledger has copies of the earlier searches that it names, so that a resume does not need their files.
         sources = read_sources(spec, ledger.history.warm)
         complete = is_complete(spec, ledger.history, exhausted=_exhausted(spec, ledger.history))
         try:
@@ -71,7 +79,7 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
                 catch_up(output, spec.tracking.uri, spec.tracking.experiment, ledger.replay())
             else:
                 complete = _search(spec, sources, output, ledger, address, screen)
-        except KeyboardInterrupt:  # while data were prepared, or while the end was written
+        except KeyboardInterrupt:  # during data preparation, or while the end is recorded
             complete = False
         history = ledger.history
     if history.search:
@@ -83,16 +91,18 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
             try:
                 draw(history, spec.objectives, output / name)
             except OSError as error:
-                print(error, file=sys.stderr)  # the result was printed and is kept
+                print(
+                    error, file=sys.stderr
+                )  # the result is printed and in the ledger, so a failed plot is no failure of the search
     if not complete:
-        again = shlex.join([program(), "run", str(path), *(word for change in sets for word in ("--set", change))])
-        print(f"interrupted; go on with: {again} --resume", file=screen)
+        command = shlex.join([program(), "run", str(path), *(word for change in sets for word in ("--set", change))])
+        print(f"interrupted; go on with: {command} --resume", file=screen)
         return 130
     return 0 if history.in_state("finished") else 1
 
 
 def is_complete(spec: Spec, history: History, exhausted: bool) -> bool:
-    """Return whether nothing is left to do: budget or space spent, front confirmed, no trial unfinished."""
+    """Return whether a search is done: its budget or space is spent, its front confirmed, and no trial unfinished."""
     budget, confirm = spec.search.budget, spec.search.confirm
     spent = exhausted or history.spent(budget.trials, budget.hours, budget.gpu_hours) >= 1
     unconfirmed = confirm != "none" and plan(history, spec.objectives, confirm.top, confirm.seeds)
@@ -100,7 +110,7 @@ def is_complete(spec: Spec, history: History, exhausted: bool) -> bool:
 
 
 def _exhausted(spec: Spec, history: History) -> bool:
-    """Return whether the search ended before its budget was spent, for a reason that still holds."""
+    """Return whether the search ended before its budget was spent, for a reason that still applies."""
     reason = history.ended and history.ended.reason
     return reason == EXHAUSTED or (reason == LATE and history.budget == spec.search.budget.tree())
 
@@ -108,20 +118,20 @@ def _exhausted(spec: Spec, history: History) -> bool:
 def _search(
     spec: Spec, sources: list[WarmStarted], output: Path, ledger: Ledger, address: str | None, screen: TextIO
 ) -> bool:
-    """Run the search until its end or an interruption; return whether it is complete."""
-    # Data are checked before Ray, Optuna and MLflow are imported, which takes seconds; but a cluster that was named is
-    # joined before data are generated and decoded, which can take hours.
+    """Run the search until it ends or is interrupted; return whether it is complete."""
+    # The data are checked first, because the imports of Ray, Optuna and MLflow take seconds. With an address, the
+    # cluster is connected first, because to generate and decode data can take hours.
     files = listed(spec.data, output, progress) if address is None else None
     from cluster.connect import connecting
     from search.tuner.state import Search
     from search.tuner.trainable import MODULES
     from search.tuner.tune import tune_search
 
-    with connecting(address, MODULES) as joined:
+    with connecting(address, MODULES) as wait_for_cluster:
         if files is None:
-            joined()
+            wait_for_cluster()
             files = listed(spec.data, output, progress)
-        # Only a confirmation reads the test split. Paths are absolute: workers have other working directories.
+        # Only a confirmation reads the test split. The path is absolute: workers have other working directories.
         cache = files.decode(progress, test=spec.search.confirm != "none").resolve()
         with (
             closing(Tracker(output, spec.tracking.uri, spec.tracking.experiment)) as tracker,
@@ -134,15 +144,15 @@ def _search(
                 search.record(SearchBegan(id=uuid.uuid4().hex, name=spec.name, spec=spec.tree(), versions=_versions()))
             for source in sources:
                 search.record(source)
-            with suppress(KeyboardInterrupt):  # Tune itself handles one during its work, not before and after
-                tune_search(search, joined)
+            with suppress(KeyboardInterrupt):  # Tune handles Ctrl-C while it runs, but not before and after
+                tune_search(search, wait_for_cluster)
             complete = is_complete(spec, ledger.history, exhausted=search.reason in (EXHAUSTED, FAILING, LATE))
             search.record(Ended(reason=search.reason if complete else "interrupted"))
     return complete
 
 
-def _must_match(path: Path, spec: Spec, ledger: Ledger) -> None:
-    """Raise UserError where the spec differs from the one that the search began with."""
+def _check_unchanged(path: Path, spec: Spec, ledger: Ledger) -> None:
+    """Raise UserError if the spec differs from the one that the search began with."""
     changed = list(_differences(_fixed(ledger.history.began.spec), _fixed(spec.tree())))
     if changed:
         raise UserError(
@@ -154,7 +164,7 @@ def _must_match(path: Path, spec: Spec, ledger: Ledger) -> None:
 
 
 def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    """Yield each value of a spec that has changed: its path, and both values."""
+    """Yield a text for each changed value of a spec: its path, the new value, and the old one."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*new, *old]):
             yield from _differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
@@ -163,6 +173,7 @@ def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
 
 
 def _fixed(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts of a spec that a resume must not change; those of ``search`` are on the top level."""
     flat = {key: value for key, value in tree.items() if key != "search"} | tree["search"]
     return {key: value for key, value in flat.items() if key not in CHANGEABLE}
 

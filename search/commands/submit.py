@@ -1,4 +1,4 @@
-"""`vattn submit`: runs a search as a job of a Ray cluster."""
+"""`vattn submit`: run a search as a job of a Ray cluster."""
 
 import asyncio
 import shlex
@@ -17,28 +17,39 @@ from search.spec.validation import load
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
 
-#: what is not sent to the cluster with a project folder, besides what its .gitignore names
+#: patterns of files in a project folder that are not sent to the cluster, in addition to its .gitignore
 EXCLUDES = [".git", ".venv", "runs", "mlruns", "**/__pycache__", "*.egg-info", "build", "dist"]
 
 
 def run(arguments: Namespace) -> int:
-    """Check the spec on this machine as far as its data allow, then submit it; return the exit status."""
+    """Check the spec, if its data are on this machine, then submit it; return the exit status."""
     path, sets = spec_file(arguments.spec), overrides(arguments)
     spec = load(path, sets)
     root = spec.trial["data"].get("root", "auto")
     if root == "auto" or Path(root).exists():
         check(spec)
     else:
-        print(f"data.root: {root} is not there on this machine: the job will check the limits", file=sys.stderr)
+        print(f"data.root: {root} does not exist on this machine; the job will check the limits", file=sys.stderr)
     return submit(path, sets, arguments.address, arguments.follow)
 
 
 def submit(spec: Path, sets: list[str], address: str, follow: bool) -> int:
-    """Send the project folder of a spec file to the cluster at ``address`` and run the search there.
+    """Send the project folder of a spec file to a cluster, and run the search on the cluster as a job.
 
-    The project folder is the nearest one above the file with a pyproject.toml or a repository, else the file's own.
-    Returns 0 once the job is submitted; with ``follow``, its output is printed until it ends, and its exit status is
-    returned. Raises UserError where the cluster cannot be reached or refuses.
+    The project folder is the nearest folder above the file that has a pyproject.toml or is a repository; without one,
+    the folder of the file.
+
+    Args:
+        spec: the spec file.
+        sets: changes of its values, as A.B=V.
+        address: URL of the cluster's dashboard.
+        follow: whether to print the output of the job until it ends.
+
+    Returns:
+        The exit status of the job with ``follow``, otherwise 0 once the job is submitted.
+
+    Raises:
+        UserError: the cluster cannot be reached or refuses.
     """
     spec = spec.resolve()
     project = next((p for p in spec.parents if (p / "pyproject.toml").exists() or (p / ".git").exists()), spec.parent)
@@ -67,9 +78,9 @@ def submit(spec: Path, sets: list[str], address: str, follow: bool) -> int:
 
 
 def _output(spec: Path, sets: list[str]) -> str:
-    """Return the output folder that a spec file names, or the last override of it."""
-    named = [change.partition("=")[2] for change in sets if change.startswith("output=")]
-    return yaml.safe_load(named[-1]) if named else (yaml.safe_load(spec.read_text()) or {}).get("output", "auto")
+    """Return the output folder of a spec: the last one in ``sets``, else that of the file."""
+    values = [change.partition("=")[2] for change in sets if change.startswith("output=")]
+    return yaml.safe_load(values[-1]) if values else (yaml.safe_load(spec.read_text()) or {}).get("output", "auto")
 
 
 async def _print_log(client: "JobSubmissionClient", job: str) -> None:
@@ -78,7 +89,7 @@ async def _print_log(client: "JobSubmissionClient", job: str) -> None:
 
 
 def _exit_status(info: "JobDetails") -> int:
-    """Return the exit status of a job; 130 for a stopped one, 1 where it ended without a status."""
+    """Return the exit status of a job: 130 if it was stopped, 1 if it ended without a status."""
     if info.status.value == "SUCCEEDED":
         return 0
     if info.status.value == "STOPPED":

@@ -1,4 +1,4 @@
-"""`vattn test`: the papers' test protocols, with many views of each video and several models averaged."""
+"""`vattn test`: score checkpoints by the papers' protocols, averaged over views of a video and over models."""
 
 import math
 import re
@@ -24,7 +24,7 @@ from vattn.train import default_device, judge, score
 
 
 class Scored(NamedTuple):
-    """Scores of one model on a split: names of the clips, log-probabilities (N, classes), labels (N)."""
+    """Scores of one model on a split: names of the N clips, log-probabilities (N, classes), labels (N)."""
 
     names: list[str]
     scores: Tensor
@@ -32,7 +32,7 @@ class Scored(NamedTuple):
 
 
 class _Model(NamedTuple):
-    """A config, its file, and its weights."""
+    """A model to score: the file of its config, the config, and the file of its weights."""
 
     file: Path
     trial: TrialConfig
@@ -40,18 +40,28 @@ class _Model(NamedTuple):
 
 
 def run(arguments: Namespace) -> None:
-    """Score the checkpoint of the command line."""
+    """Score the checkpoint that the command line names."""
     score_files(arguments.config, arguments.checkpoint, arguments.set, arguments.views, arguments.fuse, arguments.out)
 
 
 def score_files(
     path: Path, checkpoint: Path, sets: list[str], views: str | None, fuse: Sequence[str], out: Path | None
 ) -> None:
-    """Score the checkpoint of a config on the test split, or on the validation split where there is no test split.
+    """Print the metrics of a checkpoint on the test split, or on the validation split if there is no test split.
 
-    ``fuse`` are further models, CONFIG=CHECKPOINT, such as one of optical flow. With ``split: all`` the checkpoints are
-    output folders of trainings, whose three models are each scored on their own split; the means of their metrics are
-    printed last. Raises UserError where the input is wrong.
+    With ``split: all`` in the config, a checkpoint is the output folder of a training. Each of its three models is
+    scored on its own split, and the mean of each metric over the splits is printed last.
+
+    Args:
+        path: the config file.
+        checkpoint: the weights.
+        sets: changes of the config's values, as A.B=V.
+        views: clips x crops of a video, such as 10x3; None: as in the config.
+        fuse: further models as CONFIG=CHECKPOINT, such as one of optical flow, whose softmax is averaged with it.
+        out: folder of the clip cache; None: runs/<name of the config file>.
+
+    Raises:
+        UserError: the input is invalid.
     """
     streams = [(path, checkpoint)]
     for stream in fuse:
@@ -60,24 +70,24 @@ def score_files(
             raise UserError("must be CONFIG=CHECKPOINT, such as flow.yaml=flow/model.pt", file=f"--fuse {stream}")
         streams.append((Path(config), Path(weights)))
     models = [
-        _models(file, weights, sets if place == 0 else [], views) for place, (file, weights) in enumerate(streams)
+        _models(file, weights, sets if index == 0 else [], views) for index, (file, weights) in enumerate(streams)
     ]
     for (file, _), splits in zip(streams, models, strict=True):
         if len(splits) != len(models[0]):
             raise UserError(f"must be all or one number, as in {path}, to fuse with it", file=file, path="data.split")
     by_split: dict[str, list[dict[str, float]]] = defaultdict(list)
-    for together in zip(*models, strict=True):
-        prefix = f"split {together[0].trial.data.split}: " if len(models[0]) > 1 else ""
-        for name, metrics in _score_together(together, out, prefix):
+    for split_models in zip(*models, strict=True):
+        prefix = f"split {split_models[0].trial.data.split}: " if len(models[0]) > 1 else ""
+        for name, metrics in _score_together(split_models, out, prefix):
             by_split[name].append(metrics)
     if len(models[0]) > 1:
-        for name, each in by_split.items():
-            mean = {metric: fmean(metrics[metric] for metrics in each) for metric in each[0]}
-            print(f"mean of {len(each)} splits: {name}: {_line(mean)}")
+        for name, per_split in by_split.items():
+            mean = {metric: fmean(metrics[metric] for metrics in per_split) for metric in per_split[0]}
+            print(f"mean of {len(per_split)} splits: {name}: {_format_metrics(mean)}")
 
 
 def _models(file: Path, weights: Path, sets: list[str], views: str | None) -> list[_Model]:
-    """Return the model of a config; with ``split: all``, the model of each split."""
+    """Return the model of a config file; with ``split: all``, the models of all splits."""
     trial = load_config(file, sets)
     data = trial.data if views is None else trial.data.model_copy(update={"views": parse_views(views)})
     splits = data.each_split()
@@ -99,7 +109,7 @@ def _models(file: Path, weights: Path, sets: list[str], views: str | None) -> li
 
 
 def _score_together(models: Sequence[_Model], out: Path | None, prefix: str) -> Iterator[tuple[str, dict[str, float]]]:
-    """Score models on one split and print their metrics; yield those of each model, and of their fusion if several."""
+    """Print and yield the metrics of each model on one split, then those of their fusion if there are several."""
     scored, clips = [], None
     for model in models:
         split = clips and clips.split
@@ -108,19 +118,19 @@ def _score_together(models: Sequence[_Model], out: Path | None, prefix: str) -> 
             raise UserError(f"has no {split} split to fuse with; its clips are of {clips.split}", file=model.file)
         scored.append(_score(model.trial, model.weights, clips))
         views, metrics = model.trial.data.views, judge(scored[-1].scores, scored[-1].target).metrics
-        print(f"{prefix}{model.file}: {_line(metrics)}; {views.clips} x {views.crops} views")
+        print(f"{prefix}{model.file}: {_format_metrics(metrics)}; {views.clips} x {views.crops} views")
         yield str(model.file), metrics
     if len(models) > 1:
         fusion = fused(scored)
         metrics = judge(fusion.scores, fusion.target).metrics
-        print(f"{prefix}fused: {_line(metrics)}")
+        print(f"{prefix}fused: {_format_metrics(metrics)}")
         yield "fused", metrics
     assert clips is not None
     print(f"{prefix}{len(clips)} clips of the {clips.split} split")
 
 
 def parse_views(text: str) -> ViewsConfig:
-    """Return the views that "10x3" asks for, clips x crops; raises UserError for a text of another form."""
+    """Return the views that a text such as "10x3", clips x crops, asks for; raise UserError if it has another form."""
     match = re.fullmatch(r"([1-9]\d?|100)x([13])", text)
     if match is None:
         rule = "must be clips x crops, 1 to 100 and 1 or 3, such as 10x3"
@@ -129,15 +139,19 @@ def parse_views(text: str) -> ViewsConfig:
 
 
 def fused(streams: Sequence[Scored]) -> Scored:
-    """Return the mean of the models' softmax, clip by clip; raises UserError where their clips differ.
+    """Return the mean over models of their softmax, for each clip (late fusion).
 
-    Clips are matched by name without ending: one model may have read a video, and another the folder of its flow.
+    Clips are matched by their names, which have no file ending: the input of one model may be a video, that of another
+    the folder of its flow.
+
+    Raises:
+        UserError: the clips or classes of the models differ.
     """
-    first, *others = streams
+    first, *further = streams
     scores = [first.scores]
-    for stream in others:
-        place = {name: i for i, name in enumerate(stream.names)}
-        missing = [name for name in first.names if name not in place]
+    for stream in further:
+        index_of = {name: i for i, name in enumerate(stream.names)}
+        missing = [name for name in first.names if name not in index_of]
         if missing or len(stream.names) != len(first.names):
             example = f", such as {missing[0]}" if missing else ""
             raise UserError(
@@ -145,14 +159,15 @@ def fused(streams: Sequence[Scored]) -> Scored:
                 f"the {len(stream.names)} of another{example}",
                 path="--fuse",
             )
-        order = torch.tensor([place[name] for name in first.names])
+        order = torch.tensor([index_of[name] for name in first.names])
         if stream.scores.shape != first.scores.shape or not torch.equal(stream.target[order], first.target):
-            raise UserError("all models must have the same classes; their configs name other data", path="--fuse")
+            raise UserError("all models must have the same classes; their configs name different data", path="--fuse")
         scores.append(stream.scores[order])
     return first._replace(scores=torch.stack(scores).logsumexp(0) - math.log(len(scores)))
 
 
 def _clips(trial: TrialConfig, output: Path) -> Clips:
+    """Return the clips of the test split, or of the validation split if there is no test split."""
     cache = prepare(trial.data, output, progress)
     try:
         return open_clips(cache, "test")
@@ -169,7 +184,7 @@ def _score(trial: TrialConfig, checkpoint: Path, clips: Clips) -> Scored:
     return Scored(names, scores.log_softmax(1), target)
 
 
-def _line(metrics: dict[str, float]) -> str:
+def _format_metrics(metrics: dict[str, float]) -> str:
     return (
         f"top-1 {metrics['top1']:.2%}  top-5 {metrics['top5']:.2%}  mean class {metrics['mean_class']:.2%}  "
         f"loss {metrics['loss']:.4f}"

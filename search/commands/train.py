@@ -1,4 +1,4 @@
-"""`vattn train`: trains one config at full length, on one worker or many, and logs it to MLflow."""
+"""`vattn train`: train one config at full length on one or more workers, and log it to MLflow."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ from vattn.errors import UserError
 
 
 def run(arguments: Namespace) -> None:
-    """Train the config of the command line."""
+    """Train the config that the command line names."""
     train_file(
         arguments.config, arguments.set, arguments.out, arguments.resume, arguments.tracking, arguments.address,
         arguments.workers, arguments.cpus, arguments.gpus,
@@ -30,9 +30,22 @@ def train_file(
     """Train the config in a file and print its metrics after each epoch.
 
     The output folder gets ``config.yaml``, ``checkpoint.pt``, ``model.pt`` (a plain state dict) and ``metrics.json``.
-    With ``split: all`` there is one training for each split, one after another, each in a folder ``splitN``, and the
-    metrics are the mean of their last ones. Raises UserError where the input is wrong, or where the folder holds a
-    training already and ``resume`` is false.
+    With ``split: all`` one model is trained for each split, one after another, in the folders ``splitN``;
+    ``metrics.json`` then has the mean over the splits of the metrics after the last epoch.
+
+    Args:
+        path: the config file.
+        sets: changes of its values, as A.B=V.
+        output: the output folder; None: runs/<name of the config file>.
+        resume: whether to continue the training in the output folder.
+        tracking: URI of the MLflow store; ``auto``: SQLite in the output folder.
+        address: Ray cluster to train on, see `cluster.connect.connected`.
+        workers: number of workers, which share each batch.
+        cpus: CPUs of a worker.
+        gpus: GPUs of a worker.
+
+    Raises:
+        UserError: the input is invalid, or the folder holds a training already and ``resume`` is false.
     """
     config = load_config(path, sets)
     _check(config, path, workers)
@@ -40,19 +53,19 @@ def train_file(
     splits = config.data.each_split()
     folders = [output / f"split{data.split}" for data in splits] if len(splits) > 1 else [output]
     if any((folder / "checkpoint.pt").exists() for folder in folders):
-        _check_resume(config, path, output, resume)
+        _check_output(config, path, output, resume)
     # Paths are absolute: workers have other working directories.
     output, folders = output.resolve(), [folder.resolve() for folder in folders]
     caches = [prepare(data, output, progress, test=False).resolve() for data in splits]
     output.mkdir(parents=True, exist_ok=True)
     (output / "config.yaml").write_text(path.read_text() if not sets else json.dumps(config.tree(), indent=2))
-    parts = [config.model_copy(update={"data": data}) for data in splits]
+    split_configs = [config.model_copy(update={"data": data}) for data in splits]
     try:
-        last = _train(parts, caches, folders, tracking, output, address, (workers, cpus, gpus))
+        final = _train(split_configs, caches, folders, tracking, output, address, (workers, cpus, gpus))
     except KeyboardInterrupt:
         print("the same command with --resume continues after the last epoch above", file=sys.stderr)
         raise
-    mean = {name: fmean(metrics[name] for metrics in last) for name in last[0]}
+    mean = {name: fmean(metrics[name] for metrics in final) for name in final[0]}
     (output / "metrics.json").write_text(json.dumps(mean, indent=2) + "\n")
     if len(splits) == 1:
         print(f"top-1 {mean['top1']:.2%} on the validation split; the weights are in {output / 'model.pt'}")
@@ -61,6 +74,7 @@ def train_file(
 
 
 def _check(config: TrialConfig, path: Path, workers: int) -> None:
+    """Raise UserError if the batch cannot be divided among the workers, or the initial weights do not exist."""
     if config.train.batch % workers:
         rule = f"must be divisible by the {workers} workers, who share it"
         raise UserError(rule, file=path, path="train.batch", found=config.train.batch)
@@ -70,7 +84,8 @@ def _check(config: TrialConfig, path: Path, workers: int) -> None:
         )
 
 
-def _check_resume(config: TrialConfig, path: Path, output: Path, resume: bool) -> None:
+def _check_output(config: TrialConfig, path: Path, output: Path, resume: bool) -> None:
+    """Raise UserError if the training in the output folder may not be continued, or is one of another config."""
     if not resume:
         way_out = "go on with --resume, or name another folder with --out"
         raise UserError("holds a training already", file=output, way_out=way_out)
@@ -80,11 +95,14 @@ def _check_resume(config: TrialConfig, path: Path, output: Path, resume: bool) -
 
 
 def _train(
-    parts: list[TrialConfig], caches: list[Path], folders: list[Path], tracking: str, output: Path,
+    configs: list[TrialConfig], caches: list[Path], folders: list[Path], tracking: str, output: Path,
     address: str | None, amounts: tuple[int, int, float],
 ) -> list[dict[str, float]]:  # fmt: skip
-    """Train each part, one after another; return the metrics of each after its last epoch."""
-    # Ray and MLflow take seconds to import, so not before the input is known to be right.
+    """Train the configs one after another; return the metrics of each after its last epoch.
+
+    ``amounts`` are the number of workers, and the CPUs and GPUs of each.
+    """
+    # Ray and MLflow take seconds to import: this comes after the checks of the input.
     from cluster.connect import connected
     from cluster.placement import Resources
     from cluster.training import train
@@ -93,18 +111,18 @@ def _train(
 
     workers, cpus, gpus = amounts
     resources, uri = Resources(workers=workers, cpus=cpus, gpus=gpus), tracking_uri(tracking, output)
-    last = []
+    final = []
     with connected(address) as cluster:
         resources.concurrency(cluster)
-        for part, cache, folder in zip(parts, caches, folders, strict=True):
-            prefix, metrics = f"split {part.data.split}  " if len(parts) > 1 else "", {}
-            with log_training(uri, part, folder) as log:
-                for result in train(part, cache, folder, resources):
+        for config, cache, folder in zip(configs, caches, folders, strict=True):
+            prefix, metrics = f"split {config.data.split}  " if len(configs) > 1 else "", {}
+            with log_training(uri, config, folder) as log:
+                for result in train(config, cache, folder, resources):
                     metrics = result["metrics"]
                     log(result)
-                    print(prefix + _epoch_line(result, part), flush=True)
-            last.append(metrics)
-    return last
+                    print(prefix + _epoch_line(result, config), flush=True)
+            final.append(metrics)
+    return final
 
 
 def _epoch_line(result: dict[str, Any], config: TrialConfig) -> str:

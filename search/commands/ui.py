@@ -1,4 +1,4 @@
-"""`vattn ui`: serves MLflow's page for a search on loopback."""
+"""`vattn ui`: serve MLflow's page for a search on loopback."""
 
 from argparse import Namespace
 

@@ -1,4 +1,4 @@
-"""`vattn why`: explains what was decided about a trial, and by which comparison."""
+"""`vattn why`: explain the decisions about a trial, with the comparison behind each."""
 
 import json
 from argparse import Namespace
@@ -13,5 +13,5 @@ from search.report.why.text import render
 def run(arguments: Namespace) -> None:
     """Print the facts about a trial, as text or as JSON."""
     open_run(arguments.search)
-    answer = why(read(resolve_run(arguments.search) / NAME), arguments.trial)
-    print(json.dumps(as_json(answer), indent=2) if arguments.json else render(answer))
+    facts = why(read(resolve_run(arguments.search) / NAME), arguments.trial)
+    print(json.dumps(as_json(facts), indent=2) if arguments.json else render(facts))

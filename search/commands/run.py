@@ -91,9 +91,8 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
             try:
                 draw(history, spec.objectives, output / name)
             except OSError as error:
-                print(
-                    error, file=sys.stderr
-                )  # the result is printed and in the ledger, so a failed plot is no failure of the search
+                # The ledger has the result, and it was printed: the search itself has not failed.
+                print(error, file=sys.stderr)
     if not complete:
         command = shlex.join([program(), "run", str(path), *(word for change in sets for word in ("--set", change))])
         print(f"interrupted; go on with: {command} --resume", file=screen)

@@ -1,4 +1,4 @@
-"""How many trainings fit a cluster is worked out by hand."""
+"""Number of trainings that fit on a cluster; expected values are computed by hand."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from cluster.placement import Resources
 from vattn.errors import UserError
 
 
-def test_the_scarcest_resource_bounds_the_number_of_trainings() -> None:
+def test_the_scarcest_resource_limits_the_number_of_trainings() -> None:
     cluster = {"CPU": 17.0, "GPU": 4.0}
 
     # 17 CPUs hold 4 trainings of 2 x 2 CPUs; 4 GPUs hold 2 trainings of 2 GPUs, or 4 of half a GPU for each worker.
@@ -15,7 +15,7 @@ def test_the_scarcest_resource_bounds_the_number_of_trainings() -> None:
     assert Resources(workers=2, cpus=2, gpus=0.5).concurrency(cluster) == 4
 
 
-def test_a_cluster_that_is_too_small_for_one_training_is_an_error() -> None:
+def test_a_cluster_too_small_for_one_training_raises_user_error() -> None:
     with pytest.raises(UserError) as error:
         Resources(workers=2, cpus=2, gpus=1).concurrency({"CPU": 2.0})
 

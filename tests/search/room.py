@@ -1,4 +1,4 @@
-"""A full disk, simulated by a limit on the size of the files of this process."""
+"""Simulate a full disk by a limit on the size of files that this process writes."""
 
 import resource
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def room_for(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond ``size`` bytes."""
+    """Make writes fail that would let a file grow beyond ``size`` bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

@@ -1,4 +1,4 @@
-"""The command line: exit statuses, and one clear line a problem."""
+"""The command line: exit statuses, and one clear line for each problem."""
 
 import compileall
 import json
@@ -17,9 +17,9 @@ import yaml
 from search.analysis.pareto import knee
 from search.cli import PLANNED, main
 
-GOOD = """
+VALID = """
 schema: 1
-name: good
+name: valid
 trial:
   data: {kind: motion, train_clips: 1, val_clips: 1, test_clips: 1, frames: 4, size: 32, store: {size: 32}}
   model:
@@ -33,6 +33,7 @@ search: {budget: {trials: 1}}
 
 
 def problems(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str = "check") -> list[str]:
+    """Run a command on a spec, check that it ends with status 2, and return its messages without the file name."""
     path = tmp_path / "spec.yaml"
     path.write_text(text)
     assert main([command, str(path)]) == 2
@@ -43,8 +44,8 @@ def problems(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], comm
     ("old", "new", "problem"),
     [
         ("schema: 1", "schema: [1", "line 3: is not YAML"),
-        ("name: good", "nane: good", "nane: unknown key; did you mean name?"),
-        ("name: good", "name: good\nname: better", "line 4: the key name is given twice"),
+        ("name: valid", "nane: valid", "nane: unknown key; did you mean name?"),
+        ("name: valid", "name: valid\nname: again", "line 4: the key name is given twice"),
         ("epochs: 1", "epochs: one", 'trial.train.epochs: must be a whole number (got "one")'),
         ("{choice: [[], [{kind: tam, kernel_size: 3}]]}", "{choice: []}", "trial.model.attention.choice: "),
         ("lr: 0.1", "lr: {float: [1.0, 0.1]}", "trial.train.lr.float: "),
@@ -58,29 +59,27 @@ def problems(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], comm
         ("search:", "objectives: {top2: max}\nsearch:", "objectives.top2: unknown key; did you mean top5?"),
     ],
 )  # fmt: skip
-def test_wrong_input_is_one_line_a_fault_and_status_2(
+def test_each_problem_of_a_spec_is_one_line_and_the_status_is_2(
     old: str, new: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert old in GOOD
+    assert old in VALID
 
-    lines = [line for line in problems(GOOD.replace(old, new, 1), tmp_path, capsys) if line]
+    lines = [line for line in problems(VALID.replace(old, new, 1), tmp_path, capsys) if line]
 
     assert any(line.startswith(problem) for line in lines), lines
     assert not any(line.startswith((" ", "Traceback")) for line in lines)
 
 
-def test_a_key_that_hides_a_missing_one_is_two_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(problems(GOOD.replace("name:", "nane:"), tmp_path, capsys)) == 2
+def test_a_misspelt_required_key_is_two_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(problems(VALID.replace("name:", "nane:"), tmp_path, capsys)) == 2
 
 
-def test_a_missing_data_folder_and_a_file_in_its_place_are_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_in_the_place_of_a_folder_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     for change in ({"output": "file"}, {"output": "file/inside"}, {"root": "file"}, {"cache": "file"}):
-        spec = yaml.safe_load(GOOD) | {"output": str(tmp_path / "out")}
-        for key, place in change.items():
-            (spec if key == "output" else spec["trial"]["data"])[key] = str(tmp_path / place)
+        spec = yaml.safe_load(VALID) | {"output": str(tmp_path / "out")}
+        for key, path in change.items():
+            (spec if key == "output" else spec["trial"]["data"])[key] = str(tmp_path / path)
         lines = problems(yaml.safe_dump(spec), tmp_path, capsys, "run")
         assert len(lines) == 1
         assert str(tmp_path / "file") in lines[0]
@@ -90,20 +89,22 @@ def test_a_missing_data_folder_and_a_file_in_its_place_are_told(
 @pytest.mark.parametrize(
     "words", [("pareto", "RUN", "--plot", "file/x.html"), ("export", "RUN", "--pick", "best", "--out", "file/x.yaml")]
 )
-def test_a_place_that_cannot_be_written_is_one_line(
+def test_a_file_that_cannot_be_written_is_one_line(
     words: tuple[str, ...], tmp_path: Path, events: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "ledger.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     (tmp_path / "file").touch()
 
-    status = main([str(tmp_path) if w == "RUN" else str(tmp_path / w) if "/" in w else w for w in words])
+    status = main([str(tmp_path) if word == "RUN" else str(tmp_path / word) if "/" in word else word for word in words])
 
     assert status == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{tmp_path / 'file'}")
 
 
-def test_a_wrong_option_of_the_motion_set_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_invalid_option_of_the_motion_command_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["motion", str(tmp_path / "out"), "--frames", "0", "--train-clips", "0"]) == 2
     assert capsys.readouterr().err == (
         "vattn motion: --train-clips: must be at least 1; try 1 (got 0)\n"
@@ -111,10 +112,10 @@ def test_a_wrong_option_of_the_motion_set_is_one_line(tmp_path: Path, capsys: py
     )
 
 
-def test_misuse_of_our_own_function_is_a_bug_with_a_traceback_and_status_1(
+def test_a_bug_of_the_program_shows_a_traceback_and_ends_with_status_1(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # A command with a bug: it picks the knee of a front without points.
+    # A command with a bug: it calls `knee` on a front without points, which raises a plain ValueError.
     command = ModuleType("search.commands.cost")
     command.run = lambda arguments: knee([], ["max"])  # pyright: ignore[reportAttributeAccessIssue]
     monkeypatch.setitem(sys.modules, command.__name__, command)
@@ -123,7 +124,7 @@ def test_misuse_of_our_own_function_is_a_bug_with_a_traceback_and_status_1(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_damaged_ledger_is_one_line(
+def test_a_damaged_ledger_is_reported_in_one_line(
     tmp_path: Path, events: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for event in events:
@@ -137,8 +138,8 @@ def test_a_damaged_ledger_is_one_line(
 
 
 @pytest.fixture(scope="module")
-def without_sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with our packages as byte code alone, and a spec with a mistake."""
+def bytecode_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the four packages as byte code only, and a spec with one problem."""
     folder = tmp_path_factory.mktemp("build")
     for name in ("vattn", "spaces", "cluster", "search"):
         package = Path(import_module(name).__path__[0])
@@ -146,22 +147,22 @@ def without_sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
         compileall.compile_dir(folder / name, quiet=2, legacy=True)
         for source in (folder / name).rglob("*.py"):
             source.unlink()
-    (folder / "spec.yaml").write_text(GOOD.replace("epochs: 1", "epochs: 0"))
+    (folder / "spec.yaml").write_text(VALID.replace("epochs: 1", "epochs: 0"))
     return folder
 
 
-def test_a_build_without_sources_has_the_same_exit_statuses(without_sources: Path) -> None:
+def test_a_build_without_sources_has_the_same_exit_statuses(bytecode_build: Path) -> None:
     def vattn(*words: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"PYTHONPATH": str(without_sources)}
+        environment = os.environ | {"PYTHONPATH": str(bytecode_build)}
         return subprocess.run(
-            [sys.executable, "-m", "search", *words], cwd=without_sources, env=environment,
+            [sys.executable, "-m", "search", *words], cwd=bytecode_build, env=environment,
             capture_output=True, text=True, check=False,
         )  # fmt: skip
 
-    wrong, missing, right = vattn("check", "spec.yaml"), vattn("pareto", "nowhere"), vattn("check", "quickstart")
+    invalid, missing, valid = vattn("check", "spec.yaml"), vattn("pareto", "nowhere"), vattn("check", "quickstart")
 
-    assert (wrong.returncode, missing.returncode, right.returncode) == (2, 2, 0), wrong.stderr + right.stderr
-    assert wrong.stderr == "spec.yaml: trial.train.epochs: must be at least 1; try 1 (got 0)\n"
+    assert (invalid.returncode, missing.returncode, valid.returncode) == (2, 2, 0), invalid.stderr + valid.stderr
+    assert invalid.stderr == "spec.yaml: trial.train.epochs: must be at least 1; try 1 (got 0)\n"
     assert missing.stderr.startswith("nowhere: no search is kept there")
 
 
@@ -176,61 +177,65 @@ def test_bash_completes_commands_and_options(capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit, match="0"):
         main(["--print-completion", "bash"])
     script = capsys.readouterr().out
-    ask = """
+    queries = """
 COMP_WORDS=(vattn pareto --pl); COMP_CWORD=2; _shtab_vattn; echo "${COMPREPLY[@]}"
 COMP_WORDS=(vattn exp); COMP_CWORD=1; _shtab_vattn; echo "${COMPREPLY[@]}"
 """
 
-    done = subprocess.run(["bash", "-c", script + ask], capture_output=True, text=True, check=True)
+    done = subprocess.run(["bash", "-c", script + queries], capture_output=True, text=True, check=True)
 
     option, commands = done.stdout.splitlines()
     assert option.strip() == "--plot"
     assert set(commands.split()) >= {"export", "explain"}
 
 
-def test_a_spec_that_nothing_meets_is_refused_before_it_is_submitted(
+def test_a_spec_whose_limits_no_config_meets_is_refused_before_it_is_submitted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "spec.yaml"
-    path.write_text(GOOD + "constraints: {gflops: {max: 0.0001}}\n")
+    path.write_text(VALID + "constraints: {gflops: {max: 0.0001}}\n")
 
     assert main(["submit", str(path), "--address", "http://127.0.0.1:1"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{path}: constraints.gflops.max: no config meets this limit")
-    # Of data that only the cluster has nothing can be counted here.
-    own = "train_clips: 1, val_clips: 1, test_clips: 1, frames: 4, size: 32, "
-    path.write_text(GOOD.replace("kind: motion", "kind: ucf101, root: /nowhere").replace(own, ""))
+    # The limits cannot be checked on this machine when only the cluster has the data.
+    motion_options = "train_clips: 1, val_clips: 1, test_clips: 1, frames: 4, size: 32, "
+    path.write_text(VALID.replace("kind: motion", "kind: ucf101, root: /nowhere").replace(motion_options, ""))
     assert main(["submit", str(path), "--address", "http://127.0.0.1:1"]) == 2
-    assert "data.root: /nowhere is not there on this machine" in capsys.readouterr().err
+    assert "data.root: /nowhere does not exist on this machine" in capsys.readouterr().err
 
 
-def test_workers_that_cannot_share_a_batch_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (line,) = problems(GOOD + "resources: {workers: 3}\n", tmp_path, capsys)
+def test_a_number_of_workers_that_does_not_divide_the_batch_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (line,) = problems(VALID + "resources: {workers: 3}\n", tmp_path, capsys)
 
     assert line.startswith("resources.workers: must divide train.batch")
     assert line.endswith("(got 3)")
 
 
-def test_a_ready_spec_goes_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_ready_spec_can_be_given_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "quickstart"]) == 0
     assert "quickstart: spec is valid" in capsys.readouterr().out
 
 
-def test_a_right_spec_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_checking_a_valid_spec_prints_the_number_of_distinct_configs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "spec.yaml"
-    path.write_text(GOOD)
+    path.write_text(VALID)
 
     assert main(["check", str(path)]) == 0
     assert "2 distinct" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", PLANNED)
-def test_a_command_that_is_not_built_yet_says_so(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_that_is_not_implemented_yet_is_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "whatever", "--and", "more"]) == 2
     assert capsys.readouterr().err == f"vattn {name}: not available yet\n"
 
 
-def test_help_waits_for_no_heavy_import() -> None:
+def test_help_imports_no_large_package() -> None:
     code = (
         "import sys\nfrom search.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
         "assert not {'torch', 'ray', 'optuna', 'mlflow', 'numpy'} & sys.modules.keys()"
@@ -241,7 +246,7 @@ def test_help_waits_for_no_heavy_import() -> None:
     assert "the main job" in done.stdout
 
 
-def test_both_names_of_the_program_are_one() -> None:
+def test_vattn_and_python_m_search_are_the_same_program() -> None:
     vattn = subprocess.run([Path(sys.executable).parent / "vattn", "--help"], capture_output=True, check=True)
     module = subprocess.run([sys.executable, "-m", "search", "--help"], capture_output=True, check=True)
 

@@ -1,4 +1,4 @@
-"""An exported config stands on its own."""
+"""`vattn export`: write a trial as a complete config, and copy its weights."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ Events = list[dict[str, Any]]
 
 @pytest.fixture
 def run(tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a search below a working directory, where trial 1 has left its weights."""
+    """The output folder of a search, below the working directory, with the weights of trial 1."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "runs" / "by-hand"
     (folder / "trials" / "0001").mkdir(parents=True)
@@ -25,7 +25,7 @@ def run(tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch) -> Path
     return folder
 
 
-def test_the_exported_config_has_its_folders_and_says_where_it_comes_from(run: Path, tmp_path: Path) -> None:
+def test_an_exported_config_has_absolute_folders_and_names_its_trial_in_a_comment(run: Path, tmp_path: Path) -> None:
     export("by-hand", "best", tmp_path / "new" / "best.yaml", None)
 
     text = (tmp_path / "new" / "best.yaml").read_text()
@@ -44,7 +44,7 @@ def test_the_exported_config_has_its_folders_and_says_where_it_comes_from(run: P
     assert f"vattn train {tmp_path / 'new' / 'best.yaml'}" in text
 
 
-def test_what_is_exported_is_a_trials_whole_config(run: Path, tmp_path: Path, events: Events) -> None:
+def test_an_export_has_all_values_of_the_trials_config(run: Path, tmp_path: Path, events: Events) -> None:
     config = TrialConfig.parse(
         {
             "data": {"kind": "motion"},
@@ -67,9 +67,9 @@ def test_what_is_exported_is_a_trials_whole_config(run: Path, tmp_path: Path, ev
     assert exported.data.root == str(run / "data" / "motion")
 
 
-def test_weights_that_a_trial_started_with_are_named_or_go_with_it(run: Path, tmp_path: Path, events: Events) -> None:
-    heritage = {"event": "inherits", "time": 1.7e9, "trial": 1, "source": 0, "reason": "the nearest finished trial"}
-    (run / "ledger.jsonl").write_text("".join(json.dumps(event) + "\n" for event in [*events, heritage]))
+def test_inherited_weights_are_referenced_or_copied(run: Path, tmp_path: Path, events: Events) -> None:
+    inherits = {"event": "inherits", "time": 1.7e9, "trial": 1, "source": 0, "reason": "the nearest finished trial"}
+    (run / "ledger.jsonl").write_text("".join(json.dumps(event) + "\n" for event in [*events, inherits]))
     with pytest.raises(ValueError, match=r"0000/model\.pt: the weights that trial 1 started with are gone"):
         export("by-hand", "trial=1", tmp_path / "gone.yaml", None)
     (run / "trials" / "0000").mkdir()
@@ -78,13 +78,15 @@ def test_weights_that_a_trial_started_with_are_named_or_go_with_it(run: Path, tm
     export("by-hand", "trial=1", tmp_path / "named.yaml", None)
     export("by-hand", "trial=1", tmp_path / "copied.yaml", tmp_path / "weights")
 
-    starts = [yaml.safe_load((tmp_path / f"{name}.yaml").read_text())["train"]["init"] for name in ("named", "copied")]
-    assert starts == [str(run / "trials" / "0000" / "model.pt"), str(tmp_path / "weights" / "start.pt")]
+    initial_weights = [
+        yaml.safe_load((tmp_path / f"{name}.yaml").read_text())["train"]["init"] for name in ("named", "copied")
+    ]
+    assert initial_weights == [str(run / "trials" / "0000" / "model.pt"), str(tmp_path / "weights" / "start.pt")]
     assert (tmp_path / "weights" / "start.pt").read_bytes() == b"of trial 0"
     assert (tmp_path / "weights" / "model.pt").read_bytes() == b"weights"
 
 
-def test_folders_of_the_users_own_stay_but_become_absolute(run: Path, tmp_path: Path, events: Events) -> None:
+def test_data_folders_that_the_user_named_become_absolute(run: Path, tmp_path: Path, events: Events) -> None:
     events[1]["config"]["data"] = {"kind": "folders", "root": "videos", "cache": "/elsewhere"}
     (run / "ledger.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
 
@@ -94,31 +96,31 @@ def test_folders_of_the_users_own_stay_but_become_absolute(run: Path, tmp_path: 
     assert data == {"kind": "folders", "root": str(tmp_path / "videos"), "cache": "/elsewhere"}
 
 
-def test_weights_are_copied_beside_it(run: Path, tmp_path: Path) -> None:
+def test_trained_weights_are_copied_to_the_given_folder(run: Path, tmp_path: Path) -> None:
     export("by-hand", "trial=1", tmp_path / "best.yaml", tmp_path / "weights")
 
     assert (tmp_path / "weights" / "model.pt").read_bytes() == b"weights"
 
 
-def test_lost_weights_are_refused_before_anything_is_written(run: Path, tmp_path: Path) -> None:
+def test_missing_weights_raise_an_error_before_anything_is_written(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the weights of trial 0 are gone"):
         export("by-hand", "trial=0", tmp_path / "best.yaml", tmp_path / "weights")
 
     assert not (tmp_path / "best.yaml").exists()
 
 
-def test_a_search_is_found_by_folder_and_by_name(run: Path) -> None:
+def test_a_search_can_be_opened_by_folder_and_by_name(run: Path) -> None:
     assert resolve_run(str(run)) == run
     assert resolve_run("by-hand").resolve() == run
     assert open_run("by-hand").objectives == {"top1": "max", "gflops": "min"}
 
 
-def test_an_unknown_search_names_those_there_are(run: Path) -> None:
+def test_the_error_for_an_unknown_search_lists_the_existing_searches(run: Path) -> None:
     with pytest.raises(ValueError, match=r"by-foot: no search is kept there.*there are: by-hand$"):
         resolve_run("by-foot")
 
 
-def test_a_search_that_has_not_begun_says_so(run: Path) -> None:
+def test_opening_a_search_that_has_not_begun_raises_an_error(run: Path) -> None:
     (run / "ledger.jsonl").write_text("")
     with pytest.raises(ValueError, match="the search has not begun"):
         open_run("by-hand")

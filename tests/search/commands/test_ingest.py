@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from search.cli import main
-from search.commands.ingest import size
+from search.commands.ingest import format_bytes
 from vattn.data import open_clips
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
+    """A data set of two classes, with one video of each in both splits."""
     for label in ("jump", "run"):
         for split in ("train", "val"):
             (tmp_path / "set" / split / label).mkdir(parents=True)
@@ -26,7 +27,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def test_a_folder_of_classes_becomes_a_cache_and_its_size_is_told_before(
+def test_ingesting_a_folder_of_classes_prints_the_predicted_size_and_writes_a_cache(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (root / "train" / "run" / "text.mp4").write_text("not a video")
@@ -36,13 +37,13 @@ def test_a_folder_of_classes_becomes_a_cache_and_its_size_is_told_before(
         main(["ingest", "folders", str(root), "--out", str(out), "--size", "48", "--frames", "5", "--jobs", "1"]) == 0
     )
 
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     # 5 clips of 5 frames of 48 x 64 pixels.
-    assert said.err.startswith(f"5 clips; about {5 * 5 * 48 * 64 * 3 / 1e3:.3g} kB in {out}, which has ")
-    assert "4 clips, " in said.out
-    assert "1 files could not be read: " in said.out
+    assert output.err.startswith(f"5 clips; about {5 * 5 * 48 * 64 * 3 / 1e3:.3g} kB in {out}, which has ")
+    assert "4 clips, " in output.out
+    assert "1 files could not be read: " in output.out
     (cache,) = out.glob("*-*")
-    assert f"in a spec: data: {{kind: folders, root: {root}, cache: {out}, store: {{size: 48, frames: 5, " in said.out
+    assert f"in a spec: data: {{kind: folders, root: {root}, cache: {out}, store: {{size: 48, frames: 5, " in output.out
     assert open_clips(cache, "train").shapes.tolist() == [[5, 48, 64]] * 2
     assert open_clips(cache, "val").labels.tolist() == [0, 1]
 
@@ -57,7 +58,7 @@ def test_a_folder_of_classes_becomes_a_cache_and_its_size_is_told_before(
         (["folders", ".", "--set", "max_faults"], "--set max_faults: must be a path"),
     ],
 )
-def test_what_cannot_be_ingested_is_named_with_status_2(
+def test_invalid_input_is_reported_and_ends_with_status_2(
     arguments: list[str], problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["ingest", *arguments, "--out", str(tmp_path / "cache")]) == 2
@@ -65,5 +66,5 @@ def test_what_cannot_be_ingested_is_named_with_status_2(
     assert not (tmp_path / "cache").exists()
 
 
-def test_sizes_are_told_in_three_digits() -> None:
-    assert [size(count) for count in (999, 1500, 2.5e9, 3e15)] == ["999 bytes", "1.5 kB", "2.5 GB", "3e+03 TB"]
+def test_sizes_are_printed_with_three_digits() -> None:
+    assert [format_bytes(count) for count in (999, 1500, 2.5e9, 3e15)] == ["999 bytes", "1.5 kB", "2.5 GB", "3e+03 TB"]

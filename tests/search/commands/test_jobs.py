@@ -1,4 +1,4 @@
-"""A search as a job of a real cluster, whose project folder holds a stand-in that says what it was started with."""
+"""Jobs of a real cluster. The project folder has a stub of `search`, which only prints its arguments."""
 
 import re
 import socket
@@ -10,6 +10,7 @@ import pytest
 from search.commands import jobs
 from search.commands.submit import submit
 
+#: code of the stub
 MAIN = """
 import sys, time
 print("started with", sys.argv[1:])
@@ -21,6 +22,7 @@ sys.exit(3 if "search.name=broken" in sys.argv else 0)
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
+    """A project folder with a spec and the stub."""
     (tmp_path / "search").mkdir()
     (tmp_path / "search" / "__main__.py").write_text(MAIN)
     (tmp_path / "pyproject.toml").touch()
@@ -31,6 +33,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
+    """The URL of the dashboard of a local cluster."""
     import ray
 
     context = ray.init(address="local", num_cpus=2, include_dashboard=True, dashboard_port=0, log_to_driver=False)
@@ -38,7 +41,7 @@ def address() -> Iterator[str]:
     ray.shutdown()
 
 
-def test_a_cluster_that_does_not_answer_is_one_line() -> None:
+def test_a_cluster_that_does_not_answer_is_a_message_of_one_line() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -48,7 +51,7 @@ def test_a_cluster_that_does_not_answer_is_one_line() -> None:
     assert "\n" not in str(error.value)
 
 
-def test_an_address_of_another_kind_says_which_is_wanted() -> None:
+def test_the_error_for_an_address_that_is_no_url_shows_an_example() -> None:
     with pytest.raises(ValueError, match=r"such as http://HOST:8265 \(got auto\)"):
         jobs.stop("auto", "raysubmit_1")
 
@@ -56,14 +59,16 @@ def test_an_address_of_another_kind_says_which_is_wanted() -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_job_runs_the_search_of_its_project(project: Path, address: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_job_runs_the_search_of_its_project_and_returns_its_exit_status(
+    project: Path, address: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     spec = project / "specs" / "my spec.yaml"
 
     assert submit(spec, ["train.epochs=2"], address, follow=True) == 0
-    said = capfd.readouterr()
-    wanted = ["run", "specs/my spec.yaml", "--address", "auto", "--set", "train.epochs=2"]
-    assert f"started with {wanted}" in said.out
-    assert "name a folder that all nodes share" in said.err
+    output = capfd.readouterr()
+    expected = ["run", "specs/my spec.yaml", "--address", "auto", "--set", "train.epochs=2"]
+    assert f"started with {expected}" in output.out
+    assert "name a folder that all nodes share" in output.err
     sets = ["search.name=broken", "output=/results"]
     assert submit(spec, sets, address, follow=True) == 3
     assert "name a folder" not in capfd.readouterr().err
@@ -72,11 +77,13 @@ def test_a_job_runs_the_search_of_its_project(project: Path, address: str, capfd
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_job_can_be_listed_read_and_stopped(project: Path, address: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_jobs_can_be_listed_and_stopped_and_their_output_printed(
+    project: Path, address: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     submit(project / "specs" / "my spec.yaml", ["search.name=long"], address, follow=False)
-    found = re.search(r"raysubmit_\w+", capfd.readouterr().out)
-    assert found
-    job = found[0]
+    match = re.search(r"raysubmit_\w+", capfd.readouterr().out)
+    assert match
+    job = match[0]
 
     jobs.jobs(address)
     assert re.search(rf"{job} +(PENDING|RUNNING) +python -m search run", capfd.readouterr().out)

@@ -1,4 +1,4 @@
-"""When a search is complete, decided on its history alone."""
+"""`vattn run` decides from the history alone whether a search is complete."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ from tests.search.searches import spec
         (6, {"trials": 1}, False, True),
         (6, {"trials": 2}, False, False),  # interrupted between two trials
         (6, {"trials": 2}, True, True),
-        (5, {"trials": 1}, False, False),  # trained to the end, but not said to be finished
-        (6, {"hours": 10 / 3600}, False, True),  # six events, two seconds apart
+        (5, {"trials": 1}, False, False),  # trained to the end, without a finished event
+        (6, {"hours": 10 / 3600}, False, True),  # six events, 2 s apart, span 10 s
         (6, {"hours": 11 / 3600}, False, False),
     ],
 )
-def test_a_search_is_complete_when_nothing_is_left_to_do(
+def test_a_search_is_complete_when_its_budget_or_space_is_spent_and_no_trial_is_unfinished(
     events: list[dict[str, Any]], applied: int, budget: dict[str, float], exhausted: bool, complete: bool
 ) -> None:
     history = history_of(events[:applied])
@@ -31,12 +31,12 @@ def test_a_search_is_complete_when_nothing_is_left_to_do(
 
 def test_a_search_is_not_complete_before_its_front_is_confirmed(events: list[dict[str, Any]]) -> None:
     search = {"budget": {"trials": 1}, "confirm": {"top": 1, "seeds": 2}}
-    confirmed, history = spec(search=search), history_of(events[:6])
-    assert not is_complete(confirmed, history, exhausted=False)
+    config, history = spec(search=search), history_of(events[:6])
+    assert not is_complete(config, history, exhausted=False)
 
-    # The one trial that there is, trained again twice.
+    # The only trial is trained again, with two fresh seeds.
     for number in (1, 2):
         for tree in [*events[1:4], *events[4:6]]:
             confirms = {"confirms": 0} if tree["event"] == "proposed" else {}
             history.apply(event(tree | {"trial": number} | confirms))
-            assert is_complete(confirmed, history, exhausted=False) is (number == 2 and tree["event"] == "finished")
+            assert is_complete(config, history, exhausted=False) is (number == 2 and tree["event"] == "finished")

@@ -1,4 +1,4 @@
-"""Data sets with three splits: all of them ingested, trained and tested on, one by one, and their mean told."""
+"""`split: all` ingests, trains and tests each of the three splits of a data set, and reports the mean."""
 
 import json
 import math
@@ -22,8 +22,8 @@ from vattn.train import fit
 
 MODEL = {"frames": 2, "size": 32, "backbone": {"kind": "resnet", "depth": 10, "width": 0.125}}
 TRAIN = {"epochs": 1, "batch": 4, "lr": 0.1}
-#: Groups of each class that a split tests on; the others it trains on.
-TESTED = {
+#: groups of each class that are test clips in a split; the remaining groups are training clips
+TEST_GROUPS = {
     1: {"Left": [1], "Right": [1, 2, 3]},
     2: {"Left": [2, 3], "Right": [4, 5]},
     3: {"Left": [1, 4, 5], "Right": [1]},
@@ -32,7 +32,7 @@ TESTED = {
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """UCF101 with two classes of five groups of one clip."""
+    """A small UCF101: two classes, five groups per class, one clip per group."""
     root = tmp_path / "ucf"
     lists: dict[str, str] = {"classInd.txt": "1 Left\n2 Right\n"}
     for label, name in enumerate(("Left", "Right")):
@@ -40,8 +40,8 @@ def root(tmp_path: Path) -> Path:
         for group in range(1, 6):
             path = f"{name}/v_{name}_g{group:02}_c01.avi"
             encode(root / path, render(label, np.random.default_rng(group), 4, 32))
-            for split, tested in TESTED.items():
-                kind, number = ("test", "") if group in tested[name] else ("train", f" {label + 1}")
+            for split, groups in TEST_GROUPS.items():
+                kind, number = ("test", "") if group in groups[name] else ("train", f" {label + 1}")
                 lists[f"{kind}list0{split}.txt"] = lists.get(f"{kind}list0{split}.txt", "") + f"{path}{number}\n"
     for name, text in lists.items():
         (root / name).write_text(text)
@@ -66,16 +66,18 @@ def test_all_splits_are_ingested_and_no_file_is_decoded_twice(
 
     assert main(["ingest", "ucf101", str(root), "--out", str(out), "--size", "32", "--set", "split=all"]) == 0
 
-    said = capsys.readouterr()
-    assert said.err.startswith("10 + 10 + 10 clips; about ")
-    assert re.findall(r"split: \d|10 clips", said.out) == ["10 clips", "10 clips", "split: 2", "10 clips", "split: 3"]
+    output = capsys.readouterr()
+    assert output.err.startswith("10 + 10 + 10 clips; about ")
+    assert re.findall(r"split: \d|10 clips", output.out) == ["10 clips", "10 clips", "split: 2", "10 clips", "split: 3"]
     shards = list(out.glob("*/shard-*"))
     assert len(shards) == 3
     assert len({shard.stat().st_ino for shard in shards}) == 1
 
 
-def test_the_mean_of_the_splits_is_told(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # A model that says (3/4, 1/4) of every clip is right where the class is the first: in 1 of 4, 2 of 4, 3 of 4.
+def test_testing_all_splits_prints_the_metrics_of_each_and_their_mean(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The model predicts (3/4, 1/4) for every clip, which is correct for the clips of class 0: 1 of 4, 2 of 4, 3 of 4.
     state = build_model(config(root).model, 2).state_dict()
     for name in ("fc.weight", "fc.bias"):
         state[name] = torch.zeros_like(state[name])
@@ -97,15 +99,15 @@ def test_the_mean_of_the_splits_is_told(root: Path, tmp_path: Path, capsys: pyte
     (tmp_path / "trained/split3/model.pt").unlink()
     assert main(arguments) == 2
     assert "must be the output folder of a training with split: all" in capsys.readouterr().err
-    one = f"{write_config(root)}={tmp_path / 'trained/split1/model.pt'}"
+    fuse = f"{write_config(root)}={tmp_path / 'trained/split1/model.pt'}"
     arguments[3] = str(tmp_path / "trained/split1/model.pt")
-    assert main([*arguments, "--set", "data.split=1", "--fuse", one]) == 2
+    assert main([*arguments, "--set", "data.split=1", "--fuse", fuse]) == 2
     assert "must be the output folder of a training with split: all" in capsys.readouterr().err
 
 
 @pytest.mark.ray
 @pytest.mark.timeout(300)
-def test_a_training_on_all_splits_is_one_on_each_and_their_mean(root: Path, tmp_path: Path) -> None:
+def test_training_on_all_splits_trains_each_split_and_writes_their_mean_metrics(root: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
 
     command = [sys.executable, "-m", "search", "train", str(write_config(root)), "--out", str(output)]
@@ -115,9 +117,9 @@ def test_a_training_on_all_splits_is_one_on_each_and_their_mean(root: Path, tmp_
     lines = [line for line in done.stdout.splitlines() if "epoch" in line]
     assert [line[:20] for line in lines] == [f"split {split}  epoch 1/1  " for split in (1, 2, 3)]
     means = json.loads((output / "metrics.json").read_text())
-    told = [float(re.findall(r"training loss (\S+)", line)[0]) for line in lines]
-    assert means["train_loss"] == pytest.approx(sum(told) / 3, abs=1e-4)
-    # The second is what a training on that split alone is.
+    losses = [float(re.findall(r"training loss (\S+)", line)[0]) for line in lines]
+    assert means["train_loss"] == pytest.approx(sum(losses) / 3, abs=1e-4)
+    # A training on split 2 alone gives the same weights.
     list(fit(config(root, 2), prepare(config(root, 2).data, output), tmp_path / "alone"))
     weights = (torch.load(folder / "model.pt", weights_only=True) for folder in (output / "split2", tmp_path / "alone"))
     torch.testing.assert_close(*weights, rtol=0, atol=0)

@@ -1,4 +1,4 @@
-"""`vattn test`: scores of several views and several models, averaged."""
+"""`vattn test` averages scores over the views of a video and over models."""
 
 import json
 import math
@@ -25,33 +25,33 @@ train: {epochs: 1, batch: 12, lr: 0.1}
 """
 
 
-def scored(names: list[str], *probabilities: tuple[float, float], target: tuple[int, ...] = (0, 1)) -> Scored:
+def scores_of(names: list[str], *probabilities: tuple[float, float], target: tuple[int, ...] = (0, 1)) -> Scored:
     return Scored(names, torch.tensor(probabilities).log(), torch.tensor(target))
 
 
-def test_the_softmax_of_models_is_averaged_clip_by_clip() -> None:
-    one = scored(["a", "b"], (0.8, 0.2), (0.6, 0.4))
-    other = scored(["b", "a"], (0.1, 0.9), (0.5, 0.5), target=(1, 0))
+def test_the_softmax_of_models_is_averaged_for_each_clip() -> None:
+    first = scores_of(["a", "b"], (0.8, 0.2), (0.6, 0.4))
+    second = scores_of(["b", "a"], (0.1, 0.9), (0.5, 0.5), target=(1, 0))
 
-    both = fused([one, other])
+    mean = fused([first, second])
 
     # a: (0.8 + 0.5) / 2; b: (0.6 + 0.1) / 2.
-    torch.testing.assert_close(both.scores.exp(), torch.tensor([[0.65, 0.35], [0.35, 0.65]]))
-    assert both.names == ["a", "b"]
+    torch.testing.assert_close(mean.scores.exp(), torch.tensor([[0.65, 0.35], [0.35, 0.65]]))
+    assert mean.names == ["a", "b"]
 
 
-def test_models_of_other_clips_or_classes_are_not_averaged() -> None:
-    one = scored(["a", "b"], (0.8, 0.2), (0.6, 0.4))
+def test_models_with_different_clips_or_classes_are_not_averaged() -> None:
+    first = scores_of(["a", "b"], (0.8, 0.2), (0.6, 0.4))
 
     with pytest.raises(ValueError, match="1 of 2 are missing from the 2 of another, such as b"):
-        fused([one, scored(["a", "c"], (0.5, 0.5), (0.5, 0.5))])
+        fused([first, scores_of(["a", "c"], (0.5, 0.5), (0.5, 0.5))])
     with pytest.raises(ValueError, match="must have the same classes"):
-        fused([one, scored(["a", "b"], (0.5, 0.5), (0.5, 0.5), target=(1, 1))])
+        fused([first, scores_of(["a", "b"], (0.5, 0.5), (0.5, 0.5), target=(1, 1))])
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
-    """A config of 2 classes with 4 test clips, and weights whose classifier says (3/4, 1/4) of every clip."""
+    """A config of 2 classes with 4 test clips, and weights of a model that predicts (3/4, 1/4) for every clip."""
     for split, count in (("train", 2), ("val", 1), ("test", 2)):
         for label, name in enumerate(("left", "right")):
             folder = tmp_path / "set" / split / name
@@ -82,9 +82,9 @@ def test_a_checkpoint_is_scored_on_the_test_split(
     assert main([*arguments, "--fuse", f"{config}={weights}"]) == 0
 
     # Half of the clips are of class 0; the loss is -(ln 3/4 + ln 1/4) / 2.
-    told = f"top-1 50.00%  top-5 100.00%  mean class 50.00%  loss {-(math.log(0.75) + math.log(0.25)) / 2:.4f}"
+    metrics = f"top-1 50.00%  top-5 100.00%  mean class 50.00%  loss {-(math.log(0.75) + math.log(0.25)) / 2:.4f}"
     lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("ingest")]
-    assert lines == [f"{config}: {told}; 2 x 3 views"] * 2 + [f"fused: {told}", "4 clips of the test split"]
+    assert lines == [f"{config}: {metrics}; 2 x 3 views"] * 2 + [f"fused: {metrics}", "4 clips of the test split"]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_checkpoint_is_scored_on_the_test_split(
         (["--set", "model.backbone.width=0.25"], ".*model.pt: is not of this config: it has other shapes for"),
     ],
 )
-def test_what_is_wrong_ends_with_status_2(
+def test_invalid_input_is_reported_and_ends_with_status_2(
     files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str], line: str
 ) -> None:
     config, weights = files
@@ -107,8 +107,10 @@ def test_what_is_wrong_ends_with_status_2(
     assert re.match(line, capsys.readouterr().err.splitlines()[-1])
 
 
-def test_flow_is_ingested_trained_on_and_fused_with_colours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # Colours are noise; flow goes left in the clips of one class, and right in those of the other.
+def test_a_flow_model_is_trained_and_fused_with_an_rgb_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The RGB frames are noise, the same for both classes; the flow points left in one class and right in the second.
     for split, count in (("train", 4), ("val", 1), ("test", 2)):
         for name, across in (("left", 98), ("right", 158)):
             for number in range(count):
@@ -135,9 +137,9 @@ def test_flow_is_ingested_trained_on_and_fused_with_colours(tmp_path: Path, caps
                    "--out", str(tmp_path)])  # fmt: skip
 
     assert status == 0
-    told = dict(
+    metrics = dict(
         line.rsplit("/", 1)[-1].split(": ", 1) for line in capsys.readouterr().out.splitlines() if "top-1" in line
     )
-    assert told["flow.yaml"].startswith("top-1 100.00%")
-    assert told["rgb.yaml"].startswith("top-1 50.00%")  # both classes have the same pictures
-    assert told["fused"].startswith("top-1 100.00%")
+    assert metrics["flow.yaml"].startswith("top-1 100.00%")
+    assert metrics["rgb.yaml"].startswith("top-1 50.00%")  # both classes have the same frames
+    assert metrics["fused"].startswith("top-1 100.00%")

@@ -1,4 +1,4 @@
-"""`vattn train` on real Ray: the same numbers as `fit` alone, and an interruption that loses nothing."""
+"""`vattn train` on real Ray gives the same numbers as `fit`, and continues after an interruption."""
 
 import json
 import os
@@ -34,20 +34,22 @@ CONFIG: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A config whose data are generated and decoded."""
+    """A config file whose data are already generated and decoded."""
     folder = tmp_path_factory.mktemp("training")
     prepare(TrialConfig.parse(CONFIG).data, folder)
-    places = {"root": str(folder / "data" / "motion"), "cache": str(folder / "cache")}
+    folders = {"root": str(folder / "data" / "motion"), "cache": str(folder / "cache")}
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(CONFIG | {"data": CONFIG["data"] | places}))
+    path.write_text(yaml.safe_dump(CONFIG | {"data": CONFIG["data"] | folders}))
     return path
 
 
 def command(*words: object) -> list[str]:
+    """Return the command line of `vattn train` with these arguments."""
     return [sys.executable, "-m", "search", "train", *map(str, words)]
 
 
-def refused(*words: object) -> str:
+def stderr_of_refused(*words: object) -> str:
+    """Run `vattn train`, check that it ends with status 2 and no traceback, and return its stderr."""
     done = subprocess.run(command(*words), capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
@@ -56,7 +58,7 @@ def refused(*words: object) -> str:
 
 @pytest.mark.ray
 @pytest.mark.timeout(300)
-def test_one_worker_trains_as_a_trial_of_a_search_does(file: Path, tmp_path: Path) -> None:
+def test_training_with_one_worker_gives_the_same_metrics_and_weights_as_fit(file: Path, tmp_path: Path) -> None:
     config, output = TrialConfig.parse(yaml.safe_load(file.read_text())), tmp_path / "out"
     alone = list(fit(config, prepare(config.data, tmp_path), tmp_path / "alone"))
 
@@ -66,16 +68,19 @@ def test_one_worker_trains_as_a_trial_of_a_search_does(file: Path, tmp_path: Pat
     assert json.loads((output / "metrics.json").read_text()) == alone[-1].metrics
     weights = (torch.load(folder / "model.pt", weights_only=True) for folder in (output, tmp_path / "alone"))
     torch.testing.assert_close(*weights, rtol=0, atol=0)
-    # The folder is taken now: by the same config for a resume only, by another one not at all.
-    assert "go on with --resume" in refused(file, "--out", output)
-    assert "must be as when the training" in refused(file, "--out", output, "--resume", "--set", "train.lr=0.1")
+    # The output folder now holds a training: the same config needs --resume, and a different config is refused.
+    assert "go on with --resume" in stderr_of_refused(file, "--out", output)
+    assert "must be as when the training" in stderr_of_refused(
+        file, "--out", output, "--resume", "--set", "train.lr=0.1"
+    )
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_checkpoint_that_cannot_be_written_is_one_line_and_a_resume_goes_on(file: Path, tmp_path: Path) -> None:
-    (tmp_path / ".part-checkpoint.pt").mkdir()  # in the way of the file, as a full disk would be
+def test_a_checkpoint_that_cannot_be_written_is_one_line_and_a_resume_continues(file: Path, tmp_path: Path) -> None:
+    # A folder at the path of the temporary file makes the write fail, as a full disk does.
+    (tmp_path / ".part-checkpoint.pt").mkdir()
 
     done = subprocess.run(command(file, "--out", tmp_path), capture_output=True, text=True, check=False)
 
@@ -85,24 +90,28 @@ def test_a_checkpoint_that_cannot_be_written_is_one_line_and_a_resume_goes_on(fi
         r".*checkpoint\.pt: cannot be written: .*; make room and go on with --resume", done.stderr.splitlines()[-1]
     )
     (tmp_path / ".part-checkpoint.pt").rmdir()
-    again = subprocess.run(command(file, "--out", tmp_path, "--resume"), capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
+    resumed = subprocess.run(command(file, "--out", tmp_path, "--resume"), capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stderr
 
 
-def test_workers_that_cannot_share_a_batch_are_refused(file: Path, tmp_path: Path) -> None:
-    assert "train.batch: must be divisible by the 3 workers" in refused(file, "--out", tmp_path, "--workers", 3)
-    assert "--workers: must be at least 1 (got 0)" in refused(file, "--out", tmp_path, "--workers", 0)
+def test_a_number_of_workers_that_does_not_divide_the_batch_is_refused(file: Path, tmp_path: Path) -> None:
+    assert "train.batch: must be divisible by the 3 workers" in stderr_of_refused(
+        file, "--out", tmp_path, "--workers", 3
+    )
+    assert "--workers: must be at least 1 (got 0)" in stderr_of_refused(file, "--out", tmp_path, "--workers", 0)
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_workers_end_with_130_on_ctrl_c_and_a_resume_finishes(file: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_training_of_two_workers_with_status_130_and_a_resume_finishes_it(
+    file: Path, tmp_path: Path
+) -> None:
     words = command(file, "--out", tmp_path, "--workers", 2, "--set", "train.epochs=20")
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    until = time.monotonic() + 200
+    deadline = time.monotonic() + 200
     while not (tmp_path / "checkpoint.pt").exists():
-        assert time.monotonic() < until
+        assert time.monotonic() < deadline
         time.sleep(0.05)
 
     os.kill(process.pid, signal.SIGINT)
@@ -110,11 +119,11 @@ def test_two_workers_end_with_130_on_ctrl_c_and_a_resume_finishes(file: Path, tm
 
     assert process.returncode == 130, text
     assert "Traceback" not in text
-    again = subprocess.run([*words, "--resume"], capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
+    resumed = subprocess.run([*words, "--resume"], capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stderr
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("train")
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
-    steps = [point.step for point in client.get_metric_history(run.info.run_id, "seconds")]
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "seconds")]
     assert sorted(steps) == list(range(1, 21))

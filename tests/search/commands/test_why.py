@@ -9,7 +9,7 @@ import pytest
 from search.cli import main
 
 
-def test_the_command_answers_in_words_and_in_json(
+def test_why_prints_text_or_json_and_refuses_unknown_trials_and_searches(
     tmp_path: Path, events: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "ledger.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))

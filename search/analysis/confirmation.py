@@ -40,7 +40,7 @@ class Row:
     """number of finished retrainings"""
     searched: Mapping[str, float]
     """its metrics in the search"""
-    reach: Mapping[str, float]
+    half_width: Mapping[str, float]
     """half-width of the interval of each measured objective; NaN if no trial has two seeds"""
     probability: float
     """probability that it is on the front; NaN if no trial has two seeds"""
@@ -114,7 +114,7 @@ def confirmation(history: History, objectives: Objectives) -> Confirmation | Non
             trial=trial,
             seeds=len(trial.fresh),
             searched=searched[trial.number],
-            reach=dict(zip(measured, half_width.tolist(), strict=True)),
+            half_width=dict(zip(measured, half_width.tolist(), strict=True)),
             probability=probability,
             on_front=trial.number in front_numbers,
         )

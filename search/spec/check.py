@@ -32,14 +32,14 @@ class Check:
     budget: tuple[int | None, float | None, float | None]
     """trials, hours and GPU hours"""
     inherit: Literal["none", "base", "parent"]
-    fresh: Mapping[str, str]
+    no_identity: Mapping[str, str]
     """if trials start with trained weights: the kinds of mechanisms that are added to them, each with the reason why it
     cannot start as the identity, empty if it can"""
     confirm: tuple[int, int] | None
     """number of near misses that are confirmed, and number of fresh seeds; None without confirmation"""
     epochs: tuple[int, int]
     """fewest and most epochs of a trial"""
-    halved: float | None
+    expected_epochs: float | None
     """mean number of epochs of the longest trials if halving stops as many as it can; None without halving"""
 
 
@@ -52,11 +52,11 @@ def check(spec: Spec) -> Check:
     example = spec.trial_config(next(spec.space.one_at_a_time())[1])
     classes = spec.classes
     seen: dict[str, Mapping[str, float]] = {}
-    fresh: dict[str, str] = {}
+    no_identity: dict[str, str] = {}
     models, exact = combinations(spec.space.part("model"))
     for _, tree in models:
         model = ModelConfig.parse(tree)
-        fresh |= {module.kind: module.no_identity for module in model.attention}
+        no_identity |= {module.kind: module.no_identity for module in model.attention}
         if (architecture := architecture_id(model)) not in seen:
             seen[architecture] = _cost(model, classes)
     within = sum(not spec.broken_limits(known) for known in seen.values())
@@ -74,6 +74,7 @@ def check(spec: Spec) -> Check:
         distinct_datas = {trial_id(TrialConfig.parse(example.tree() | {"data": tree})) for _, tree in datas}
         trials = within * len(distinct_trains) * len(distinct_datas)
     epochs = [train.epochs for train in train_configs]
+    starts_trained = spec.search.inherit != "none" or any(train.init != "scratch" for train in train_configs)
     return Check(
         name=spec.name,
         combinations=spec.space.part("model").size(),
@@ -84,10 +85,10 @@ def check(spec: Spec) -> Check:
         limits=spec.constraints,
         budget=(spec.search.budget.trials, spec.search.budget.hours, spec.search.budget.gpu_hours),
         inherit=spec.search.inherit,
-        fresh=fresh if spec.search.inherit != "none" or any(train.init != "scratch" for train in train_configs) else {},
+        no_identity=no_identity if starts_trained else {},
         confirm=None if (confirm := spec.search.confirm) == "none" else (confirm.top, confirm.seeds),
         epochs=(min(epochs), max(epochs)),
-        halved=spec.search.scheduler.expected_epochs(max(epochs)),
+        expected_epochs=spec.search.scheduler.expected_epochs(max(epochs)),
     )
 
 

@@ -58,7 +58,7 @@ def front_html(history: History, objectives: Objectives, path: Path) -> None:
 
 def _hover_fresh(row: Row, picture: Picture) -> str:
     """Return the text at the mean of a trial's fresh seeds."""
-    mean = format_mean(picture.y, row.trial.metrics[picture.y], row.reach.get(picture.y, math.nan))
+    mean = format_mean(picture.y, row.trial.metrics[picture.y], row.half_width.get(picture.y, math.nan))
     return "<br>".join([
         f"<b>trial {row.trial.number}</b>, {row.seeds} fresh seeds", f"{picture.y} {mean}",
         f"in the search {format_metric(picture.y, row.searched[picture.y])}",

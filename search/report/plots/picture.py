@@ -83,7 +83,9 @@ class Picture:
         """
         rows = self.confirmed.rows if self.confirmed else []
         x, y = zip(*(self.at(row.trial) for row in rows), strict=True) if rows else ((), ())
-        halves = [_scaled(self.y, half) if math.isfinite(half := row.reach.get(self.y, 0.0)) else 0.0 for row in rows]
+        halves = [
+            _scaled(self.y, half) if math.isfinite(half := row.half_width.get(self.y, 0.0)) else 0.0 for row in rows
+        ]
         return list(x), list(y), halves
 
     def at(self, trial: Trial) -> tuple[float, float]:

@@ -81,10 +81,10 @@ def _budget(check: Check) -> list[str]:
     limits += [] if hours is None else [f"{hours:g} hours"]
     limits += [] if gpu_hours is None else [f"{gpu_hours:g} GPU-hours"]
     lines = ["budget         " + "; or ".join(limits) + (f"; trials have {epochs} epochs" if trials is None else "")]
-    if check.halved is not None:
-        total = "" if trials is None else f", {math.ceil(trials * check.halved):,} in all"
+    if (mean := check.expected_epochs) is not None:
+        total = "" if trials is None else f", {math.ceil(trials * mean):,} in all"
         lines.append(
-            f"with halving   from {check.halved:.1f} epochs a trial on average{total}; more if few trials are dominated"
+            f"with halving   from {mean:.1f} epochs a trial on average{total}; more if few trials are dominated"
         )
     lines += _inheritance(check)
     if check.confirm is not None:
@@ -99,7 +99,7 @@ def _budget(check: Check) -> list[str]:
 def _inheritance(check: Check) -> list[str]:
     lines = [f"weights        {weights}"] if (weights := _WEIGHTS[check.inherit]) else []
     identity, not_identity = (
-        sorted(kind for kind, reason in check.fresh.items() if bool(reason) is has_reason)
+        sorted(kind for kind, reason in check.no_identity.items() if bool(reason) is has_reason)
         for has_reason in (False, True)
     )
     if identity:

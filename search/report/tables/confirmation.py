@@ -33,9 +33,9 @@ def row_as_json(row: Row) -> dict[str, Any]:
         "on_front": row.on_front,
         "probability": None if math.isnan(row.probability) else row.probability,
         "seeds": row.seeds,
-        "mean": {name: metrics[name] for name in row.reach},
-        "interval": {name: _interval(metrics[name], half) for name, half in row.reach.items()},
-        "searched": {name: row.searched[name] for name in row.reach},
+        "mean": {name: metrics[name] for name in row.half_width},
+        "interval": {name: _interval(metrics[name], half) for name, half in row.half_width.items()},
+        "searched": {name: row.searched[name] for name in row.half_width},
         "test": {name.removeprefix(TEST): metrics[name] for name in tests},
     }
 
@@ -51,7 +51,7 @@ def render_confirmation(confirmed: Confirmation, objectives: Objectives, picks: 
     """
     cost = confirmed.rows[0].trial.cost
     costs = list(dict.fromkeys(name for name in [*objectives, *cost] if name in cost))
-    measured = list(confirmed.rows[0].reach)
+    measured = list(confirmed.rows[0].half_width)
     test = TEST + confirmed.accuracy
     has_test = all(test in row.trial.metrics for row in confirmed.rows)
     head = ["trial", *measured, "in search", "on front", *(["test split"] if has_test else []), *costs, "", "model"]
@@ -61,7 +61,7 @@ def render_confirmation(confirmed: Confirmation, objectives: Objectives, picks: 
         marks = [rule for rule, number in picks.items() if number == row.trial.number] if row.on_front else ["behind"]
         lines.append([
             str(row.trial.number),
-            *(format_mean(name, metrics[name], row.reach[name]) for name in measured),
+            *(format_mean(name, metrics[name], row.half_width[name]) for name in measured),
             format_metric(confirmed.accuracy, row.searched[confirmed.accuracy]),
             format_probability(row.probability),
             *([format_metric(confirmed.accuracy, metrics[test])] if has_test else []),
@@ -74,7 +74,7 @@ def render_confirmation(confirmed: Confirmation, objectives: Objectives, picks: 
 
 def _notes(confirmed: Confirmation, has_test: bool) -> list[str]:
     seeds = max(row.seeds for row in confirmed.rows)
-    means, accuracy = ", ".join(confirmed.rows[0].reach), confirmed.accuracy
+    means, accuracy = ", ".join(confirmed.rows[0].half_width), confirmed.accuracy
     lines = [
         f"{means}: mean of {seeds} fresh seeds, ± half of its {100 * LEVEL:.0f} % interval (Student's t, one variance "
         "for all trials)",

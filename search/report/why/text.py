@@ -170,7 +170,7 @@ def _means(row: Row) -> str:
     return ", ".join(
         f"mean {name} {format_mean(name, row.trial.metrics[name], half_width)} "
         f"({format_metric(name, row.searched[name])} in the search)"
-        for name, half_width in row.reach.items()
+        for name, half_width in row.half_width.items()
     )
 
 
@@ -183,7 +183,7 @@ def _certainty(row: Row) -> list[str]:
         )
         sentences.append(f"± is half of the {100 * LEVEL:.0f} % interval; {probability}")
     metrics = row.trial.metrics
-    if test := {name: metrics[TEST + name] for name in row.reach if TEST + name in metrics}:
+    if test := {name: metrics[TEST + name] for name in row.half_width if TEST + name in metrics}:
         sentences.append(f"on the test split, which was not used for any choice: mean {list_metrics(test)}")
     return sentences
 

@@ -85,7 +85,7 @@ def test_intervals_are_those_of_students_t_with_a_pooled_variance() -> None:
     assert result is not None
     # t(0.975; 4) = 2.776, from tables. The standard error of a mean of two is sqrt(0.0014 / 4 / 2).
     expected = 2.776 * math.sqrt(0.0014 / 4 / 2)
-    assert [row.reach["top1"] for row in result.rows] == pytest.approx([expected] * 4, rel=0.03)
+    assert [row.half_width["top1"] for row in result.rows] == pytest.approx([expected] * 4, rel=0.03)
     assert [row.trial.number for row in result.rows] == [0, 1, 3, 2]
     assert [row.on_front for row in result.rows] == [True, True, True, False]
 

@@ -23,7 +23,7 @@ demo: setup
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-# Without Ray, and without the tests that take more than 2 CPU seconds.
+# Without the tests marked slow, medium or ray (pyproject.toml).
 test-fast: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not slow and not medium and not ray'
 

@@ -142,6 +142,7 @@ def test_a_ledger_and_the_reports_of_another_service_give_the_same_trials(tmp_pa
     )
 
 
+@pytest.mark.medium
 def test_the_other_services_search_exactly_the_same_space() -> None:
     from tests.benchmarks.services import DefineByRun
 
@@ -157,6 +158,7 @@ def test_the_other_services_search_exactly_the_same_space() -> None:
     assert len(values) == sum(domain.count or 0 for domain in spec.space.domains.values())
 
 
+@pytest.mark.medium
 def test_the_stock_service_validates_on_the_same_clips_as_this_project(tmp_path: Path) -> None:
     from tests.benchmarks.services import Videos
 

@@ -51,6 +51,7 @@ def test_every_note_of_a_block_is_known() -> None:
     assert all(note in ("", "run with quickstart", "output") or re.match(r"parse only, \w", note) for note in notes)
 
 
+@pytest.mark.medium
 @each("yaml")
 def test_yaml_is_a_valid_spec_or_config(block: Block, tmp_path: Path) -> None:
     tree = yaml.safe_load(block.text)
@@ -131,6 +132,7 @@ def parse_ray(arguments: list[str]) -> None:
     command.make_context("ray", list(arguments))
 
 
+@pytest.mark.medium
 @each("console")
 def test_commands_that_take_seconds_are_run(
     block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -154,6 +156,7 @@ def test_commands_that_take_seconds_are_run(
     assert [line for line in block.output.splitlines() if line not in printed] == []
 
 
+@pytest.mark.medium
 @each("python")
 def test_programs_run(block: Block, tmp_path: Path) -> None:
     if block.parse_only:

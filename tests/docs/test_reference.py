@@ -18,6 +18,7 @@ WHOLE = ("TrialConfig",)
 every_config = pytest.mark.parametrize("config", config_classes().values(), ids=config_classes())
 
 
+@pytest.mark.medium
 @every_config
 def test_every_config_has_a_table(config: type[Config]) -> None:
     assert config_key(config) in (*config_pages(), *WHOLE)

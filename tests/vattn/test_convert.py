@@ -193,6 +193,7 @@ def wrapped(state: dict[str, Tensor], head: str) -> dict[str, Tensor]:
     return {f"module.{n if n.startswith('new_fc') else 'base_model.' + n}": state[old] for old, n in names.items()}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("head", ["new_fc", "fc"])
 def test_every_value_of_an_authors_checkpoint_is_loaded(name: str, head: str, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def check_activations(network: ModelConfig) -> None:
     assert cost(network, 7).activations >= least * model_activations(network, 7), network
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("seed", range(PAIRS))
 def test_cost_of_random_networks_equals_the_counted_cost(seed: int) -> None:
     check_macs_and_parameters(random_network(seed))
@@ -43,6 +44,7 @@ def test_cost_of_a_thousand_more_networks_equals_the_counted_cost(hundred: int) 
         check_activations(network)
 
 
+@pytest.mark.medium
 def test_random_networks_include_every_possible_pair_of_mechanism_and_backbone() -> None:
     networks = [random_network(seed) for seed in range(PAIRS)]
 
@@ -55,6 +57,7 @@ def test_random_networks_include_every_possible_pair_of_mechanism_and_backbone()
     assert max(len(network.attention) for network in networks) == 3
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("seed", range(0, 100, 9))
 def test_activations_of_a_backbone_equal_those_that_autograd_keeps(seed: int) -> None:
     network = random_network(seed).model_copy(update={"attention": ()})
@@ -62,6 +65,7 @@ def test_activations_of_a_backbone_equal_those_that_autograd_keeps(seed: int) ->
     assert cost(network, 7).activations == model_activations(network, 7)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("seed", range(0, 100, 9))
 def test_activations_are_at_least_those_that_autograd_keeps(seed: int) -> None:
     check_activations(random_network(seed))

@@ -67,6 +67,7 @@ def test_every_backbone_has_a_map_for_each_size_of_its_features(backbone: dict[s
         assert 0 <= maps.min() <= maps.max() <= 1
 
 
+@pytest.mark.medium
 def test_every_mechanism_of_a_model_gets_a_picture(video: Path, tmp_path: Path) -> None:
     attention = [{"kind": "tam", "stages": [3, 4]}, {"kind": "sta", "stages": [5], "position": "d"}]
     config = trial(*attention, sparse={})
@@ -79,6 +80,7 @@ def test_every_mechanism_of_a_model_gets_a_picture(video: Path, tmp_path: Path) 
         assert imread(file)[..., :3].std() > 0.05  # the picture is not blank
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("branches", ["global", "local"])
 def test_a_tam_with_one_branch_is_drawn(branches: str, video: Path, tmp_path: Path) -> None:
     config = trial({"kind": "tam", "stages": [5], "branches": branches})
@@ -86,6 +88,7 @@ def test_a_tam_with_one_branch_is_drawn(branches: str, video: Path, tmp_path: Pa
     assert (tmp_path / "tam-stage5_1b.png") in explain(fresh(config), video, tmp_path)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("weights", ["sta", "ta", "sa"])
 def test_each_kind_of_sta_is_drawn_after_temporal_strides(weights: str, video: Path, tmp_path: Path) -> None:
     # An inflated network reduces 4 frames to 2 in stage 3 and to 1 in stage 5.

@@ -27,6 +27,7 @@ def builders() -> dict[str, Callable[[dict[str, Any]], Case]]:
     return builders_by_module
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_network_reproduces_the_recording(file: Path) -> None:
     recording = Recording(file)

@@ -41,6 +41,7 @@ def test_values_gradients_and_statistics_do_not_change(tree: dict[str, Any]) -> 
     assert checkpointed.state_dict().keys() == net.state_dict().keys()
 
 
+@pytest.mark.medium
 @every_tree
 def test_fewer_values_are_kept(tree: dict[str, Any]) -> None:
     config = model(backbone=tree, frames=16, size=32)

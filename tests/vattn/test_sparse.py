@@ -451,6 +451,7 @@ def trial(epochs: int, **sparse: Any) -> TrialConfig:
     })  # fmt: skip
 
 
+@pytest.mark.medium
 def test_training_reports_each_branch_and_resumes_after_an_interruption(tmp_path: Path) -> None:
     config = trial(3, alone=0.34, warmup=0.34)
     cache = prepare(config.data, tmp_path)

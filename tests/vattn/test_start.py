@@ -137,6 +137,7 @@ def test_trials_with_different_initial_weights_have_different_identities() -> No
     assert len({trial_id(config) for config in (*from_files, trial(TEA), trial(TEA, init="identity"))}) == 4
 
 
+@pytest.mark.medium
 def test_training_starts_from_the_file_and_resumes_without_it(tmp_path: Path) -> None:
     # With a learning rate of almost 0, training does not change the weights. Only running statistics change.
     state = trained_state()

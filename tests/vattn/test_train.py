@@ -44,6 +44,7 @@ def numbers(epochs: list[Epoch]) -> list[tuple[int, dict[str, float]]]:
     return [(epoch.number, epoch.metrics) for epoch in epochs]
 
 
+@pytest.mark.medium
 def test_a_run_interrupted_after_any_epoch_ends_with_the_same_weights(cache: Path, tmp_path: Path) -> None:
     whole = list(fit(trial(TSM), cache, tmp_path / "whole"))
     list(itertools.islice(fit(trial(TSM), cache, tmp_path / "cut"), 1))
@@ -103,6 +104,7 @@ def fit_in_processes(config: TrialConfig, cache: Path, folder: Path, world: int,
     return printed[0].splitlines()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("world", "batch", "last", "left"),
     [
@@ -199,6 +201,7 @@ def _worker(rank: int, config: TrialConfig, cache: Path, folder: Path, meeting: 
     dist.destroy_process_group()
 
 
+@pytest.mark.medium
 def test_two_workers_process_each_clip_once_and_agree(cache: Path, tmp_path: Path) -> None:
     config = trial(TSM, epochs=2)
 
@@ -227,6 +230,7 @@ def within_pairs(confusion: torch.Tensor) -> tuple[float, float]:
     return float(correct / blocks.sum()), float(blocks.sum())
 
 
+@pytest.mark.medium
 def test_a_model_without_temporal_layers_cannot_distinguish_a_clip_from_its_reverse(tmp_path: Path) -> None:
     config = trial([], epochs=3, train_clips=12, val_clips=30)
     cache = prepare(config.data, tmp_path)

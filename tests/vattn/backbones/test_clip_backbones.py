@@ -63,6 +63,7 @@ def sites_of(network: ModelConfig) -> list[Site]:
     return list(network.backbone.sites(network.size))
 
 
+@pytest.mark.medium
 @every_family
 @given(more=st.integers(0, 24), wider=st.integers(0, 40))
 @settings(max_examples=4)
@@ -94,6 +95,7 @@ def test_sites_are_in_the_order_of_the_forward_pass(family: str) -> None:
     assert visited == sites_of(network)
 
 
+@pytest.mark.medium
 @every_family
 @given(more=st.integers(0, 20), wider=st.integers(0, 40))
 @settings(max_examples=3)
@@ -108,6 +110,7 @@ def test_closed_form_cost_equals_the_counted_cost(family: str, more: int, wider:
     assert total.activations == model_activations(network, 7)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("tree", PUBLISHED, ids=lambda tree: "-".join(map(str, tree.values())))
 def test_closed_form_cost_of_published_sizes_equals_the_counted_cost(tree: dict[str, Any]) -> None:
     network = model(backbone=tree, size=32, frames=16)
@@ -118,6 +121,7 @@ def test_closed_form_cost_of_published_sizes_equals_the_counted_cost(tree: dict[
     assert total.params == sum(p.numel() for p in on_meta(network, 7).parameters())
 
 
+@pytest.mark.medium
 @every_family
 @pytest.mark.parametrize("attention", [{"kind": "tam", "beta": 2}, {"kind": "sta"}, {"kind": "se", "reduction": 2}])
 def test_closed_form_cost_with_mechanisms_equals_the_counted_cost(family: str, attention: dict[str, Any]) -> None:
@@ -130,6 +134,7 @@ def test_closed_form_cost_with_mechanisms_equals_the_counted_cost(family: str, a
     assert total.activations >= model_activations(network, 7)
 
 
+@pytest.mark.medium
 @every_family
 def test_mechanisms_at_every_site_get_gradients(family: str) -> None:
     positions = small(family).backbone.positions()

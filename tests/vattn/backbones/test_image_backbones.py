@@ -78,6 +78,7 @@ def test_state_dict_names_and_shapes_equal_torchvisions(name: str) -> None:
     assert {n: v.shape for n, v in own.items()} == expected
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", [name for name in TORCHVISION if name not in ("resnext101", "shufflenet2.0")])
 def test_torchvision_weights_give_torchvision_features(name: str, tmp_path: Path) -> None:
     tree, build = TORCHVISION[name]
@@ -94,6 +95,7 @@ def test_torchvision_weights_give_torchvision_features(name: str, tmp_path: Path
     torch.testing.assert_close(features, expected)
 
 
+@pytest.mark.medium
 @every_family
 @given(data=st.data())
 @settings(max_examples=4)
@@ -126,6 +128,7 @@ def test_sites_are_in_the_order_of_the_forward_pass(family: str) -> None:
     assert visited == sites
 
 
+@pytest.mark.medium
 @every_family
 @given(data=st.data())
 @settings(max_examples=3)
@@ -141,6 +144,7 @@ def test_closed_form_cost_equals_the_counted_cost(family: str, data: st.DataObje
     assert total.activations == model_activations(network, 7)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_closed_form_cost_of_published_sizes_equals_the_counted_cost(name: str) -> None:
     network = model(backbone=TORCHVISION[name][0], size=96, frames=1)
@@ -151,6 +155,7 @@ def test_closed_form_cost_of_published_sizes_equals_the_counted_cost(name: str) 
     assert total.params == sum(p.numel() for p in on_meta(network, 7).parameters())
 
 
+@pytest.mark.medium
 @every_family
 def test_closed_form_cost_with_mechanisms_equals_the_counted_cost(family: str) -> None:
     tree, smallest = SMALL[family]
@@ -163,6 +168,7 @@ def test_closed_form_cost_with_mechanisms_equals_the_counted_cost(family: str) -
     assert total.activations == model_activations(network, 7)
 
 
+@pytest.mark.medium
 @every_family
 def test_mechanisms_at_every_site_get_gradients(family: str) -> None:
     tree, smallest = SMALL[family]

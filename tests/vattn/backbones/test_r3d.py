@@ -11,6 +11,7 @@ from tests.vattn.backbones.support import with_random_norms
 from tests.vattn.support import model
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["r3d", "r2plus1d"])
 def test_torchvision_weights_give_torchvision_features(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -40,6 +40,7 @@ def test_torchvision_weights_give_torchvision_features(depth: int, tmp_path: Pat
     torch.testing.assert_close(net(images), reference(images))
 
 
+@pytest.mark.medium
 @given(
     depth=st.sampled_from([10, 18, 50]), width=st.sampled_from([0.1, 0.3, 1.0]), size=st.integers(8, 90)
 )  # fmt: skip

@@ -11,6 +11,7 @@ from vattn.data.layouts.motion import MotionDataConfig
 from vattn.errors import UserError
 
 
+@pytest.mark.medium
 def test_a_generated_set_is_written_and_decoded_once_in_the_output_folder(tmp_path: Path) -> None:
     sizes = {"train_clips": 1, "val_clips": 1, "test_clips": 1, "frames": 6, "size": 32}
     config, steps = MotionDataConfig.parse(sizes), Steps()

@@ -186,6 +186,7 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
     return b"path,label\n" * int(rng.integers(1, 100))
 
 
+@pytest.mark.medium
 def test_damaged_files_are_listed_and_no_intact_clip_is_lost(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 60, (FRAMES, 48, 64, 3), np.uint8)
@@ -279,6 +280,7 @@ def test_flow_with_a_missing_image_is_unreadable(tmp_path: Path) -> None:
         flow_frames(tmp_path, STORE)
 
 
+@pytest.mark.medium
 @needs_footage
 @pytest.mark.parametrize(
     ("name", "shape"),
@@ -302,6 +304,7 @@ def test_real_videos_are_decoded_whole_with_the_shorter_side_scaled(name: str, s
     np.testing.assert_allclose(clip.mean(axis=(1, 2)), reference, atol=3)
 
 
+@pytest.mark.medium
 @needs_footage
 @pytest.mark.parametrize(("name", "size"), [("part_0.mp4", 256), ("test.avi", 240)])
 def test_real_videos_at_their_own_size_equal_a_sequential_decode(name: str, size: int) -> None:

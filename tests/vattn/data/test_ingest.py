@@ -142,6 +142,7 @@ def killed_at(last: int, root: Path, cache: Path) -> subprocess.CompletedProcess
     return process
 
 
+@pytest.mark.medium
 def test_a_killed_ingest_is_continued_and_ends_with_the_same_content(root: Path, tmp_path: Path) -> None:
     for number in range(3, 12):
         shutil.copy(root / "good0.mp4", root / f"good{number}.mp4")
@@ -185,6 +186,7 @@ def test_an_ingest_killed_at_any_moment_is_completed_by_the_next_call(root: Path
     assert content(ingest(names, root, cache, STORE, jobs=2)) == expected
 
 
+@pytest.mark.medium
 def test_after_a_full_disk_the_next_call_continues(root: Path, tmp_path: Path) -> None:
     for number in range(3, 12):
         shutil.copy(root / "good0.mp4", root / f"good{number}.mp4")

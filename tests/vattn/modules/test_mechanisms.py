@@ -215,6 +215,7 @@ def test_parameters_and_macs_equal_the_counted_ones(config: ModuleConfig) -> Non
     assert config.macs(site_for(config), FRAMES) == count_macs(module, x)
 
 
+@pytest.mark.medium
 @every_mechanism
 def test_cost_of_a_network_with_the_mechanism_equals_the_counted_cost(config: ModuleConfig) -> None:
     place = place_of(config)

@@ -104,6 +104,7 @@ def tea50() -> ModelConfig:
     return model(ME, MTA_, backbone=backbone, frames=8, size=224)
 
 
+@pytest.mark.medium
 def test_cost_of_tea_equals_the_counted_cost() -> None:
     network = tea50().model_copy(update={"size": 48})
 

@@ -54,6 +54,7 @@ def test_aggregation_is_a_cross_correlation_with_zero_padding() -> None:
     assert y.view(3, 3).T.tolist() == [[3, 4, 5], [2, 3, 4], [1, 2, 3]]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("memory", ["N C T H W", "N T C H W", "N T H W C"])
 @given(k=st.sampled_from([1, 3, 7]), t=st.integers(2, 4))
 @settings(max_examples=8)

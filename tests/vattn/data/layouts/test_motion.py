@@ -41,6 +41,7 @@ def test_the_set_has_16_classes_in_three_splits_and_a_list_of_its_files(root: Pa
         assert row["path"].startswith(f"{row['split']}/{name}/{name}_000")
 
 
+@pytest.mark.medium
 def test_files_depend_on_the_seed_and_not_on_the_number_of_processes(root: Path, tmp_path: Path) -> None:
     steps = Steps()
     generate(motion(), tmp_path / "again", jobs=1, progress=steps)

@@ -151,6 +151,7 @@ def bytecode_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.medium
 def test_a_build_without_sources_has_the_same_exit_statuses(bytecode_build: Path) -> None:
     def vattn(*words: str) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"PYTHONPATH": str(bytecode_build)}
@@ -214,6 +215,7 @@ def test_a_number_of_workers_that_does_not_divide_the_batch_is_refused(
     assert line.endswith("(got 3)")
 
 
+@pytest.mark.medium
 def test_a_ready_spec_can_be_given_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "quickstart"]) == 0
     assert "quickstart: spec is valid" in capsys.readouterr().out

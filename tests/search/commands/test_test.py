@@ -87,6 +87,7 @@ def test_a_checkpoint_is_scored_on_the_test_split(
     assert lines == [f"{config}: {metrics}; 2 x 3 views"] * 2 + [f"fused: {metrics}", "4 clips of the test split"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("change", "line"),
     [
@@ -107,6 +108,7 @@ def test_invalid_input_is_reported_and_ends_with_status_2(
     assert re.match(line, capsys.readouterr().err.splitlines()[-1])
 
 
+@pytest.mark.medium
 def test_a_flow_model_is_trained_and_fused_with_an_rgb_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

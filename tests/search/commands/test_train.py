@@ -94,6 +94,7 @@ def test_a_checkpoint_that_cannot_be_written_is_one_line_and_a_resume_continues(
     assert resumed.returncode == 0, resumed.stderr
 
 
+@pytest.mark.medium
 def test_a_number_of_workers_that_does_not_divide_the_batch_is_refused(file: Path, tmp_path: Path) -> None:
     assert "train.batch: must be divisible by the 3 workers" in stderr_of_refused(
         file, "--out", tmp_path, "--workers", 3

@@ -63,6 +63,7 @@ def test_only_finished_trials_with_the_same_backbone_are_parents() -> None:
     assert source(History(), child(a=2)) is None
 
 
+@pytest.mark.medium
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(0, 2)), min_size=1, max_size=6))
 def test_no_trial_is_nearer_than_the_parent(params: list[dict[str, int]]) -> None:
     heir = child(a=1, b=1)

@@ -10,6 +10,7 @@ from search.spec.schema import Spec
 from tests.search.searches import TREE, finish, searching, spec, state
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["random", "tpe", "nsga2", "gp", "frontier"])
 def test_a_replayed_ledger_gives_the_same_study(tmp_path: Path, kind: str) -> None:
     sampled = spec(search={"budget": {"trials": 9}, "sampler": {"kind": kind}}, constraints={"gflops": {"max": 0.006}})
@@ -31,6 +32,7 @@ def test_a_replayed_ledger_gives_the_same_study(tmp_path: Path, kind: str) -> No
         assert state(proposer) == before
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["tpe", "nsga2"])
 def test_a_search_that_is_resumed_often_proposes_the_same_as_one_that_is_not(tmp_path: Path, kind: str) -> None:
     # More than the 10 trials after which TPE learns, and the 50 of NSGA-II's first generation. A third never ends.

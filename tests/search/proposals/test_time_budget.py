@@ -54,6 +54,7 @@ def test_a_budget_of_trials_has_no_time_limit() -> None:
     assert RemainingTime.of(history((1.0, [5.0])), None, None, 1.0) is None
 
 
+@pytest.mark.medium
 @given(st.floats(0.01, 100), st.floats(0, 1), st.floats(0.05, 20))
 def test_a_power_law_is_recovered(scale: float, power: float, gflops: float) -> None:
     seen = history(*((cost, [scale * cost**power] * 3) for cost in (0.1, 0.3, 1.0, 4.0)))

@@ -15,6 +15,7 @@ from vattn.canonical import architecture_id, trial_id
 QUICKSTART = Path(spaces.__file__).parent / "library" / "quickstart.yaml"
 
 
+@pytest.mark.medium
 def test_every_spec_of_the_library_is_valid() -> None:
     files = sorted(QUICKSTART.parent.glob("*.yaml"))
     assert QUICKSTART in files
@@ -59,6 +60,7 @@ def test_only_configs_within_the_limits_count_as_trials() -> None:
     assert result.trials == 4 * 2
 
 
+@pytest.mark.medium
 def test_a_space_with_too_many_combinations_is_sampled() -> None:
     result = check(small(frames={"int": [1, MAX_COMBINATIONS]}))
 
@@ -67,6 +69,7 @@ def test_a_space_with_too_many_combinations_is_sampled() -> None:
     assert result.trials is None
 
 
+@pytest.mark.medium
 def test_with_a_continuous_learning_rate_architectures_are_counted_and_trials_are_not() -> None:
     trial = SMALL["trial"] | {"train": {"epochs": 9, "batch": 4, "lr": {"float": [0.01, 0.1], "log": True}}}
 
@@ -99,6 +102,7 @@ def test_limits_that_exclude_all_configs_only_together_are_a_problem() -> None:
         check(small(constraints={"gflops": {"max": least_gflops}, "activation_mb": {"min": most_activations}}))
 
 
+@pytest.mark.medium
 def test_in_a_sampled_space_a_limit_is_refused_if_even_models_without_mechanisms_are_over_it() -> None:
     stages = [list(some) for some in chain.from_iterable(combinations([2, 3, 4, 5], n) for n in (1, 2, 3, 4))]
     many = [{"kind": "tsm", "stages": {"choice": stages}, "position": {"choice": ["a", "b", "d"]}} for _ in range(4)]
@@ -109,6 +113,7 @@ def test_in_a_sampled_space_a_limit_is_refused_if_even_models_without_mechanisms
         check(small(**space, constraints={"gflops": {"max": 0.001}}))
 
 
+@pytest.mark.medium
 def test_a_sample_without_a_config_within_the_limits_proves_nothing() -> None:
     # Only 1 of 30,000 clip lengths is within the limit; the model without mechanisms is, too, so there is no proof.
     one_frame = check(small(frames=1)).architectures[0]["gflops"]

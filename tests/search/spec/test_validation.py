@@ -49,6 +49,7 @@ def test_a_spec_in_place_of_a_config_is_recognised(tmp_path: Path) -> None:
         load_config(path)
 
 
+@pytest.mark.medium
 def test_reading_a_spec_imports_no_ray_optuna_or_mlflow() -> None:
     code = "import sys, search.spec.check; print(sorted({'ray', 'optuna', 'mlflow'} & sys.modules.keys()))"
 

@@ -101,6 +101,7 @@ def decisions(folder: Path) -> list[Event]:
     return [event.model_copy(update={"time": 0.0}) for event in read(folder / NAME) if isinstance(event, kinds)]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "frontier"])
 # The second process judges what the first could not, and dies at the report of another trial at that rung.
 @example(order=[1, 1, 0, 2, 2], top1=[0, 0, 0, 8, 8, 0, 0], kills=[10, 6, 10])

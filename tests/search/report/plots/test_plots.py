@@ -57,6 +57,7 @@ def test_a_plot_on_a_full_disk_leaves_the_old_one(name: str, tmp_path: Path, eve
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, "old")]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("objectives", [BOTH, {"loss": "min"}, {"top1": "max", "loss": "min", "params_m": "min"}])
 @pytest.mark.parametrize("number_of_events", [1, 6, 25])
 def test_every_search_has_a_plot(tmp_path: Path, events: Trees, objectives: Objectives, number_of_events: int) -> None:

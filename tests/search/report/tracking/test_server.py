@@ -28,6 +28,7 @@ def test_there_is_no_page_before_a_search_has_created_its_database(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["ledger.jsonl"]
 
 
+@pytest.mark.medium
 def test_a_port_that_cannot_be_served_on_is_named(tmp_path: Path, events: Trees) -> None:
     write(tmp_path, events)
 

@@ -22,6 +22,7 @@ def version(database: Path) -> list[tuple[str]]:
         return connection.execute("SELECT version_num FROM alembic_version").fetchall()
 
 
+@pytest.mark.medium
 def test_a_lost_database_is_rebuilt(output: Path, events: Trees) -> None:
     replay(output, events)
     before = content(output)
@@ -33,6 +34,7 @@ def test_a_lost_database_is_rebuilt(output: Path, events: Trees) -> None:
 
 
 # What an interrupted migration leaves: a column or a table more than its version says, or no version at all.
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "half", ["UPDATE alembic_version SET version_num = '0a8213491aaa'", "DROP TABLE alembic_version"]
 )
@@ -45,6 +47,7 @@ def test_a_database_with_an_interrupted_migration_is_replaced(output: Path, even
     assert len(content(output)) == 6
 
 
+@pytest.mark.medium
 def test_the_journal_of_a_killed_process_is_not_applied_to_the_new_database(output: Path, events: Trees) -> None:
     code = (
         "import os, sqlite3, sys; database = sqlite3.connect(sys.argv[1]); database.execute('PRAGMA cache_size = 1');"
@@ -61,6 +64,7 @@ def test_the_journal_of_a_killed_process_is_not_applied_to_the_new_database(outp
     assert sorted(path.name for path in output.iterdir()) == ["artifacts", "mlflow.db"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("seconds", [0.7, *(pytest.param(n, marks=pytest.mark.slow) for n in (0.1, 1.5, 3.0))])
 def test_a_killed_process_leaves_no_incomplete_database(
     tmp_path: Path, database: Path, events: Trees, seconds: float
@@ -83,6 +87,7 @@ def test_a_killed_process_leaves_no_incomplete_database(
     assert len(content(output)) == 6
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("away", [shutil.move, shutil.copytree])
 def test_a_folder_that_was_moved_or_copied_has_its_own_pictures(
     tmp_path: Path, database: Path, events: Trees, away: Callable[[Path, Path], None]

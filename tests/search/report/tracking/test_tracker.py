@@ -18,6 +18,7 @@ from tests.search.report.tracking.stores import content, process, replay, write
 LOGGER = "search.report.tracking.store"
 
 
+@pytest.mark.medium
 def test_a_replayed_ledger_is_a_run_with_a_child_run_for_each_trial(output: Path, events: Trees) -> None:
     replay(output, events)
 
@@ -63,6 +64,7 @@ def test_a_second_replay_changes_nothing(output: Path, events: Trees) -> None:
     assert content(output) == before
 
 
+@pytest.mark.medium
 def test_a_resume_writes_only_what_is_new(output: Path, events: Trees, database: Path) -> None:
     replay(output, events[:14])
     replay(output, events)
@@ -74,6 +76,7 @@ def test_a_resume_writes_only_what_is_new(output: Path, events: Trees, database:
     assert content(output) == in_two_parts
 
 
+@pytest.mark.medium
 def test_a_search_that_ended_is_finished(output: Path, events: Trees) -> None:
     end = [{"event": "finished", "trial": 4, "epoch": 1, "seconds": 1.0}, {"event": "ended", "reason": "budget"}]
 
@@ -95,6 +98,7 @@ def test_a_store_that_cannot_be_reached_is_one_warning(
     assert "the search continues" in caplog.text
 
 
+@pytest.mark.medium
 def test_results_missing_at_the_end_are_written_when_the_store_is_back(
     output: Path, events: Trees, database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -117,6 +121,7 @@ def test_results_missing_at_the_end_are_written_when_the_store_is_back(
     assert content(output, uri) == content(output)
 
 
+@pytest.mark.medium
 def test_a_search_that_is_written_whole_needs_no_import_of_mlflow(output: Path, events: Trees) -> None:
     replay(output, events[:14])
     assert catch_up(output, "auto", "auto", map(event, events))
@@ -128,6 +133,7 @@ def test_a_search_that_is_written_whole_needs_no_import_of_mlflow(output: Path, 
     assert len(content(output)) == 6
 
 
+@pytest.mark.medium
 def test_a_full_disk_is_one_line(output: Path, events: Trees) -> None:
     write(output, events)
 

@@ -62,6 +62,7 @@ def volume(study: optuna.Study) -> float:
     return hypervolume([trial.values for trial in study.trials], [0.0, 1.05], ["max", "min"])
 
 
+@pytest.mark.medium
 def test_it_finds_more_of_the_front_in_30_trials_than_random_search_in_90() -> None:
     frontier = [volume(searched(FrontierSampler(SPACE, cost, GOALS, seed=seed), 30)) for seed in range(3)]
     randomly = [volume(searched(RandomSampler(seed=seed), 90)) for seed in range(3)]
@@ -95,6 +96,7 @@ def test_a_short_search_has_a_smaller_initial_design(budget: int, first: int) ->
     assert initial == [number < first for number in range(INITIAL_DESIGN + 2)]
 
 
+@pytest.mark.medium
 def test_no_config_is_over_the_limit_and_none_is_proposed_twice() -> None:
     def limited(params: Params) -> dict[str, float] | None:
         return cost(params) if gflops(params) <= 0.3 else None
@@ -105,6 +107,7 @@ def test_no_config_is_over_the_limit_and_none_is_proposed_twice() -> None:
     assert len({str(trial.params) for trial in study.trials}) == 40
 
 
+@pytest.mark.medium
 def test_it_explains_its_proposal() -> None:
     sampler = FrontierSampler(SPACE, cost, GOALS)
     study = searched(sampler, 40)
@@ -153,6 +156,7 @@ def test_an_option_that_began_badly_is_tried_again_regularly() -> None:
     assert all(option == ("block/shift" if due else None) for due, option, _ in proposed)
 
 
+@pytest.mark.medium
 def test_eight_workers_get_different_configs() -> None:
     study = searched(FrontierSampler(SPACE, cost, GOALS), 20)
 
@@ -186,6 +190,7 @@ def test_a_stopped_or_running_trial_counts_by_the_forecast_of_its_curve(ended: b
     assert forecast(0.5) == pytest.approx(0.25, abs=0.02)
 
 
+@pytest.mark.medium
 def test_in_a_large_space_samples_and_neighbours_of_the_front_are_candidates() -> None:
     # 16 choices of 4: 4e9 configs. Each choice that is 0 lowers the error; a random config has 4 of 16 on average.
     space = Space({f"c{n}": {"choice": ["a", "b", "c", "d"]} for n in range(16)})
@@ -201,6 +206,7 @@ def test_in_a_large_space_samples_and_neighbours_of_the_front_are_candidates() -
     assert max(trial.values[0] for trial in study.trials) >= 0.2 + 11 / 20
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("finished", [30, 50])
 def test_a_sampler_of_a_resumed_study_proposes_the_same_as_the_first_one(finished: int) -> None:
     # 12 choices of 4: 1.7e7 configs, so that candidates are samples.

@@ -93,6 +93,7 @@ def test_predictions_are_calibrated_from_the_first_trials_on() -> None:
     assert 0.7 < np.sqrt(np.mean(np.square(standardised))) < 1.4
 
 
+@pytest.mark.medium
 def test_without_information_the_hyperparameters_have_the_distribution_of_the_prior() -> None:
     # The deviation of each observation is far larger than the differences of the errors.
     rng = np.random.default_rng(0)

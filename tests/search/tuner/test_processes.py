@@ -1,4 +1,4 @@
-"""Trials on processes that wait for them."""
+"""Trials run in processes that started with the cluster."""
 
 import os
 import signal
@@ -10,43 +10,43 @@ from typing import Any
 import pytest
 from ray import tune
 
-import search.tuner.trainable  # noqa: F401  # its import is what lets trials do so
+import search.tuner.trainable  # noqa: F401  # this import makes trials use these processes
 from cluster.connect import connected
 
 
-class Which(tune.Trainable):
+class ReportsProcess(tune.Trainable):
     def step(self) -> dict[str, Any]:
         return {"process": os.getpid(), "done": True}
 
 
 def idle() -> set[int]:
-    """The processes of all clusters on this machine that wait for work."""
-    found = set()
+    """Return the idle worker processes of all clusters on this machine."""
+    processes = set()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             if path.read_bytes().startswith(b"ray::IDLE"):
-                found.add(int(path.parent.name))
-    return found
+                processes.add(int(path.parent.name))
+    return processes
 
 
 @pytest.mark.ray
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="Linux lists its processes there")
-def test_trials_take_the_processes_that_were_started_with_the_cluster(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are read from /proc, which only Linux has")
+def test_trials_run_in_the_processes_that_were_started_with_the_cluster(tmp_path: Path) -> None:
     interrupt = signal.getsignal(signal.SIGINT)
     before = idle()
-    with connected("local") as have:
-        # Ray starts a process for each CPU, and does not wait for them.
+    with connected("local") as resources:
+        # Ray starts a process for each CPU, without waiting for them.
         deadline = time.monotonic() + 120
-        while len(started := idle() - before) < have["CPU"] and time.monotonic() < deadline:
+        while len(started := idle() - before) < resources["CPU"] and time.monotonic() < deadline:
             time.sleep(0.1)
-        time.sleep(3)  # which Ray, left to itself, takes for idleness
+        time.sleep(3)  # after this time Ray would end idle processes
 
         results = tune.Tuner(
-            Which,
-            tune_config=tune.TuneConfig(num_samples=int(have["CPU"])),
+            ReportsProcess,
+            tune_config=tune.TuneConfig(num_samples=int(resources["CPU"])),
             run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
         ).fit()
-    signal.signal(signal.SIGINT, interrupt)  # Tune leaves its own behind
+    signal.signal(signal.SIGINT, interrupt)  # Tune does not restore it
 
     assert {result.metrics["process"] for result in results if result.metrics} == started

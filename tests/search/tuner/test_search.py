@@ -1,4 +1,4 @@
-"""The main job on real Ray, real MP4 files, real SQLite; small enough for each run of the suite."""
+"""Whole searches with a real Ray cluster, real MP4 files and real SQLite; small enough for every run of the suite."""
 
 import json
 import os
@@ -56,7 +56,7 @@ SPEC: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which a first search has generated and decoded the data that the others use."""
+    """The output folder of a first search, which generated and decoded the data that the other tests use."""
     folder = tmp_path_factory.mktemp("data")
     spec = changed({"search": {"budget": {"trials": 1}}, "output": str(folder)})
     done = vattn("run", write(folder.parent / "first.yaml", spec))
@@ -91,7 +91,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 def wait_for(condition: Any, seconds: float = 120) -> None:
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, "it did not come to that"
+        assert time.monotonic() < until, "the condition did not become true in time"
         time.sleep(0.05)
 
 
@@ -99,17 +99,17 @@ def reports(output: Path) -> int:
     return sum(isinstance(event, Reported) for event in read(output / NAME)) if (output / NAME).exists() else 0
 
 
-def check_complete(found: History, trials: int, epochs: int) -> None:
-    """Each trial has ended once, each of its epochs was reported once, and no identity was trained twice."""
-    assert sorted(found.trials) == list(range(trials))
-    assert {trial.state for trial in found.trials.values()} <= {"finished", "stopped"}
-    for trial in found.in_state("finished"):
+def check_complete(searched: History, trials: int, epochs: int) -> None:
+    """Assert that each trial ended, each of its epochs was reported once, and no identity was trained twice."""
+    assert sorted(searched.trials) == list(range(trials))
+    assert {trial.state for trial in searched.trials.values()} <= {"finished", "stopped"}
+    for trial in searched.in_state("finished"):
         assert [report.epoch for report in trial.reports] == list(range(1, epochs + 1))
-    assert max(Counter(trial.identity for trial in found.trials.values()).values()) == 1
+    assert max(Counter(trial.identity for trial in searched.trials.values()).values()) == 1
 
 
 def repeated_epochs(output: Path) -> int:
-    """Epochs that were begun again: for each start, the finished epochs of the trial that it did not continue from."""
+    """Return the number of epochs that were reported more than once."""
     done, repeated = Counter[int](), 0
     for event in read(output / NAME):
         if isinstance(event, Reported):
@@ -118,23 +118,23 @@ def repeated_epochs(output: Path) -> int:
     return repeated
 
 
-def test_a_search_ends_with_a_front_in_all_of_its_places(data: Path, tmp_path: Path) -> None:
+def test_a_search_writes_its_front_to_stdout_the_study_and_mlflow(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     done = vattn("run", write(tmp_path / "spec.yaml", changed({"output": str(output)}, data)), "--json")
 
     assert done.returncode == 0, done.stderr
     front = json.loads(done.stdout)["front"]
-    found = history(output / NAME)
-    check_complete(found, trials=4, epochs=3)
-    assert found.ended is not None
-    assert found.ended.reason == "budget"
-    best = max(trial.metrics["top1"] for trial in found.in_state("finished"))
+    searched = history(output / NAME)
+    check_complete(searched, trials=4, epochs=3)
+    assert searched.ended is not None
+    assert searched.ended.reason == "budget"
+    best = max(trial.metrics["top1"] for trial in searched.in_state("finished"))
     assert max(row["top1"] for row in front) == best
-    assert sum(found.trials[row["trial"]].state == "finished" for row in front) == len(front) >= 1
-    # The study and MLflow say the same.
+    assert sum(searched.trials[row["trial"]].state == "finished" for row in front) == len(front) >= 1
+    # The study and MLflow have the same values.
     study = optuna.load_study(study_name="tiny", storage=JournalStorage(JournalFileBackend(str(output / "study.log"))))
     values = {trial.user_attrs["trial"]: trial.values for trial in study.trials if trial.values}
-    assert values == {n: [t.metrics["top1"], t.metrics["gflops"]] for n, t in found.trials.items()}
+    assert values == {n: [t.metrics["top1"], t.metrics["gflops"]] for n, t in searched.trials.items()}
     client = MlflowClient(f"sqlite:///{output / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None
@@ -145,8 +145,8 @@ def test_a_search_ends_with_a_front_in_all_of_its_places(data: Path, tmp_path: P
         assert name in [file.path for file in client.list_artifacts(parent.info.run_id)]
 
 
-def test_nothing_over_a_limit_is_trained_and_an_exhausted_space_ends_the_search(data: Path, tmp_path: Path) -> None:
-    # Two frames cost 1.1 MFLOPs and four twice that, so the limit leaves T = 2: none, three of tsm, two of tam.
+def test_no_config_over_a_limit_is_trained_and_an_exhausted_space_ends_the_search(data: Path, tmp_path: Path) -> None:
+    # Two frames cost 1.1 MFLOPs and four twice that, so the limit leaves T = 2: no mechanism, 3 of tsm, 2 of tam.
     output = tmp_path / "out"
     spec = changed({"output": str(output), "constraints": {"gflops": {"max": 0.0015}}}, data)
     spec["search"] = {"budget": {"trials": 50}, "sampler": {"kind": "random"}}
@@ -155,15 +155,15 @@ def test_nothing_over_a_limit_is_trained_and_an_exhausted_space_ends_the_search(
     done = vattn("run", write(tmp_path / "spec.yaml", spec))
 
     assert done.returncode == 0, done.stderr
-    found = history(output / NAME)
-    check_complete(found, trials=6, epochs=1)
-    assert found.ended is not None
-    assert found.ended.reason == "space exhausted"
-    assert {trial.config["model"]["frames"] for trial in found.trials.values()} == {2}
-    assert any("gflops" in event.reason for event in found.rejected)
+    searched = history(output / NAME)
+    check_complete(searched, trials=6, epochs=1)
+    assert searched.ended is not None
+    assert searched.ended.reason == "space exhausted"
+    assert {trial.config["model"]["frames"] for trial in searched.trials.values()} == {2}
+    assert any("gflops" in event.reason for event in searched.rejected)
 
 
-def test_stopped_trials_are_never_taken_for_finished_ones(data: Path, tmp_path: Path) -> None:
+def test_a_stopped_trial_never_counts_as_finished(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     spec = changed({"output": str(output)}, data)
     spec["search"] = {"budget": {"trials": 8}, "scheduler": {"kind": "halving", "min_epochs": 1, "reduction": 2}}
@@ -172,17 +172,17 @@ def test_stopped_trials_are_never_taken_for_finished_ones(data: Path, tmp_path: 
     done = vattn("run", path)
 
     assert done.returncode == 0, done.stderr
-    found = history(output / NAME)
-    check_complete(found, trials=8, epochs=3)
-    stopped = found.in_state("stopped")
+    searched = history(output / NAME)
+    check_complete(searched, trials=8, epochs=3)
+    stopped = searched.in_state("stopped")
     assert stopped
     assert all(trial.epoch < 3 for trial in stopped)
     study = optuna.load_study(study_name="tiny", storage=JournalStorage(JournalFileBackend(str(output / "study.log"))))
     states = {trial.user_attrs["trial"]: trial.state.name for trial in study.trials if "trial" in trial.user_attrs}
-    assert states == {n: {"finished": "COMPLETE", "stopped": "PRUNED"}[t.state] for n, t in found.trials.items()}
+    assert states == {n: {"finished": "COMPLETE", "stopped": "PRUNED"}[t.state] for n, t in searched.trials.items()}
     front = json.loads(vattn("pareto", output, "--json").stdout)["front"]
-    assert {row["trial"] for row in front} <= {trial.number for trial in found.in_state("finished")}
-    # Run again: there is nothing left to do.
+    assert {row["trial"] for row in front} <= {trial.number for trial in searched.in_state("finished")}
+    # A second run has nothing left to do.
     before = (output / NAME).read_bytes()
     assert vattn("run", path, "--resume").returncode == 0
     assert (output / NAME).read_bytes() == before
@@ -214,7 +214,7 @@ def test_ctrl_c_ends_with_130_and_a_resume_finishes(data: Path, tmp_path: Path) 
     assert repeated_epochs(output) == 0
 
 
-def test_sigterm_ends_a_search_as_ctrl_c_does(data: Path, tmp_path: Path) -> None:
+def test_sigterm_ends_a_search_like_ctrl_c(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     spec = changed({"output": str(output)}, data)
     spec["trial"]["train"]["epochs"] = 100
@@ -232,7 +232,7 @@ def test_sigterm_ends_a_search_as_ctrl_c_does(data: Path, tmp_path: Path) -> Non
     assert ended.reason == "interrupted"
 
 
-def test_a_confirmation_cut_off_goes_on_and_ends_in_a_front_of_fresh_seeds(data: Path, tmp_path: Path) -> None:
+def test_a_killed_confirmation_is_resumed_and_ends_with_a_front_of_fresh_seeds(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     spec = changed({"output": str(output)}, data)
     spec["trial"]["model"]["attention"] = [{"kind": "tam", "beta": 2, "stages": {"choice": [[4], [3, 4]]}}]
@@ -248,19 +248,19 @@ def test_a_confirmation_cut_off_goes_on_and_ends_in_a_front_of_fresh_seeds(data:
     again = vattn("run", path, "--resume", "--json")
 
     assert again.returncode == 0, again.stderr
-    found = history(output / NAME)
-    (base,) = (trial for trial in found.extras.values() if trial.base)
+    searched = history(output / NAME)
+    (base,) = (trial for trial in searched.extras.values() if trial.base)
     assert base.config["model"]["attention"] == []
-    own = found.in_state("finished")
+    own = searched.in_state("finished")
     # Both are on the front, or one is and the other misses it.
     assert [len(trial.fresh) for trial in own] == [2, 2]
-    fresh = [trial for trial in found.extras.values() if trial.confirms is not None]
+    fresh = [trial for trial in searched.extras.values() if trial.confirms is not None]
     assert {trial.config["train"]["seed"] for trial in fresh} == {1, 2}
     assert all(trial.inherits and trial.inherits.source == base.number for trial in [*own, *fresh])
     assert len({trial.identity for trial in [*own, *fresh, base]}) == 7
     assert repeated_epochs(output) == 0
     for model in json.loads(again.stdout)["confirmation"]["models"]:
-        metrics = found.trials[model["trial"]].fresh
+        metrics = searched.trials[model["trial"]].fresh
         assert model["mean"]["top1"] == pytest.approx(sum(each["top1"] for each in metrics) / 2)
         assert model["test"]["top1"] == pytest.approx(sum(each["test_top1"] for each in metrics) / 2)
     assert "optimism" in again.stderr
@@ -271,10 +271,8 @@ def test_a_confirmation_cut_off_goes_on_and_ends_in_a_front_of_fresh_seeds(data:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_trial_that_inherited_is_exported_whole_and_trains_to_the_very_same_weights(
-    data: Path, tmp_path: Path
-) -> None:
-    output, best, weights, one = (tmp_path / name for name in ("out", "best.yaml", "weights", "one"))
+def test_an_exported_trial_with_inherited_weights_trains_to_identical_weights(data: Path, tmp_path: Path) -> None:
+    output, best, weights, training = (tmp_path / name for name in ("out", "best.yaml", "weights", "training"))
     spec = changed({"output": str(output)}, data)
     spec["search"] = {"budget": {"trials": 4}, "inherit": "parent"}
     assert vattn("run", write(tmp_path / "spec.yaml", spec)).returncode == 0
@@ -283,17 +281,17 @@ def test_a_trial_that_inherited_is_exported_whole_and_trains_to_the_very_same_we
     assert exported.returncode == 0, exported.stderr
     assert yaml.safe_load(best.read_text())["train"]["init"] == str(weights / "start.pt")
 
-    trained = vattn("train", best, "--out", one)
+    trained = vattn("train", best, "--out", training)
 
     assert trained.returncode == 0, trained.stderr
-    states = [torch.load(folder / "model.pt", weights_only=True) for folder in (weights, one)]
+    states = [torch.load(folder / "model.pt", weights_only=True) for folder in (weights, training)]
     torch.testing.assert_close(*states, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
     "moment", [2, pytest.param(5, marks=pytest.mark.slow), pytest.param(9, marks=pytest.mark.slow)]
 )
-def test_a_driver_killed_at_any_moment_loses_at_most_an_epoch_of_a_trial(
+def test_a_driver_killed_at_any_moment_loses_at_most_one_epoch_of_a_trial(
     data: Path, tmp_path: Path, moment: int
 ) -> None:
     output = tmp_path / "out"
@@ -309,18 +307,18 @@ def test_a_driver_killed_at_any_moment_loses_at_most_an_epoch_of_a_trial(
     finished = {n: t.metrics for n, t in known.trials.items() if t.state == "finished"}
     again = vattn("run", path, "--resume")
     assert again.returncode == 0, again.stderr
-    found = history(output / NAME)
-    check_complete(found, trials=4, epochs=3)
-    assert {n: found.trials[n].metrics for n in finished} == finished
-    assert all(len(found.trials[n].starts) == len(known.trials[n].starts) for n in finished)
-    # The epochs known before were not trained again: each start continues from the checkpoint.
-    for number, trial in found.trials.items():
+    searched = history(output / NAME)
+    check_complete(searched, trials=4, epochs=3)
+    assert {n: searched.trials[n].metrics for n in finished} == finished
+    assert all(len(searched.trials[n].starts) == len(known.trials[n].starts) for n in finished)
+    # No reported epoch was trained again: each start continues from the checkpoint.
+    for number, trial in searched.trials.items():
         if trial.starts[1:]:
             assert trial.starts[-1].epoch >= known.trials[number].epoch
     assert repeated_epochs(output) == 0
 
 
-def test_a_training_process_that_dies_is_replaced_and_its_trial_goes_on(data: Path, tmp_path: Path) -> None:
+def test_a_training_process_that_dies_is_replaced_and_its_trial_continues(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     spec = changed({"output": str(output)}, data)
     spec["trial"]["train"]["epochs"] = 6
@@ -333,15 +331,15 @@ def test_a_training_process_that_dies_is_replaced_and_its_trial_goes_on(data: Pa
     text, _ = process.communicate(timeout=200)
 
     assert process.returncode == 0, text
-    found = history(output / NAME)
-    check_complete(found, trials=4, epochs=6)
+    searched = history(output / NAME)
+    check_complete(searched, trials=4, epochs=6)
     failures = [event for event in read(output / NAME) if isinstance(event, Failed)]
     assert failures
     assert not any(event.final for event in failures)
 
 
 def children(root: int, title: str) -> list[int]:
-    """Processes below ``root`` whose command line, where Ray writes what a worker does, begins like ``title``."""
+    """Return the descendants of ``root`` whose command line, in which Ray names the worker's job, matches ``title``."""
     parents, titles = {}, {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -382,32 +380,32 @@ def test_a_search_whose_trials_all_fail_ends_before_its_budget(data: Path, tmp_p
     done = vattn("run", write(tmp_path / "spec.yaml", spec))
 
     assert done.returncode == 1
-    found = history(output / NAME)
-    assert 5 <= len(found.in_state("failed")) == len(found.trials) <= 8
-    assert "ended before its budget was spent: its first trials all failed" in done.stdout
+    searched = history(output / NAME)
+    assert 5 <= len(searched.in_state("failed")) == len(searched.trials) <= 8
+    assert "ended before its budget was spent: the first trials all failed" in done.stdout
     assert "lower train.lr" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_the_exported_winner_trains_to_the_very_same_weights(data: Path, tmp_path: Path) -> None:
-    best, weights, one = tmp_path / "best.yaml", tmp_path / "weights", tmp_path / "one"
+def test_an_exported_trial_trains_to_identical_weights(data: Path, tmp_path: Path) -> None:
+    best, weights, training = tmp_path / "best.yaml", tmp_path / "weights", tmp_path / "training"
     exported = vattn("export", data, "--pick", "best", "--out", best, "--weights", weights)
     assert exported.returncode == 0, exported.stderr
 
-    trained = vattn("train", best, "--out", one)
+    trained = vattn("train", best, "--out", training)
 
     assert trained.returncode == 0, trained.stderr
     assert trained.stdout.count("epoch ") == 3
     (winner,) = history(data / NAME).in_state("finished")
-    assert json.loads((one / "metrics.json").read_text()) == winner.reports[-1].metrics
-    states = [torch.load(folder / "model.pt", weights_only=True) for folder in (weights, one)]
+    assert json.loads((training / "metrics.json").read_text()) == winner.reports[-1].metrics
+    states = [torch.load(folder / "model.pt", weights_only=True) for folder in (weights, training)]
     torch.testing.assert_close(*states, rtol=0, atol=0)
-    # A folder that holds a training is not overwritten, and a training at its end has nothing left to do.
-    assert vattn("train", best, "--out", one).returncode == 2
-    before = (one / "model.pt").stat().st_mtime_ns
-    again = vattn("train", best, "--out", one, "--resume")
+    # A folder with a training is not overwritten, and resuming a finished training does nothing.
+    assert vattn("train", best, "--out", training).returncode == 2
+    before = (training / "model.pt").stat().st_mtime_ns
+    again = vattn("train", best, "--out", training, "--resume")
     assert again.returncode == 0, again.stderr
-    assert (one / "model.pt").stat().st_mtime_ns == before
+    assert (training / "model.pt").stat().st_mtime_ns == before
 
 
 @pytest.mark.timeout(600)
@@ -426,8 +424,8 @@ def test_two_workers_train_an_exported_config(data: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.timeout(600)
-def test_two_workers_share_a_trial_and_give_their_cpus_back_after_an_early_stop(data: Path, tmp_path: Path) -> None:
-    # The machine's CPUs suffice for one trial at a time: a second one runs only if the first gave its own back.
+def test_two_workers_share_a_trial_and_free_their_cpus_after_an_early_stop(data: Path, tmp_path: Path) -> None:
+    # The machine has CPUs for one trial at a time: a second one runs only if the first one freed its CPUs.
     output = tmp_path / "out"
     spec = changed({"output": str(output), "resources": {"workers": 2}}, data)
     spec["search"] = {"budget": {"trials": 3}, "scheduler": {"kind": "halving", "min_epochs": 1, "reduction": 3}}
@@ -444,7 +442,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_search_in_one_line_and_a_r
 ) -> None:
     output = tmp_path / "out"
     file = write(tmp_path / "spec.yaml", changed({"output": str(output)}, data))
-    in_the_way = output / "trials" / "0001" / ".part-checkpoint.pt"  # of the file, as a full disk would be
+    in_the_way = output / "trials" / "0001" / ".part-checkpoint.pt"  # of the file, with the effect of a full disk
     in_the_way.mkdir(parents=True)
 
     full = vattn("run", file)
@@ -468,7 +466,7 @@ def test_a_disk_that_fills_up_ends_the_search_in_one_line_and_a_resume_completes
     spec = write(tmp_path / "spec.yaml", changed({"output": str(output)}, data))
     process = start("run", spec)
     wait_for(lambda: reports(output) >= 2)
-    # No file of this process may grow beyond that, as on a full disk; those of its trials may.
+    # No file of this process can grow beyond that, as on a full disk; files of its trials can.
     room = (output / file).stat().st_size + 40
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
 

@@ -1,5 +1,6 @@
 """One file more in `search/samplers` and in `search/schedulers` is a kind more in a spec; no other file changes."""
 
+import pytest
 import json
 import subprocess
 import sys
@@ -113,6 +114,7 @@ print(json.dumps({"ends": ends, "rates": rates, "message": message, "expected": 
 """
 
 
+@pytest.mark.medium
 def test_a_new_sampler_and_a_new_scheduler_are_one_file_each(tmp_path: Path) -> None:
     for name, text in (("samplers/fixed_rate.py", SAMPLER), ("schedulers/short.py", SCHEDULER)):
         (tmp_path / name).parent.mkdir()

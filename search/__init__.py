@@ -1,1 +1,1 @@
-"""Chooses among models, and tells the user what it found. Ray Tune, Optuna and MLflow live here."""
+"""Chooses among models, and reports what it found. Ray Tune, Optuna and MLflow live here."""

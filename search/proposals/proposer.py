@@ -37,7 +37,7 @@ class Proposer:
     Args:
         spec: the search.
         storage: the file of the Optuna study, which is written anew.
-        history: the history in the ledger, to which each event is applied before it comes to `apply`.
+        history: the history in the ledger, to which each event is applied before `apply` gets it.
     """
 
     def __init__(self, spec: Spec, storage: Path, history: History) -> None:

@@ -91,7 +91,7 @@ class _Tasks(Searcher):
 
 
 class _Decisions(FIFOScheduler):
-    """Tells Tune after each result whether a trial continues."""
+    """Decides after each result whether a trial continues."""
 
     def __init__(self, search: Search) -> None:
         super().__init__()

@@ -109,7 +109,7 @@ class Display:
     def _done(self) -> str:
         """Return how much has ended, such as "5 of 16 trials"; while the front is confirmed, "5 of 16 fresh seeds"."""
         retrainings = [trial for trial in self._history.extras.values() if trial.confirms is not None]
-        # The newest trial tells which phase it is: with a raised budget, trials follow the confirmation.
+        # The newest trial shows which phase it is: with a raised budget, trials follow the confirmation.
         if retrainings and retrainings[-1].number > max(self._history.trials):
             return f"{sum(trial.end is not None for trial in retrainings)} of {len(retrainings)} fresh seeds"
         ended = len(self._history.in_state("finished", "stopped", "failed"))

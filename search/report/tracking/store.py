@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-#: environment variables of MLflow: no telemetry; no lines on our stdout; no minutes of retries that delay the end of a
-#: search; and no job runners in the server, which are seven more processes that a page of results does not need
+#: environment variables of MLflow: no telemetry; no lines on standard output; no minutes of retries that delay the end
+#: of a search; and no job runners in the server, which are seven more processes that a page of results does not need
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -58,8 +58,8 @@ def store_of(history: History, output: Path, uri: str, experiment: str) -> "Stor
 class Store:
     """An experiment at an MLflow address, which `connect` creates where it is missing.
 
-    The address ``auto`` is our own database in ``output``. As the ledger has all that is in it, it is replaced by an
-    empty one where MLflow cannot open it or where its artifacts are in another folder.
+    The address ``auto`` is the search's own database in ``output``. As the ledger has all that is in it, it is
+    replaced by an empty one where MLflow cannot open it or where its artifacts are in another folder.
     """
 
     def __init__(self, output: Path, uri: str, experiment: str) -> None:
@@ -90,7 +90,7 @@ class Store:
         return client, experiment.experiment_id
 
     def usable(self) -> bool:
-        """Whether MLflow can open it: our own database must have all migrations of the installed version."""
+        """Whether MLflow can open it: the search's own database must have all migrations of the installed version."""
         if not self._is_own:
             return True
         from alembic.script import ScriptDirectory
@@ -105,7 +105,7 @@ class Store:
         return locations in ([], [(self._artifacts,)])
 
     def holds(self, search: str, events: int) -> bool:
-        """Whether our own database has a whole search of that id and number of events; needs no import of MLflow."""
+        """Whether the own database has a whole search of that id and number of events; does not import MLflow."""
         rows = self._query(
             "SELECT 1 FROM experiments JOIN runs USING (experiment_id)"
             " JOIN tags AS search USING (run_uuid) JOIN tags AS events USING (run_uuid)"

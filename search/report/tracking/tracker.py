@@ -70,8 +70,8 @@ def catch_up(output: Path, uri: str, experiment: str, events: Iterable[Event]) -
     """Write what MLflow lacks of a search that no process is running; return whether it is complete now.
 
     ``output``, ``uri`` and ``experiment`` are those of `Tracker`; ``events`` are all events of the ledger. Where
-    nothing is missing in our own database, MLflow is not imported. Where MLflow cannot be reached, one warning is
-    logged.
+    nothing is missing in the search's own database, MLflow is not imported. Where MLflow cannot be reached, one
+    warning is logged.
     """
     all_events = list(events)
     history = History.of(all_events)

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from textwrap import dedent
 
+import pytest
+
 SAMPLER = '''
 """Fix the learning rate; sample everything else at random."""
 
@@ -113,6 +115,7 @@ print(json.dumps({"ends": ends, "rates": rates, "message": message, "expected": 
 """
 
 
+@pytest.mark.medium
 def test_a_new_sampler_and_a_new_scheduler_are_one_file_each(tmp_path: Path) -> None:
     for name, text in (("samplers/fixed_rate.py", SAMPLER), ("schedulers/short.py", SCHEDULER)):
         (tmp_path / name).parent.mkdir()

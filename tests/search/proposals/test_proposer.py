@@ -54,6 +54,7 @@ def test_a_search_that_is_resumed_often_proposes_the_same_as_one_that_is_not(tmp
     assert resumed == uninterrupted
 
 
+@pytest.mark.medium
 def test_every_config_of_a_finite_space_is_proposed_once(tmp_path: Path) -> None:
     # T: 2; none, or TSM on 7 subsets of stages (`every` has no effect where a stage has one block): 16; lr: 3.
     with searching(spec(), tmp_path) as (ledger, proposer, record):

@@ -34,6 +34,7 @@ def test_the_tcnn_space_contains_the_layout_of_the_paper() -> None:
             assert tuple(searched) == dilations
 
 
+@pytest.mark.medium
 def test_the_small_tcnn_space_has_the_number_of_networks_counted_by_hand() -> None:
     # Two widths; one to three pairs in stage 4, one or two in stage 5; 3 dilations for each pair.
     assert len({architecture_id(network) for network in networks("tcnn_small")}) == 2 * (3 + 9 + 27) * (3 + 9)

@@ -3,6 +3,8 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from vattn.data import workers
 
 
@@ -27,6 +29,7 @@ def test_a_job_that_raises_is_reported_and_the_others_run() -> None:
     assert isinstance(outcomes[-1.0], workers.Failure)
 
 
+@pytest.mark.medium
 def test_a_job_that_hangs_or_kills_its_process_does_not_stop_the_others() -> None:
     began = time.monotonic()
     slept = dict(workers.run(time.sleep, [0.0, 600.0, 0.01, 0.02], processes=2, time_limit=2.0))

@@ -1,5 +1,7 @@
 """The text of `vattn check`."""
 
+import pytest
+
 from search.report.tables.check import render
 from search.spec.check import check
 from search.spec.validation import MAX_COMBINATIONS
@@ -16,12 +18,14 @@ def test_the_numbers_of_a_space_that_is_counted() -> None:
     assert "mechanisms" not in text
 
 
+@pytest.mark.medium
 def test_the_numbers_of_a_space_that_is_sampled() -> None:
     text = render(check(small(frames={"int": [1, MAX_COMBINATIONS]})))
 
     assert "in a sample of 2,000; the space has 400,000 combinations, not all counted" in text
 
 
+@pytest.mark.medium
 def test_a_sample_without_a_config_within_the_limits_proves_nothing() -> None:
     # Only 1 of 30,000 clip lengths is within the limit.
     one_frame = check(small(frames=1)).architectures[0]["gflops"]

@@ -55,6 +55,7 @@ def test_the_parent_holds_spec_front_and_pictures(output: Path, events: Trees) -
     assert [row["trial"] for row in json.loads((folder / "front.json").read_text())["front"]] == [0, 1]
 
 
+@pytest.mark.medium
 def test_a_second_replay_changes_nothing(output: Path, events: Trees) -> None:
     replay(output, events)
     before = content(output)

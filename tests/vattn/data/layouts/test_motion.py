@@ -64,6 +64,7 @@ def test_every_frame_is_a_keyframe_of_h264(root: Path) -> None:
         assert all(frame.key_frame for frame in frames)
 
 
+@pytest.mark.medium
 def test_an_interrupted_set_is_completed_and_a_complete_one_is_left_as_it_is(tmp_path: Path) -> None:
     generate(motion(train_clips=1), tmp_path, jobs=1)
     before = files(tmp_path)

@@ -1,10 +1,7 @@
 """The text of `vattn check`."""
 
 import pytest
-<<<<<<< .merge_file_pxoaUw
-=======
 
->>>>>>> .merge_file_rfEDn2
 from search.report.tables.check import render
 from search.spec.check import check
 from search.spec.validation import MAX_COMBINATIONS

@@ -1,11 +1,12 @@
 """One file more in `search/samplers` and in `search/schedulers` is a kind more in a spec; no other file changes."""
 
-import pytest
 import json
 import subprocess
 import sys
 from pathlib import Path
 from textwrap import dedent
+
+import pytest
 
 SAMPLER = '''
 """Fix the learning rate; sample everything else at random."""

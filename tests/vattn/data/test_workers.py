@@ -1,8 +1,9 @@
-import pytest
 import math
 import os
 import time
 from pathlib import Path
+
+import pytest
 
 from vattn.data import workers
 

@@ -1,6 +1,7 @@
 """The text of `vattn check`."""
 
 import pytest
+
 from search.report.tables.check import render
 from search.spec.check import check
 from search.spec.validation import MAX_COMBINATIONS

@@ -1,14 +1,43 @@
-"""The CPUs and GPUs of trainings: how many fit a cluster, and how they are freed after a crash."""
+"""The CPUs and GPUs of trainings: how many fit a cluster, and how they are freed after a crash.
 
+Ray is imported only by the functions that need it, because `vattn check` reads a spec without Ray.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import ray.util
+from typing import NamedTuple
 
 from vattn.base import Config
 from vattn.errors import UserError
 
 #: file in a training's folder with the id, in hexadecimal, of the placement group of its workers
 GROUP_FILE = "placement_group"
+#: units of one CPU or GPU; Ray rounds amounts to such units
+UNITS = 10_000
+
+
+class GpuProblem(NamedTuple):
+    """A number of GPUs that workers cannot use, and what to ask for instead."""
+
+    rule: str
+    """the rule that is broken, with its reason"""
+    workers: int
+    """number of workers that can be used instead"""
+    gpus: float
+    """GPUs of each of these workers"""
+
+
+def gpu_problem(workers: int, gpus: float) -> GpuProblem | None:
+    """Return why ``workers`` cannot use ``gpus`` GPUs each; None if they can."""
+    if gpus > 1:
+        return GpuProblem("must be at most 1, because a worker trains on one GPU", workers * math.ceil(gpus), 1)
+    if workers > 1 and 0 < gpus < 1:
+        rule = "must be 1 or 0 with several workers, because NCCL cannot run two workers of a trial on one GPU"
+        return GpuProblem(rule, workers, 1)
+    if 0 < gpus < 1 / UNITS:
+        return GpuProblem(f"must be at least {1 / UNITS:g}, the smallest share that Ray counts", workers, 1 / UNITS)
+    return None
 
 
 class Resources(Config):
@@ -18,27 +47,67 @@ class Resources(Config):
     cpus: int
     gpus: float
 
-    def concurrency(self, cluster: dict[str, float]) -> int:
-        """Return how many trainings fit at once on a cluster with these resources, such as ``{"CPU": 8.0}``.
+    def concurrency(self, nodes: Sequence[Mapping[str, float]]) -> int:
+        """Return how many trainings fit at once on a cluster.
+
+        All workers are alike, and Ray places the workers of a training on any nodes that have room for them. So the
+        count is the number of workers that fit the nodes, divided by the workers of a training.
+
+        Args:
+            nodes: the resources of each node, such as ``{"CPU": 8.0, "GPU": 2.0}``, as `node_resources` returns them.
 
         Raises:
-            UserError: the cluster is too small for one training.
+            UserError: one training does not fit the nodes.
         """
-        need = {"CPU": self.workers * self.cpus, "GPU": self.workers * self.gpus}
-        fits = min(int(cluster.get(kind, 0) // amount) for kind, amount in need.items() if amount)
-        if fits < 1:
-            takes = ", ".join(f"{amount:g} {kind}s" for kind, amount in need.items() if amount)
-            has = ", ".join(f"{cluster.get(kind, 0):g} {kind}s" for kind in need)
-            raise UserError(
-                f"one training takes {takes}, more than the whole cluster has ({has})",
-                path="resources",
-                way_out="lower workers, cpus or gpus",
+        places = sum(map(self._workers_on, nodes))
+        if places < self.workers:
+            raise self._does_not_fit(nodes, places)
+        return places // self.workers
+
+    def _workers_on(self, node: Mapping[str, float]) -> int:
+        """Return how many workers fit a node. A share of a GPU cannot be put together from two GPUs."""
+        on_cpus = _units(node.get("CPU", 0)) // _units(self.cpus)
+        if not self.gpus:
+            return on_cpus
+        return min(on_cpus, int(node.get("GPU", 0)) * (UNITS // _units(self.gpus)))
+
+    def _does_not_fit(self, nodes: Sequence[Mapping[str, float]], places: int) -> UserError:
+        scarcest = ("GPU", "CPU") if self.gpus else ("CPU", "GPU")
+        largest = max(nodes, key=lambda node: [node.get(kind, 0) for kind in scarcest], default={})
+        takes = _counted(self.cpus, "CPU") + (f", {_counted(self.gpus, 'GPU')}" if self.gpus else "")
+        has = ", ".join(_counted(largest.get(kind, 0), kind) for kind in ("CPU", "GPU"))
+        if not places:
+            who = "one worker of a training" if self.workers > 1 else "one training"
+            rule, way_out = f"{who} takes {takes}, and no node has that (the largest has {has})", "lower cpus or gpus"
+        else:
+            rule = (
+                f"the {self.workers} workers of a training, each with {takes}, do not fit: the nodes have room for "
+                f"{places} (the largest has {has})"
             )
-        return fits
+            way_out = "lower workers, cpus or gpus"
+        return UserError(rule, path="resources", way_out=way_out)
+
+
+def _units(amount: float) -> int:
+    """Return an amount in the whole units that Ray counts, so that 0.1 is exactly a tenth of 1."""
+    return round(amount * UNITS)
+
+
+def _counted(amount: float, kind: str) -> str:
+    return f"{amount:g} {kind}{'' if amount == 1 else 's'}"
+
+
+def node_resources() -> list[dict[str, float]]:
+    """Return the resources of each living node of the cluster that this process is connected to."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def record_group(folder: Path) -> None:
     """Write the id of this worker's placement group into ``folder``, for `release`."""
+    import ray.util
+
     group = ray.util.get_current_placement_group()
     if group:
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import ray
 import ray.train
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.queue import Queue
 
 from cluster.placement import Resources, record_group
@@ -22,7 +22,29 @@ MAX_RESTARTS = 3
 POLL_INTERVAL = 0.5
 
 
-def epochs(config: TrialConfig, cache: Path, folder: Path, tested: bool) -> Iterator[dict[str, Any]]:
+def trial_device() -> torch.device:
+    """Return the device of a training in this process of Ray Tune: the GPU that Ray assigned to it, or the CPU.
+
+    Ray shows a process the GPUs that it assigned to it, but all GPUs of the node if it assigned none.
+    """
+    return torch.device("cuda", 0) if _has_gpu() else torch.device("cpu")
+
+
+def rank_device() -> torch.device:
+    """Return the device of this worker of Ray Train: the GPU that Ray assigned to it, or the CPU.
+
+    Ray Train shows each worker the GPUs of all workers on its node.
+    """
+    return get_device() if _has_gpu() else torch.device("cpu")
+
+
+def _has_gpu() -> bool:
+    return bool(ray.get_gpu_ids()) and torch.cuda.is_available()
+
+
+def epochs(
+    config: TrialConfig, cache: Path, folder: Path, tested: bool, device: torch.device
+) -> Iterator[dict[str, Any]]:
     """Train in this process, and yield the result of each epoch.
 
     Args:
@@ -31,13 +53,14 @@ def epochs(config: TrialConfig, cache: Path, folder: Path, tested: bool) -> Iter
         folder: keeps the checkpoint; a training that was interrupted continues from it.
         tested: add the metrics of the test split to the last result, with names that begin with ``test_``. There are
             none if the data have no test split.
+        device: the device to train on.
 
     Yields:
         ``epoch`` (from 1), ``metrics`` of the validation split, ``seconds``.
     """
-    for epoch in fit(config, cache, folder):
+    for epoch in fit(config, cache, folder, device):
         last = tested and epoch.number == config.train.epochs
-        scores = score_test_split(config, cache, folder) if last else {}
+        scores = score_test_split(config, cache, folder, device) if last else {}
         scores = {f"test_{name}": value for name, value in scores.items()}
         yield {"epoch": epoch.number, "metrics": epoch.metrics | scores, "seconds": epoch.seconds}
 
@@ -70,11 +93,14 @@ def trainer(
 
 def _train_on_worker(task: dict[str, Any]) -> None:
     torch.set_num_threads(task["threads"])
-    folder = Path(task["folder"])
+    device = rank_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # NCCL exchanges objects, and waits at barriers, on the current device
+    config, cache, folder = TrialConfig.parse(task["config"]), Path(task["cache"]), Path(task["folder"])
     if ray.train.get_context().get_world_rank() == 0:
         record_group(folder)
     try:
-        for result in epochs(TrialConfig.parse(task["config"]), Path(task["cache"]), folder, task["tested"]):
+        for result in epochs(config, cache, folder, task["tested"], device):
             ray.train.report(result)
     except OSError as error:
         if ray.train.get_context().get_world_size() > 1:

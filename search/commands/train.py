@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from cluster.placement import Resources, gpu_problem, node_resources
 from search.report.live.progress import progress
 from search.spec.validation import load_config
 from vattn.canonical import trial_id
@@ -49,6 +50,7 @@ def train_file(
     """
     config = load_config(path, sets)
     _check(config, path, workers)
+    _check_gpus(workers, gpus)
     output = output or Path("runs") / path.stem
     splits = config.data.each_split()
     folders = [output / f"split{data.split}" for data in splits] if len(splits) > 1 else [output]
@@ -84,6 +86,12 @@ def _check(config: TrialConfig, path: Path, workers: int) -> None:
         )
 
 
+def _check_gpus(workers: int, gpus: float) -> None:
+    if problem := gpu_problem(workers, gpus):
+        way_out = f"use --workers {problem.workers} --gpus {problem.gpus:g}"
+        raise UserError(problem.rule, path="--gpus", way_out=way_out, found=f"{gpus:g}")
+
+
 def _check_output(config: TrialConfig, path: Path, output: Path, resume: bool) -> None:
     """Raise UserError if the training in the output folder may not be continued, or is one of another config."""
     if not resume:
@@ -104,7 +112,6 @@ def _train(
     """
     # Ray and MLflow take seconds to import: this comes after the checks of the input.
     from cluster.connect import connected
-    from cluster.placement import Resources
     from cluster.training import train
     from search.report.tracking.store import tracking_uri
     from search.report.tracking.training import log_training
@@ -112,8 +119,8 @@ def _train(
     workers, cpus, gpus = amounts
     resources, uri = Resources(workers=workers, cpus=cpus, gpus=gpus), tracking_uri(tracking, output)
     final = []
-    with connected(address) as cluster:
-        resources.concurrency(cluster)
+    with connected(address):
+        resources.concurrency(node_resources())
         for config, cache, folder in zip(configs, caches, folders, strict=True):
             prefix, metrics = f"split {config.data.split}  " if len(configs) > 1 else "", {}
             with log_training(uri, config, folder) as log:

@@ -9,8 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from cluster.placement import gpu_problem
 from search.samplers import SamplerConfig
 from search.samplers.tpe import TPEConfig
 from search.schedulers import SchedulerConfig
@@ -124,10 +133,22 @@ class Resources(Config):
 
     workers: int = Field(default=1, ge=1, description="number of processes that train one trial together")
     cpus: int = Field(default=1, ge=1, description="CPUs of one worker, which is also its number of torch threads")
-    gpus: float = Field(default=0, ge=0, description="GPUs of one worker; a fraction shares a GPU between trials")
+    gpus: float = Field(
+        default=0,
+        ge=0,
+        description="GPUs of one worker: 0 = it trains on the CPU, 1 = on a GPU of its own; a fraction, with one "
+        "worker only, shares a GPU between trials",
+    )
     concurrent: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         default="auto", description="number of trials that run at once; auto = as many as the cluster has resources for"
     )
+
+    @field_validator("gpus")
+    @classmethod
+    def _usable(cls, gpus: float, info: ValidationInfo) -> float:
+        if problem := gpu_problem(info.data.get("workers", 1), gpus):
+            raise ValueError(f"{problem.rule}; write workers: {problem.workers}, gpus: {problem.gpus:g}")
+        return gpus
 
 
 class Tracking(Config):

@@ -155,12 +155,16 @@ class Search:
                 self.halt = message  # the trial has not ended: a resume continues it
                 return True
             case FailedResult(error):
-                self._failures += 1
-                self.record(Failed(trial=number, error=error, final=True))
+                self.failed(number, error, final=True)
                 return True
             case EpochResult():
                 self._succeeded = True
                 return self._after_epoch(trial, result)
+
+    def failed(self, number: int, error: str, final: bool) -> None:
+        """Record that a training failed; if it is not ``final``, it is tried again."""
+        self._failures += final
+        self.record(Failed(trial=number, error=error, final=final))
 
     def _after_epoch(self, trial: Trial, result: EpochResult) -> bool:
         number, is_new = trial.number, result.epoch == trial.epoch + 1

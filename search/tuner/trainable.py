@@ -12,7 +12,8 @@ from ray.tune import PlacementGroupFactory
 from typing_extensions import override
 
 from cluster.placement import Resources
-from cluster.training import epochs, trainer
+from cluster.recovery import ends_process
+from cluster.training import epochs, trainer, trial_device
 from search.tuner.task import Task
 from vattn.config import TrialConfig
 
@@ -66,15 +67,18 @@ def _train(task: Task) -> Iterator[dict[str, Any]]:
     """Yield a result for each epoch, as `search.tuner.results.parse_result` reads it.
 
     An exception of training becomes a result too: Ray Tune would otherwise retry it in a new process, where it would
-    be raised again.
+    be raised again. An error of the GPU is raised: Ray Tune then ends this process, in which the next trials would
+    fail too, and starts the trial in a new one.
     """
     import torch
 
     try:
         torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
         config = TrialConfig.parse(json.loads(task["config"]))
-        yield from epochs(config, Path(task["cache"]), Path(task["folder"]), task["tested"])
+        yield from epochs(config, Path(task["cache"]), Path(task["folder"]), task["tested"], trial_device())
     except OSError as error:
         yield {"halt": str(error)}
-    except Exception:
+    except Exception as error:
+        if ends_process(error):
+            raise
         yield {"error": traceback.format_exc()}

@@ -1,9 +1,11 @@
 """The bridge to Ray Tune: it runs the tasks of a search and forwards results, starts and failures."""
 
 import logging
+import re
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -12,15 +14,17 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from cluster.placement import Resources, release
-from search.ledger.events import Failed, Started
+from cluster.placement import Resources, node_resources, release
+from search.ledger.events import Started
 from search.tuner.results import parse_result
 from search.tuner.state import Search
 from search.tuner.trainable import trainable
 from vattn.errors import StorageError
 
-#: restarts of a trial whose process dies, each from its last checkpoint
+#: restarts of a trial whose process dies or has a GPU error, each from its last checkpoint
 RETRIES = 3
+#: beginning of the line that Tune writes above each failure of a trial
+FAILURE = "Failure # "
 
 
 def tune_search(search: Search, joined: Callable[[], dict[str, float]]) -> None:
@@ -28,7 +32,7 @@ def tune_search(search: Search, joined: Callable[[], dict[str, float]]) -> None:
 
     Args:
         search: the search.
-        joined: waits for the cluster and returns its resources, as `cluster.connect.connecting` yields it.
+        joined: waits for the cluster, as `cluster.connect.connecting` yields it.
 
     Raises UserError if not even one trial fits the cluster, StorageError if a file cannot be written.
     """
@@ -36,7 +40,8 @@ def tune_search(search: Search, joined: Callable[[], dict[str, float]]) -> None:
     resources = Resources(workers=wanted.workers, cpus=wanted.cpus, gpus=wanted.gpus)
     with ExitStack() as stack:
         stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))  # Tune does not restore it
-        concurrent = resources.concurrency(joined())
+        joined()
+        concurrent = resources.concurrency(node_resources())
         if wanted.concurrent != "auto":
             concurrent = min(concurrent, wanted.concurrent)
         search.slots = concurrent
@@ -68,6 +73,19 @@ def tune_search(search: Search, joined: Callable[[], dict[str, float]]) -> None:
 
 def _name(trial: TuneTrial) -> str:
     return f"{trial.config['number']:04d}"
+
+
+def _last_error(trial: TuneTrial) -> str:
+    """Return the text of a trial's last failure.
+
+    Tune appends each failure to a local file. `TuneTrial.get_error` reads the storage, which gets that file later.
+    """
+    file = Path(trial.error_file or "")
+    if not file.is_file():
+        return "its process died"
+    _, _, failure = file.read_text().rpartition(FAILURE)
+    _, _, error = failure.partition("\n")
+    return re.sub(r"\x1b\[\d+m", "", error).strip()  # without the colours of a terminal
 
 
 class _Tasks(Searcher):
@@ -127,8 +145,7 @@ class _Recorder(Callback):
         self._release(trial)
         if self._search.ledger.history.trial(trial.config["number"]).end is not None:
             return  # the process died after its trial had ended
-        error = str(trial.get_error() or "its process died")
-        self._search.record(Failed(trial=trial.config["number"], error=error, final=final))
+        self._search.failed(trial.config["number"], _last_error(trial), final)
 
     def _release(self, trial: TuneTrial) -> None:
         release(self._search.folder(trial.config["number"]))

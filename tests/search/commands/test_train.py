@@ -102,6 +102,16 @@ def test_a_number_of_workers_that_does_not_divide_the_batch_is_refused(file: Pat
     assert "--workers: must be at least 1 (got 0)" in stderr_of_refused(file, "--out", tmp_path, "--workers", 0)
 
 
+@pytest.mark.medium
+def test_gpus_that_a_worker_cannot_use_are_refused(file: Path, tmp_path: Path) -> None:
+    line = stderr_of_refused(file, "--out", tmp_path, "--workers", 2, "--gpus", 0.5)
+
+    assert line == (
+        "--gpus: must be 1 or 0 with several workers, because NCCL cannot run two workers of a trial on one GPU; use "
+        "--workers 2 --gpus 1 (got 0.5)\n"
+    )
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(600)

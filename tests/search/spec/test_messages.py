@@ -89,6 +89,22 @@ ATTENTION = "trial.model.attention="
             "search.budget.gpu_hours: is never spent, as trials have no GPU; set resources.gpus, or give hours instead "
             "(got 3)",
         ),
+        # resources
+        (
+            "resources={gpus: 2}",
+            "resources.gpus: must be at most 1, because a worker trains on one GPU; write workers: 2, gpus: 1 (got 2)",
+        ),
+        ("resources={workers: 2, gpus: 1.5}", "resources.gpus: must be at most 1, because a worker trains on one GPU"),
+        (
+            "resources={workers: 2, gpus: 0.5}",
+            "resources.gpus: must be 1 or 0 with several workers, because NCCL cannot run two workers of a trial on "
+            "one GPU; write workers: 2, gpus: 1 (got 0.5)",
+        ),
+        (
+            "resources={gpus: 0.00001}",
+            "resources.gpus: must be at least 0.0001, the smallest share that Ray counts; write workers: 1, "
+            "gpus: 0.0001 (got ",
+        ),
         ("search.confirm={top: 3, seeds: 1}", "search.confirm.seeds: must be at least 2; try 2 (got 1)"),
         ("search.confirm={tops: 3}", "search.confirm.tops: unknown key; did you mean top?"),
         ("search.confirm=all", 'search.confirm: must be none or a mapping; it can have top, seeds (got "all")'),

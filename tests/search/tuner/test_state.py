@@ -10,10 +10,10 @@ import pytest
 
 from search.ledger.events import SearchBegan, Started
 from search.ledger.file import NAME, Ledger
-from search.ledger.history import EXHAUSTED
+from search.ledger.history import EXHAUSTED, FAILING
 from search.spec.validation import parse
 from search.tuner.results import EpochResult, FailedResult, HaltResult
-from search.tuner.state import Search
+from search.tuner.state import MAX_FAILURES, Search
 
 TSM, TAM = [{"kind": "tsm"}], [{"kind": "tam"}]
 
@@ -94,6 +94,19 @@ def test_a_search_killed_while_models_wait_for_their_base_trains_the_base_first(
         assert heir is not None
         assert attention(search, heir) == ["tsm"]
         assert len(search.ledger.history.extras) == 1
+
+
+def test_a_search_ends_after_its_first_trials_have_used_all_retries(tmp_path: Path) -> None:
+    tsm = [{"kind": "tsm", "stages": {"subset": [2, 3, 4, 5]}}]
+    with searching(tmp_path, tsm, budget={"trials": 100}) as search:
+        for _ in range(MAX_FAILURES):
+            number = start(search)
+            assert number is not None  # a trial that is tried again has not failed
+            search.failed(number, "CUDA out of memory", final=False)
+            search.failed(number, "CUDA out of memory", final=True)
+
+        assert search.next_task() is None
+        assert search.reason == FAILING
 
 
 def test_if_the_base_fails_its_models_start_from_scratch(tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def test_the_error_of_one_worker_ends_the_training_once_and_is_shown(tmp_path: P
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_two_workers_cannot_write_is_one_line(cache: Path, tmp_path: Path) -> None:
     (tmp_path / ".part-checkpoint.pt").mkdir()  # in the way of the file, as a full disk would be
 
@@ -121,6 +122,7 @@ def test_a_training_goes_on_after_a_worker_was_killed(cache: Path, tmp_path: Pat
     assert epochs + [result["epoch"] for result in results] == list(range(1, 31))
 
 
+@pytest.mark.slow
 @needs_proc
 def test_a_worker_that_hangs_is_one_failure_after_the_time_limit(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

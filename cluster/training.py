@@ -1,5 +1,8 @@
 """Trains one config on several workers, with Ray Train."""
 
+import os
+import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,11 +10,13 @@ from typing import Any
 import ray
 import ray.train
 import torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, UserCallback, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.queue import Queue
 
+from cluster.failures import classified, final_result
 from cluster.placement import Resources, record_group
+from vattn.checkpoint import finished
 from vattn.config import TrialConfig
 from vattn.errors import StorageError
 from vattn.train import fit, score_test_split
@@ -20,6 +25,20 @@ from vattn.train import fit, score_test_split
 MAX_RESTARTS = 3
 #: seconds between two looks at the results of a training
 POLL_INTERVAL = 0.5
+#: seconds that a worker waits for the others in one exchange. The longest normal wait is that for the worker that
+#: writes a checkpoint to a slow disk. Torch's 1,800 s would hide a worker that hangs for half an hour.
+TIMEOUT = 300
+#: seconds that a worker keeps an error back that another worker's failure may have caused, so that the cause is seen
+#: first
+GRACE = 5
+
+# Ray Train's controller looks at the workers, and takes one result of each, at this interval; its default is 2 s. Ray
+# reads the variable where a trainer is started and passes it on. A value that the user has set is kept.
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
+
+
+class TrainingError(RuntimeError):
+    """A training failed; the message has the error of the worker that caused it."""
 
 
 def trial_device() -> torch.device:
@@ -43,7 +62,7 @@ def _has_gpu() -> bool:
 
 
 def epochs(
-    config: TrialConfig, cache: Path, folder: Path, tested: bool, device: torch.device
+    config: TrialConfig, cache: Path, folder: Path, tested: bool, device: torch.device, known: int = 0
 ) -> Iterator[dict[str, Any]]:
     """Train in this process, and yield the result of each epoch.
 
@@ -54,39 +73,69 @@ def epochs(
         tested: add the metrics of the test split to the last result, with names that begin with ``test_``. There are
             none if the data have no test split.
         device: the device to train on.
+        known: number of epochs whose results are known; they are not yielded.
 
     Yields:
         ``epoch`` (from 1), ``metrics`` of the validation split, ``seconds``.
     """
     for epoch in fit(config, cache, folder, device):
+        if epoch.number <= known:
+            continue
         last = tested and epoch.number == config.train.epochs
         scores = score_test_split(config, cache, folder, device) if last else {}
         scores = {f"test_{name}": value for name, value in scores.items()}
         yield {"epoch": epoch.number, "metrics": epoch.metrics | scores, "seconds": epoch.seconds}
 
 
-def trainer(
-    config: TrialConfig, cache: Path, folder: Path, resources: Resources, callbacks: list[Any], tested: bool = False
-) -> TorchTrainer:
-    """Return a Ray trainer, data-parallel over ``resources.workers``, whose workers report what `epochs` yields.
+def run(
+    config: TrialConfig, cache: Path, folder: Path, resources: Resources, callbacks: list[Any], tested: bool = False,
+    known: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """Train on workers that report what `epochs` yields; start them again after one of their processes was lost.
 
     All nodes must have ``cache`` and ``folder`` at the same path.
+
+    Returns:
+        {} if the training ended well. If it failed: ``error``, the text of the error, or ``halt``, the message of a
+        file that cannot be read or written. After an error that a worker raised, or where a worker hangs, the training
+        is not tried again.
     """
+    failure = ""
+    for attempt in range(1 + MAX_RESTARTS):
+        if attempt:
+            # The last of them may not have been reported.
+            known = max(known, len(finished(folder, config)) - 1)
+        try:
+            trainer(config, cache, folder, resources, callbacks, tested, known).fit()
+            return {}
+        except WorkerGroupError as error:
+            if result := final_result(error.worker_failures.values()):
+                return result
+            failure = f"a worker was lost {attempt + 1} times\n{error}"
+        except TrainingFailedError:
+            return {"error": traceback.format_exc()}
+    return {"error": failure}
+
+
+def trainer(
+    config: TrialConfig, cache: Path, folder: Path, resources: Resources, callbacks: list[Any], tested: bool = False,
+    known: int = 0,
+) -> TorchTrainer:  # fmt: skip
+    """Return a Ray trainer, data-parallel over ``resources.workers``; the arguments are those of `run`."""
     per_worker: dict[str, float] = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
     return TorchTrainer(
         _train_on_worker,
         train_loop_config={
             "config": config.tree(), "cache": str(cache), "folder": str(folder), "threads": resources.cpus,
-            "tested": tested,
+            "tested": tested, "known": known, "timeout": TIMEOUT,
         },
         scaling_config=ScalingConfig(
             num_workers=resources.workers, use_gpu=resources.gpus > 0, resources_per_worker=per_worker
         ),
-        torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo", timeout_s=TIMEOUT),
         run_config=RunConfig(
             name="ray-train", storage_path=str(folder.resolve()), callbacks=callbacks,
-            # If a worker dies, Ray ends all of them and starts them again; `fit` then continues from its checkpoint.
-            failure_config=FailureConfig(max_failures=MAX_RESTARTS),
+            failure_config=FailureConfig(max_failures=0),  # `run` decides which failures are tried again
         ),
     )  # fmt: skip
 
@@ -96,16 +145,23 @@ def _train_on_worker(task: dict[str, Any]) -> None:
     device = rank_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)  # NCCL exchanges objects, and waits at barriers, on the current device
-    config, cache, folder = TrialConfig.parse(task["config"]), Path(task["cache"]), Path(task["folder"])
-    if ray.train.get_context().get_world_rank() == 0:
+    folder = Path(task["folder"])
+    rank, world = ray.train.get_context().get_world_rank(), ray.train.get_context().get_world_size()
+    if rank == 0:
         record_group(folder)
+    config, cache = TrialConfig.parse(task["config"]), Path(task["cache"])
     try:
-        for result in epochs(config, cache, folder, task["tested"], device):
+        for result in epochs(config, cache, folder, task["tested"], device, task["known"]):
             ray.train.report(result)
-    except OSError as error:
-        if ray.train.get_context().get_world_size() > 1:
-            raise  # the other workers wait for this one, so Ray has to end them
-        ray.train.report({"halt": str(error)})
+    except Exception as error:
+        failure = classified(error, rank, task["timeout"])
+        if world == 1 and (result := final_result([failure])):
+            ray.train.report(result)
+            return
+        # With several workers, the others wait for this one: raising makes Ray end them.
+        if failure.kind == "lost":
+            time.sleep(GRACE)
+        raise failure from None
 
 
 def train(config: TrialConfig, cache: Path, folder: Path, resources: Resources) -> Iterator[dict[str, Any]]:
@@ -114,26 +170,44 @@ def train(config: TrialConfig, cache: Path, folder: Path, resources: Resources) 
     If ``folder`` has the checkpoint of an interrupted training, its results come first.
 
     Raises:
-        StorageError: the only worker cannot read or write a file.
-        ray.train.TrainingFailedError: a worker failed; it has the worker's own error.
+        UserError: ``folder`` belongs to another config.
+        StorageError: a worker cannot read or write a file.
+        TrainingError: a worker failed.
     """
+    done = finished(folder, config)
+    for epoch in done:
+        yield {"epoch": epoch.number, "metrics": epoch.metrics, "seconds": epoch.seconds}
+    if (last := len(done)) == config.train.epochs:
+        return
     results: Queue = Queue(actor_options={"num_cpus": 0})
     # In a process of its own: Ray Train would replace the SIGINT handler of this one, and after Ctrl-C its thread would
     # outlive the main thread and crash the process.
-    driver = ray.remote(num_cpus=0, max_retries=0)(_drive).remote(config.tree(), cache, folder, resources, results)
-    done = False
-    while not done:
-        done = bool(ray.wait([driver], timeout=POLL_INTERVAL)[0])
+    driver = ray.remote(num_cpus=0, max_retries=0)(_drive).remote(
+        config.tree(), cache, folder, resources, results, last
+    )
+    ended = False
+    while not ended:
+        ended = bool(ray.wait([driver], timeout=POLL_INTERVAL)[0])
         while not results.empty():
             result = results.get()
-            if "halt" in result:
-                raise StorageError(result["halt"])
-            yield result
-    ray.get(driver)
+            _raise_failure(result)
+            if result["epoch"] > last:  # the last epoch before a restart is reported again
+                last = result["epoch"]
+                yield result
+    _raise_failure(ray.get(driver))
 
 
-def _drive(tree: dict[str, Any], cache: Path, folder: Path, resources: Resources, results: Queue) -> None:
-    trainer(TrialConfig.parse(tree), cache, folder, resources, [_ReportForwarder(results)]).fit()
+def _raise_failure(result: dict[str, Any]) -> None:
+    if "halt" in result:
+        raise StorageError(result["halt"])
+    if "error" in result:
+        raise TrainingError(result["error"])
+
+
+def _drive(
+    tree: dict[str, Any], cache: Path, folder: Path, resources: Resources, results: Queue, known: int
+) -> dict[str, Any]:
+    return run(TrialConfig.parse(tree), cache, folder, resources, [_ReportForwarder(results)], known=known)
 
 
 class _ReportForwarder(UserCallback):

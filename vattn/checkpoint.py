@@ -1,7 +1,18 @@
-"""Checkpoints of a training: what a resumed run needs, within an epoch or after one."""
+"""Checkpoints of a training: the state that a resumed run needs.
+
+A training has at most two files in its folder. Both are dicts with the same keys: ``identity`` (of the config),
+``model`` and ``optimizer`` (state dicts), ``epochs`` (the finished ones, as dicts of `Epoch`) and ``halfway``.
+
+* ``checkpoint.pt`` is the state after the last finished epoch; its ``halfway`` is empty.
+* ``partial_epoch.pt`` is the state within the epoch after that. ``halfway`` has one dict of `WorkerState` for each
+  worker, in the order of ranks. It is valid for the same number of workers and the same type of device only, because it
+  holds random states. For any other run, the epoch starts again from ``checkpoint.pt``, or, if it is the first one,
+  from the initial weights. The file is removed when its epoch has ended.
+
+Earlier versions wrote both states to ``checkpoint.pt``. Such a file, with states in ``halfway``, is still read.
+"""
 
 import io
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,9 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from vattn.canonical import trial_id
-from vattn.config import TrainConfig, TrialConfig
+from vattn.config import TrialConfig
 from vattn.errors import UserError
 from vattn.files import replacing, writing
+
+#: file with the state after the last finished epoch
+FILE = "checkpoint.pt"
+#: file with the state within the epoch after that
+PARTIAL_FILE = "partial_epoch.pt"
 
 
 @dataclass(frozen=True)
@@ -31,19 +47,6 @@ class Progress(NamedTuple):
     total: Tensor
     seen: int
 
-    def mean(self, train: TrainConfig, number: int) -> float:
-        """Return the mean loss of a clip in epoch ``number``.
-
-        Raises:
-            FloatingPointError: it is not finite.
-        """
-        mean = float(self.total) / self.seen
-        if not math.isfinite(mean):
-            raise FloatingPointError(
-                f"the training loss is {mean} in epoch {number}; try a lower train.lr (got {train.lr})"
-            )
-        return mean
-
 
 @dataclass(frozen=True)
 class WorkerState:
@@ -60,6 +63,10 @@ class WorkerState:
         random = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
         return cls(progress.step, float(progress.total), progress.seen, random, seconds)
 
+    def fits(self, device: torch.device) -> bool:
+        """Return whether the random state is that of ``device``'s type: a GPU adds its own to the CPU's."""
+        return len(self.random) == (2 if device.type == "cuda" else 1)
+
     def restore(self, device: torch.device) -> Progress:
         """Restore the random state, and return the progress."""
         torch.set_rng_state(self.random[0].cpu())
@@ -69,10 +76,10 @@ class WorkerState:
 
 
 def save(
-    path: Path, config: TrialConfig, net: nn.Module, optimizer: torch.optim.Optimizer, done: list[Epoch],
+    folder: Path, config: TrialConfig, net: nn.Module, optimizer: torch.optim.Optimizer, done: list[Epoch],
     states: list[WorkerState],
 ) -> None:  # fmt: skip
-    """Write a checkpoint: the network, the optimizer, the finished epochs and, within an epoch, the workers' states.
+    """Write a checkpoint: after an epoch if ``states`` is empty, otherwise within one, with the states of all workers.
 
     Raises:
         StorageError: the file cannot be written.
@@ -84,7 +91,9 @@ def save(
         "epochs": [asdict(epoch) for epoch in done],
         "halfway": [asdict(worker) for worker in states],
     }
-    write_state(state, path)
+    write_state(state, folder / (PARTIAL_FILE if states else FILE))
+    if not states:
+        (folder / PARTIAL_FILE).unlink(missing_ok=True)
 
 
 def write_state(state: dict[str, Any], path: Path) -> None:
@@ -102,28 +111,70 @@ def write_state(state: dict[str, Any], path: Path) -> None:
 
 
 def load(
-    path: Path, config: TrialConfig, net: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device, world: int
+    folder: Path,
+    config: TrialConfig,
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+    world: int,
 ) -> tuple[list[Epoch], list[WorkerState]]:
-    """Load a checkpoint into ``net`` and ``optimizer``, if there is one.
+    """Load the latest usable checkpoint of ``folder`` into ``net`` and ``optimizer``, if there is one.
 
     Return the finished epochs, and the states of the workers if the checkpoint was written within an epoch.
 
     Raises:
-        UserError: the checkpoint was written by another config, or within an epoch by another number of workers.
+        UserError: a checkpoint was written by another config, or an earlier version wrote it within an epoch, with
+            another number of workers or on another type of device.
     """
-    if not path.exists():
-        return [], []
-    state = torch.load(path, map_location=device, weights_only=True)
+    epochs = len(finished(folder, config))
+    for name in (PARTIAL_FILE, FILE):
+        path = folder / name
+        if not path.exists():
+            continue
+        # On the CPU: `load_state_dict` moves what belongs on the device. AdamW's step counters stay on the CPU, where
+        # reading them does not wait for the GPU.
+        state = _read(path, config)
+        states = [WorkerState(**row) for row in state["halfway"]]
+        fits = not states or (len(states) == world and all(worker.fits(device) for worker in states))
+        if name == PARTIAL_FILE and (len(state["epochs"]) < epochs or not fits):
+            continue
+        if not fits:
+            kind = "cuda" if len(states[0].random) > 1 else "cpu"
+            raise UserError(
+                f"was written within an epoch by {len(states)} workers on {kind}, each with its own random numbers",
+                file=path,
+                way_out="go on with the same number and device, or train into another folder",
+                found=f"{world} on {device.type}",
+            )
+        net.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return [Epoch(**row) for row in state["epochs"]], states
+    return [], []
+
+
+def finished(folder: Path, config: TrialConfig) -> list[Epoch]:
+    """Return the finished epochs of the training in ``folder``, without reading the weights.
+
+    Raises:
+        UserError: the checkpoint was written by another config.
+    """
+    path = folder / FILE
+    return [Epoch(**row) for row in _read(path, config, mmap=True)["epochs"]] if path.exists() else []
+
+
+def exists(folder: Path) -> bool:
+    """Return whether ``folder`` has a checkpoint."""
+    return any((folder / name).exists() for name in (FILE, PARTIAL_FILE))
+
+
+def remove(folder: Path) -> None:
+    """Remove the checkpoints in ``folder``, if there are any."""
+    for name in (PARTIAL_FILE, FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _read(path: Path, config: TrialConfig, mmap: bool = False) -> dict[str, Any]:
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     if state["identity"] != trial_id(config):
         raise UserError("was written by another config", file=path, way_out="train into another folder, or remove it")
-    workers = len(state["halfway"])
-    if workers not in (0, world):
-        raise UserError(
-            f"was written within an epoch by {workers} workers, each with its own random numbers",
-            file=path,
-            way_out="go on with as many",
-            found=world,
-        )
-    net.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return [Epoch(**row) for row in state["epochs"]], [WorkerState(**row) for row in state["halfway"]]
+    return state

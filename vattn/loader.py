@@ -162,16 +162,9 @@ def train_batches(
     size, augment = model.size, data.augment
     if augment.crop in ("random", "center"):
         _check_size(clips, data, model)
-    least = min(2, train.batch // world)
     order = np.random.default_rng([train.seed, epoch, 0]).permutation(len(clips))
-    steps = [order[first : first + train.batch] for first in range(0, len(order), train.batch)]
-    steps = [step for step in steps if len(step) // world >= max(least, 1)]
-    if not steps:
-        raise UserError(
-            f"each step needs {max(least, 1)} or more clips for each of {world} workers",
-            path="train.batch",
-            found=f"{train.batch}, and {len(clips)} clips to train on",
-        )
+    sizes = step_sizes(len(clips), train, world)
+    steps = [order[i * train.batch : i * train.batch + size] for i, size in enumerate(sizes)]
     recolour = Recolour(augment) if augment.color or augment.randaugment else None
     has_mirror = np.array(data.mirrored()) >= 0 if augment.flip else np.empty(0, bool)
     kind, num = data.sampling.kind, model.frames
@@ -193,6 +186,31 @@ def train_batches(
     return MixedBatches(
         batches, data, lambda step: np.random.default_rng([train.seed, epoch, 0, 1 + step, 1 + rank]), start
     )
+
+
+def step_sizes(clips: int, train: TrainConfig, world: int = 1) -> list[int]:
+    """Return the number of clips of each step of an epoch, summed over the workers; see `train_batches`.
+
+    Every worker has a clip in every step, so all workers take part in all of them.
+
+    Args:
+        clips: number of clips of the training split.
+        train: batch size.
+        world: number of workers.
+
+    Raises:
+        UserError: there are too few clips for a step.
+    """
+    least = max(min(2, train.batch // world), 1)
+    sizes = [min(train.batch, clips - first) for first in range(0, clips, train.batch)]
+    sizes = [size for size in sizes if size // world >= least]
+    if not sizes:
+        raise UserError(
+            f"each step needs {least} or more clips for each of {world} workers",
+            path="train.batch",
+            found=f"{train.batch}, and {clips} clips to train on",
+        )
+    return sizes
 
 
 def eval_batches(

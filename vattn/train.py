@@ -1,8 +1,9 @@
 """Training and evaluation of one model, on one device or as one of several workers.
 
 The result of an epoch depends only on the weights, the optimizer state, the seed, the epoch and the rank. A checkpoint
-within an epoch also holds each worker's random state. A run that was interrupted and resumed therefore ends with the
-same weights as a run that was not.
+within an epoch also holds each worker's random state. On CPUs, a run that was interrupted and resumed therefore ends
+with the same weights as a run that was not, bit for bit. On GPUs this is not guaranteed, as some of torch's operations
+there add numbers in an order that varies.
 """
 
 import math
@@ -25,7 +26,7 @@ from vattn.config import TrainConfig, TrialConfig
 from vattn.data import open_clips
 from vattn.data.cache import Clips
 from vattn.errors import UserError
-from vattn.loader import ahead, eval_batches, train_batches
+from vattn.loader import ahead, eval_batches, step_sizes, train_batches
 from vattn.model import VideoModel, load_model
 from vattn.recompute import recompute_blocks
 from vattn.start import start
@@ -86,14 +87,15 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
     Args:
         config: data, model and training.
         cache: the folder of the decoded clips, with the splits train and val.
-        folder: the folder to write to. It gets ``checkpoint.pt``, which holds everything that a resumed run needs,
-            after each epoch and every ``train.checkpoint_minutes`` within one. It gets ``model.pt``, a state dict,
+        folder: the folder to write to. It gets ``checkpoint.pt`` after each epoch, and ``partial_epoch.pt`` every
+            ``train.checkpoint_minutes`` within one (see `vattn.checkpoint`). With another number of workers, or on
+            another type of device, the interrupted epoch starts again. The folder gets ``model.pt``, a state dict,
             after the last epoch.
         device: the device to train on; None stands for `default_device`.
 
     Raises:
-        UserError: ``folder`` belongs to another config or another number of workers, ``train.batch`` is not divisible
-            by the number of workers, or initial weights or clips cannot be read.
+        UserError: ``folder`` belongs to another config, ``train.batch`` is not divisible by the number of workers, or
+            initial weights or clips cannot be read.
         FloatingPointError: the loss of an epoch is not finite.
         StorageError: a checkpoint cannot be written.
     """
@@ -108,9 +110,10 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
     if config.train.recompute == "blocks":
         recompute_blocks(net)
     optimizer = _optimizer(net, config.train)
-    checkpoint = folder / "checkpoint.pt"
-    done, interrupted = load(checkpoint, config, net, optimizer, device, world)
+    done, interrupted = load(folder, config, net, optimizer, device, world)
+    paused = time.perf_counter()
     yield from done
+    began += time.perf_counter() - paused  # the caller's time is not part of the next epoch
     # In some stages of training with sparse attention, parameters have no gradient.
     has_stages = config.model.sparse != "none"
     model = DistributedDataParallel(net, find_unused_parameters=has_stages) if world > 1 else net
@@ -128,9 +131,9 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
             if _is_due(config.train, saved, progress.step, world, device):
                 states = _gathered(WorkerState.of(progress, device, time.perf_counter() - began), world)
                 if rank == 0:
-                    save(checkpoint, config, net, optimizer, done, states)
+                    save(folder, config, net, optimizer, done, states)
                 saved = time.perf_counter()
-        loss = progress.mean(config.train, number)
+        loss = _mean_loss(progress, config.train, number, world)
         _share_buffers(net)
         evaluation = evaluate(net, val_clips, config, device, rank, world)
         epoch = Epoch(number, evaluation.metrics | {"train_loss": loss}, time.perf_counter() - began)
@@ -139,7 +142,7 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
             # The weights first: a process that is killed between the two writes trains the last epoch again.
             if number == config.train.epochs:
                 write_state(net.state_dict(), folder / "model.pt")
-            save(checkpoint, config, net, optimizer, done, [])
+            save(folder, config, net, optimizer, done, [])
         if world > 1:
             dist.barrier()  # no worker may report an epoch before its checkpoint is written
         yield epoch
@@ -246,7 +249,8 @@ def _train_epoch(
     model.train()
     first, total, seen = start
     batches = train_batches(clips, config.data, config.model, config.train, number, rank, world, first)
-    steps = first + len(batches)
+    sizes = step_sizes(len(clips), config.train, world)
+    steps = len(sizes)
     # Recolouring draws from torch's global generator, as dropout does. Loading ahead in a thread would make the order
     # of these draws random.
     recolours = config.data.augment.color or config.data.augment.randaugment
@@ -256,12 +260,34 @@ def _train_epoch(
         with _autocast(config.train, device):
             loss = net.loss(model(normalise(images, device)), labels.to(device))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        # Averaged over the workers, the gradient is that of the mean over all clips of the step, also where one worker
+        # has a clip more than another.
+        weight = len(labels) * world / sizes[step]
+        (loss if weight == 1 else loss * weight).backward()
         optimizer.step()
         # The sum is not read within an epoch, because that would wait for the GPU at each step.
         total = total + loss.detach() * len(labels)
         seen += len(labels)
         yield Progress(step + 1, total, seen)
+
+
+def _mean_loss(progress: Progress, train: TrainConfig, number: int, world: int) -> float:
+    """Return the mean loss of a clip in epoch ``number``, over the clips of all workers.
+
+    Raises:
+        FloatingPointError: it is not finite.
+    """
+    total, seen = progress.total, progress.seen
+    if world > 1:
+        sums = torch.stack([total.double(), torch.tensor(seen, dtype=torch.float64, device=total.device)])
+        dist.all_reduce(sums)
+        total, seen = sums.tolist()
+    mean = float(total) / seen
+    if not math.isfinite(mean):
+        raise FloatingPointError(
+            f"the training loss is {mean} in epoch {number}; try a lower train.lr (got {train.lr})"
+        )
+    return mean
 
 
 def _is_due(train: TrainConfig, saved: float, step: int, world: int, device: torch.device) -> bool:

@@ -11,6 +11,7 @@ from cluster.placement import Resources, gpu_problem, node_resources
 from search.report.live.progress import progress
 from search.spec.validation import load_config
 from vattn.canonical import trial_id
+from vattn.checkpoint import exists
 from vattn.config import TrialConfig
 from vattn.data import prepare
 from vattn.errors import UserError
@@ -54,7 +55,7 @@ def train_file(
     output = output or Path("runs") / path.stem
     splits = config.data.each_split()
     folders = [output / f"split{data.split}" for data in splits] if len(splits) > 1 else [output]
-    if any((folder / "checkpoint.pt").exists() for folder in folders):
+    if any(exists(folder) for folder in folders):
         _check_output(config, path, output, resume)
     # Paths are absolute: workers have other working directories.
     output, folders = output.resolve(), [folder.resolve() for folder in folders]

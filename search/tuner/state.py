@@ -14,6 +14,7 @@ from search.spec.schema import Spec
 from search.tuner.late_decisions import overdue
 from search.tuner.results import EpochResult, FailedResult, HaltResult, Result
 from search.tuner.task import Task, task_of, trial_folder
+from vattn.checkpoint import remove
 
 #: failed trials, with none that succeeded, after which a search ends: the mistake is probably in all of its configs
 MAX_FAILURES = 5
@@ -186,7 +187,7 @@ class Search:
         return self._remove_checkpoint(number)
 
     def _remove_checkpoint(self, number: int) -> bool:
-        (self.folder(number) / "checkpoint.pt").unlink(missing_ok=True)
+        remove(self.folder(number))
         return True
 
     def folder(self, number: int) -> Path:

@@ -20,6 +20,8 @@ class Task(TypedDict):
     """the folder of its checkpoint and its trained weights"""
     tested: bool
     """whether it is scored on the test split after its last epoch"""
+    known: int
+    """number of epochs that are not reported again"""
 
 
 def task_of(trial: Trial, output: Path, cache: Path) -> Task:
@@ -40,6 +42,8 @@ def task_of(trial: Trial, output: Path, cache: Path) -> Task:
         cache=str(cache),
         folder=str(trial_folder(output, trial.number)),
         tested=trial.confirms is not None,
+        # The last recorded epoch is reported again: the decision that follows it may not be recorded.
+        known=max(trial.epoch - 1, 0),
     )
 
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from cluster.placement import Resources
 from cluster.recovery import ends_process
-from cluster.training import epochs, trainer, trial_device
+from cluster.training import epochs, run, trial_device
 from search.tuner.task import Task
 from vattn.config import TrialConfig
 
@@ -32,16 +32,14 @@ def trainable(resources: Resources) -> Any:
         return tune.with_resources(InlineTrial, PlacementGroupFactory([bundle]))
 
     def distributed_trial(task: Task) -> None:
-        from ray.train import TrainingFailedError
         from ray.tune.integration.ray_train import TuneReportCallback
 
-        try:
-            trainer(
-                TrialConfig.parse(json.loads(task["config"])), Path(task["cache"]), Path(task["folder"]), resources,
-                [TuneReportCallback()], task["tested"],
-            ).fit()  # fmt: skip
-        except TrainingFailedError:
-            tune.report({"error": traceback.format_exc()})
+        failure = run(
+            TrialConfig.parse(json.loads(task["config"])), Path(task["cache"]), Path(task["folder"]), resources,
+            [TuneReportCallback()], task["tested"], task["known"],
+        )  # fmt: skip
+        if failure:
+            tune.report(failure)
 
     return tune.with_resources(distributed_trial, PlacementGroupFactory([{"memory": DRIVER_MEMORY}]))
 
@@ -75,7 +73,9 @@ def _train(task: Task) -> Iterator[dict[str, Any]]:
     try:
         torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
         config = TrialConfig.parse(json.loads(task["config"]))
-        yield from epochs(config, Path(task["cache"]), Path(task["folder"]), task["tested"], trial_device())
+        yield from epochs(
+            config, Path(task["cache"]), Path(task["folder"]), task["tested"], trial_device(), task["known"]
+        )
     except OSError as error:
         yield {"halt": str(error)}
     except Exception as error:

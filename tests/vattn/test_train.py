@@ -132,16 +132,6 @@ def test_a_run_killed_within_an_epoch_ends_with_the_same_weights(
     torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
 
 
-def test_a_checkpoint_within_an_epoch_is_refused_for_another_number_of_workers(cache: Path, tmp_path: Path) -> None:
-    config = trial([], epochs=2)
-    next(fit(config, cache, tmp_path))
-    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    torch.save(state | {"halfway": [{}, {}]}, tmp_path / "checkpoint.pt")
-
-    with pytest.raises(UserError, match=r"checkpoint\.pt: .* by 2 workers, .*; go on with as many \(got 1\)"):
-        next(fit(config, cache, tmp_path))
-
-
 def test_another_seed_gives_another_run(cache: Path, tmp_path: Path) -> None:
     config = trial(TSM, epochs=1)
     reseeded = config.model_copy(update={"train": config.train.model_copy(update={"seed": 1})})
@@ -208,11 +198,7 @@ def test_two_workers_process_each_clip_once_and_agree(cache: Path, tmp_path: Pat
     mp.spawn(_worker, (config, cache, tmp_path, tmp_path / "meeting"), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
 
     ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1)]
-    for (_, first), (_, second) in zip(*ranks, strict=True):
-        # The evaluation is summed over workers; the training loss is that of each worker.
-        assert {k: v for k, v in first.items() if k != "train_loss"} == {
-            k: v for k, v in second.items() if k != "train_loss"
-        }
+    assert ranks[0] == ranks[1]
     # One process that evaluates all clips with the saved weights gets the same metrics.
     net = build_model(config.model, 16)
     net.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))

@@ -1,0 +1,77 @@
+"""Failures of a worker of a distributed training: which are final, and which a new process may not have."""
+
+import traceback
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch.distributed as dist
+
+from cluster.recovery import ends_process
+
+#: words in the message of an error that a worker gets from gloo or NCCL, which torch raises as a plain RuntimeError
+COMMUNICATION = ("gloo", "NCCL", "ProcessGroup", "Connection closed by peer", "Connection reset by peer")
+#: words in the message of such an error when another worker has not answered in time
+TIMEOUT = ("timed out", "timeout")
+
+Kind = Literal["final", "halt", "hang", "lost"]
+
+
+class WorkerError(RuntimeError):
+    """The failure of one worker, in a form that can be sent between processes.
+
+    Args:
+        kind: ``final``: any process would raise the error again. ``halt``: a file cannot be read or written. ``hang``:
+            another worker did not answer in time. ``lost``: another worker's process ended, or the GPU failed; a new
+            process may train on.
+        message: what the user reads.
+    """
+
+    def __init__(self, kind: Kind, message: str) -> None:
+        super().__init__(kind, message)
+        self.kind: Kind = kind
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def classified(error: Exception, rank: int, timeout: int) -> WorkerError:
+    """Return the failure of worker ``rank`` that ``error`` shows; call it while ``error`` is handled.
+
+    Args:
+        error: what the training raised.
+        rank: number of the worker, from 0.
+        timeout: seconds that a worker waits for the others.
+    """
+    if isinstance(error, OSError):
+        return WorkerError("halt", str(error))
+    text = "".join(traceback.format_exception(error))
+    own = f"worker {rank} failed:\n{text}"
+    if ends_process(error):
+        return WorkerError("lost", own)
+    message = str(error)
+    if isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and any(word in message for word in COMMUNICATION)
+    ):
+        if any(word in message.lower() for word in TIMEOUT):
+            return WorkerError(
+                "hang",
+                f"worker {rank} waited {timeout} s for another worker, which hangs or is far slower; "
+                f"the training is not tried again:\n{text}",
+            )
+        return WorkerError("lost", own)
+    return WorkerError("final", own)
+
+
+def final_result(errors: Iterable[BaseException]) -> dict[str, Any]:
+    """Return the result of a training whose workers failed with ``errors``; {} if it should be tried again.
+
+    One failure ends all workers, so an error that is raised again in any process is the cause, and a worker that waited
+    for another in vain is not.
+    """
+    failures = [error for error in errors if isinstance(error, WorkerError)]
+    for kind, key in (("halt", "halt"), ("final", "error"), ("hang", "error")):
+        for failure in failures:
+            if failure.kind == kind:
+                return {key: failure.message}
+    return {}

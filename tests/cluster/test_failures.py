@@ -1,0 +1,47 @@
+"""The failure of a worker is final, or a new process may not have it."""
+
+import pickle
+
+import pytest
+import torch
+
+from cluster.failures import WorkerError, classified, final_result
+from vattn.errors import StorageError
+
+TIMED_OUT = "[third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 300000ms for recv operation"
+CLOSED = "[third_party/gloo/gloo/transport/tcp/pair.cc:537] Connection closed by peer [10.0.0.2]:1234"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ZeroDivisionError("division by zero"), "final"),
+        (RuntimeError("shapes do not match"), "final"),
+        (StorageError("checkpoint.pt: cannot be written"), "halt"),
+        (RuntimeError(CLOSED), "lost"),
+        (RuntimeError(TIMED_OUT), "hang"),
+        (torch.distributed.DistBackendError("NCCL error: remote process exited"), "lost"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "lost"),
+    ],
+)
+def test_an_error_is_classified_by_its_cause(error: Exception, kind: str) -> None:
+    failure = pickle.loads(pickle.dumps(classified(error, 1, 300)))
+
+    assert failure.kind == kind
+    assert str(error) in str(failure)
+
+
+def test_a_hang_is_named_with_the_time_that_a_worker_waited() -> None:
+    assert str(classified(RuntimeError(TIMED_OUT), 1, 300)).startswith(
+        "worker 1 waited 300 s for another worker, which hangs or is far slower; the training is not tried again"
+    )
+
+
+def test_the_cause_comes_before_what_it_led_to() -> None:
+    lost, hang, final = (WorkerError(kind, kind) for kind in ("lost", "hang", "final"))
+    died = RuntimeError("the worker's process has died")
+
+    assert final_result([lost, hang, final]) == {"error": "final"}
+    assert final_result([lost, hang]) == {"error": "hang"}
+    assert final_result([WorkerError("halt", "disk full"), final]) == {"halt": "disk full"}
+    assert final_result([lost, died]) == {}

@@ -98,7 +98,9 @@ def test_a_trial_uses_a_gpu_of_its_node_only_if_it_asked_for_one(
     spec = parse(tree(data), Path("spec.yaml"))
     config = spec.trial_config(next(spec.space.one_at_a_time())[1])
     cache = prepare(spec.data, data).resolve()
-    task = Task(number=0, config=json.dumps(config.tree()), cache=str(cache), folder=str(tmp_path), tested=False)
+    task = Task(
+        number=0, config=json.dumps(config.tree()), cache=str(cache), folder=str(tmp_path), tested=False, known=0
+    )
 
     result = ray.get(first_result.options(num_cpus=1, num_gpus=gpus).remote(task))
 

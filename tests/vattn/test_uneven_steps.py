@@ -24,7 +24,7 @@ def trial(batch: int) -> TrialConfig:
             "frames": 16, "size": 16, "backbone": {"kind": "c3d", "width": 1 / 64, "dropout": 0},
             "head": {"dropout": 0},
         },
-        "train": {"epochs": 2, "batch": batch, "lr": 0.05},
+        "train": {"epochs": 2, "batch": batch, "lr": 1.0},
     })  # fmt: skip
 
 

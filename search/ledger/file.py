@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from errno import ENOSPC
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from search.ledger.events import Event, parse_event
 from search.ledger.history import History
 from vattn.errors import UserError
@@ -28,6 +30,11 @@ def read(path: Path) -> Iterator[Event]:
             return
         try:
             event = _parse(line)
+        except ValidationError:
+            raise UserError(
+                "is not an event that this version knows", file=path, path=f"line {number}",
+                way_out="read the file with the version that wrote it, or restore it from a copy",
+            ) from None  # fmt: skip
         except (ValueError, TypeError):
             raise UserError(
                 "is not an event as JSON", file=path, path=f"line {number}", way_out="restore the file from a copy"

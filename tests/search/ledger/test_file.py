@@ -9,6 +9,7 @@ import pytest
 from search.ledger.events import Ended, Resumed, parse_event
 from search.ledger.file import Ledger, history, read
 from tests.search.room import room_for
+from vattn.errors import UserError
 
 Events = list[dict[str, Any]]
 
@@ -39,6 +40,13 @@ def test_an_unreadable_line_in_the_middle_is_named(tmp_path: Path, events: Event
     for unreadable in ("{torn", "{}", "7", '{"event": "ended"}', '{"event": "ended", "time": 1.0}'):
         path = written(tmp_path, events[:1], tail=unreadable + "\n" + json.dumps(events[1]) + "\n")
         with pytest.raises(ValueError, match=r"ledger\.jsonl: line 2: is not an event"):
+            list(read(path))
+
+
+def test_an_event_of_another_version_is_not_called_damaged(tmp_path: Path, events: Events) -> None:
+    for line in ({"event": "moved", "time": 1.0}, {"event": "report", "time": 1.0, "trial": 0}):
+        path = written(tmp_path, [*events[:1], line])
+        with pytest.raises(UserError, match="line 2: is not an event that this version knows; read the file with the"):
             list(read(path))
 
 

@@ -19,13 +19,14 @@ $(SETUP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/vattn run spaces/library/quickstart.yaml --resume
 
-# One thread per worker. All tests with Ray run in the same worker (tests/conftest.py).
+# One thread per process. Tests with Ray run one after another: a local cluster uses all CPUs.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m 'not slow and not ray'
+	$(BIN)/python -m pytest -m 'ray and not slow'
 
 # Without the tests marked slow, medium or ray (pyproject.toml).
 test-fast: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not slow and not medium and not ray'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m 'not slow and not medium and not ray'
 
 check: setup
 	$(BIN)/ruff format --check .

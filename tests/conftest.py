@@ -43,15 +43,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:Do not use the `random` module inside strategies")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # A local Ray cluster uses all CPUs, and a test of its processes would also see those of another one. So one worker
-    # of pytest-xdist (--dist loadgroup) runs all tests with Ray, one after another.
-    for item in items:
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-
-
 @pytest.fixture(autouse=True)
 def fixed_torch_seed() -> None:
     """Seed torch before each test, so that a test draws the same numbers whatever ran before it."""

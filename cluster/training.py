@@ -32,10 +32,6 @@ TIMEOUT = 300
 #: first
 GRACE = 5
 
-# Ray Train's controller looks at the workers, and takes one result of each, at this interval; its default is 2 s. Ray
-# reads the variable where a trainer is started and passes it on. A value that the user has set is kept.
-os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
-
 
 class TrainingError(RuntimeError):
     """A training failed; the message has the error of the worker that caused it."""
@@ -100,6 +96,11 @@ def run(
         file that cannot be read or written. After an error that a worker raised, or where a worker hangs, the training
         is not tried again.
     """
+    # Ray Train's controller looks at the workers, and takes one result of each, at this interval (default: 2 s). Ray
+    # reads the variable where a trainer is started and passes it on. It is not set when this module is imported: Ray
+    # would then start new processes for all trials, instead of using those that started with the cluster. A value that
+    # the user has set is kept.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
     failure = ""
     for attempt in range(1 + MAX_RESTARTS):
         if attempt:

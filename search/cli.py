@@ -20,7 +20,7 @@ PLANNED = ("report", "compare", "predict", "latency")
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit status."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     try:
         return import_module(f"search.commands.{arguments.command}").run(arguments) or 0
     except UserError as error:
@@ -48,7 +48,8 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; the documentation is generated from it too."""
     parser = argparse.ArgumentParser(
         prog="vattn", description="Search the attention of video networks on a Ray cluster: accuracy against GFLOPs."
     )

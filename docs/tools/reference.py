@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from search.cli import _parser as command_line
+from search.cli import build_parser as command_line
 from search.spec.schema import Spec
 from vattn.base import Config, Kinded
 from vattn.config import TrialConfig

@@ -8,7 +8,6 @@ from vattn.data import open_clips
 from vattn.data.cache import CacheWriter, Clips
 from vattn.data.config import StoreConfig
 from vattn.data.ingest import ingest
-from vattn.data.motion import encode
 from vattn.errors import UserError
 
 FRAMES = 4
@@ -28,16 +27,6 @@ def cache(folder: Path, clips: int, shard_bytes: int = 1 << 30) -> Path:
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
     return open_clips(cache(tmp_path_factory.mktemp("caches") / "ten", 10), "train")
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A folder of three videos of 4, 5 and 6 frames."""
-    folder = tmp_path / "files"
-    folder.mkdir()
-    for number in range(3):
-        encode(folder / f"good{number}.mp4", footage(frames=4 + number, seed=number))
-    return folder
 
 
 def test_clips_are_read_in_the_order_of_the_manifest_without_a_copy(clips: Clips) -> None:

@@ -32,15 +32,6 @@ def cut_off(path: Path) -> None:
     path.write_bytes(whole[: len(whole) * 3 // 5])
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "files"
-    folder.mkdir()
-    for number in range(3):
-        encode(folder / f"good{number}.mp4", footage(frames=4 + number, seed=number))
-    return folder
-
-
 def test_cached_clips_equal_a_sequential_decode(root: Path, tmp_path: Path) -> None:
     names = ["good2.mp4", "good0.mp4", "good1.mp4"]
 

@@ -16,10 +16,10 @@ from ray.util.queue import Queue
 
 from cluster.failures import classified, final_result
 from cluster.placement import Resources, record_group
-from vattn.checkpoint import finished
 from vattn.config import TrialConfig
 from vattn.errors import StorageError
-from vattn.train import fit, score_test_split
+from vattn.training.checkpoint import finished
+from vattn.training.fit import fit, score_test_split
 
 #: restarts of all workers after one of them died, in one training
 MAX_RESTARTS = 3

@@ -8,7 +8,7 @@ from collections import defaultdict
 from vattn.base import identity
 from vattn.config import ModelConfig, TrialConfig
 from vattn.modules import ModuleConfig, Position
-from vattn.start import as_identity
+from vattn.training.start import as_identity
 
 
 def canonical_model(model: ModelConfig) -> ModelConfig:

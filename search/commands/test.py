@@ -20,7 +20,8 @@ from vattn.data.cache import Clips
 from vattn.data.config import ViewsConfig
 from vattn.errors import UserError
 from vattn.model import load_model
-from vattn.train import default_device, judge, score
+from vattn.training.device import default_device
+from vattn.training.evaluation import judge, score
 
 
 class Scored(NamedTuple):

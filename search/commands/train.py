@@ -11,10 +11,10 @@ from cluster.placement import Resources, gpu_problem, node_resources
 from search.report.live.progress import progress
 from search.spec.validation import load_config
 from vattn.canonical import trial_id
-from vattn.checkpoint import exists
 from vattn.config import TrialConfig
 from vattn.data import prepare
 from vattn.errors import UserError
+from vattn.training.checkpoint import exists
 
 
 def run(arguments: Namespace) -> None:

@@ -14,7 +14,7 @@ from search.spec.schema import Spec
 from search.tuner.late_decisions import overdue
 from search.tuner.results import EpochResult, FailedResult, HaltResult, Result
 from search.tuner.task import Task, task_of, trial_folder
-from vattn.checkpoint import remove
+from vattn.training.checkpoint import remove
 
 #: failed trials, with none that succeeded, after which a search ends: the mistake is probably in all of its configs
 MAX_FAILURES = 5

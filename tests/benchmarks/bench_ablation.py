@@ -37,7 +37,8 @@ from vattn.config import TrialConfig
 from vattn.cost import cost
 from vattn.data import open_clips, prepare
 from vattn.model import build_model
-from vattn.train import fit, score
+from vattn.training.evaluation import score
+from vattn.training.fit import fit
 
 DATA = {"kind": "motion", "train_clips": 40, "val_clips": 10, "test_clips": 40}
 TRAIN = {"epochs": 10, "batch": 32, "optimizer": "sgd", "lr": 0.1, "schedule": "cosine"}

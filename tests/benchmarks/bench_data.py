@@ -34,7 +34,7 @@ from vattn.data.cache.format import INDEX_SCHEMA
 from vattn.data.config import StoreConfig
 from vattn.data.ingest import ingest
 from vattn.data.layouts.motion import MotionDataConfig
-from vattn.loader import train_batches
+from vattn.training.loader import train_batches
 
 #: frames of a clip
 FRAMES = 8
@@ -171,10 +171,10 @@ def loading_shares(folder: Path, frames: int, width: float) -> tuple[float, floa
     The first is the fraction of wall-clock time in which the training waited for a batch. The second is the fraction of
     CPU time that was spent on making batches; a loader thread cannot hide it if no core is idle.
     """
-    import vattn.train
+    import vattn.training.fit
     from vattn.config import TrialConfig
     from vattn.data import prepare
-    from vattn.loader import ahead
+    from vattn.training.loader import ahead
 
     config = TrialConfig.parse({
         "data": {"kind": "motion", "train_clips": 40},
@@ -202,15 +202,15 @@ def loading_shares(folder: Path, frames: int, width: float) -> tuple[float, floa
             yield batch
             began = time.perf_counter()
 
-    vattn.train.ahead = count_waited
+    vattn.training.fit.ahead = count_waited
     try:
-        epochs = vattn.train.fit(config, prepare(config.data, folder), folder / f"{frames}-{width}")
+        epochs = vattn.training.fit.fit(config, prepare(config.data, folder), folder / f"{frames}-{width}")
         next(epochs)
         waited, made, clock, cpu = 0.0, 0.0, time.perf_counter(), time.process_time()
         next(epochs)
         return waited / (time.perf_counter() - clock), made / (time.process_time() - cpu)
     finally:
-        vattn.train.ahead = ahead
+        vattn.training.fit.ahead = ahead
 
 
 def open_million(folder: Path) -> tuple[float, float]:

@@ -23,7 +23,7 @@ import torch
 from vattn.base import identity
 from vattn.config import TrialConfig
 from vattn.data import prepare
-from vattn.train import fit
+from vattn.training.fit import fit
 
 #: mechanisms by the name of the model; its first word is the kind of the mechanism
 MODELS: dict[str, list[dict[str, Any]]] = {

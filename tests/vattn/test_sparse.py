@@ -39,7 +39,7 @@ from vattn.sparse import (
     response_map,
     saliency,
 )
-from vattn.train import fit
+from vattn.training.fit import fit
 
 BOTH = ("discriminative", "complementary")
 

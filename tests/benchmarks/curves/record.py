@@ -30,7 +30,8 @@ from vattn.canonical import architecture_id
 from vattn.config import TrialConfig
 from vattn.data import open_clips, prepare
 from vattn.model import build_model
-from vattn.train import evaluate, fit
+from vattn.training.evaluation import evaluate
+from vattn.training.fit import fit
 
 SPACE = Path(__file__).with_name("space.yaml")
 TABLE = Path(__file__).with_name("curves.parquet")

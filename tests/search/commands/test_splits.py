@@ -18,7 +18,7 @@ from vattn.config import TrialConfig
 from vattn.data import prepare
 from vattn.data.motion import encode, render
 from vattn.model import build_model
-from vattn.train import fit
+from vattn.training.fit import fit
 
 MODEL = {"frames": 2, "size": 32, "backbone": {"kind": "resnet", "depth": 10, "width": 0.125}}
 TRAIN = {"epochs": 1, "batch": 4, "lr": 0.1}

@@ -16,7 +16,7 @@ from vattn.config import TrialConfig
 from vattn.data import prepare
 from vattn.data.motion import encode, render
 from vattn.model import build_model
-from vattn.train import fit
+from vattn.training.fit import fit
 
 CONFIG = """\
 data: {kind: folders, root: %s, store: {size: 40}}

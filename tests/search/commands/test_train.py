@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 
 from vattn.config import TrialConfig
 from vattn.data import prepare
-from vattn.train import fit
+from vattn.training.fit import fit
 
 CONFIG: dict[str, Any] = {
     "data": {

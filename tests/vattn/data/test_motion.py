@@ -10,7 +10,8 @@ from vattn.data import open_clips, prepare
 from vattn.data.layouts.motion import MotionDataConfig, generate
 from vattn.data.motion import LABELS, encode, render
 from vattn.model import build_model
-from vattn.train import evaluate, fit
+from vattn.training.evaluation import evaluate
+from vattn.training.fit import fit
 
 PAIRS = pytest.mark.parametrize("pair", range(8), ids=[f"{LABELS[2 * k]}/{LABELS[2 * k + 1]}" for k in range(8)])
 

@@ -10,7 +10,7 @@ import torch.multiprocessing as mp
 
 from vattn.config import TrialConfig
 from vattn.data.cache import CacheWriter
-from vattn.train import fit
+from vattn.training.fit import fit
 
 #: number of training clips and clips of a step: the last step has 5, 5, 9 and 7 clips for two workers
 SIZES = [(5, 6), (11, 6), (9, 10), (15, 8)]

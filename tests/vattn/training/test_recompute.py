@@ -9,7 +9,7 @@ import torch
 from tests.vattn.counting import kept_per_clip
 from tests.vattn.support import model
 from vattn.model import build_model
-from vattn.recompute import recompute_blocks
+from vattn.training.recompute import recompute_blocks
 
 TREES: list[dict[str, Any]] = [
     {"kind": "resnet", "depth": 10, "width": 0.25},

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from vattn.checkpoint import FILE, PARTIAL_FILE, Epoch, exists, finished, load, remove, save
 from vattn.config import TrialConfig
 from vattn.data import prepare
 from vattn.errors import UserError
-from vattn.train import fit
+from vattn.training.checkpoint import FILE, PARTIAL_FILE, Epoch, exists, finished, load, remove, save
+from vattn.training.fit import fit
 
 CPU = torch.device("cpu")
 CONFIG = TrialConfig.parse({

@@ -13,8 +13,8 @@ from vattn.config import TrainConfig, TrialConfig
 from vattn.data import prepare
 from vattn.errors import UserError
 from vattn.model import VideoModel, build_model
-from vattn.start import start
-from vattn.train import fit
+from vattn.training.fit import fit
+from vattn.training.start import start
 from vattn.weights import State
 
 TEA = {"kind": "tea", "reduction": 4, "stages": [2, 3]}

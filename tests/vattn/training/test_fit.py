@@ -12,12 +12,14 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from vattn.checkpoint import Epoch
 from vattn.config import TrainConfig, TrialConfig
 from vattn.data import open_clips, prepare
 from vattn.errors import UserError
 from vattn.model import build_model
-from vattn.train import Evaluation, evaluate, fit, learning_rate
+from vattn.training.checkpoint import Epoch
+from vattn.training.evaluation import Evaluation, evaluate
+from vattn.training.fit import fit
+from vattn.training.optimization import learning_rate
 
 
 def trial(attention: Sequence[object], epochs: int = 3, **data: int) -> TrialConfig:
@@ -73,7 +75,7 @@ FIT = """
 import os, pathlib, signal, sys, torch
 from torch import distributed as dist
 from vattn.config import TrialConfig
-from vattn.train import fit
+from vattn.training.fit import fit
 config, cache, folder, rank, world, last = sys.argv[1:]
 torch.set_num_threads(1)
 if world != "1":

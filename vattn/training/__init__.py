@@ -1,0 +1,1 @@
+"""Training of one model: batches, optimization, evaluation and checkpoints."""

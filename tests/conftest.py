@@ -1,12 +1,12 @@
 """Settings and fixtures of all tests; helpers that tests import are modules beside them (tests/vattn/support.py)."""
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import register_random, settings
-from jaxtyping import install_import_hook
 
 # jaxtyping evaluates the name of the checker, so its module must be imported first.
-import tests.vattn.checked  # noqa: F401
+import tests.vattn.checked
 
 # Torch initialises within the first example, so no single example may have a time limit.
 settings.register_profile("vattn", deadline=None, max_examples=25)
@@ -35,7 +35,8 @@ torch_random = TorchRandom()
 register_random(torch_random)
 
 # From here on the shapes in signatures are assertions.
-install_import_hook("vattn", "tests.vattn.checked.checked")
+setattr(jaxtyping, "jaxtyped", tests.vattn.checked.jaxtyped_if_shaped)  # noqa: B010
+jaxtyping.install_import_hook("vattn", "tests.vattn.checked.checked")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,8 +3,6 @@
 import json
 import math
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import torch
 from search.cli import main
 from search.spec.messages import SpecError
 from search.spec.validation import load
+from tests.vattn_command import vattn
 from vattn.config import TrialConfig
 from vattn.data import prepare
 from vattn.data.motion import encode, render
@@ -110,8 +109,7 @@ def test_testing_all_splits_prints_the_metrics_of_each_and_their_mean(
 def test_training_on_all_splits_trains_each_split_and_writes_their_mean_metrics(root: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
 
-    command = [sys.executable, "-m", "search", "train", str(write_config(root)), "--out", str(output)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = vattn("train", write_config(root), "--out", output)
 
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if "epoch" in line]

@@ -1,11 +1,8 @@
 """`vattn train` on real Ray gives the same numbers as `fit`, and continues after an interruption."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import torch
 import yaml
 from mlflow import MlflowClient
 
+from tests.vattn_command import start, vattn
 from vattn.config import TrialConfig
 from vattn.data import prepare
 from vattn.training.fit import fit
@@ -43,14 +41,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def command(*words: object) -> list[str]:
-    """Return the command line of `vattn train` with these arguments."""
-    return [sys.executable, "-m", "search", "train", *map(str, words)]
-
-
 def stderr_of_refused(*words: object) -> str:
     """Run `vattn train`, check that it ends with status 2 and no traceback, and return its stderr."""
-    done = subprocess.run(command(*words), capture_output=True, text=True, check=False)
+    done = vattn("train", *words)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr
@@ -62,7 +55,7 @@ def test_training_with_one_worker_gives_the_same_metrics_and_weights_as_fit(file
     config, output = TrialConfig.parse(yaml.safe_load(file.read_text())), tmp_path / "out"
     alone = list(fit(config, prepare(config.data, tmp_path), tmp_path / "alone"))
 
-    done = subprocess.run(command(file, "--out", output), capture_output=True, text=True, check=False)
+    done = vattn("train", file, "--out", output)
 
     assert done.returncode == 0, done.stderr
     assert json.loads((output / "metrics.json").read_text()) == alone[-1].metrics
@@ -82,7 +75,7 @@ def test_a_checkpoint_that_cannot_be_written_is_one_line_and_a_resume_continues(
     # A folder at the path of the temporary file makes the write fail, as a full disk does.
     (tmp_path / ".part-checkpoint.pt").mkdir()
 
-    done = subprocess.run(command(file, "--out", tmp_path), capture_output=True, text=True, check=False)
+    done = vattn("train", file, "--out", tmp_path)
 
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -90,7 +83,7 @@ def test_a_checkpoint_that_cannot_be_written_is_one_line_and_a_resume_continues(
         r".*checkpoint\.pt: cannot be written: .*; make room and go on with --resume", done.stderr.splitlines()[-1]
     )
     (tmp_path / ".part-checkpoint.pt").rmdir()
-    resumed = subprocess.run(command(file, "--out", tmp_path, "--resume"), capture_output=True, text=True, check=False)
+    resumed = vattn("train", file, "--out", tmp_path, "--resume")
     assert resumed.returncode == 0, resumed.stderr
 
 
@@ -118,19 +111,19 @@ def test_gpus_that_a_worker_cannot_use_are_refused(file: Path, tmp_path: Path) -
 def test_ctrl_c_ends_a_training_of_two_workers_with_status_130_and_a_resume_finishes_it(
     file: Path, tmp_path: Path
 ) -> None:
-    words = command(file, "--out", tmp_path, "--workers", 2, "--set", "train.epochs=20")
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    words = ("train", file, "--out", tmp_path, "--workers", 2, "--set", "train.epochs=20")
+    process = start(*words)
     deadline = time.monotonic() + 200
     while not (tmp_path / "checkpoint.pt").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
-    os.kill(process.pid, signal.SIGINT)
+    process.send_signal(signal.SIGINT)
     text, _ = process.communicate(timeout=60)
 
     assert process.returncode == 130, text
     assert "Traceback" not in text
-    resumed = subprocess.run([*words, "--resume"], capture_output=True, text=True, check=False)
+    resumed = vattn(*words, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("train")

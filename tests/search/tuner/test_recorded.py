@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from importlib.metadata import version
@@ -20,6 +18,7 @@ from search.proposals.warm_start import read_sources
 from search.spec.validation import parse
 from search.tuner.results import EpochResult
 from search.tuner.state import Search
+from tests.vattn_command import vattn
 
 RECORDED = Path(__file__).parents[1] / "ledger" / "recorded"
 
@@ -123,8 +122,7 @@ def test_an_interrupted_search_is_resumed_to_its_end_from_its_ledger_alone(tmp_p
     spec = tmp_path / "spec.yaml"
     spec.write_text(yaml.safe_dump(recorded_spec("interrupted")))
 
-    command = [sys.executable, "-m", "search", "run", str(spec), "--set", f"output={output}", "--resume"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    done = vattn("run", spec, "--set", f"output={output}", "--resume")
 
     assert done.returncode == 0, done.stderr
     after = list(read(output / NAME))

@@ -25,6 +25,7 @@ from optuna.storages.journal import JournalFileBackend
 from search.ledger.events import Failed, Reported
 from search.ledger.file import NAME, history, read
 from search.ledger.history import History
+from tests.vattn_command import start, vattn
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -76,18 +77,6 @@ def write(path: Path, spec: dict[str, Any]) -> Path:
     return path
 
 
-def vattn(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "search", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-
-
-def start(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "search", *map(str, arguments)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-
-
 def wait_for(condition: Any, seconds: float = 120) -> None:
     until = time.monotonic() + seconds
     while not condition():
@@ -120,7 +109,9 @@ def repeated_epochs(output: Path) -> int:
 
 def test_a_search_writes_its_front_to_stdout_the_study_and_mlflow(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    done = vattn("run", write(tmp_path / "spec.yaml", changed({"output": str(output)}, data)), "--json")
+    spec = write(tmp_path / "spec.yaml", changed({"output": str(output)}, data))
+    command = [sys.executable, "-m", "search", "run", str(spec), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
     assert done.returncode == 0, done.stderr
     front = json.loads(done.stdout)["front"]

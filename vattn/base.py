@@ -17,6 +17,10 @@ class Config(BaseModel, metaclass=_Frozen):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    #: Keys that are part of an identity only while they differ from their defaults: those that were added after
+    #: identities had been recorded in ledgers.
+    added: ClassVar[frozenset[str]] = frozenset()
+
     @classmethod
     def parse(cls, tree: Any) -> Self:
         """Return the config of a tree of mappings, lists and scalars, as YAML gives it.
@@ -58,6 +62,30 @@ class Kinded(Config):
         if kind is not None:
             assert kind not in cls.kinds, f"two config classes have the kind {kind!r}"
             cls.kinds[kind] = cls
+
+
+def identity_tree(config: Config) -> dict[str, Any]:
+    """Return the tree of a config without the keys of `Config.added` that have their defaults."""
+    tree = config.tree()
+    _drop_added(config, tree)
+    return tree
+
+
+def _drop_added(value: Any, tree: Any) -> None:
+    """Remove the keys of `Config.added` with their defaults from the tree of a value, in place."""
+    if isinstance(value, Config):
+        for name, field in type(value).model_fields.items():
+            own = getattr(value, name)
+            if name in value.added and own == field.get_default(call_default_factory=True):
+                del tree[name]
+            else:
+                _drop_added(own, tree[name])
+    elif isinstance(value, tuple | list):
+        for item, branch in zip(value, tree, strict=True):
+            _drop_added(item, branch)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _drop_added(item, tree[key])
 
 
 def identity(tree: Any) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -120,8 +120,24 @@ class TrainConfig(Config):
         "cosine", description="learning rate over the training; cosine: half a cosine from lr to 0; constant: lr"
     )
     weight_decay: float = Field(1e-4, ge=0, description="weight decay of the optimizer")
-    amp: Literal["none", "bf16"] = Field(
-        "none", description="automatic mixed precision; none: float32; bf16: autocast to bfloat16"
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="number of parts into which each worker divides its clips of a step, to keep the activations of "
+        "one part at a time; it divides the batch; without batch norm, the step is that of the whole batch",
+    )
+    amp: Literal["none", "bf16", "fp16"] = Field(
+        "none",
+        description="automatic mixed precision; none: float32, on GPUs with TF32; bf16: autocast to bfloat16; fp16: "
+        "autocast to float16, with a loss scale that adapts",
+    )
+    compile: Literal["none", "default", "reduce-overhead"] = Field(
+        "none",
+        description="torch.compile; default: fused kernels; reduce-overhead: CUDA graphs too, for small networks; both "
+        "change rounding",
+    )
+    deterministic: bool = Field(
+        False, description="on GPUs, use deterministic kernels where torch has them; slower; CPUs always do"
     )
     recompute: Literal["none", "blocks"] = Field(
         "none",
@@ -142,6 +158,14 @@ class TrainConfig(Config):
         "match are loaded, the others start as for identity",
     )
     seed: int = Field(0, ge=0, description="seed of initial weights, order of clips, augmentation and dropout")
+
+    added: ClassVar[frozenset[str]] = frozenset({"accumulate", "compile", "deterministic"})
+
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> Self:
+        if self.batch % self.accumulate:
+            raise ValueError(f"accumulate: must divide batch, {self.batch} (got {self.accumulate})")
+        return self
 
     @field_validator("init")
     @classmethod

@@ -28,7 +28,7 @@ def build_model(model: ModelConfig, classes: int) -> "VideoModel":
         UserError: ``backbone.weights`` cannot be read or fetched, or do not fit the backbone.
     """
     net = VideoModel(model, classes) if model.sparse == "none" else SparseModel(model, classes)
-    _use_channels_last(net)
+    use_channels_last(net)
     return net
 
 
@@ -156,7 +156,7 @@ def load_model(model: ModelConfig, classes: int, checkpoint: Path) -> VideoModel
     return net
 
 
-def _use_channels_last(net: nn.Module) -> None:
+def use_channels_last(net: nn.Module) -> None:
     """Put the weights into the memory format ``channels_last``, which the loader's clips have."""
     # Not by net.to(memory_format=...), which refuses a network with both 2D and 3D convolutions.
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}

@@ -8,13 +8,15 @@ Layer for Neural Networks", ECCV 2018).
 """
 
 import math
+from functools import partial
 from typing import Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from pydantic import Field, field_validator
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from vattn.base import Config
 from vattn.modules._fold import fold, unfold
@@ -119,17 +121,14 @@ class SparseConfig(Config):
 
 
 class Peaks(NamedTuple):
-    """The P peaks of a batch of maps, in the order (image, y, x).
+    """The peaks of a batch of maps, as masks, whose size does not depend on their number.
 
     Each peak is in the discriminative set, in the complementary set, in both, or in neither.
     """
 
-    image: Int64[Tensor, " p"]
-    y: Int64[Tensor, " p"]
-    x: Int64[Tensor, " p"]
-    response: Float[Tensor, " p"]
-    discriminative: Bool[Tensor, " p"]
-    complementary: Bool[Tensor, " p"]
+    response: Float[Tensor, "b h w"]
+    discriminative: Bool[Tensor, "b h w"]
+    complementary: Bool[Tensor, "b h w"]
 
 
 def class_maps(
@@ -179,26 +178,22 @@ def find_peaks(
 ) -> Peaks:
     """Return the peaks of maps with values from 0 to 1, assigned to the two sets by ``split`` (equation 5).
 
-    ``draws`` are the uniform random numbers for ``split="random"``, one per peak; None draws them from torch.
+    ``draws`` are the uniform random numbers for ``split="random"``, one for each cell; None draws them from torch.
     """
     # A response of 0 is the minimum of its map (a flat map has only those), and has no height 1 / 0.
     mask = peak_mask(response, window, above_mean) & (response > 0)
-    image, y, x = mask.nonzero(as_tuple=True)
-    heights = response[image, y, x]
     if split == "all":
-        discriminative = complementary = torch.ones_like(image, dtype=torch.bool)
-    elif split == "random":
-        draws = torch.rand_like(heights) if draws is None else draws
-        discriminative = heights >= draws
-        complementary = ~discriminative
-    else:
-        place = y * response.shape[-1] + x
-        discriminative = response.where(mask, -math.inf).flatten(1).argmax(1)[image] == place
-        complementary = response.where(mask, math.inf).flatten(1).argmin(1)[image] == place
-    return Peaks(image, y, x, heights, discriminative, complementary)
+        return Peaks(response, mask, mask)
+    if split == "random":
+        high = response >= (torch.rand_like(response) if draws is None else draws)
+        return Peaks(response, mask & high, mask & ~high)
+    place = torch.arange(response[0].numel(), device=response.device).view(response.shape[1:])
+    highest = response.where(mask, -math.inf).flatten(1).argmax(1)[:, None, None]
+    lowest = response.where(mask, math.inf).flatten(1).argmin(1)[:, None, None]
+    return Peaks(response, mask & (place == highest), mask & (place == lowest))
 
 
-def saliency(peaks: Peaks, branch: Branch, beta: Tensor, images: int, paper_kernels: bool) -> Float[Tensor, "b h w"]:
+def saliency(peaks: Peaks, branch: Branch, beta: Tensor, paper_kernels: bool) -> Float[Tensor, "b h w"]:
     r"""Return for each image the sum of Gaussian kernels around the peaks of ``branch``, `SIDE` x `SIDE`.
 
     .. math:: A_i = R_i e^{-d^2 / 2 R_i (31 \beta_1)^2}, \quad A_i = \frac{1}{R_i} e^{-d^2 / 2 R_i (31 \beta_2)^2}
@@ -207,19 +202,21 @@ def saliency(peaks: Peaks, branch: Branch, beta: Tensor, images: int, paper_kern
     added. ``paper_kernels`` uses equation 6 as printed, without the factors 2 and 31 and the base; the saliency of an
     image without peaks is then 1 everywhere.
     """
-    in_branch = peaks.discriminative if branch == "discriminative" else peaks.complementary
-    image, y, x, r = (values[in_branch] for values in peaks[:4])
-    cells = torch.arange(SIDE, device=r.device)
-    distance = (cells - y[:, None])[:, :, None] ** 2 + (cells - x[:, None])[:, None, :] ** 2  # squared
+    mask = peaks.discriminative if branch == "discriminative" else peaks.complementary
+    r = peaks.response.where(mask, 1.0)
     spread = r * beta**2 if paper_kernels else 2 * r * (beta * SIDE) ** 2
-    height = r if branch == "discriminative" else 1 / r
+    height = (r if branch == "discriminative" else 1 / r) * mask
     # If training reduces a width to 0, the kernel is the peak itself instead of 0 / 0.
-    kernels = height[:, None, None] * torch.exp(-distance / spread.clamp(min=_SMALLEST_SPREAD)[:, None, None])
-    summed = kernels.new_zeros(images, SIDE, SIDE).index_add(0, image, kernels)
+    spread = spread.clamp(min=_SMALLEST_SPREAD).flatten(1)[..., None]
+    cells = torch.arange(SIDE, device=r.device)
+    # A Gaussian is the product of one in y and one in x, so the sum over all cells is a product of two matrices. It
+    # needs no list of the peaks, for whose length the host would wait.
+    y, x = cells[:, None].expand(SIDE, SIDE).flatten(), cells.repeat(SIDE)
+    in_y, in_x = (torch.exp(-((cells - place[:, None]) ** 2) / spread) for place in (y, x))
+    summed = (height.flatten(1)[..., None] * in_y).mT @ in_x
     if not paper_kernels:
         return summed + BASE
-    without_peaks = torch.bincount(image, minlength=images) == 0
-    return summed + without_peaks[:, None, None]
+    return summed + ~mask.flatten(1).any(1)[:, None, None]
 
 
 def blur() -> tuple[Float[Tensor, "31 31"], Float[Tensor, "31 31"]]:
@@ -277,11 +274,10 @@ class SparseAttention(nn.Module):
         # The index of the map for each frame of the clip; temporal strides reduce the number of maps.
         map_of_frame = torch.arange(frames, device=clips.device) * maps.shape[1] // frames
         resampled = {}
-        # Coordinates in an image need float32.
-        with torch.autocast(clips.device.type, enabled=False):
-            for branch, salient in self.saliencies(maps.float(), split).items():
-                by_frame = salient.unflatten(0, (n, -1))[:, map_of_frame].flatten(0, 1)
-                resampled[branch] = unfold(self.resample(fold(clips), by_frame), frames)
+        # Coordinates in an image need more than bfloat16 and TF32, and autocast leaves products of float64 alone.
+        for branch, salient in self.saliencies(maps.double(), split).items():
+            by_frame = salient.unflatten(0, (n, -1))[:, map_of_frame].flatten(0, 1)
+            resampled[branch] = unfold(self.resample(fold(clips), by_frame), frames)
         return resampled
 
     def saliencies(
@@ -291,9 +287,11 @@ class SparseAttention(nn.Module):
         by_frame, config = maps.flatten(0, 1), self.config
         response = response_map(by_frame, by_frame.mean((-2, -1)), config.delta)
         peaks = find_peaks(response, config.window, config.peak_filter == "mean", split, draws)
+        # The kernels are computed again in the backward pass, because those of all cells would need more memory than
+        # the maps by far.
+        once_more = partial(checkpoint, saliency, use_reentrant=False, preserve_rng_state=False)
         return {
-            branch: saliency(peaks, branch, self.betas[branch], len(by_frame), config.paper_kernels)
-            for branch in config.resampled
+            branch: once_more(peaks, branch, self.betas[branch], config.paper_kernels) for branch in config.resampled
         }
 
     def resample(
@@ -301,10 +299,13 @@ class SparseAttention(nn.Module):
     ) -> Float[Tensor, "b c h w"]:
         """Return ``images`` in the same size, with their salient regions enlarged."""
         grid = F.interpolate(self.grid(saliency), images.shape[-2:], mode="bilinear", align_corners=True)
-        return F.grid_sample(images, grid.permute(0, 2, 3, 1), mode="bilinear", align_corners=True)
+        return F.grid_sample(
+            images, grid.permute(0, 2, 3, 1).to(images.dtype), mode="bilinear", align_corners=True
+        )
 
     def grid(self, saliency: Float[Tensor, "b side side"]) -> Float[Tensor, "b 2 side side"]:
         """Return the coordinates at which each cell is sampled: x and y from -1 to 1 across the image."""
-        weight = self.blur @ saliency @ self.blur.T
-        x, y = self.blur @ saliency @ self.moved.T, self.moved @ saliency @ self.blur.T
+        blur, moved = self.blur.to(saliency.dtype), self.moved.to(saliency.dtype)
+        weight = blur @ saliency @ blur.T
+        x, y = blur @ saliency @ moved.T, moved @ saliency @ blur.T
         return (torch.stack([x, y], 1) / weight[:, None] * 2 - 1).clamp(-1, 1)

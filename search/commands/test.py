@@ -20,7 +20,7 @@ from vattn.data.cache import Clips
 from vattn.data.config import ViewsConfig
 from vattn.errors import UserError
 from vattn.model import load_model
-from vattn.training.device import default_device
+from vattn.training.device import default_device, set_up
 from vattn.training.evaluation import judge, score
 
 
@@ -178,6 +178,7 @@ def _clips(trial: TrialConfig, output: Path) -> Clips:
 
 def _score(trial: TrialConfig, checkpoint: Path, clips: Clips) -> Scored:
     device = default_device()
+    set_up(device, trial.train)
     net = load_model(trial.model, trial.data.num_classes(), checkpoint)
     batches = [(scores[:, 0].cpu(), target.cpu()) for scores, target in score(net.to(device), clips, trial, device)]
     names = [str(PurePosixPath(path).with_suffix("")) for path in clips.paths]

@@ -81,6 +81,11 @@ def _check(config: TrialConfig, path: Path, workers: int) -> None:
     if config.train.batch % workers:
         rule = f"must be divisible by the {workers} workers, who share it"
         raise UserError(rule, file=path, path="train.batch", found=config.train.batch)
+    if (share := config.train.batch // workers) % config.train.accumulate:
+        rule = f"must divide a worker's share of train.batch, {share} clips"
+        raise UserError(
+            rule, file=path, path="train.accumulate", way_out="take a divisor of it", found=config.train.accumulate
+        )
     if config.train.weights and not config.train.weights.is_file():
         raise UserError(
             "there is no such file", file=path, path="train.init", way_out="name another", found=config.train.weights

@@ -98,6 +98,10 @@ def _check_train(spec: Spec, configs: list[TrainConfig]) -> None:
     if uneven := sorted({train.batch for train in configs if train.batch % workers}):
         rule = f"must divide train.batch, which they share; {', '.join(map(str, uneven))} cannot be shared so"
         raise spec.error(Problem(("resources", "workers"), rule, str(workers)))
+    for train in configs:
+        if train.batch // workers % train.accumulate:
+            rule = f"must divide a worker's share of train.batch, {train.batch // workers} clips; take a divisor of it"
+            raise spec.error(Problem(("trial", "train", "accumulate"), rule, str(train.accumulate)))
     for weights in {train.weights for train in configs if train.weights}:
         if spec.search.inherit != "none":
             rule = f"search.inherit, {spec.search.inherit}, chooses the weights; write scratch, or inherit: none"

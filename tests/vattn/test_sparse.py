@@ -18,8 +18,9 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from tests.vattn.counting import count_macs, kept_per_clip
 from tests.vattn.golden import FOLDER, Recording
-from tests.vattn.reference.sparse import Plain
+from tests.vattn.reference.sparse import Plain, draws_of_cells
 from tests.vattn.reference.sparse import grid as plain_grid
+from tests.vattn.reference.sparse import saliency as plain_saliency
 from tests.vattn.support import model
 from vattn.canonical import architecture_id
 from vattn.config import ModelConfig, TrialConfig
@@ -79,7 +80,8 @@ def test_each_step_of_resampling_equals_that_of_the_authors_code(case: str, spli
     attention = SparseAttention(SparseConfig())
     maps = recorded.tensor("class_response_maps")
 
-    saliencies = attention.saliencies(maps[:, None], split, recorded.tensor("uniform_draws").float())
+    draws = draws_of_cells(attention, maps[:, None], recorded.tensor("uniform_draws").float())
+    saliencies = attention.saliencies(maps[:, None], split, draws)
 
     torch.testing.assert_close(entropy(maps.mean((2, 3))), recorded.tensor("entropy_top5"))
     for branch, name in zip(BOTH, ("dis", "com"), strict=True):
@@ -121,7 +123,7 @@ def test_a_wider_window_gives_fewer_peaks() -> None:
 
 
 def test_a_flat_map_has_no_peak() -> None:
-    assert len(find_peaks(torch.zeros(2, SIDE, SIDE), 3, False, "all").image) == 0
+    assert not find_peaks(torch.zeros(2, SIDE, SIDE), 3, False, "all").discriminative.any()
 
 
 def peaked_maps() -> Tensor:
@@ -131,19 +133,25 @@ def peaked_maps() -> Tensor:
     return response
 
 
-def test_draws_assign_the_peaks_in_reading_order() -> None:
-    peaks = find_peaks(peaked_maps(), 3, True, "random", draws=torch.tensor([0.99, 0.71, 0.4, 0.0]))
+def places(mask: Tensor) -> list[list[int]]:
+    return mask.nonzero().tolist()
 
-    assert torch.stack(peaks[:3], 1).tolist() == [[0, 5, 6], [0, 20, 9], [0, 25, 25], [1, 3, 3]]
-    assert peaks.discriminative.tolist() == [True, False, True, True]
-    assert peaks.complementary.tolist() == [False, True, False, False]
+
+def test_peaks_below_their_draw_are_complementary() -> None:
+    draws = torch.zeros(2, SIDE, SIDE)
+    draws[0, 5, 6], draws[0, 20, 9], draws[0, 25, 25] = 0.99, 0.71, 0.4
+
+    peaks = find_peaks(peaked_maps(), 3, True, "random", draws)
+
+    assert places(peaks.discriminative) == [[0, 5, 6], [0, 25, 25], [1, 3, 3]]
+    assert places(peaks.complementary) == [[0, 20, 9]]
 
 
 def test_in_evaluation_the_highest_peak_is_discriminative_and_the_lowest_complementary() -> None:
     peaks = find_peaks(peaked_maps(), 3, True, "extreme")
 
-    assert peaks.discriminative.tolist() == [True, False, False, True]
-    assert peaks.complementary.tolist() == [False, False, True, True]
+    assert places(peaks.discriminative) == [[0, 5, 6], [1, 3, 3]]
+    assert places(peaks.complementary) == [[0, 25, 25], [1, 3, 3]]
 
 
 # The map in which peaks are searched
@@ -168,14 +176,36 @@ def test_entropy_is_the_sum_over_the_five_best_without_normalisation() -> None:
 # Kernels
 
 
-def peak(response: float, y: int = 15, x: int = 15) -> Peaks:
-    true = torch.tensor([True])
-    return Peaks(torch.tensor([0]), torch.tensor([y]), torch.tensor([x]), torch.tensor([response]), true, true)
+def peak(response: float, images: int = 1) -> Peaks:
+    """Return a peak at (15, 15) of the first of these images."""
+    map_ = torch.zeros(images, SIDE, SIDE)
+    map_[0, 15, 15] = response
+    return Peaks(map_, map_ > 0, map_ > 0)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1), split=st.sampled_from(["all", "random", "extreme"]),
+    branch=st.sampled_from(BOTH), paper_kernels=st.booleans(),
+)  # fmt: skip
+@settings(max_examples=10)
+def test_saliency_is_the_sum_over_the_peaks(seed: int, split: Any, branch: Any, paper_kernels: bool) -> None:
+    response = torch.rand(3, SIDE, SIDE, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
+    response[2] = 0
+    response.requires_grad_()
+    peaks = find_peaks(response, 5, True, split)
+    results = []
+    for function in (saliency, plain_saliency):
+        beta = torch.tensor(4.0 if paper_kernels else 0.2, dtype=torch.double, requires_grad=True)
+        salient = function(peaks, branch, beta, paper_kernels)
+        weight = torch.linspace(-1, 1, SIDE, dtype=torch.double)
+        results.append((salient, *torch.autograd.grad((salient * weight).sum(), (response, beta))))
+
+    torch.testing.assert_close(*results)
 
 
 @pytest.mark.parametrize(("branch", "height"), [("discriminative", 0.5), ("complementary", 2.0)])
 def test_a_kernel_has_the_height_and_width_of_equation_6(branch: Branch, height: float) -> None:
-    salient = saliency(peak(0.5), branch, torch.tensor(0.2), 1, paper_kernels=False)
+    salient = saliency(peak(0.5), branch, torch.tensor(0.2), paper_kernels=False)
 
     # 3 cells to the right and 1 down: d^2 = 10; 2 R (31 beta)^2 = 6.2^2 = 38.44.
     assert salient[0, 15, 15].item() == pytest.approx(height + 0.09)
@@ -187,14 +217,14 @@ def test_the_printed_kernel_starts_as_the_default_kernel_without_the_base() -> N
 
     for branch in BOTH:
         default, as_printed = (
-            saliency(peak(0.5), branch, net.betas[branch], 1, on) for net, on in ((plain, False), (printed, True))
+            saliency(peak(0.5), branch, net.betas[branch], on) for net, on in ((plain, False), (printed, True))
         )
         torch.testing.assert_close(as_printed + 0.09, default)
 
 
 @pytest.mark.parametrize("paper_kernels", [False, True])
 def test_an_image_without_peaks_has_uniform_saliency(paper_kernels: bool) -> None:
-    salient = saliency(peak(0.5), "discriminative", torch.tensor(0.1), 2, paper_kernels)
+    salient = saliency(peak(0.5, images=2), "discriminative", torch.tensor(0.1), paper_kernels)
 
     assert salient[1].min() == salient[1].max() > 0
 
@@ -209,7 +239,7 @@ def test_uniform_saliency_does_not_change_an_image() -> None:
 
 
 def test_salient_regions_are_enlarged_and_the_rest_stays_in_the_image() -> None:
-    salient = saliency(peak(1.0), "discriminative", torch.tensor(0.09), 1, paper_kernels=False)
+    salient = saliency(peak(1.0), "discriminative", torch.tensor(0.09), paper_kernels=False)
 
     x = SparseAttention(SparseConfig()).grid(salient)[0, 0, 15].diff()
 
@@ -251,7 +281,7 @@ def test_the_gradient_of_a_width_equals_its_difference_quotient() -> None:
     weight = torch.linspace(-1, 1, 32, dtype=torch.float64)
 
     def total(beta: Tensor) -> Tensor:
-        return (attention.resample(images, saliency(peaks, "complementary", beta, 1, False)) * weight).sum()
+        return (attention.resample(images, saliency(peaks, "complementary", beta, False)) * weight).sum()
 
     assert torch.autograd.gradcheck(
         total, torch.tensor(0.3, dtype=torch.float64, requires_grad=True), eps=1e-7, atol=1e-3

@@ -24,6 +24,7 @@ from vattn.canonical import trial_id
 from vattn.config import TrialConfig
 from vattn.errors import UserError
 from vattn.files import replacing, writing
+from vattn.training.optimization import ScaledOptimizer
 
 #: file with the state after the last finished epoch
 FILE = "checkpoint.pt"
@@ -76,7 +77,7 @@ class WorkerState:
 
 
 def save(
-    folder: Path, config: TrialConfig, net: nn.Module, optimizer: torch.optim.Optimizer, done: list[Epoch],
+    folder: Path, config: TrialConfig, net: nn.Module, optimizer: torch.optim.Optimizer | ScaledOptimizer, done: list[Epoch],
     states: list[WorkerState],
 ) -> None:  # fmt: skip
     """Write a checkpoint: after an epoch if ``states`` is empty, otherwise within one, with the states of all workers.
@@ -114,7 +115,7 @@ def load(
     folder: Path,
     config: TrialConfig,
     net: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | ScaledOptimizer,
     device: torch.device,
     world: int,
 ) -> tuple[list[Epoch], list[WorkerState]]:

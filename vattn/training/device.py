@@ -1,11 +1,16 @@
 """The device of a training, and the precision of its arithmetic."""
 
-from contextlib import AbstractContextManager
+import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from torch import nn
 
 from vattn.config import TrainConfig
+
+#: Type of the operations that autocast runs in lower precision, by the value of ``train.amp``.
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def default_device() -> torch.device:
@@ -13,6 +18,37 @@ def default_device() -> torch.device:
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
+def set_up(device: torch.device, train: TrainConfig) -> None:
+    """Set torch's options of the process for computing on ``device``; those of CPUs stay as they are.
+
+    On a GPU, float32 products and convolutions use TF32, which rounds their inputs to 10 bits of mantissa. cuDNN times
+    its algorithms for each new shape and takes the fastest. ``train.deterministic`` takes reproducible algorithms
+    instead; where torch has none, it warns.
+    """
+    if device.type != "cuda":
+        return
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    torch.backends.cudnn.fp32_precision = "tf32"
+    torch.backends.cudnn.benchmark = not train.deterministic
+    torch.backends.cudnn.deterministic = train.deterministic
+    if train.deterministic:
+        # Read by cuBLAS when the process uses it first.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(train.deterministic, warn_only=True)
+
+
 def autocast(train: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
     """Return the context of a forward pass in the precision of ``train.amp``."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=train.amp == "bf16")
+    return nullcontext() if train.amp == "none" else torch.autocast(device.type, dtype=_AUTOCAST[train.amp])
+
+
+def compile_network(net: nn.Module, train: TrainConfig) -> None:
+    """Compile ``net`` in place as ``train.compile`` asks for, when it is called first.
+
+    The forward pass of each mechanism is one graph. Torch compiles it once for the first batch and once for batches of
+    any other size, for training and for evaluation each.
+    """
+    if train.compile != "none":
+        # A process that trains several networks would else reach torch's limit of graphs, and go on without them.
+        torch.compiler.reset()
+        net.compile(mode=train.compile)

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from vattn.config import TrainConfig, TrialConfig
 from vattn.data import open_clips
@@ -24,13 +23,13 @@ from vattn.data.cache import Clips
 from vattn.errors import UserError
 from vattn.model import VideoModel, load_model
 from vattn.training.checkpoint import Epoch, Progress, WorkerState, load, save, write_state
-from vattn.training.device import autocast, default_device
+from vattn.training.device import compile_network, default_device, set_up
 from vattn.training.evaluation import evaluate
 from vattn.training.loader import ahead, step_sizes, train_batches
-from vattn.training.optimization import learning_rate, optimizer_of
-from vattn.training.pixels import normalise
+from vattn.training.optimization import ScaledOptimizer, learning_rate
 from vattn.training.recompute import recompute_blocks
 from vattn.training.start import start
+from vattn.training.step import distributed, train_step
 
 #: Number of steps between two exchanges in which several workers decide whether a checkpoint is due.
 STEPS_PER_AGREEMENT = 16
@@ -61,20 +60,24 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     if config.train.batch % world:
         raise UserError(f"must be divisible by the {world} workers", path="train.batch", found=config.train.batch)
+    if (share := config.train.batch // world) % config.train.accumulate:
+        rule = f"must divide a worker's share of train.batch, {share} clips"
+        raise UserError(rule, path="train.accumulate", way_out="take a divisor", found=config.train.accumulate)
+    set_up(device, config.train)
     began = time.perf_counter()
     train_clips, val_clips = open_clips(cache, "train"), open_clips(cache, "val")
     torch.manual_seed(config.train.seed)
     net = start(config).to(device)
     if config.train.recompute == "blocks":
         recompute_blocks(net)
-    optimizer = optimizer_of(net, config.train)
+    compile_network(net, config.train)
+    optimizer = ScaledOptimizer(net, config.train, device)
     done, interrupted = load(folder, config, net, optimizer, device, world)
     paused = time.perf_counter()
     yield from done
     began += time.perf_counter() - paused  # the caller's time is not part of the next epoch
     # In some stages of training with sparse attention, parameters have no gradient.
-    has_stages = config.model.sparse != "none"
-    model = DistributedDataParallel(net, find_unused_parameters=has_stages) if world > 1 else net
+    model = distributed(net, has_stages=config.model.sparse != "none") if world > 1 else net
 
     for number in range(len(done) + 1, config.train.epochs + 1):
         # A checksum of a string, because Python does not guarantee that the hash of a tuple stays the same.
@@ -85,7 +88,7 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
             first, began = interrupted[rank].restore(device), began - interrupted[rank].seconds
             interrupted = []
         progress, saved = first, time.perf_counter()
-        for progress in _train_epoch(model, net, optimizer, train_clips, config, number, first, rank, world, device):
+        for progress in _train_epoch(model, net, optimizer, train_clips, config, number, first, rank, world):
             if _is_due(config.train, saved, progress.step, world, device):
                 states = _gathered(WorkerState.of(progress, device, time.perf_counter() - began), world)
                 if rank == 0:
@@ -123,13 +126,14 @@ def score_test_split(
         return {}
     device = device or default_device()
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    set_up(device, config.train)
     net = load_model(config.model, config.data.num_classes(), folder / "model.pt")
     return evaluate(net.to(device), clips, config, device, rank, world).metrics
 
 
 def _train_epoch(
-    model: nn.Module, net: VideoModel, optimizer: torch.optim.Optimizer, clips: Clips, config: TrialConfig,
-    number: int, start: Progress, rank: int, world: int, device: torch.device,
+    model: nn.Module, net: VideoModel, optimizer: ScaledOptimizer, clips: Clips, config: TrialConfig,
+    number: int, start: Progress, rank: int, world: int,
 ) -> Iterator[Progress]:  # fmt: skip
     """Continue a pass over the training clips after the progress ``start``; yield the progress after each step."""
     model.train()
@@ -141,18 +145,10 @@ def _train_epoch(
     # of these draws random.
     recolours = config.data.augment.color or config.data.augment.randaugment
     for step, (images, labels) in enumerate(batches if recolours else ahead(batches), first):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config.train, number - 1 + step / steps)
-        with autocast(config.train, device):
-            loss = net.loss(model(normalise(images, device)), labels.to(device))
-        optimizer.zero_grad(set_to_none=True)
-        # Averaged over the workers, the gradient is that of the mean over all clips of the step, also where one worker
-        # has a clip more than another.
-        weight = len(labels) * world / sizes[step]
-        (loss if weight == 1 else loss * weight).backward()
-        optimizer.step()
+        lr = learning_rate(config.train, number - 1 + step / steps)
+        losses = train_step(model, net, optimizer, config.train, images, labels, sizes[step], world, lr)
         # The sum is not read within an epoch, because that would wait for the GPU at each step.
-        total = total + loss.detach() * len(labels)
+        total = total + losses
         seen += len(labels)
         yield Progress(step + 1, total, seen)
 

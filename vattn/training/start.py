@@ -8,7 +8,7 @@ from torch import nn
 from vattn.config import ModelConfig, TrialConfig
 from vattn.errors import UserError
 from vattn.insert import insert
-from vattn.model import VideoModel, build_model
+from vattn.model import VideoModel, build_model, use_channels_last
 from vattn.weights import State, read_state
 
 
@@ -48,6 +48,7 @@ def start(config: TrialConfig) -> VideoModel:
         raise UserError(
             f"{file} has no layer of this network", path="train.init", way_out="name weights of the same backbone"
         )
+    use_channels_last(net)
     return net
 
 

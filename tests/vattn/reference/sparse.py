@@ -8,7 +8,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.vattn.golden import Case, State
-from vattn.sparse import FWHM, REACH, SIDE, SparseAttention, SparseConfig, Split, peak_mask
+from vattn.sparse import (
+    BASE,
+    FWHM,
+    REACH,
+    SIDE,
+    Branch,
+    Peaks,
+    SparseAttention,
+    SparseConfig,
+    Split,
+    find_peaks,
+    peak_mask,
+    response_map,
+)
 
 
 def gaussian(dtype: torch.dtype = torch.float32) -> Tensor:
@@ -31,7 +44,38 @@ def grid(saliency: Tensor) -> Tensor:
     return (torch.stack([x / whole, y / whole], 1) * 2 - 1).clamp(-1, 1)
 
 
+def saliency(peaks: Peaks, branch: Branch, beta: Tensor, paper_kernels: bool) -> Tensor:
+    """Return for each image the sum of the kernels of its peaks, peak by peak."""
+    mask = peaks.discriminative if branch == "discriminative" else peaks.complementary
+    summed = torch.zeros_like(peaks.response)
+    cells = torch.arange(SIDE)
+    for image, y, x in mask.nonzero().tolist():
+        r = peaks.response[image, y, x]
+        distance = (cells[:, None] - y) ** 2 + (cells - x) ** 2
+        spread = r * beta**2 if paper_kernels else 2 * r * (beta * SIDE) ** 2
+        kernel = (r if branch == "discriminative" else 1 / r) * torch.exp(-distance / spread)
+        summed = summed.index_add(0, torch.tensor([image]), kernel[None])
+    return summed + ~mask.any(2).any(1)[:, None, None] if paper_kernels else summed + BASE
+
+
+def draws_of_cells(attention: SparseAttention, maps: Tensor, draws: Tensor) -> Tensor:
+    """Return draws for all cells of maps (N, T, S, I, J), where ``draws`` are those of the peaks in reading order."""
+    by_frame, config = maps.flatten(0, 1), attention.config
+    response = response_map(by_frame, by_frame.mean((-2, -1)), config.delta)
+    peaks = find_peaks(response, config.window, config.peak_filter == "mean", "all")
+    # Recordings without draws have none.
+    return torch.zeros_like(response).masked_scatter(peaks.discriminative, draws) if len(draws) else response
+
+
 class Plain(SparseAttention):
+    def saliencies(self, maps: Tensor, split: Split, draws: Tensor | None = None) -> dict[str, Tensor]:
+        by_frame, config = maps.flatten(0, 1), self.config
+        response = response_map(by_frame, by_frame.mean((-2, -1)), config.delta)
+        peaks = find_peaks(response, config.window, config.peak_filter == "mean", split, draws)
+        return {
+            branch: saliency(peaks, branch, self.betas[branch], config.paper_kernels) for branch in config.resampled
+        }
+
     def grid(self, saliency: Tensor) -> Tensor:
         return grid(saliency)
 
@@ -80,7 +124,8 @@ def _resampled(meta: dict[str, Any]) -> Case:
     config = SparseConfig(delta=options["entropy_delta"], window=options["win_size"], peak_filter=peak_filter)
 
     def run(net: SparseAttention, images: Tensor, maps: Tensor, draws: Tensor) -> Tensor:
-        saliencies = net.saliencies(maps[:, None], split, draws.float())
+        of_cells = draws_of_cells(net, maps[:, None], draws.float())
+        saliencies = net.saliencies(maps[:, None], split, of_cells)
         return torch.cat([net.resample(images, saliencies[b]) for b in ("discriminative", "complementary")], 1)
 
     return Case(Plain(config), _betas, run, given=("class_response_maps", "uniform_draws"))

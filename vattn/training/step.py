@@ -1,0 +1,75 @@
+"""One step of a training: forward and backward passes of a worker's clips, and the optimizer's step."""
+
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from vattn.config import TrainConfig
+from vattn.model import VideoModel
+from vattn.training.device import autocast
+from vattn.training.optimization import ScaledOptimizer
+from vattn.training.pixels import normalise
+
+
+def distributed(net: VideoModel, has_stages: bool) -> DistributedDataParallel:
+    """Return ``net`` with gradients that are averaged over the workers.
+
+    Buffers stay those of each worker, and `fit` shares them after an epoch. ``has_stages``: in some stages of training,
+    parameters have no gradient.
+    """
+    return DistributedDataParallel(
+        net, broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=has_stages,
+        static_graph=not has_stages,
+    )  # fmt: skip
+
+
+def train_step(
+    model: nn.Module, net: VideoModel, optimizer: ScaledOptimizer, train: TrainConfig, images: Tensor, labels: Tensor,
+    clips: int, world: int, lr: float,
+) -> Tensor:  # fmt: skip
+    """Train on a worker's clips of one step; return the sum of their losses.
+
+    Nothing here waits for the device.
+
+    Args:
+        model: ``net``, or its wrapper that averages gradients over the workers.
+        net: the network, on its device.
+        optimizer: the optimizer of its parameters.
+        train: the precision, and the number of parts (``accumulate``).
+        images: uint8 (N, 3, T, H, W), of this worker.
+        labels: their labels, as `VideoModel.loss` takes them.
+        clips: number of clips of the step, summed over the workers.
+        world: number of workers.
+        lr: the learning rate.
+    """
+    device = net.fc.weight.device
+    sizes = part_sizes(len(labels), train.batch // world // train.accumulate)
+    optimizer.start(lr)
+    total = torch.zeros((), device=device)
+    parts = zip(images.split(sizes), labels.to(device, non_blocking=True).split(sizes), strict=True)
+    for number, (part, target) in enumerate(parts, start=1):
+        # Only the last part exchanges gradients with the other workers.
+        wait = number < len(sizes) and isinstance(model, DistributedDataParallel)
+        with model.no_sync() if wait else nullcontext():
+            with autocast(train, device):
+                loss = net.loss(model(normalise(part, device)), target)
+            # Summed over the parts and averaged over the workers, the gradient is that of the mean over all clips of
+            # the step, also where one worker has a clip more than another.
+            weight = len(part) * world / clips
+            optimizer.backward(loss if weight == 1 else loss * weight)
+        total = total + loss.detach() * len(part)
+    optimizer.step()
+    return total
+
+
+def part_sizes(clips: int, limit: int) -> list[int]:
+    """Return the sizes of the parts of ``clips`` clips: as few as ``limit`` clips each allow, as equal as possible.
+
+    Batch normalization has no statistics of one clip. So if the limit is 2 and the number odd, one part has 3 clips.
+    """
+    parts = -(-clips // limit)
+    if limit > 1:
+        parts = max(min(parts, clips // 2), 1)
+    return [len(range(part, clips, parts)) for part in range(parts)]

@@ -6,6 +6,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, dataclass_t
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 
+#: Marks a field that did not exist when the first identities were made: ``Field(..., json_schema_extra=LATER)``. Its
+#: default must give the results of the time before. `Config.identity_tree` leaves the default out.
+LATER: dict[str, Any] = {"later": True}
+
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class _Frozen(type(BaseModel)):
@@ -16,10 +20,6 @@ class Config(BaseModel, metaclass=_Frozen):
     """A frozen config. Unknown keys and implicit conversions ("3" for 3) are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    #: Keys that are part of an identity only while they differ from their defaults: those that were added after
-    #: identities had been recorded in ledgers.
-    added: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def parse(cls, tree: Any) -> Self:
@@ -34,6 +34,23 @@ class Config(BaseModel, metaclass=_Frozen):
     def tree(self) -> dict[str, Any]:
         """Return the config as mappings, lists and scalars, with every default filled in; `parse` reads it back."""
         return self.model_dump(mode="json")
+
+    def identity_tree(self) -> dict[str, Any]:
+        """Return `tree` without the defaults of fields marked `LATER`: an identity does not change with a new field."""
+        return _identity_tree(self, self.tree())
+
+
+def _identity_tree(value: Any, tree: Any) -> Any:
+    if isinstance(value, Config):
+        fields = {name: (field, getattr(value, name)) for name, field in type(value).model_fields.items()}
+        return {
+            name: _identity_tree(inner, tree[name])
+            for name, (field, inner) in fields.items()
+            if field.json_schema_extra != LATER or inner != field.default
+        }
+    if isinstance(value, tuple):
+        return [_identity_tree(*pair) for pair in zip(value, tree, strict=True)]
+    return tree
 
 
 _C = TypeVar("_C", bound=Config)
@@ -62,30 +79,6 @@ class Kinded(Config):
         if kind is not None:
             assert kind not in cls.kinds, f"two config classes have the kind {kind!r}"
             cls.kinds[kind] = cls
-
-
-def identity_tree(config: Config) -> dict[str, Any]:
-    """Return the tree of a config without the keys of `Config.added` that have their defaults."""
-    tree = config.tree()
-    _drop_added(config, tree)
-    return tree
-
-
-def _drop_added(value: Any, tree: Any) -> None:
-    """Remove the keys of `Config.added` with their defaults from the tree of a value, in place."""
-    if isinstance(value, Config):
-        for name, field in type(value).model_fields.items():
-            own = getattr(value, name)
-            if name in value.added and own == field.get_default(call_default_factory=True):
-                del tree[name]
-            else:
-                _drop_added(own, tree[name])
-    elif isinstance(value, tuple | list):
-        for item, branch in zip(value, tree, strict=True):
-            _drop_added(item, branch)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _drop_added(item, tree[key])
 
 
 def identity(tree: Any) -> str:

@@ -5,7 +5,7 @@ Configs that describe the same network or the same trial have the same canonical
 
 from collections import defaultdict
 
-from vattn.base import identity, identity_tree
+from vattn.base import identity
 from vattn.config import ModelConfig, TrialConfig
 from vattn.modules import ModuleConfig, Position
 from vattn.training.start import as_identity
@@ -42,12 +42,12 @@ def canonical_trial(trial: TrialConfig) -> TrialConfig:
 
 def architecture_id(model: ModelConfig) -> str:
     """Return the identity of a network: 16 hexadecimal digits of the hash of its canonical form."""
-    return identity(identity_tree(canonical_model(model)))
+    return identity(canonical_model(model).identity_tree())
 
 
 def trial_id(trial: TrialConfig) -> str:
     """Return the identity of a trial, including its seed: 16 hexadecimal digits of the hash of its canonical form."""
-    return identity(identity_tree(canonical_trial(trial)))
+    return identity(canonical_trial(trial).identity_tree())
 
 
 #: Numbers of the blocks that have a site, by stage and position.

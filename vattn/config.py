@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from vattn.backbones import BackboneConfig
-from vattn.base import Config, Kinded, NoneOr
+from vattn.base import LATER, Config, Kinded, NoneOr
 from vattn.data import DataConfig
 from vattn.modules import Layer, ModuleConfig, Site
 from vattn.sparse import SparseConfig
@@ -125,6 +125,7 @@ class TrainConfig(Config):
         ge=1,
         description="number of parts into which each worker divides its clips of a step, to keep the activations of "
         "one part at a time; it divides the batch; without batch norm, the step is that of the whole batch",
+        json_schema_extra=LATER,
     )
     amp: Literal["none", "bf16", "fp16"] = Field(
         "none",
@@ -135,9 +136,12 @@ class TrainConfig(Config):
         "none",
         description="torch.compile; default: fused kernels; reduce-overhead: CUDA graphs too, for small networks; both "
         "change rounding",
+        json_schema_extra=LATER,
     )
     deterministic: bool = Field(
-        False, description="on GPUs, use deterministic kernels where torch has them; slower; CPUs always do"
+        False,
+        description="on GPUs, use deterministic kernels where torch has them; slower; CPUs always do",
+        json_schema_extra=LATER,
     )
     recompute: Literal["none", "blocks"] = Field(
         "none",
@@ -158,8 +162,6 @@ class TrainConfig(Config):
         "match are loaded, the others start as for identity",
     )
     seed: int = Field(0, ge=0, description="seed of initial weights, order of clips, augmentation and dropout")
-
-    added: ClassVar[frozenset[str]] = frozenset({"accumulate", "compile", "deterministic"})
 
     @model_validator(mode="after")
     def _parts_are_equal(self) -> Self:

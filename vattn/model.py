@@ -65,13 +65,9 @@ class VideoModel(nn.Module):
         self, clips: Float[Tensor, "n 3 f h w"]
     ) -> tuple[Float[Tensor, "n rows c"], Float[Tensor, "n t classes i j"]]:
         """Return the features of clips, and the response of each class at each pixel of each frame."""
-        pool_inputs: list[Tensor] = []
-        hook = self.backbone.avgpool.register_forward_pre_hook(lambda _, args: pool_inputs.append(args[0]))
-        try:
-            features = self.features(clips)
-        finally:
-            hook.remove()
-        images = pool_inputs[0] if self.folds else fold(pool_inputs[0])
+        maps = self.backbone.maps(fold(clips) if self.folds else clips)
+        features = self.backbone.features_of(maps).unflatten(0, (clips.shape[0], -1))
+        images = maps if self.folds else fold(maps)
         return features, class_maps(images, self.fc.weight, self.fc.bias).unflatten(0, (clips.shape[0], -1))
 
     def _classify(self, features: Float[Tensor, "n rows c"]) -> Float[Tensor, "n classes"]:
@@ -123,7 +119,7 @@ class SparseModel(VideoModel):
 
     def loss(self, scores: Float[Tensor, "n b classes"], labels: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
         branches = scores.shape[1]
-        return branches * cross_entropy(scores.flatten(0, 1), labels.repeat_interleave(branches))
+        return branches * cross_entropy(scores.flatten(0, 1), labels[:, None].expand(-1, branches).flatten())
 
     def scores(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n b classes"]:
         if self._stage == "alone":

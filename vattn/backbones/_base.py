@@ -43,11 +43,19 @@ class Backbone(nn.Module):
     """
 
     channels: int
-    #: The global average pool that gives the features, where `BackboneConfig.averages`. Its input are feature maps.
+    #: The global average pool that gives the features of `maps`, where `BackboneConfig.averages`.
     avgpool: nn.Module
 
     def forward(self, images: Tensor) -> Tensor:
+        return self.features_of(self.maps(images))
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Return the feature maps whose averages are the features, where `BackboneConfig.averages`."""
         raise NotImplementedError
+
+    def features_of(self, maps: Tensor) -> Tensor:
+        """Return the features: the averages of ``maps``."""
+        return self.avgpool(maps).flatten(1)
 
     def layer(self, site: Layer) -> nn.Module:
         """Return the convolution that is at ``site``."""

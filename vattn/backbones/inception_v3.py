@@ -336,7 +336,7 @@ class InceptionV3(Backbone):
             if isinstance(module, nn.Conv2d):
                 nn.init.trunc_normal_(module.weight, std=0.1, a=-2, b=2)
 
-    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
+    def maps(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c i j"]:
         x = from_imagenet_to_symmetric(images) if self._to_symmetric else images
         for layer in _STEM:
             x = self.get_submodule(layer.name)(x)
@@ -345,7 +345,7 @@ class InceptionV3(Backbone):
         for blocks in _BLOCKS.values():
             for name in blocks:
                 x = self.get_submodule(f"Mixed_{name}")(x)
-        return self.avgpool(x).flatten(1)
+        return x
 
     def block(self, site: Site) -> nn.Module:
         """Return the block that contains ``site``."""

@@ -239,8 +239,8 @@ class MobileNetV2(Backbone):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
-    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
-        return self.avgpool(self.features(images)).flatten(1)
+    def maps(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c i j"]:
+        return self.features(images)
 
     def block(self, site: Site) -> nn.Module:
         """Return the block that contains ``site``."""

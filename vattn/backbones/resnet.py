@@ -201,9 +201,8 @@ class ResNet(Backbone):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "m c"]:
-        x = self.layer4(self.layer3(self.layer2(self.res2(images))))
-        return self.avgpool(x).flatten(1)
+    def maps(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "m c i j"]:
+        return self.layer4(self.layer3(self.layer2(self.res2(images))))
 
     def res2(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "m d i j"]:
         """Return the output of stage 2 (res2), after the stem."""

@@ -126,7 +126,8 @@ class TDNResNet(ResNet):
         """Return the mixed output of res2 of both paths."""
         # The mean of differences is the difference of means, which has a quarter of the pixels.
         small = self.short_pool(images).unflatten(0, (-1, 5))
-        short = self.short_stem((small[:, 1:] - small[:, :-1]).flatten(1, 2))
+        # The colours of the four differences are the channels of one image, in the format channels_last.
+        short = self.short_stem((small[:, 1:] - small[:, :-1]).permute(0, 3, 4, 1, 2).flatten(-2).permute(0, 3, 1, 2))
         middle = images.unflatten(0, (-1, 5))[:, 2]
         x = self._mixed(self.maxpool(self.relu(self.bn1(self.conv1(middle)))), short)
         return self._mixed(self.layer1(x), self.short_layer1(short))

@@ -217,10 +217,9 @@ class ShuffleNetV2(Backbone):
         self.conv5 = nn.Sequential(*_conv(_CHANNELS[config.width][2], self.channels), nn.ReLU(inplace=True))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
 
-    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
+    def maps(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c i j"]:
         x = self.maxpool(self.conv1(images))
-        x = self.conv5(self.stage4(self.stage3(self.stage2(x))))
-        return self.avgpool(x).flatten(1)
+        return self.conv5(self.stage4(self.stage3(self.stage2(x))))
 
     def block(self, site: Site) -> nn.Module:
         """Return the block that contains ``site``."""

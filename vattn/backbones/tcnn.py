@@ -162,9 +162,8 @@ class TCNN(Backbone):
         self.channels = config.channels()
         init_3d_convolutions(self)
 
-    def forward(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c"]:
-        x = self.layers[1:](self.maxpool(self.layers[0](images)))
-        return self.avgpool(x).flatten(1)
+    def maps(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c s i j"]:
+        return self.layers[1:](self.maxpool(self.layers[0](images)))
 
     def block(self, site: Site) -> nn.Module:
         """Return the pair that contains ``site``."""

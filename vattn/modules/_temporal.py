@@ -1,9 +1,13 @@
-"""Temporal convolutions at every pixel, which several mechanisms share."""
+"""Temporal convolutions at every pixel, and differences of frames, which several mechanisms share."""
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from vattn.modules._fold import rows
 
 
 class TemporalConv(nn.Conv1d):
@@ -20,7 +24,7 @@ class TemporalConv(nn.Conv1d):
 
     def forward(self, input: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t h w"]:
         weight, padding = self.weight.unsqueeze(-1), (self.kernel_size[0] // 2, 0)
-        y = F.conv2d(input.flatten(-2), weight, self.bias, padding=padding, groups=self.groups)
+        y = F.conv2d(rows(input), weight, self.bias, padding=padding, groups=self.groups)
         return y.unflatten(-1, input.shape[-2:])
 
     def init_identity(self) -> None:
@@ -46,6 +50,42 @@ class LearnableShift(TemporalConv):
             self.weight[:fold, 0, 2] = 1
             self.weight[fold : 2 * fold, 0, 0] = 1
             self.weight[2 * fold :, 0, 1] = 1
+
+
+def difference(
+    later: Float[Tensor, "n c t h w"], now: Float[Tensor, "n c t h w"], step: int
+) -> Float[Tensor, "n c t h w"]:
+    """Return ``later`` at frame t + ``step`` minus ``now`` at frame t, and 0 where there is no such frame."""
+    return _Difference.apply(later, now, step)
+
+
+class _Difference(torch.autograd.Function):
+    """Compute `difference`; ``step`` is 1 or -1. Autograd through slices would lose the memory format in gradients."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(later: Tensor, now: Tensor, step: int) -> Tensor:
+        here, there, end = _ends(step)
+        y = torch.empty_like(now)
+        y[:, :, here], y[:, :, end] = later[:, :, there] - now[:, :, here], 0
+        return y
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
+        ctx.step = inputs[2]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        (grad,), (here, there, end) = grads, _ends(ctx.step)
+        of_later, of_now = torch.empty_like(grad), -grad
+        of_later[:, :, there], of_later[:, :, _ends(-ctx.step)[2]], of_now[:, :, end] = grad[:, :, here], 0, 0
+        return of_later, of_now, None
+
+
+def _ends(step: int) -> tuple[slice, slice, slice]:
+    """Return the frames that have a frame at a distance of ``step``, those frames, and the frame that has none."""
+    return (slice(-1), slice(1, None), slice(-1, None)) if step > 0 else (slice(1, None), slice(-1), slice(1))
 
 
 def check_odd(kernel_size: int) -> int:

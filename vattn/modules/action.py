@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from vattn.modules._base import ModuleConfig, Place, Site, check_divisors
-from vattn.modules._fold import frame_means
+from vattn.modules._fold import fold, gated, unfold
 from vattn.modules._temporal import LearnableShift, TemporalConv
 from vattn.modules.tea import MotionExcitation
 
@@ -113,16 +113,17 @@ class Action(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
         z = self.shift(x)
-        gates = []
+        images, gates = fold(z), []
         if self.ce is not None:
-            gates.append(self.ce(z).sigmoid())
+            gates.append(fold(self.ce(z)).sigmoid())
         if self.me is not None:
-            gates.append(self.me.logits(z).sigmoid())
+            gates.append(fold(self.me.logits(z)).sigmoid())
         if self.ste is None:
-            return z * (sum(gates) + len(gates))
-        # STE is added after the product: the sum of all gates has the size of z, and autograd would keep it.
-        y = z * (sum(gates) + len(gates) + 1) if gates else z
-        return torch.addcmul(y, z, self.ste(z.mean(1, keepdim=True)).sigmoid())
+            return unfold(images * (sum(gates) + len(gates)), x.shape[2])
+        pixels = fold(self.ste(unfold(images.mean(1, keepdim=True), x.shape[2]))).sigmoid()
+        if not gates:
+            return unfold(torch.addcmul(images, images, pixels), x.shape[2])
+        return unfold(gated(images, sum(gates) + (len(gates) + 1), pixels), x.shape[2])
 
 
 class ChannelExcitation(nn.Module):
@@ -144,6 +145,5 @@ class ChannelExcitation(nn.Module):
         self.expand = nn.Conv2d(reduced, channels, 1, bias=False)
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t 1 1"]:
-        squeezed = self.squeeze(frame_means(x).unsqueeze(-1))
-        mixed = F.relu(self.mix(squeezed.unsqueeze(-1)))
-        return self.expand(mixed.squeeze(-1)).unsqueeze(-1)
+        squeezed = unfold(self.squeeze(fold(x).mean((2, 3), keepdim=True)), x.shape[2])
+        return unfold(self.expand(fold(F.relu(self.mix(squeezed)))), x.shape[2])

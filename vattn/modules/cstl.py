@@ -134,6 +134,11 @@ class LongTerm(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
         score = self.score(x)
-        mean = (x * score).sum(2, keepdim=True) / score.sum(2, keepdim=True)
+        mean = _sum_of_frames(x * score) / _sum_of_frames(score)
         # An expanded view would lose the memory format of x for the layers that follow.
         return torch.empty_like(x, dtype=mean.dtype).copy_(mean)
+
+
+def _sum_of_frames(x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c 1 h w"]:
+    # In the order of memory under channels_last: torch gives a sum the default order of its dimensions.
+    return x.permute(0, 2, 3, 4, 1).sum(1, keepdim=True).permute(0, 4, 1, 2, 3)

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vattn.modules._base import ModuleConfig, Place, Site, check_divisors
+from vattn.modules._fold import fold, unfold
 from vattn.modules._m2a.attention import AttentionPart, FramePart, PatchPart, TAMPart
 from vattn.modules._m2a.motion import FrameDifference, TDNPart, TEAPart
 from vattn.modules._m2a.part import Part
@@ -165,9 +166,8 @@ class M2A(nn.Module):
         self.up = nn.Conv2d(reduced.channels, site.channels, 1)
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
-        # For a 1x1 convolution (T, H * W) is one image, and a view of x in either memory format.
-        z = self.down(x.flatten(-2)).unflatten(-1, x.shape[-2:])
-        gate = self.up(self.attend(z).flatten(-2)).sigmoid_().unflatten(-1, x.shape[-2:])
+        z = unfold(self.down(fold(x)), x.shape[2])
+        gate = unfold(self.up(fold(self.attend(z))).sigmoid_(), x.shape[2])
         return torch.addcmul(x, x, gate)
 
     def attend(self, z: Float[Tensor, "n r t h w"]) -> Float[Tensor, "n r t h w"]:

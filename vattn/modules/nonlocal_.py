@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vattn.modules._base import Every, ModuleConfig, Place, Site, Stages, check_divisors
-from vattn.modules._fold import fold, unfold
+from vattn.modules._fold import fold, rows, unfold
 
 Tokens = Float[Tensor, "n l d"]
 
@@ -147,7 +147,7 @@ class NonLocal(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
         sampled = unfold(F.max_pool2d(fold(x), 2), x.shape[2]) if self.subsample else x
-        pixels, sampled = x.flatten(-2), sampled.flatten(-2)
+        pixels, sampled = rows(x), rows(sampled)
         query, key, value = _tokens(self.query(pixels)), _tokens(self.key(sampled)), _tokens(self.value(sampled))
         if self.softmax:
             q, k, v = (tokens.unsqueeze(1) for tokens in (query, key, value))
@@ -159,7 +159,7 @@ class NonLocal(nn.Module):
             of_query, of_key = self.compare.weight.flatten().chunk(2)
             weights = F.relu((query @ of_query).unsqueeze(2) + (key @ of_key).unsqueeze(1))
             attended = weights @ (value / key.shape[1])
-        attended = attended.mT.unflatten(-1, pixels.shape[-2:])
+        attended = attended.unflatten(1, pixels.shape[-2:]).permute(0, 3, 1, 2)
         return x + self.restore(attended).view(x.shape)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vattn.modules._base import ModuleConfig, Site, check_divisors
 from vattn.modules._fold import fold, unfold
-from vattn.modules._temporal import LearnableShift
+from vattn.modules._temporal import LearnableShift, difference
 
 
 class TDNConfig(ModuleConfig, kind="tdn"):
@@ -143,11 +143,8 @@ class LongTermDifference(nn.Module):
     def _differences(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "both r h w"]:
         """Return the differences as images: first those to the next frames, then those to the previous frames."""
         images = self.reduce(fold(x))
-        now, smooth = (y.unflatten(0, x.shape[0:3:2]) for y in (images, self.smooth(images)))
-        zero = torch.zeros_like(now[:, :1])
-        forward = torch.cat([smooth[:, 1:] - now[:, :-1], zero], dim=1)
-        backward = torch.cat([zero, smooth[:, :-1] - now[:, 1:]], dim=1)
-        return torch.cat([forward, backward]).flatten(0, 1)
+        now, smooth = (unfold(y, x.shape[2]) for y in (images, self.smooth(images)))
+        return torch.cat([fold(difference(smooth, now, step)) for step in (1, -1)])
 
     def _scales(self, difference: Float[Tensor, "both r h w"]) -> Float[Tensor, "both r h w"]:
         """Return S(D): the mean of the differences, of their convolution at half the size, and of their convolution."""

@@ -13,7 +13,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vattn.modules._base import ModuleConfig, Site, check_divisors
-from vattn.modules._fold import fold, unfold
+from vattn.modules._fold import fold, full_precision, unfold
+from vattn.modules._temporal import difference
 
 
 class TEAConfig(ModuleConfig, kind="tea"):
@@ -77,38 +78,45 @@ class MotionExcitation(nn.Module):
         self.bn3 = nn.BatchNorm2d(channels) if gate_norm else nn.Identity()
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
-        return x * (self.logits(x).sigmoid() + 0.5)
+        # As images, where the gradient of the gates, a sum over pixels, runs along contiguous channels.
+        return unfold(fold(x) * (fold(self.logits(x)).sigmoid() + 0.5), x.shape[2])
 
     def logits(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t 1 1"]:
         """Return the logits of the gates."""
         reduced = self._reduced(x)
-        # The mean of a convolution over all pixels follows from sums of its input, without running the convolution.
-        sums = window_sums(reduced)
-        after = (sums * self.conv2.weight[:, 0].unsqueeze(1)).sum(dim=(-2, -1))
-        change = F.pad(after[:, :, 1:] - sums[:, :, :-1, 1, 1], (0, 1)) / (x.shape[-2] * x.shape[-1])
-        return self.expand(change.to(reduced.dtype)[..., None, None])
+        # The mean of a convolution over all pixels follows from means of its input, without running the convolution.
+        means = window_means(reduced)
+        after = (means * self.conv2.weight.flatten(1)).sum(-1)
+        now, after = (y.unflatten(0, x.shape[0:3:2]) for y in (means[..., 4], after))
+        change = F.pad(after[:, 1:] - now[:, :-1], (0, 0, 0, 1)).flatten(0, 1)
+        return unfold(self._expanded(change.to(reduced.dtype)[..., None, None]), x.shape[2])
 
     def motion(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n r t h w"]:
         """Return D, the differences to the next frames."""
-        now = self._reduced(x)
-        after = unfold(self.conv2(fold(now)), x.shape[2])
-        return F.pad(after[:, :, 1:] - now[:, :, :-1], (0, 0, 0, 0, 0, 1))
+        images = self._reduced(x)
+        now, after = (unfold(y, x.shape[2]) for y in (images, self.conv2(images)))
+        return difference(after, now, 1)
 
     def expand(self, motion: Float[Tensor, "n r t h w"]) -> Float[Tensor, "n c t h w"]:
         """Return the last convolution and norm of ``motion``, which is D or its spatial mean."""
-        return self.bn3(self.conv3(motion.flatten(-2))).unflatten(-1, motion.shape[-2:])
+        return unfold(self._expanded(fold(motion)), motion.shape[2])
 
-    def _reduced(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n r t h w"]:
-        return self.bn1(self.conv1(x.flatten(-2))).unflatten(-1, x.shape[-2:])
+    def _expanded(self, motion: Float[Tensor, "nt r h w"]) -> Float[Tensor, "nt c h w"]:
+        return self.bn3(self.conv3(motion))
+
+    def _reduced(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "nt r h w"]:
+        return self.bn1(self.conv1(fold(x)))
 
 
-def window_sums(x: Float[Tensor, "n r t h w"]) -> Float[Tensor, "n r t 3 3"]:
-    """Return, for each tap of a zero-padded 3x3 convolution, the sum of the pixels that it multiplies.
+def window_means(x: Float[Tensor, "b r h w"]) -> Float[Tensor, "b r 9"]:
+    """Return, for each tap of a zero-padded 3x3 convolution, the sum of the pixels that it multiplies, over h * w.
 
     The middle tap multiplies all pixels, a tap left of it all but the last column, a tap above it all but the last row,
     and so on. Sums are at least float32, because taps of opposite signs subtract sums of similar size.
     """
-    rows = x.sum(-2, dtype=torch.promote_types(x.dtype, torch.float32))
-    rows = torch.stack([rows - x[..., -1, :], rows, rows - x[..., 0, :]], dim=-2)
-    all_columns = rows.sum(-1)
-    return torch.stack([all_columns - rows[..., -1], all_columns, all_columns - rows[..., 0]], dim=-1)
+    h, w = x.shape[-2:]
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    with full_precision(x.device):
+        # The taps that reach a pixel from the pixels around it are those that multiply it, in reverse order.
+        taps = F.unfold(x.new_full((1, 1, h, w), 1 / (h * w), dtype=dtype), 3, padding=1).flip(1)
+        return torch.bmm(x.flatten(-2).to(dtype), taps.mT.expand(x.shape[0], -1, -1))

@@ -104,7 +104,8 @@ def _count(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     rows = target * classes + scores.argmax(1)
     best = scores.topk(min(5, classes)).indices
     return (
-        torch.bincount(rows, minlength=classes**2).view(classes, classes),
+        # Not torch.bincount, which waits for a GPU to learn the greatest number.
+        rows.new_zeros(classes**2).scatter_add_(0, rows, torch.ones_like(rows)).view(classes, classes),
         torch.stack([(best == target[:, None]).any(1).sum(), cross_entropy(scores, target, reduction="sum")]),
     )
 

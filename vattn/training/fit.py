@@ -77,7 +77,7 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
     yield from done
     began += time.perf_counter() - paused  # the caller's time is not part of the next epoch
     # In some stages of training with sparse attention, parameters have no gradient.
-    model = distributed(net, has_stages=config.model.sparse != "none") if world > 1 else net
+    model = distributed(net, config.train, has_stages=config.model.sparse != "none") if world > 1 else net
 
     for number in range(len(done) + 1, config.train.epochs + 1):
         # A checksum of a string, because Python does not guarantee that the hash of a tuple stays the same.

@@ -1,6 +1,7 @@
 """One step of a training: forward and backward passes of a worker's clips, and the optimizer's step."""
 
 from contextlib import nullcontext
+from inspect import signature
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +14,19 @@ from vattn.training.optimization import ScaledOptimizer
 from vattn.training.pixels import normalise
 
 
-def distributed(net: VideoModel, has_stages: bool) -> DistributedDataParallel:
+def distributed(net: VideoModel, train: TrainConfig, has_stages: bool) -> DistributedDataParallel:
     """Return ``net`` with gradients that are averaged over the workers.
 
     Buffers stay those of each worker, and `fit` shares them after an epoch. ``has_stages``: in some stages of training,
     parameters have no gradient.
     """
+    # Torch renamed the option, and warns about its old name.
+    names = signature(DistributedDataParallel).parameters
+    buffers = {"forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers": False}
     return DistributedDataParallel(
-        net, broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=has_stages,
-        static_graph=not has_stages,
+        net, gradient_as_bucket_view=True, find_unused_parameters=has_stages,
+        # Torch cannot leave out an exchange of gradients in a static graph.
+        static_graph=not has_stages and train.accumulate == 1, **buffers,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.vattn.support import model, site
-from vattn.modules.tea import MotionExcitation, TEAConfig, window_sums
+from vattn.modules.tea import MotionExcitation, TEAConfig, window_means
 
 
 def without_norms(module: MotionExcitation) -> MotionExcitation:
@@ -33,13 +33,12 @@ def test_frame_is_gated_by_its_difference_to_the_next_frame() -> None:
 
 
 @given(height=st.integers(1, 5), width=st.integers(1, 5))
-def test_window_sums_give_the_sum_of_a_convolution(height: int, width: int) -> None:
-    x, kernel = torch.randn(2, 3, 4, height, width, dtype=torch.double), torch.randn(3, 3, dtype=torch.double)
+def test_window_means_give_the_mean_of_a_convolution(height: int, width: int) -> None:
+    x, kernel = torch.randn(4, 3, height, width, dtype=torch.double), torch.randn(3, 1, 3, 3, dtype=torch.double)
 
-    sums = (window_sums(x) * kernel).sum((-2, -1))
+    means = (window_means(x) * kernel.flatten(1)).sum(-1)
 
-    convolved = F.conv2d(x.flatten(0, 2).unsqueeze(1), kernel.view(1, 1, 3, 3), padding=1)
-    torch.testing.assert_close(sums, convolved.sum((-3, -2, -1)).view(2, 3, 4))
+    torch.testing.assert_close(means, F.conv2d(x, kernel, padding=1, groups=3).mean((-2, -1)))
 
 
 def test_logits_are_those_of_the_mean_of_motion_over_pixels() -> None:

@@ -299,9 +299,7 @@ class SparseAttention(nn.Module):
     ) -> Float[Tensor, "b c h w"]:
         """Return ``images`` in the same size, with their salient regions enlarged."""
         grid = F.interpolate(self.grid(saliency), images.shape[-2:], mode="bilinear", align_corners=True)
-        return F.grid_sample(
-            images, grid.permute(0, 2, 3, 1).to(images.dtype), mode="bilinear", align_corners=True
-        )
+        return F.grid_sample(images, grid.permute(0, 2, 3, 1).to(images.dtype), mode="bilinear", align_corners=True)
 
     def grid(self, saliency: Float[Tensor, "b side side"]) -> Float[Tensor, "b 2 side side"]:
         """Return the coordinates at which each cell is sampled: x and y from -1 to 1 across the image."""

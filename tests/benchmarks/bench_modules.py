@@ -1,8 +1,9 @@
 """Speed of the mechanisms, against the reference implementations of their formulas and as a part of a training step.
 
-The last part times the closed-form cost. Runs all parts, or those that are named:
+One part counts the operations of a step, and the last one times the closed-form cost. Runs all parts, or those that
+are named:
 
-    python tests/benchmarks/bench_modules.py [tam] [modules] [training] [cost]
+    python tests/benchmarks/bench_modules.py [tam] [modules] [training] [kernels] [cost]
 
 Times are milliseconds of a forward and a backward pass at the sites of ResNet-50, for clips of 8 x 224 x 224 pixels, in
 one CPU thread. Implementations that are compared run alternately in one process, and a ratio is the median over these
@@ -19,10 +20,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.vattn.counting import model_macs, use_reference_forms
 from vattn import cost as closed_form
@@ -251,6 +254,37 @@ def training_part(on: Setting) -> None:
         row(kind, f"{added:.0f}", f"{added / (whole + added):.1%}", f"{macs / total:.1%}")
 
 
+class Operations(TorchDispatchMode):
+    """Counts the operations that compute something: views and allocations are none. Most are one kernel of a GPU."""
+
+    ALLOCATIONS = frozenset({"detach", "_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        schema = func._schema
+        is_view = any(a.alias_info is not None and not a.alias_info.is_write for a in schema.arguments)
+        self.count += not is_view and schema.name.removeprefix("aten::") not in self.ALLOCATIONS
+        return func(*args, **(kwargs or {}))
+
+
+def kernels_part(on: Setting) -> None:
+    """Print the numbers of operations of a training step of ResNet-50 with each mechanism, on the meta device."""
+    table("mechanism", "operations of the forward pass", "of the backward pass")
+    modules = {"none": (), **{kind: (ModuleConfig.kinds[kind](),) for kind in on.kinds}}
+    for name, attention in modules.items():
+        with torch.device("meta"):
+            net = build_model(resnet50(*attention), CLASSES).train()  # pyright: ignore[reportArgumentType]
+            clips = torch.empty(on.clips, FRAMES, SIZE, SIZE, 3).movedim(-1, 1)
+        with Operations() as forward:
+            total = net(clips).sum()
+        with Operations() as backward:
+            total.backward()
+        row(name, forward.count, backward.count)
+
+
 def cost_part(on: Setting) -> None:
     """Print the speed of the closed-form cost on distinct configs, and of counting multiply-adds on the meta device."""
     options = product((1, 2, 4), (2, 4, 8), (3, 5, 7), (4, 8, 16), ("a", "b", "c", "d"), range(1, 16))
@@ -275,7 +309,13 @@ def cost_part(on: Setting) -> None:
     row("on the meta device", f"{1 / meta:.2f}", 1)
 
 
-PARTS = {"tam": tam_part, "modules": modules_part, "training": training_part, "cost": cost_part}
+PARTS = {
+    "tam": tam_part,
+    "modules": modules_part,
+    "training": training_part,
+    "kernels": kernels_part,
+    "cost": cost_part,
+}
 
 
 def main() -> None:

@@ -169,6 +169,15 @@ class TrainConfig(Config):
             raise ValueError(f"accumulate: must divide batch, {self.batch} (got {self.accumulate})")
         return self
 
+    @model_validator(mode="after")
+    def _recomputed_blocks_are_not_compiled(self) -> Self:
+        if self.compile != "none" and self.recompute != "none":
+            raise ValueError(
+                f"compile: the blocks of recompute: {self.recompute} cannot be compiled; write none for one of them "
+                f"(got {self.compile})"
+            )
+        return self
+
     @field_validator("init")
     @classmethod
     def _word_or_absolute_path(cls, init: str) -> str:

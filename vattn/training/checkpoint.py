@@ -77,8 +77,8 @@ class WorkerState:
 
 
 def save(
-    folder: Path, config: TrialConfig, net: nn.Module, optimizer: torch.optim.Optimizer | ScaledOptimizer, done: list[Epoch],
-    states: list[WorkerState],
+    folder: Path, config: TrialConfig, net: nn.Module, optimizer: torch.optim.Optimizer | ScaledOptimizer,
+    done: list[Epoch], states: list[WorkerState],
 ) -> None:  # fmt: skip
     """Write a checkpoint: after an epoch if ``states`` is empty, otherwise within one, with the states of all workers.
 

@@ -46,9 +46,10 @@ def compile_network(net: nn.Module, train: TrainConfig) -> None:
     """Compile ``net`` in place as ``train.compile`` asks for, when it is called first.
 
     The forward pass of each mechanism is one graph. Torch compiles it once for the first batch and once for batches of
-    any other size, for training and for evaluation each.
+    any other size, for training and for evaluation each. Blocks that are computed again cannot be compiled: where
+    ``train.recompute`` was set after the check of the config, to save memory, nothing is.
     """
-    if train.compile != "none":
+    if train.compile != "none" and train.recompute == "none":
         # A process that trains several networks would else reach torch's limit of graphs, and go on without them.
         torch.compiler.reset()
         net.compile(mode=train.compile)

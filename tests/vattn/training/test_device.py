@@ -8,6 +8,7 @@ from typing import Any
 import jaxtyping
 import pytest
 import torch
+from pydantic import ValidationError
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from tests.vattn.support import model, place_of
@@ -67,6 +68,11 @@ def test_a_cpu_keeps_torchs_options() -> None:
 def test_products_have_the_type_of_amp(amp: str, dtype: torch.dtype) -> None:
     with autocast(train(amp=amp), torch.device("cpu")):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_recomputed_blocks_are_not_compiled() -> None:
+    with pytest.raises(ValidationError, match=r"compile: the blocks of recompute: blocks cannot .* \(got default\)"):
+        train(compile="default", recompute="blocks")
 
 
 CASES: dict[str, ModelConfig] = {

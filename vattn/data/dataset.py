@@ -1,7 +1,8 @@
 """From the config of a data set to its clip cache."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -18,11 +19,23 @@ class Listed(NamedTuple):
     cache: Path
     manifest: pa.Table
 
-    def decode(self, progress: Progress | None = None, test: bool = True) -> Path:
-        """Decode what is not in the cache yet, the test split only if ``test``; return the folder for `open_clips`."""
-        modality = "flow" if self.data.modality == "flow" else "rgb"
-        store = self.data.store
-        return ingest(self.manifest, self.root, self.cache, store, progress=progress, modality=modality, test=test)
+    def decode(self, progress: Progress | None = None, test: bool = True, **options: Any) -> Path:
+        """Decode what is not in the cache yet, see `decode`; return the folder for `open_clips`."""
+        return decode([self], progress, test, **options)[0]
+
+
+def decode(sets: Sequence[Listed], progress: Progress | None = None, test: bool = True, **options: Any) -> list[Path]:
+    """Decode what is not in the caches yet, the test split only if ``test``; return the folders for `open_clips`.
+
+    ``options`` are further arguments of `vattn.data.ingest.ingest`, such as ``jobs``.
+    """
+    return [
+        ingest(
+            each.manifest, each.root, each.cache, each.data.store, progress=progress,
+            modality="flow" if each.data.modality == "flow" else "rgb", test=test, **options,
+        )
+        for each in sets
+    ]  # fmt: skip
 
 
 def listed(data: DataConfig, output: Path, progress: Progress | None = None) -> Listed:

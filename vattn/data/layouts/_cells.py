@@ -106,9 +106,9 @@ def labels_of(path: Path, cells: Sequence[Cell], is_text: bool) -> tuple[list[in
             way_out="name the column of the classes",
             found=fractions[0],
         )
-    if not numbers or None in numbers.values():
-        return [None if isinstance(cell, float) else cell for cell in cells], problems
-    return [numbers.get(cell) if isinstance(cell, str) else None for cell in cells], problems
+    if numbers and None not in numbers.values():
+        return [numbers.get(cell) if isinstance(cell, str) else None for cell in cells], problems
+    return [None if cell in several or isinstance(cell, float) else cell for cell in cells], problems
 
 
 def class_names(path: Path, labels: Sequence[int | str | None]) -> tuple[str, ...]:

@@ -43,7 +43,12 @@ class Problem(NamedTuple):
     details: str = ""
 
     def __str__(self) -> str:
-        return f"{self.row}: {self.kind}{self.details and ': ' + self.details}"
+        return printable(f"{self.row}: {self.kind}{self.details and ': ' + self.details}")
+
+
+def printable(text: str) -> str:
+    """Return a text with escapes for what cannot be printed, such as bytes of a file's name that are not UTF-8."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def tolerance(max_faults: int | str) -> int | str:
@@ -94,9 +99,7 @@ def check(manifest: pa.Table, cache: Path, store: StoreConfig, root: Path, max_f
         UserError: more rows have problems. The cache stays.
     """
     noted = json.loads((manifest.schema.metadata or {}).get(b"faults", b"{}"))
-    problems = [
-        Problem("unreadable file", line["path"], line["reason"].replace("\n", " ")) for line in read_failures(cache)
-    ]
+    problems = [Problem("unreadable file", line["path"], line["reason"]) for line in read_failures(cache)]
     small: list[Problem] = []
     for problem, is_small in _differences(manifest, cache, store, root):
         (small if is_small else problems).append(problem)

@@ -294,12 +294,12 @@ CASES = [
     *(
         Case(
             name=f"separated by {name}",
-            make=lambda root, row=delimiter.join(("path", "label", "split")): csv(root, f"{row}\n{row}\n"),
+            make=lambda root, mark=mark: csv(root, f"path{mark}label{mark}split\n"),
             data=TABLE,
             says=[f"columns must be separated by commas, and are by {name}; save it as CSV with commas"],
             status=2,
         )
-        for delimiter, name in ((";", "';'"), ("\t", "tabs"), ("|", "'|'"))
+        for mark, name in ((";", "';'"), ("\t", "tabs"), ("|", "'|'"))
     ),
     Case(
         name="an open quote",

@@ -62,7 +62,7 @@ def checked(
         row = rows[place]
         kind, details = _problem(row, labels, files, accepted)
         if kind:
-            problems.append(Problem(kind, f"{row.source}: {printable(row.path)}", details))
+            problems.append(Problem(kind, f"{row.source}: {row.path}", details))
         else:
             accepted[row.path].append(row)
             kept.append(place)
@@ -108,9 +108,9 @@ def as_table(rows: Sequence[Row], problems: Sequence[Problem], num_rows: int) ->
     return with_faults(table, problems, num_rows)
 
 
-def printable(name: str) -> str:
-    """Return a name as it can be printed: bytes of a file's name that are no UTF-8 are replaced."""
-    return name.encode("utf-8", "replace").decode()
+def is_utf8(name: str) -> bool:
+    """Return whether a name of a file has no bytes that are not UTF-8, which Python keeps as surrogates."""
+    return not any("\ud800" <= char <= "\udfff" for char in name)
 
 
 def _problem(row: Row, labels: Sequence[str], files: "_Files", accepted: Mapping[str, list[Row]]) -> tuple[str, str]:
@@ -118,7 +118,7 @@ def _problem(row: Row, labels: Sequence[str], files: "_Files", accepted: Mapping
     if row.problem:
         kind, _, value = row.problem.partition(": ")
         return kind, value
-    if printable(row.path) != row.path:
+    if not is_utf8(row.path):
         return "name that is not UTF-8", "rename the file"
     if not 0 <= row.label < len(labels):
         return "label out of range", f"{row.label}, of classes 0 to {len(labels) - 1}"

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 from vattn.data.decode import is_litter
+from vattn.data.faults import printable
 from vattn.data.layouts._base import LayoutConfig, OneSplit
 from vattn.data.layouts._files import VIDEOS
-from vattn.data.layouts._rows import Row, printable
+from vattn.data.layouts._rows import Row, is_utf8
 from vattn.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -31,7 +32,7 @@ class FoldersDataConfig(LayoutConfig, kind="folders"):
                 f"{root}: has no folders of classes", path="data.root", way_out="name the folder in which these are"
             )
         for label in labels:
-            if printable(label) != label:
+            if not is_utf8(label):
                 raise UserError(
                     f"{root}: names of classes must be UTF-8", path="data.root", way_out="rename the folder",
                     found=printable(label),

@@ -22,7 +22,7 @@ from vattn.data.cache.index import is_cache, locations, read_failures
 from vattn.data.cache.writer import CacheWriter
 from vattn.data.config import Progress, StoreConfig
 from vattn.data.decode import ImageFolder, UnreadableFileError, decode_video, frame_rate, header_shape, read_images
-from vattn.data.decode.sequence import Modality, is_litter
+from vattn.data.decode.sequence import FrameFiles, Modality, is_litter
 from vattn.errors import UserError
 from vattn.files import locked, writing
 
@@ -269,11 +269,17 @@ def _numbered_from_1(
         return None
     try:
         images = folders(root / job.path)
-        if images.clip(1, job.last) != images.clip(COUNTED, job.last):
+        files = images.clip(COUNTED, job.last)
+        if images.clip(1, job.last) != files:
             return None
     except (OSError, UnreadableFileError):
         return None
-    return location._replace(origin=location.origin._replace(first=COUNTED))
+    return location._replace(origin=location.origin._replace(first=COUNTED, length=_length(images, files, job)))
+
+
+def _length(images: ImageFolder, files: Sequence[FrameFiles], job: Job) -> int:
+    """Return the number of frames of a clip; if its list states it, all that the folder has in place of those."""
+    return len(images) if job.first == COUNTED and len(files) == job.last else len(files)
 
 
 def _earlier_failures(folder: Path, states: dict[str, tuple[int, int]]) -> dict[Job, str]:
@@ -311,9 +317,7 @@ def _read(
 
         def frames_of(job: Job) -> tuple[list[Any], int]:
             files = images.clip(job.first, job.last)
-            # More images than the list states are a difference too.
-            length = len(images) if job.first == COUNTED and len(files) == job.last else len(files)
-            return read_images(files, store), length
+            return read_images(files, store), _length(images, files, job)
     elif modality == "flow":
         raise UnreadableFileError("has no optical flow: that is a folder of flow_x_NNNNN.jpg and flow_y_NNNNN.jpg")
     else:

@@ -23,7 +23,8 @@ MAX_FRAME = 1_000_000_000
 _MISSING = frozenset(("nan", "na", "n/a", "#n/a", "null", "none", "<na>"))
 
 _PLAIN = re.compile(r"(-?(?:0|[1-9][0-9]{0,17}))(?:\.0*)?")
-_DIGITS = re.compile(r"(-?[0-9]+)(?:\.0*)?")
+#: Sign, and digits without leading zeros.
+_DIGITS = re.compile(r"(-?)0*([0-9]+)(?:\.0*)?")
 _FRACTION = re.compile(r"-?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?")
 _SEVERAL_NUMBERS = re.compile(r"[\[(]?\s*[0-9]+(?:(?:\s*[,;|]\s*|\s+)[0-9]+)+\s*[\])]?")
 _BETWEEN = re.compile(r"\s*[,;|]\s*")
@@ -88,10 +89,10 @@ def labels_of(path: Path, cells: Sequence[Cell], is_text: bool) -> tuple[list[in
     fractions = [cell for cell in cells if isinstance(cell, float)]
     if numbers and None in numbers.values() and all(_FRACTION.fullmatch(text) for text in numbers):
         fractions += sorted(text for text in numbers if not _DIGITS.fullmatch(text))
-        by_value: dict[int, list[str]] = {}
+        by_value: dict[tuple[str, ...], list[str]] = {}
         for text in sorted(numbers):
             if digits := _DIGITS.fullmatch(text):
-                by_value.setdefault(int(digits[1]), []).append(text)
+                by_value.setdefault(digits.groups(), []).append(text)
         for same in by_value.values():
             if len(same) > 1:
                 raise UserError(
@@ -149,7 +150,7 @@ def _frame(cell: Cell) -> Any:
         if not cell or cell.lower() in _MISSING:
             return None
         digits = _DIGITS.fullmatch(cell)
-        return int(digits[1][:20]) if digits else ""
+        return int(digits[1] + digits[2][:20]) if digits else ""
     return "" if isinstance(cell, float) else cell
 
 

@@ -153,7 +153,7 @@ def video(path: Path, numbers: Iterable[int] = range(12), rate: int = 10, codec:
     """Write a video whose frames show ``numbers``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate)
+        stream: Any = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for number in numbers:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame(number), format="rgb24")))

@@ -162,8 +162,8 @@ clip_names = (
 def test_a_list_gives_the_rows_that_were_written(
     separator: str, rows: list[tuple[str, int | None, int]], end: str
 ) -> None:
-    rows = [(f"{name.replace(' ', '') if separator == ' ' else name}.mp4", *numbers) for name, *numbers in rows]
-    rows = list({row[0]: row for row in rows}.values())
+    names = [f"{name.replace(' ', '') if separator == ' ' else name}.mp4" for name, _, _ in rows]
+    rows = list({name: (name, *row[1:]) for name, row in zip(names, rows, strict=True)}.values())
     lines = [separator.join(str(cell) for cell in row if cell is not None) for row in rows]
 
     with folder(dict.fromkeys((row[0] for row in rows), b"") | {"train.txt": end.join(lines).encode()}) as root:

@@ -238,6 +238,13 @@ CASES = [
         frames={"a.mp4": range(12)},
     ),
     Case(
+        name="a column of frames",
+        make=lambda root: ranges(root, ",,12", ",,40", "2,4,12", ",,", header="path,label,split,first,last,frames"),
+        data=TABLE | {"max_faults": 1},
+        frames={"a.mp4": range(12), "b.mp4": range(12), "c.mp4": [2, 3, 4], "d.mp4": range(12)},
+        says=["1 of 4 rows have problems", "b.mp4: fewer frames than stated: 12 of 40"],
+    ),
+    Case(
         name="ranges that are wrong",
         make=lambda root: ranges(root, "-3,4", "8,3", "soon,4", "0,99999999999999999999", "0,1.5", "0,11"),
         data=TABLE | {"max_faults": 5},

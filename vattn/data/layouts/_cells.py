@@ -130,17 +130,18 @@ def class_names(path: Path, labels: Sequence[int | str | None]) -> tuple[str, ..
     return tuple(map(str, range(largest + 1)))
 
 
-def frame_range(first: Cell, last: Cell) -> tuple[int | None, int | None, str]:
-    """Return the first and last frame of a row and, if they are wrong, the problem."""
-    numbers = [_frame(cell) for cell in (first, last)]
+def frame_range(first: Cell, last: Cell, count: Cell) -> tuple[int | None, int | None, int | None, str]:
+    """Return the first and last frame of a row, the number of frames if it has neither, and the problem, if any."""
+    numbers = [_frame(cell) for cell in (first, last, count)]
+    texts = ", ".join(str(cell) for cell in (first, last, count) if cell is not None)
     if "" in numbers:
-        return None, None, f"frames are no whole numbers: {first}, {last}"
-    start, end = (None if number == "" else number for number in numbers)
-    if any(number is not None and not 0 <= number <= MAX_FRAME for number in (start, end)):
-        return None, None, f"frames are counted from 0: {first}, {last}"
+        return None, None, None, f"frames are no whole numbers: {texts}"
+    start, end, stated = numbers
+    if any(number is not None and not 0 <= number <= MAX_FRAME for number in numbers):
+        return None, None, None, f"frames are counted from 0: {texts}"
     if start is not None and end is not None and end < start:
-        return None, None, f"last frame is before the first: {first}, {last}"
-    return start, end, ""
+        return None, None, None, f"last frame is before the first: {texts}"
+    return start, end, stated if start is None and end is None else None, ""
 
 
 def _frame(cell: Cell) -> Any:

@@ -1,11 +1,12 @@
 """A table of clips: CSV or Parquet, with columns of any names."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from vattn.base import LATER
 from vattn.data.layouts._base import LayoutConfig, OneSplit
 from vattn.data.layouts._cells import Cell, Table, class_names, frame_range, labels_of, read_table
 from vattn.data.layouts._files import list_file, read_names
@@ -13,6 +14,8 @@ from vattn.data.layouts._rows import Row
 from vattn.errors import UserError
 
 SPLITS = ("train", "val", "test")
+#: The keys that name columns.
+COLUMNS = ("label", "path", "splits", "first", "last", "frames")
 
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -51,6 +54,14 @@ class TableDataConfig(LayoutConfig, kind="table"):
             "clips end with their files"
         ),
     ] = "auto"
+    frames: Annotated[
+        _Text,
+        Field(
+            json_schema_extra=LATER,
+            description="column of the numbers of frames of whole files, which are compared with the files; auto: the "
+            "column frames, if there is one; none: they are not compared",
+        ),
+    ] = "auto"
     names: Annotated[
         _Text, Field(description="file of the names of the classes, one a line; none: as they stand in the table")
     ] = "none"
@@ -64,14 +75,13 @@ class TableDataConfig(LayoutConfig, kind="table"):
     def read_rows(self, root: Path, labels: tuple[str, ...]) -> Iterator[Row]:
         """Read the table; raise UserError if a column is missing."""
         table = self._read(root)
-        classes, problems = labels_of(table.path, self._cells(table, "label"), table.is_text)
-        paths, splits, firsts, lasts = (self._cells(table, key) for key in ("path", "splits", "first", "last"))
+        cells = {key: self._cells(table, key) for key in COLUMNS}
+        classes, problems = labels_of(table.path, cells["label"], table.is_text)
         numbers = {name: number for number, name in enumerate(labels)}
         problems |= table.malformed
-        for at, (place, path, label, split, first, last) in enumerate(
-            zip(table.places, paths, classes, splits, firsts, lasts, strict=True)
-        ):
-            yield _row(place, path, label, split, (first, last), numbers, problems.get(at, ""))
+        rows = zip(table.places, classes, *(cells[key] for key in COLUMNS[1:]), strict=True)
+        for at, (place, label, path, split, *frames) in enumerate(rows):
+            yield _row(place, path, label, split, frames, numbers, problems.get(at, ""))
 
     def canonical(self) -> Self:
         """Return the same data in canonical form: of absolute paths to files only the file name counts.
@@ -85,7 +95,7 @@ class TableDataConfig(LayoutConfig, kind="table"):
     def _read(self, root: Path) -> Table:
         """Read the table; raise UserError if it lacks a column."""
         table = read_table(list_file(root, self.file, "file"))
-        for key in ("label", "path", "splits", "first", "last"):
+        for key in COLUMNS:
             self._column(table, key)
         return table
 
@@ -124,18 +134,18 @@ def _row(
     path: Cell,
     label: int | str | None,
     split: Cell,
-    frames: tuple[Cell, Cell],
+    frames: Sequence[Cell],
     numbers: dict[str, int],
     problem: str,
 ) -> Row:
     split = "train" if split is None else str(split).strip()
     number = numbers.get(label, -1) if isinstance(label, str) else -1 if label is None else label
     clip = str(path).rstrip("/") if path is not None else ""
-    first, last, wrong_frames = frame_range(*frames)
+    first, last, count, wrong_frames = frame_range(*frames)
     if not problem and (not clip or label is None):
         problem = "has no path or no label"
     elif not problem and split not in SPLITS:
         problem = f"unknown split: {split}"
     elif not problem and isinstance(label, str) and number < 0:
         problem = f"unknown label: {label}"
-    return Row(clip, number, split, place, problem or wrong_frames, first, last)
+    return Row(clip, number, split, place, problem or wrong_frames, first, last, frames=count)

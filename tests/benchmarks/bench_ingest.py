@@ -63,7 +63,7 @@ def write(root: Path, clips: int) -> None:
 
 def main() -> None:
     """Print a line for each kind of clips."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("other", type=Path, help="folder of another checkout")
     parser.add_argument("--pairs", type=int, default=10, help="runs of each checkout")
     parser.add_argument("--clips", type=int, default=20, help="clips of one run")

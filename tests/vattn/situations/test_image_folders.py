@@ -129,7 +129,7 @@ CASES = [
             "(it holds 2 .bmp)",
             "run/d: unreadable file: has no frames: its images must be .jpg, .jpeg or .png, with a number at the end "
             "of the name (it holds nothing)",
-            "(it holds 1 files without a suffix)",
+            "(it holds 1 folders)",
         ],
         status=2,
     ),

@@ -326,7 +326,7 @@ CASES = [
         name="a file of another kind",
         make=lambda root: texts(root, {"clips.xlsx": "PK"}),
         data=TABLE | {"file": "clips.xlsx"},
-        says=["data.file: must be a .csv or a .parquet file (got clips.xlsx)"],
+        says=["data.file: must be a .csv or a .parquet file; save it as CSV with commas (got clips.xlsx)"],
         status=2,
     ),
     # Parquet

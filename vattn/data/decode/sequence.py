@@ -119,8 +119,10 @@ def _listed(sequences: Sequences) -> str:
 
 def _without_images(folder: Path) -> str:
     """Return what a folder holds instead of images."""
-    names = [name for name in os.listdir(folder) if not is_litter(name)]  # noqa: PTH208
-    kinds = Counter(os.path.splitext(name)[1].lower() or "files without a suffix" for name in names)  # noqa: PTH122
+    kinds: Counter[str] = Counter()
+    for entry in folder.iterdir():
+        if not is_litter(entry.name):
+            kinds["folders" if entry.is_dir() else entry.suffix.lower() or "files without a suffix"] += 1
     holds = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(_NAMED)) or "nothing"
     return f"its images must be .jpg, .jpeg or .png, with a number at the end of the name (it holds {holds})"
 

@@ -64,7 +64,9 @@ def read_table(path: Path) -> Table:
             lambda at: [cells[at] or None if at < len(cells) else None for _, cells in rows],
         )  # fmt: skip
     if suffix != ".parquet":
-        raise UserError("must be a .csv or a .parquet file", path="data.file", found=path.name)
+        raise UserError(
+            "must be a .csv or a .parquet file", path="data.file", way_out="save it as CSV with commas", found=path.name
+        )
     try:
         table = pa_parquet.ParquetFile(path).read()
     except (pa.ArrowException, OSError) as error:

@@ -41,7 +41,8 @@ def seconds(checkout: Path, root: Path, kind: str) -> float:
     data = json.dumps({"kind": "list", "root": str(root), "train": f"{kind}.txt", "val": "none"})
     command = [sys.executable, "-c", INGEST, str(root), data, str(checkout)]
     environment = {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "PATH": ""}
-    return json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    ended = subprocess.run(command, env=environment, cwd=checkout, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(ended.stdout)
 
 
 def write(root: Path, clips: int) -> None:

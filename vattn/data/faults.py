@@ -199,6 +199,6 @@ def _frames_differ(job: Job, found: int, stated: int) -> Problem:
     if found > stated:
         return Problem("more frames than stated", job.path, f"{found}, and its list states {stated}")
     details = f"{found} of {stated}" + (f" from {job.first} on" if job.first >= 0 else "")
-    if found <= 1:
+    if found <= 1 and job.first >= 0:
         details += " (lists with several labels for a clip are not read)"
     return Problem("fewer frames than stated", job.path, details)

@@ -7,7 +7,7 @@ import os
 import string
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from search.cli import main
 from vattn.config import AnyData, DataConfig
 from vattn.data.decode import ImageFolder, UnreadableFileError
 from vattn.errors import UserError
@@ -196,3 +197,27 @@ def test_a_table_gives_the_rows_that_were_written(rows: list[tuple[str, str, str
     labels = data.labels()
     assert {(row["path"], labels[row["label"]]) for row in read} == {row[:2] for row in rows}
     assert {row["path"] for row in read if row["split"] == "test"} == {row[0] for row in rows if row[2] == "test"}
+
+
+SPEC = """\
+schema: 1
+name: any-bytes
+trial:
+  data: {{kind: {kind}, root: {root}, store: {{size: 48}}}}
+  model: {{frames: 4, size: 48, backbone: {{kind: resnet, depth: 10}}}}
+  train: {{epochs: 2, batch: 4, lr: 0.1}}
+search: {{budget: {{trials: 2}}}}
+"""
+
+
+@pytest.mark.medium
+@given(content=anything)
+def test_vattn_check_ends_with_status_0_or_2(content: bytes) -> None:
+    with folder({"train.txt": content, "val.txt": content, "clips.csv": content}) as root:
+        for kind in ("list", "table, file: clips.csv"):
+            (root / "spec.yaml").write_text(SPEC.format(kind=kind, root=root))
+            with redirect_stderr(io.StringIO()) as stderr, redirect_stdout(io.StringIO()):
+                status = main(["check", str(root / "spec.yaml")])
+            assert status in (0, 2)
+            assert "Traceback" not in stderr.getvalue()
+            assert status == 0 or stderr.getvalue()

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,17 +91,7 @@ def labels_of(path: Path, cells: Sequence[Cell], is_text: bool) -> tuple[list[in
     fractions = [cell for cell in cells if isinstance(cell, float)]
     if numbers and None in numbers.values() and all(_FRACTION.fullmatch(text) for text in numbers):
         fractions += sorted(text for text in numbers if not _DIGITS.fullmatch(text))
-        by_value: dict[tuple[str, ...], list[str]] = {}
-        for text in sorted(numbers):
-            if digits := _DIGITS.fullmatch(text):
-                by_value.setdefault(digits.groups(), []).append(text)
-        for same in by_value.values():
-            if len(same) > 1:
-                raise UserError(
-                    f"{path}: labels {' and '.join(same)} are one number in two forms",
-                    path="data.label",
-                    way_out="write it in one",
-                )
+        _refuse_two_forms(path, numbers)
     if fractions:
         raise UserError(
             f"{path}: labels must be names or whole numbers",
@@ -112,6 +102,20 @@ def labels_of(path: Path, cells: Sequence[Cell], is_text: bool) -> tuple[list[in
     if numbers and None not in numbers.values():
         return [numbers.get(cell) if isinstance(cell, str) else None for cell in cells], problems
     return [None if cell in several or isinstance(cell, float) else cell for cell in cells], problems
+
+
+def _refuse_two_forms(path: Path, texts: Iterable[str]) -> None:
+    """Raise UserError if two labels are one number, such as 007 and 7: they would be two classes."""
+    forms: dict[tuple[str, ...], str] = {}
+    for text in sorted(texts):
+        if digits := _DIGITS.fullmatch(text):
+            same = forms.setdefault(digits.groups(), text)
+            if same != text:
+                raise UserError(
+                    f"{path}: labels {same} and {text} are one number in two forms",
+                    path="data.label",
+                    way_out="write it in one",
+                )
 
 
 def class_names(path: Path, labels: Sequence[int | str | None]) -> tuple[str, ...]:

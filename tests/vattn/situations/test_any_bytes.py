@@ -109,6 +109,7 @@ def test_a_damaged_parquet_table(data: st.DataObject, labels: list[Any]) -> None
 @given(content=anything, other=anything)
 @example(content=b'{"a": 1e999}', other=b"")
 @example(content=b"[" * 100_000, other=b"")
+@example(content=b"video_validation_0000001 0 " + b"9" * 5000, other=b"video_test_0000001 " + b"9" * 400 + b".5 1e9")
 @example(content=b"label,youtube_id,time_start,time_end,split\nx,y,inf,nan,train", other=b"")
 def test_the_lists_of_every_layout_of_any_bytes(content: bytes, other: bytes) -> None:
     names = {

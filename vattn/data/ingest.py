@@ -354,10 +354,11 @@ def _frame_rate(path: Path) -> float:
 
 def _digest(path: Path) -> str:
     """Return the hash of a file's content, or of all files in a folder."""
+    files = [path]
     if path.is_dir():
-        files = [file for file in sorted(path.iterdir()) if file.is_file() and not is_litter(file.name)]
-    else:
-        files = [path]
+        with os.scandir(path) as entries:  # without a system call for each file, as pathlib needs
+            names = [entry.name for entry in entries if entry.is_file() and not is_litter(entry.name)]
+        files = [path / name for name in sorted(names)]
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as data:

@@ -4,7 +4,6 @@ import shutil
 import sys
 from argparse import Namespace
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from vattn.base import Config
 from vattn.config import AnyData, DataConfig
 from vattn.data import workers
 from vattn.data.cache import CONCEALED, FAILURES, read_failures, read_index
-from vattn.data.ingest import ingest, predicted_bytes
+from vattn.data.dataset import Listed
+from vattn.data.ingest import predicted_bytes
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
@@ -44,6 +44,8 @@ def ingest_set(
 ) -> int:  # fmt: skip
     """Decode a data set into a folder below ``cache``; return the exit status, 1 if a file cannot be written.
 
+    All is decoded before the clips with problems are counted.
+
     Args:
         kind: kind of the data set, as ``data.kind`` in a spec.
         root: folder of the data set.
@@ -56,40 +58,38 @@ def ingest_set(
         address: Ray cluster that decodes the files; None: this machine.
 
     Raises:
-        UserError: the input is invalid.
+        UserError: the input is invalid, or too many clips have problems.
     """
     data = _data_config({"kind": kind, "root": root, "cache": str(cache), "store": store, "modality": modality}, sets)
     # Paths are absolute: other nodes and later commands have other working directories.
     folder, target = Path(data.root).expanduser().absolute(), cache.expanduser().absolute()
     data.supply(folder, progress)
-    splits = data.each_split()
-    manifests = [split.manifest(folder) for split in splits]
-    needed, free = predicted_bytes(pa.concat_tables(manifests), folder, data.store), _free_bytes(target)
-    clips = " + ".join(str(len(manifest)) for manifest in manifests)
+    splits = [Listed(split, folder, target, split.manifest(folder)) for split in data.each_split()]
+    needed = predicted_bytes(pa.concat_tables([each.manifest for each in splits]), folder, data.store)
+    free, clips = _free_bytes(target), " + ".join(str(len(each.manifest)) for each in splits)
     print(
         f"{clips} clips; about {format_bytes(needed)} in {target}, which has {format_bytes(free)} free", file=sys.stderr
     )
     if needed > free:
         print("this may not fit; lower --size or --frames, or use --codec jpeg", file=sys.stderr)
+    options: dict[str, Any] = {"progress": progress, "time_limit": time_limit}
     with nullcontext() if address is None else _connected(address) as cluster:
-        ingest_split = partial(
-            ingest, root=folder, cache=target, store=data.store, progress=progress, time_limit=time_limit,
-            modality="flow" if data.modality == "flow" else "rgb",
-        )  # fmt: skip
         if cluster is None:
-            ingest_split = partial(ingest_split, jobs=jobs or workers.cores())
+            options["jobs"] = jobs or workers.cores()
         else:
             from cluster.ingest import run
 
-            ingest_split = partial(ingest_split, jobs=jobs or int(cluster.get("CPU", 1)), run=run)
+            options |= {"jobs": jobs or int(cluster.get("CPU", 1)), "run": run}
         # `ingest` takes the clips that a split shares with an earlier one from the earlier cache.
-        for split, manifest in zip(splits, manifests, strict=True):
-            try:
-                split_cache = ingest_split(manifest)
-            except OSError as error:
-                print(error, file=sys.stderr)
-                return 1
-            print(_summary(split_cache, split))
+        try:
+            caches = [each.ingest(**options) for each in splits]
+        except OSError as error:
+            print(error, file=sys.stderr)
+            return 1
+    for each, cache in zip(splits, caches, strict=True):
+        print(_summary(cache, each.data))
+    for each, cache in zip(splits, caches, strict=True):
+        each.check(cache)
     return 0
 
 

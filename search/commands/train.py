@@ -12,7 +12,7 @@ from search.report.live.progress import progress
 from search.spec.validation import load_config
 from vattn.canonical import trial_id
 from vattn.config import TrialConfig
-from vattn.data import prepare
+from vattn.data.dataset import decode, listed
 from vattn.errors import UserError
 from vattn.training.checkpoint import exists
 
@@ -59,7 +59,8 @@ def train_file(
         _check_output(config, path, output, resume)
     # Paths are absolute: workers have other working directories.
     output, folders = output.resolve(), [folder.resolve() for folder in folders]
-    caches = [prepare(data, output, progress, test=False).resolve() for data in splits]
+    listed_splits = [listed(data, output, progress) for data in splits]
+    caches = [cache.resolve() for cache in decode(listed_splits, progress, test=False)]
     output.mkdir(parents=True, exist_ok=True)
     (output / "config.yaml").write_text(path.read_text() if not sets else json.dumps(config.tree(), indent=2))
     split_configs = [config.model_copy(update={"data": data}) for data in splits]

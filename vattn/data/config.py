@@ -186,6 +186,8 @@ class DataConfig(Kinded):
         * first, last (int64 or null, optional): the first and last frame of the clip, inclusive, as the number in the
           name of a folder's image, or counted from 0 in a video. Null is the first or last that exists.
         * seconds (float64, optional): length of the clip.
+        * frames (int64 or null, optional): number of frames that the lists state. Where they state nothing else of a
+          folder, first is 1 and last is that number, but the frames are counted from the first image that exists.
 
         Raises UserError if the lists are missing or wrong.
         """

@@ -17,11 +17,12 @@ import pyarrow as pa
 
 from vattn.base import identity
 from vattn.data import workers
-from vattn.data.cache.format import CONCEALED, FAILURES, INDEX, VERSION, Location, Origin, StoredClip
+from vattn.data.cache.format import CONCEALED, COUNTED, INDEX, VERSION, Location, Origin, StoredClip
 from vattn.data.cache.index import is_cache, locations, read_failures
 from vattn.data.cache.writer import CacheWriter
 from vattn.data.config import Progress, StoreConfig
-from vattn.data.decode import UnreadableFileError, decode_video, flow_frames, header_shape, rgb_frames
+from vattn.data.decode import ImageFolder, UnreadableFileError, decode_video, frame_rate, header_shape, read_images
+from vattn.data.decode.sequence import FrameFiles, Modality, is_litter
 from vattn.errors import UserError
 from vattn.files import locked, writing
 
@@ -37,17 +38,15 @@ FAILED = "failed.jsonl"
 #: Bytes hashed at a time.
 _CHUNK = 1 << 20
 
-Modality = Literal["rgb", "flow"]
-
 
 class Job(NamedTuple):
     """One clip to read: a file or a folder of images, and its range of frames."""
 
     path: str
     first: int = -1
-    """-1: the first that exists"""
+    """-1: the first that exists; `COUNTED`"""
     last: int = -1
-    """inclusive; -1: the last that exists"""
+    """inclusive; -1: the last that exists; with `COUNTED` the number of frames"""
 
 
 #: The clips of one file, which is decoded once for all of them.
@@ -69,6 +68,7 @@ def ingest(
     modality: Modality = "rgb",
     run: Run = workers.run,
     test: bool = True,
+    prefix: str = "auto",
 ) -> Path:
     """Decode the files of a manifest into a clip cache, and return the folder for `open_clips`.
 
@@ -78,7 +78,7 @@ def ingest(
     the same.
 
     A file that cannot be read is listed in ``failures.jsonl`` with the reason, a file with concealed damage in
-    ``concealed.jsonl``, and the ingest goes on.
+    ``concealed.jsonl``, and the ingest goes on: `vattn.data.faults.check` says whether there are too many.
 
     Args:
         manifest: one row for each clip, see `DataConfig.manifest`.
@@ -91,14 +91,16 @@ def ingest(
         modality: whether folders hold RGB images or optical flow.
         run: runs a function over many jobs; `cluster.ingest.run` does so on a Ray cluster.
         test: whether to decode the test split. Without it, a cache that has all splits is still returned if it exists.
+        prefix: of the images in folders, see `vattn.data.decode.ImageFolder`.
 
     Raises:
         UserError: no file can be read, or ``cache`` is a file.
         StorageError: the disk is full; the next call goes on with what was decoded.
     """
-    rows = _rows(manifest)
+    rows = rows_of(manifest)
     states = {path: _state(os.path.join(root, path)) for path in {job.path for _, job in rows}}  # noqa: PTH118
-    made_by = identity({"version": VERSION, "store": store.tree(), "modality": modality})[:8]
+    ways = {"version": VERSION, "store": store.tree(), "modality": modality}
+    made_by = identity(ways if prefix == "auto" else ways | {"prefix": prefix})[:8]
 
     def folder_of(rows: Rows) -> Path:
         return cache / f"{made_by}-{identity([[*row, *job, *states[job.path]] for row, job in rows])}"
@@ -115,20 +117,24 @@ def ingest(
                 part = cache / f"{made_by}-{identity([str(root.resolve()), clips])}.part"
                 part.mkdir(exist_ok=True)
                 (part / INDEX).unlink(missing_ok=True)
-                read = partial(_read, root, store, modality)
+                folders = partial(ImageFolder, modality=modality, prefix=prefix)
+                read = partial(_read, root, store, modality, folders, _states_seconds(manifest))
                 processes = workers.cores() if jobs == "auto" else jobs
-                _write(rows, states, root, part, store, progress, lambda clips: run(read, clips, processes, time_limit))
+                _write(
+                    rows, states, root, part, store, folders, progress,
+                    lambda clips: run(read, clips, processes, time_limit),
+                )  # fmt: skip
                 part.rename(folder)
-    for name, what in ((FAILURES, "could not be read"), (CONCEALED, "are damaged, which their decoder concealed")):
-        if lines := read_failures(folder, name):
-            files = len({job.path for _, job in rows})
-            log.warning("%d of %d files %s; %s says why", len(lines), files, what, folder / name)
+    if damaged := read_failures(folder, CONCEALED):
+        files = len({job.path for _, job in rows})
+        what = "are damaged, which their decoder concealed"
+        log.warning("%d of %d files %s; %s says why", len(damaged), files, what, folder / CONCEALED)
     return folder
 
 
 def predicted_bytes(manifest: pa.Table, root: Path, store: StoreConfig) -> int:
     """Return the approximate size of a manifest's cache in bytes, from the headers of a sample of its files."""
-    jobs = sorted({job for _, job in _rows(manifest)})
+    jobs = sorted({job for _, job in rows_of(manifest)})
     sizes = []
     for job in random.Random(0).sample(jobs, min(PREDICTION_SAMPLE, len(jobs))):
         try:
@@ -136,7 +142,7 @@ def predicted_bytes(manifest: pa.Table, root: Path, store: StoreConfig) -> int:
         except (OSError, UnreadableFileError):
             continue  # `ingest` reports the reason
         if job.last >= 0:
-            frames = job.last - max(job.first, 0) + 1
+            frames = job.last if job.first == COUNTED else job.last - max(job.first, 0) + 1
         if store.frames != "all":
             frames = min(frames, store.frames)
         sizes.append(frames * height * width * 3 * (store.size / min(height, width)) ** 2)
@@ -144,15 +150,24 @@ def predicted_bytes(manifest: pa.Table, root: Path, store: StoreConfig) -> int:
     return round(sum(sizes) / max(len(sizes), 1) * len(jobs) / compression)
 
 
-def _rows(manifest: pa.Table) -> Rows:
+def rows_of(manifest: pa.Table) -> Rows:
+    """Return the rows of a manifest, see `DataConfig.manifest`."""
     columns = {name: manifest[name].to_pylist() for name in manifest.column_names}
     nulls = [None] * len(manifest)
-    jobs = zip(columns["path"], columns.get("first", nulls), columns.get("last", nulls), strict=True)
+    clips = zip(columns["path"], *(columns.get(name, nulls) for name in ("first", "last", "frames")), strict=True)
     labels = zip(columns["label"], columns["split"], strict=True)
-    return [
-        (row, Job(path, -1 if first is None else first, -1 if last is None else last))
-        for row, (path, first, last) in zip(labels, jobs, strict=True)
-    ]
+    return [(row, _job(*clip)) for row, clip in zip(labels, clips, strict=True)]
+
+
+def _job(path: str, first: int | None, last: int | None, frames: int | None) -> Job:
+    if frames is not None and last is not None:
+        return Job(path, COUNTED, frames)
+    return Job(path, -1 if first is None else first, -1 if last is None else last)
+
+
+def _states_seconds(manifest: pa.Table) -> bool:
+    """Return whether the lists state the length of whole videos in seconds."""
+    return "seconds" in manifest.column_names and manifest["seconds"].null_count < len(manifest)
 
 
 def _state(path: str | Path) -> tuple[int, int]:
@@ -170,6 +185,7 @@ def _write(
     root: Path,
     folder: Path,
     store: StoreConfig,
+    folders: Callable[[Path], ImageFolder],
     progress: Progress | None,
     run: Callable[[Sequence[Jobs]], Iterator[tuple[Jobs, Any]]],
 ) -> None:
@@ -177,7 +193,7 @@ def _write(
     clips = list(dict.fromkeys(job for _, job in rows))
     with writing(folder, "make room and call again: it goes on"):
         writer = CacheWriter(folder, codec=store.codec)
-        done = _reused(clips, states, root, writer)
+        done = _reused(clips, states, root, writer, folders)
         earlier = _earlier_failures(folder, states)
         failures = {job: earlier[job] for job in clips if job in earlier}
         files: dict[str, list[Job]] = defaultdict(list)
@@ -213,7 +229,11 @@ def _write(
 
 
 def _reused(
-    clips: Iterable[Job], states: dict[str, tuple[int, int]], root: Path, writer: CacheWriter
+    clips: Iterable[Job],
+    states: dict[str, tuple[int, int]],
+    root: Path,
+    writer: CacheWriter,
+    folders: Callable[[Path], ImageFolder],
 ) -> dict[Job, Location]:
     """Return the clips that need not be decoded: this folder, or a complete cache made in the same way, has them."""
     sources: list[tuple[Path | None, dict[tuple[str, int, int], Location]]] = [(None, writer.existing)]
@@ -228,7 +248,7 @@ def _reused(
     for job in clips:
         size, modified = states[job.path]
         for source, stored in sources:
-            location = stored.get(job)
+            location = stored.get(job) or _numbered_from_1(job, stored, root, folders)
             if location is None or location.origin.size != size:
                 continue
             if location.origin.modified != modified:
@@ -238,6 +258,28 @@ def _reused(
             done[job] = writer.link(source, location, names) if source else location
             break
     return done
+
+
+def _numbered_from_1(
+    job: Job, stored: dict[tuple[str, int, int], Location], root: Path, folders: Callable[[Path], ImageFolder]
+) -> Location | None:
+    """Return where a cache has the first frames of a folder as those from 1 on, as earlier versions took them."""
+    location = stored.get((job.path, 1, job.last)) if job.first == COUNTED else None
+    if location is None:
+        return None
+    try:
+        images = folders(root / job.path)
+        files = images.clip(COUNTED, job.last)
+        if images.clip(1, job.last) != files:
+            return None
+    except (OSError, UnreadableFileError):
+        return None
+    return location._replace(origin=location.origin._replace(first=COUNTED, length=_length(images, files, job)))
+
+
+def _length(images: ImageFolder, files: Sequence[FrameFiles], job: Job) -> int:
+    """Return the number of frames of a clip; if its list states it, all that the folder has in place of those."""
+    return len(images) if job.first == COUNTED and len(files) == job.last else len(files)
 
 
 def _earlier_failures(folder: Path, states: dict[str, tuple[int, int]]) -> dict[Job, str]:
@@ -256,7 +298,12 @@ def _earlier_failures(folder: Path, states: dict[str, tuple[int, int]]) -> dict[
 
 
 def _read(
-    root: Path, store: StoreConfig, modality: Modality, jobs: Jobs
+    root: Path,
+    store: StoreConfig,
+    modality: Modality,
+    folders: Callable[[Path], ImageFolder],
+    timed: bool,
+    jobs: Jobs,
 ) -> list[tuple[StoredClip, Origin] | workers.Failure]:
     """Decode the clips of one file; return each clip with its origin, or the reason why it has none.
 
@@ -264,41 +311,56 @@ def _read(
     """
     path = root / jobs[0].path
     state = _state(path)
-    damage = ""
+    damage, rate = "", 0.0
     if path.is_dir():
-        read_folder = rgb_frames if modality == "rgb" else flow_frames
+        images = folders(path)
 
-        def frames_of(job: Job) -> list[Any]:
-            return read_folder(path, store, job.first, job.last)
+        def frames_of(job: Job) -> tuple[list[Any], int]:
+            files = images.clip(job.first, job.last)
+            return read_images(files, store), _length(images, files, job)
     elif modality == "flow":
         raise UnreadableFileError("has no optical flow: that is a folder of flow_x_NNNNN.jpg and flow_y_NNNNN.jpg")
     else:
         spans = [(max(job.first, 0), math.inf if job.last < 0 else job.last) for job in jobs]
         video, damage = decode_video(path, store.size, lambda t: any(first <= t <= last for first, last in spans))
+        rate = _frame_rate(path) if timed else 0.0
 
-        def frames_of(job: Job) -> list[Any]:
-            frames = store.select(video[max(job.first, 0) : job.last + 1 if job.last >= 0 else None])
+        def frames_of(job: Job) -> tuple[list[Any], int]:
+            frames = video[max(job.first, 0) : job.last + 1 if job.last >= 0 else None]
             if not frames:
-                raise UnreadableFileError(f"has no frames from {max(job.first, 0)} on")
-            return frames
+                raise UnreadableFileError(f"has {len(video)} frames, and none from {max(job.first, 0)} on")
+            return store.select(frames), len(frames)
 
     digest = _digest(path)
     clips: list[tuple[StoredClip, Origin] | workers.Failure] = []
     for job in jobs:
         try:
-            frames = frames_of(job)
+            frames, length = frames_of(job)
         except UnreadableFileError as error:
             clips.append(workers.Failure(str(error)))
         else:
             stored = StoredClip.jpeg(frames) if store.codec == "jpeg" else StoredClip.raw(np.stack(frames))
-            clips.append((stored, Origin(*job, *state, digest, damage)))
+            seconds = length / rate if rate else -1.0
+            clips.append((stored, Origin(*job, *state, digest, damage, length, seconds)))
     return clips
+
+
+def _frame_rate(path: Path) -> float:
+    try:
+        return frame_rate(path)
+    except UnreadableFileError:
+        return 0.0
 
 
 def _digest(path: Path) -> str:
     """Return the hash of a file's content, or of all files in a folder."""
+    files = [path]
+    if path.is_dir():
+        with os.scandir(path) as entries:  # without a system call for each file, as pathlib needs
+            names = [entry.name for entry in entries if entry.is_file() and not is_litter(entry.name)]
+        files = [path / name for name in sorted(names)]
     digest = hashlib.sha256()
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+    for file in files:
         with file.open("rb") as data:
             while chunk := data.read(_CHUNK):
                 digest.update(chunk)

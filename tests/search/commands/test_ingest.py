@@ -32,12 +32,20 @@ def test_ingesting_a_folder_of_classes_prints_the_predicted_size_and_writes_a_ca
 ) -> None:
     (root / "train" / "run" / "text.mp4").write_text("not a video")
     out = tmp_path / "cache"
+    command = ["ingest", "folders", str(root), "--out", str(out), "--size", "48", "--frames", "5", "--jobs", "1"]
 
-    assert (
-        main(["ingest", "folders", str(root), "--out", str(out), "--size", "48", "--frames", "5", "--jobs", "1"]) == 0
+    assert main(command) == 2
+    output = capsys.readouterr()
+    *_, rule, name = output.err.splitlines()
+    assert rule.endswith(
+        f"{root}: 1 of 5 rows have problems (1 unreadable file); correct them, or accept them with data.max_faults: 1; "
+        "what was decoded is kept (got 0)"
     )
+    assert name.startswith("  train/run/text.mp4: unreadable file: ")
+    assert main([*command, "--set", "max_faults=20 %"]) == 0
 
     output = capsys.readouterr()
+    assert "ingest: " not in output.err  # nothing is decoded again
     # 5 clips of 5 frames of 48 x 64 pixels.
     assert output.err.startswith(f"5 clips; about {5 * 5 * 48 * 64 * 3 / 1e3:.3g} kB in {out}, which has ")
     assert "4 clips, " in output.out

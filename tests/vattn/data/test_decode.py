@@ -15,7 +15,7 @@ from tests.vattn.data.support import decoded, manifest
 from vattn.data import open_clips
 from vattn.data.cache import CONCEALED, FAILURES, read_failures
 from vattn.data.config import StoreConfig
-from vattn.data.decode import UnreadableFileError, flow_frames, read_video
+from vattn.data.decode import ImageFolder, UnreadableFileError, read_video
 from vattn.data.ingest import ingest
 
 REAL = Path(__file__).parents[4] / "shared" / "clips"
@@ -276,8 +276,8 @@ def test_flow_with_a_missing_image_is_unreadable(tmp_path: Path) -> None:
     for name in ("flow_x_00001", "flow_x_00002", "flow_y_00001"):
         Image.fromarray(painted(1)[0]).convert("L").save(tmp_path / f"{name}.jpg")
 
-    with pytest.raises(UnreadableFileError, match="has 2 flow_x images, but 1 flow_y images"):
-        flow_frames(tmp_path, STORE)
+    with pytest.raises(UnreadableFileError, match=r"has 2 images flow_x_NUMBER and 1 .*: flow_x_2 without flow_y_"):
+        ImageFolder(tmp_path, "flow")
 
 
 @pytest.mark.medium

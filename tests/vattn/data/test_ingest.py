@@ -12,8 +12,10 @@ import pyarrow as pa
 import pytest
 
 from tests.vattn.data.support import STORE, Steps, decoded, footage, manifest
+from tests.vattn.situations.support import images, numbers
 from vattn.data import open_clips
-from vattn.data.cache import read_failures, read_index
+from vattn.data.cache import read_failures, read_index, write_index
+from vattn.data.cache.writer import _batches
 from vattn.data.config import StoreConfig
 from vattn.data.ingest import ingest, predicted_bytes
 from vattn.data.motion import encode
@@ -274,6 +276,64 @@ def test_a_cache_can_store_fewer_frames_each_from_the_middle_of_its_part(root: P
     assert fewer.shapes[:, 0].tolist() == [4, 5]
     # 10 frames in 5 parts of 2: the second of each.
     np.testing.assert_array_equal(fewer.clip(1), whole.clip(1)[1::2])
+
+
+def without_lengths(cache: Path) -> None:
+    """Turn a cache into one of the time when it did not hold the lengths of its clips."""
+    write_index(cache, read_index(cache).drop_columns(["length", "seconds"]), "raw")
+
+
+def test_a_cache_of_an_earlier_version_is_read_and_its_clips_are_taken_over(root: Path, tmp_path: Path) -> None:
+    steps = Steps()
+    earlier = ingest(manifest("good0.mp4", "good1.mp4"), root, tmp_path / "cache", STORE, jobs=1)
+    expected = content(earlier)
+    without_lengths(earlier)
+
+    assert ingest(manifest("good0.mp4", "good1.mp4"), root, tmp_path / "cache", STORE, jobs=1) == earlier
+    assert content(earlier) == expected
+    more = ingest(manifest("good0.mp4", "good1.mp4", "good2.mp4"), root, tmp_path / "cache", STORE, 1, steps)
+
+    assert steps == [("ingest", 3, 3)]
+    assert content(more).items() > expected.items()
+    assert read_index(more)["length"].to_pylist() == [-1, -1, 6]
+
+
+def test_a_shard_of_an_earlier_version_is_continued(root: Path, tmp_path: Path) -> None:
+    killed_at(2, root, tmp_path / "cache")
+    (part,) = (tmp_path / "cache").glob("*.part")
+    for shard in part.glob("shard-*.arrow"):
+        batches = list(_batches(shard))
+        shard.unlink()
+        if batches:
+            old = batches[0].schema.empty_table().drop_columns(["length", "seconds"]).schema
+            with pa.ipc.new_file(str(shard), old) as file:
+                for batch in batches:
+                    file.write_batch(batch.select(old.names))
+    steps = Steps()
+
+    cache = ingest(manifest(*sorted(path.name for path in root.iterdir())), root, tmp_path / "cache", STORE, 1, steps)
+
+    assert steps.done == [3]
+    assert open_clips(cache, "train").shapes[:, 0].tolist() == [4, 5, 6]
+
+
+def test_the_first_images_of_a_folder_are_taken_over_from_an_earlier_version_where_it_took_the_same(
+    tmp_path: Path,
+) -> None:
+    root, steps = tmp_path / "set", Steps()
+    images(root / "from0", "%d.png", range(10))
+    images(root / "from1", "%d.png", range(1, 11))
+    columns = {"path": ["from0", "from1"], "label": pa.array([0, 1], pa.int32()), "split": ["train"] * 2}
+    # Earlier, first and last were all that a manifest said.
+    before = pa.table(columns | {"first": pa.array([1, 1], pa.int64()), "last": pa.array([10, 10], pa.int64())})
+    without_lengths(ingest(before, root, tmp_path / "cache", STORE, jobs=1))
+
+    stated = before.append_column("frames", pa.array([10, 10], pa.int64()))
+    cache = ingest(stated, root, tmp_path / "cache", STORE, jobs=1, progress=steps)
+
+    assert steps == [("ingest", 2, 2)]
+    clips = open_clips(cache, "train")
+    assert [numbers(clips.clip(i)) for i in range(2)] == [list(range(10)), list(range(1, 11))]
 
 
 def test_an_ingest_that_can_read_no_file_fails_and_leaves_nothing(tmp_path: Path) -> None:

@@ -32,9 +32,13 @@ VERSION = 3
 #: JPEG quality on libjpeg's scale of 0 to 100.
 JPEG_QUALITY = 90
 
+#: As `Origin.first`: the clip begins with the first frame that exists, and `Origin.last` is its number of frames.
+COUNTED = -2
+
+#: Caches of earlier versions lack the last two.
 ORIGIN_FIELDS = {
     "path": pa.string(), "first": pa.int64(), "last": pa.int64(), "size": pa.int64(), "modified": pa.int64(),
-    "digest": pa.string(), "damage": pa.string(),
+    "digest": pa.string(), "damage": pa.string(), "length": pa.int64(), "seconds": pa.float64(),
 }  # fmt: skip
 SHAPE_FIELDS = {"frames": pa.int32(), "height": pa.int32(), "width": pa.int32()}
 FRAME_FIELDS = {"ends": pa.list_(pa.int64()), "checks": pa.list_(pa.uint64()), "pixels": pa.large_binary()}
@@ -55,7 +59,7 @@ class Origin(NamedTuple):
     path: str
     """below the root of the data set"""
     first: int = -1
-    """number of the first frame; -1: the first of the file"""
+    """number of the first frame; -1: the first of the file; `COUNTED`"""
     last: int = -1
     """number of the last frame, inclusive; -1: the last of the file"""
     size: int = -1
@@ -66,6 +70,10 @@ class Origin(NamedTuple):
     """hash of the content"""
     damage: str = ""
     """the decode errors that the decoder concealed; empty where there are none"""
+    length: int = -1
+    """number of frames before some were selected to be stored; -1: not known"""
+    seconds: float = -1
+    """length by the frame rate; -1: not known"""
 
 
 class StoredClip(NamedTuple):
@@ -131,7 +139,8 @@ class Location(NamedTuple):
     @classmethod
     def from_batch(cls, shard: str, number: int, batch: pa.RecordBatch) -> Self:
         """Return the location of a shard's record batch, which is its ``number``-th."""
-        origin = Origin(*(batch.column(name)[0].as_py() for name in ORIGIN_FIELDS))
+        names = [name for name in ORIGIN_FIELDS if name in batch.schema.names]
+        origin = Origin(*(batch.column(name)[0].as_py() for name in names))
         frames, height, width = (batch.column(name)[0].as_py() for name in SHAPE_FIELDS)
         return cls(shard, number, (frames, height, width), origin)
 

@@ -62,9 +62,13 @@ def write_index(cache: Path, rows: pa.Table, codec: Codec) -> None:
 def locations(cache: Path) -> dict[tuple[str, int, int], Location]:
     """Return where each clip of a cache is stored, by its path, first and last frame."""
     index = read_index(cache)
-    columns = [index[name].to_pylist() for name in (*ORIGIN_FIELDS, *SHAPE_FIELDS, "shard", "batch")]
+    origins, shapes, places = (
+        zip(*(index[name].to_pylist() for name in names if name in index.column_names), strict=True)
+        for names in (ORIGIN_FIELDS, SHAPE_FIELDS, ("shard", "batch"))
+    )
     clips = (
-        Location(row[10], row[11], (row[7], row[8], row[9]), Origin(*row[:7])) for row in zip(*columns, strict=True)
+        Location(shard, batch, shape, Origin(*origin))
+        for origin, shape, (shard, batch) in zip(origins, shapes, places, strict=True)
     )
     return {clip.origin[:3]: clip for clip in clips}
 

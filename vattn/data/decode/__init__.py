@@ -6,15 +6,17 @@ decord returns other frames than those requested, without an error.
 
 from vattn.data.decode.container import frame_rate, header_shape
 from vattn.data.decode.errors import UnreadableFileError
-from vattn.data.decode.images import flow_frames, rgb_frames
+from vattn.data.decode.images import read_images
+from vattn.data.decode.sequence import ImageFolder, is_litter
 from vattn.data.decode.video import decode_video, read_video
 
 __all__ = [
+    "ImageFolder",
     "UnreadableFileError",
     "decode_video",
-    "flow_frames",
     "frame_rate",
     "header_shape",
+    "is_litter",
+    "read_images",
     "read_video",
-    "rgb_frames",
 ]

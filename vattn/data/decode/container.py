@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vattn.data.decode.errors import UnreadableFileError, ffmpeg_errors
-from vattn.data.decode.images import image_size, numbered_images
+from vattn.data.decode.images import image_size
+from vattn.data.decode.sequence import images_by_prefix
 
 #: A file with a smaller share than this of the frames that it announces was cut off. The share is below 1 because some
 #: writers leave out one or two frames.
@@ -75,11 +76,11 @@ def header_shape(path: Path) -> tuple[int, int, int]:
     import av
 
     if path.is_dir():
-        files = numbered_images(path, "")
-        if not files:
+        images = max(images_by_prefix(path).values(), key=len, default=[])
+        if not images:
             raise UnreadableFileError("has no frames")
-        height, width = image_size(files[0][1])
-        return len(files), height, width
+        height, width = image_size(path / images[0][1])
+        return len(images), height, width
     with _opened(path) as (container, stream, rate):
         frames = stream.frames or round((container.duration or 0) / av.time_base * rate)
         return frames, max(stream.height, 1), max(stream.width, 1)

@@ -9,7 +9,9 @@ from typing import Annotated, Literal, Self
 import pyarrow as pa
 from pydantic import AfterValidator, Field
 
+from vattn.base import LATER
 from vattn.data.config import AugmentConfig, DataConfig, SamplingConfig, StoreConfig, ViewsConfig
+from vattn.data.faults import tolerance
 from vattn.data.layouts._rows import Row, as_table, checked, hold_out
 
 #: The type of ``split`` in data sets that have only one.
@@ -19,7 +21,10 @@ OneSplit = Annotated[Literal[1], Field(description="number of the train/test spl
 def _folder(root: str) -> str:
     if root == "auto":
         raise ValueError("must be the folder of the files as their owners publish it; there is none to choose for you")
-    return str(Path(root).expanduser().absolute())  # worker processes have working directories of their own
+    try:
+        return str(Path(root).expanduser().absolute())  # worker processes have working directories of their own
+    except RuntimeError as error:  # the home of an unknown user
+        raise ValueError(str(error)) from error
 
 
 class LayoutConfig(DataConfig):
@@ -28,11 +33,17 @@ class LayoutConfig(DataConfig):
     root: Annotated[str, AfterValidator(_folder)] = Field(
         description="folder of the data set's files, as its owners publish it"
     )
-    max_faults: int = Field(
+    max_faults: Annotated[int | str, AfterValidator(tolerance)] = Field(
         0,
-        ge=0,
-        description="number of rows that may have problems and are then left out: a missing file, an unknown class, a "
-        "clip listed twice or in two splits",
+        description="number of rows that may have problems, or a share of all rows, such as 1 %; rows of a missing or "
+        "unreadable file, of an unknown class, and of a clip listed twice or in two splits are then left out; clips "
+        "that are longer or shorter than their lists state are used as they are",
+    )
+    prefix: str = Field(
+        "auto",
+        json_schema_extra=LATER,
+        description="of the images in a folder of frames: image_ for image_00001.jpg; for modality flow, that of the x "
+        "images; auto: each folder holds one sequence of images, besides flow_x and flow_y",
     )
     val_share: float = Field(
         0.1,
@@ -65,7 +76,7 @@ class LayoutConfig(DataConfig):
         # The other fields differ between trials and do not affect the files; without them all trials share one entry.
         plain = {
             "cache": "auto", "store": StoreConfig(), "sampling": SamplingConfig(), "views": ViewsConfig(),
-            "augment": AugmentConfig(), "modality": "rgb",
+            "augment": AugmentConfig(), "modality": "rgb", "prefix": "auto",
         }  # fmt: skip
         return _labels(self.model_copy(update=plain))
 
@@ -76,10 +87,11 @@ class LayoutConfig(DataConfig):
         """
         assert self.split != "all", "each of `each_split` has a manifest"
         labels = self.labels()
-        rows = checked(tuple(self.read_rows(root, labels)), labels, root, self.max_faults)
+        listed = tuple(self.read_rows(root, labels))
+        rows, problems = checked(listed, labels, root, self.max_faults)
         if not any(row.split == "val" for row in rows):
             rows = hold_out(rows, self.val_share, self.source_of)
-        return as_table(rows)
+        return as_table(rows, problems, len(listed))
 
     def canonical(self) -> Self:
         """Return the same data in canonical form: the number of tolerated problems does not change the other rows."""

@@ -1,28 +1,42 @@
 """Finds and reads the lists and videos of data sets. A path in a message is ``data.root`` unless a field names it."""
 
 import csv
+import io
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from vattn.data.decode import is_litter
 from vattn.errors import UserError
 
 #: Suffixes of video files, lower case.
 VIDEOS = frozenset(
     (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp", ".gif")
 )
+#: Characters that separate columns in tables that are not read.
+_OTHER_DELIMITERS = ";\t|"
+#: The way out of a file that is not UTF-8.
+UTF8 = "save it as UTF-8 text; if it is Latin-1, iconv -f LATIN1 -t UTF-8 does so"
+
+
+def whole_number(text: str) -> int | None:
+    """Return the number that a text of decimal digits stands for; None for other texts, and from 1e9 on."""
+    digits = re.fullmatch(r"0*([0-9]{1,9})", text)
+    return int(digits[1]) if digits else None
 
 
 def videos_by_stem(root: Path) -> dict[str, list[str]]:
     """Return the video files below ``root``, as paths below it, by their names without the suffix."""
     videos: dict[str, list[str]] = defaultdict(list)
-    for folder, _, names in os.walk(root, followlinks=True):
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if not is_litter(name)]
         for name in names:
             stem, suffix = os.path.splitext(name)  # noqa: PTH122
-            if suffix.lower() in VIDEOS:
+            if suffix.lower() in VIDEOS and not is_litter(name):
                 videos[stem].append(os.path.relpath(os.path.join(folder, name), root))  # noqa: PTH118
     return {stem: sorted(paths) for stem, paths in videos.items()}
 
@@ -38,8 +52,8 @@ def find(root: Path, names: Iterable[str], what: str) -> Path:
 
 def list_file(root: Path, file: str, key: str) -> Path:
     """Return the path of the list that the field ``data.KEY`` names; raise UserError if it does not exist."""
-    path = root / Path(file).expanduser()
-    if not path.exists():
+    path = root / os.path.expanduser(file)  # noqa: PTH111  # pathlib's raises for the home of an unknown user
+    if not os.path.exists(path):  # noqa: PTH110  # pathlib's raises for names that are too long
         raise UserError(
             f"{root / file} does not exist", path=f"data.{key}", way_out="name a file below the root", found=file
         )
@@ -54,10 +68,21 @@ def read_names(root: Path, file: str) -> tuple[str, ...]:
 def read_text(path: Path) -> str:
     """Return the text of a list; raise UserError if it cannot be read as text."""
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        data = path.read_bytes()
+    except OSError as error:
         raise UserError(
-            f"{path}: cannot be read as text ({error})", path="data.root", way_out="put the owners' file there"
+            f"{path}: cannot be read ({error})", path="data.root", way_out="put the owners' file there"
+        ) from error
+    if b"\0" in data:
+        raise UserError(f"{path}: must be UTF-8 text, and has bytes of 0 as UTF-16 has", path="data.root", way_out=UTF8)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path}: must be UTF-8 text, and line {line} has the byte 0x{data[error.start]:02x}",
+            path="data.root",
+            way_out=UTF8,
         ) from error
 
 
@@ -65,7 +90,9 @@ def read_json(path: Path, wanted: type) -> Any:
     """Return the content of a JSON file; raise UserError if it is not a ``wanted``."""
     try:
         tree = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"{path}: is not JSON ({error})", path="data.root", way_out="put the owners' file there"
         ) from error
@@ -78,16 +105,53 @@ def read_json(path: Path, wanted: type) -> Any:
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
     """Yield (place, line) for each line that is not empty, stripped; a place is ``train.txt:3``."""
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(re.split(r"\r\n|\n|\r", read_text(path)), start=1):
         if line := line.strip():
             yield f"{path.name}:{number}", line
 
 
+def read_cells(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield (place, cells) for each row of a CSV file that is not empty, the header first.
+
+    Blanks at the beginning of a cell are left out. Raises UserError if the file is not CSV with commas.
+    """
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), skipinitialspace=True, strict=True)
+    header = True
+    try:
+        for cells in reader:
+            if not cells:
+                continue
+            if header:
+                header, cells = False, [cell.strip() for cell in cells]
+                _check_delimiter(path, cells)
+            yield f"{path.name}:{reader.line_num}", cells
+    except csv.Error as error:
+        raise UserError(
+            f"{path}: is not CSV ({error}, line {reader.line_num})",
+            path="data.root",
+            way_out="cells with commas or quotes are in quotes, and quotes in them are doubled",
+        ) from error
+    if header:
+        raise UserError(f"{path}: is empty", path="data.root", way_out="its first line names the columns")
+
+
+def _check_delimiter(path: Path, header: list[str]) -> None:
+    for delimiter in _OTHER_DELIMITERS:
+        if len(header) == 1 and delimiter in header[0]:
+            name = "tabs" if delimiter == "\t" else f"'{delimiter}'"
+            raise UserError(
+                f"{path}: columns must be separated by commas, and are by {name}",
+                path="data.root",
+                way_out="save it as CSV with commas",
+            )
+
+
 def read_csv(path: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield (place, row) for each row of a CSV file with a header; raise UserError if a column is missing."""
-    reader = csv.DictReader(read_text(path).splitlines())
-    missing = [name for name in columns if name not in (reader.fieldnames or ())]
+    rows = read_cells(path)
+    _, header = next(rows)
+    missing = [name for name in columns if name not in header]
     if missing:
-        raise UserError(f"{path}: has no column {', '.join(missing)}", path="data.root", found=reader.fieldnames)
-    for row in reader:
-        yield f"{path.name}:{reader.line_num}", {name: value or "" for name, value in row.items() if name}
+        raise UserError(f"{path}: has no column {', '.join(missing)}", path="data.root", found=", ".join(header))
+    for place, cells in rows:
+        yield place, dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))

@@ -1,21 +1,16 @@
 """Rows of a data set's lists: how they are checked, and how a validation split is held out."""
 
 import hashlib
-import logging
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 
+from vattn.data.faults import Problem, report_listed, with_faults
 from vattn.errors import UserError
-
-log = logging.getLogger(__name__)
-
-#: Number of rows with problems that a message names.
-NAMED = 20
 
 
 class Row(NamedTuple):
@@ -36,10 +31,14 @@ class Row(NamedTuple):
     """last frame, inclusive; None: the last that exists"""
     seconds: float | None = None
     """length of the clip, if the lists have it"""
+    frames: int | None = None
+    """number of frames, if the lists state it; with `first`, that is only assumed to be the first image of a folder"""
 
 
-def checked(rows: Sequence[Row], labels: Sequence[str], root: Path, max_problems: int) -> list[Row]:
-    """Return the rows without problems, in their order; log the others.
+def checked(
+    rows: Sequence[Row], labels: Sequence[str], root: Path, max_faults: int | str
+) -> tuple[list[Row], list[Problem]]:
+    """Return the rows without problems, in their order, and the problems of the others, which are logged.
 
     Problems are: a problem of the line itself, a label out of range, a missing file, a clip that is listed twice in a
     split, and a file of which two splits share frames. Of a clip listed twice the first row stays, of a file in two
@@ -49,12 +48,12 @@ def checked(rows: Sequence[Row], labels: Sequence[str], root: Path, max_problems
         rows: all rows of the lists.
         labels: names of the classes.
         root: folder of the files.
-        max_problems: number of rows that may have problems.
+        max_faults: number of rows that may have problems, or a share of them, see `vattn.data.faults`.
 
     Raises:
         UserError: more rows have problems, or all rows have.
     """
-    problems: list[tuple[str, str]] = []  # kind, and the whole message
+    problems: list[Problem] = []
     accepted: dict[str, list[Row]] = defaultdict(list)
     files = _Files(root)
     kept: list[int] = []
@@ -63,17 +62,16 @@ def checked(rows: Sequence[Row], labels: Sequence[str], root: Path, max_problems
         row = rows[place]
         kind, details = _problem(row, labels, files, accepted)
         if kind:
-            problems.append((kind, f"{row.source}: {row.path}: {kind}{details and ': ' + details}"))
+            problems.append(Problem(kind, f"{row.source}: {row.path}", details))
         else:
             accepted[row.path].append(row)
             kept.append(place)
-    if problems:
-        _report(problems, len(rows), max_problems, root)
+    report_listed(problems, len(rows), max_faults, root)
     if not kept:
         raise UserError(
             f"{root}: lists no file that exists", path="data.root", way_out="name the folder that the lists belong to"
         )
-    return [rows[place] for place in sorted(kept)]
+    return [rows[place] for place in sorted(kept)], problems
 
 
 def hold_out(rows: Sequence[Row], share: float, source_of: Callable[[str], str]) -> list[Row]:
@@ -98,13 +96,21 @@ def hold_out(rows: Sequence[Row], share: float, source_of: Callable[[str], str])
     ]
 
 
-def as_table(rows: Sequence[Row]) -> pa.Table:
-    """Return the rows as a manifest, see `DataConfig.manifest`."""
+def as_table(rows: Sequence[Row], problems: Sequence[Problem], num_rows: int) -> pa.Table:
+    """Return the rows as a manifest, see `DataConfig.manifest`; its metadata notes the problems of others."""
     types = {
         "path": pa.string(), "label": pa.int32(), "split": pa.string(),
         "first": pa.int64(), "last": pa.int64(), "seconds": pa.float64(),
     }  # fmt: skip
-    return pa.table({name: pa.array([getattr(row, name) for row in rows], type) for name, type in types.items()})
+    if any(row.frames is not None for row in rows):
+        types["frames"] = pa.int64()
+    table = pa.table({name: pa.array([getattr(row, name) for row in rows], type) for name, type in types.items()})
+    return with_faults(table, problems, num_rows)
+
+
+def is_utf8(name: str) -> bool:
+    """Return whether a name of a file has no bytes that are not UTF-8, which Python keeps as surrogates."""
+    return not any("\ud800" <= char <= "\udfff" for char in name)
 
 
 def _problem(row: Row, labels: Sequence[str], files: "_Files", accepted: Mapping[str, list[Row]]) -> tuple[str, str]:
@@ -112,6 +118,8 @@ def _problem(row: Row, labels: Sequence[str], files: "_Files", accepted: Mapping
     if row.problem:
         kind, _, value = row.problem.partition(": ")
         return kind, value
+    if not is_utf8(row.path):
+        return "name that is not UTF-8", "rename the file"
     if not 0 <= row.label < len(labels):
         return "label out of range", f"{row.label}, of classes 0 to {len(labels) - 1}"
     if not files.exists(row.path):
@@ -131,18 +139,6 @@ def _share_frames(*rows: Row) -> bool:
     return max(starts) <= min(ends)
 
 
-def _report(problems: Sequence[tuple[str, str]], num_rows: int, max_problems: int, root: Path) -> None:
-    """Log the problems, or raise UserError if there are more than ``max_problems``."""
-    counts = ", ".join(f"{count} {kind}" for kind, count in Counter(kind for kind, _ in problems).most_common())
-    lines = [f"  {line}" for _, line in problems[:NAMED]]
-    lines += [f"  and {len(problems) - NAMED} more"] if len(problems) > NAMED else []
-    summary = f"{root}: {len(problems)} of {num_rows} rows have problems ({counts})"
-    if len(problems) > max_problems:
-        way_out = f"correct them, or leave them out with data.max_faults: {len(problems)} (got {max_problems})"
-        raise UserError("\n".join([f"{summary}; {way_out}", *lines]), path="data.max_faults")
-    log.warning("%s; they are left out\n%s", summary, "\n".join(lines))
-
-
 class _Files:
     """The files below a root. Folders are listed once, which is faster than a look-up for each file."""
 
@@ -155,6 +151,6 @@ class _Files:
         if folder not in self._names:
             try:
                 self._names[folder] = frozenset(os.listdir(self._root / (folder + slash)))  # noqa: PTH208
-            except OSError:
+            except (OSError, ValueError):  # ValueError: a character of 0
                 self._names[folder] = frozenset()
         return name in self._names[folder]

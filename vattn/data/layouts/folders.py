@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from vattn.data.decode import is_litter
+from vattn.data.faults import printable
 from vattn.data.layouts._base import LayoutConfig, OneSplit
 from vattn.data.layouts._files import VIDEOS
-from vattn.data.layouts._rows import Row
+from vattn.data.layouts._rows import Row, is_utf8
 from vattn.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -23,12 +25,18 @@ class FoldersDataConfig(LayoutConfig, kind="folders"):
     split: OneSplit = 1
 
     def read_labels(self, root: Path) -> tuple[str, ...]:
-        """List the class folders; hidden folders are skipped."""
+        """List the class folders; hidden folders, and those of operating systems, are skipped."""
         labels = sorted({folder.name for _, folder in _class_folders(root)})
         if not labels:
             raise UserError(
                 f"{root}: has no folders of classes", path="data.root", way_out="name the folder in which these are"
             )
+        for label in labels:
+            if not is_utf8(label):
+                raise UserError(
+                    f"{root}: names of classes must be UTF-8", path="data.root", way_out="rename the folder",
+                    found=printable(label),
+                )  # fmt: skip
         return tuple(labels)
 
     def read_rows(self, root: Path, labels: tuple[str, ...]) -> Iterator[Row]:
@@ -47,12 +55,12 @@ def _class_folders(root: Path) -> list[tuple[str, Path]]:
 
 
 def _folders(parent: Path) -> list[Path]:
-    return sorted(entry for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entry for entry in parent.iterdir() if entry.is_dir() and not is_litter(entry.name))
 
 
 def _clips(folder: Path) -> list[Path]:
     return sorted(
         entry
         for entry in folder.iterdir()
-        if not entry.name.startswith(".") and (entry.suffix.lower() in VIDEOS or entry.is_dir())
+        if not is_litter(entry.name) and (entry.suffix.lower() in VIDEOS or entry.is_dir())
     )

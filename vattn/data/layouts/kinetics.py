@@ -70,8 +70,11 @@ def _row(place: str, row: dict[str, str], numbers: dict[str, int], files: dict[s
     label, split = numbers[row["label"]], row["split"]
     try:
         start, end = (int(float(row[name])) for name in ("time_start", "time_end"))
-    except ValueError:
-        return Row(row["youtube_id"], label, "", place, f"times are no numbers: {row['time_start']}")
+    except (OverflowError, ValueError):
+        start = end = 0
+    if not 0 <= start < end:
+        times = f"{row['time_start']}, {row['time_end']}"
+        return Row(row["youtube_id"], label, "", place, f"times are not two numbers of seconds in order: {times}")
     stem = f"{row['youtube_id']}_{start:06d}_{end:06d}"
     if split not in SPLITS:
         return Row(stem, label, "", place, f"unknown split: {split}")

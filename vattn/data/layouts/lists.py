@@ -4,6 +4,7 @@ TSN: L. Wang, Y. Xiong, Z. Wang, Y. Qiao, D. Lin, X. Tang, L. Van Gool: "Tempora
 Practices for Deep Action Recognition", ECCV 2016, arXiv:1608.00859.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -11,12 +12,14 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from vattn.data.layouts._base import LayoutConfig, OneSplit
-from vattn.data.layouts._files import list_file, read_lines, read_names
+from vattn.data.layouts._files import list_file, read_lines, read_names, whole_number
 from vattn.data.layouts._rows import Row
 from vattn.errors import UserError
 
 SPLITS = ("train", "val", "test")
 FORMS = "path label, path frames label, or folder first frames label"
+#: Largest label that a list without names may have: each label up to it is a class.
+MAX_LABEL = 1_000_000
 
 _File = Annotated[str, Field(min_length=1)]
 
@@ -24,8 +27,9 @@ _File = Annotated[str, Field(min_length=1)]
 class ListDataConfig(LayoutConfig, kind="list"):
     """A file for each split, with lines ``path label``, ``path frames label`` or ``folder first frames label``.
 
-    Paths are below the root. Columns are separated by tabs if there are any, otherwise by spaces. Images in folders are
-    numbered from 1.
+    Paths are below the root. Columns are separated by tabs if there are any, otherwise by spaces. ``path frames label``
+    is the whole video, or the first images of a folder; ``first`` is the number of an image. The numbers of frames are
+    compared with the files.
     """
 
     kind: Literal["list"] = "list"
@@ -45,11 +49,21 @@ class ListDataConfig(LayoutConfig, kind="list"):
         """Read the names of the classes; without a file of names, the largest label gives the number of classes."""
         if self.names != "none":
             return read_names(root, self.names)
-        ends = (line.split()[-1] for split in SPLITS for _, line in self._lines(root, split))
-        largest = max((int(label) for label in ends if label.isdecimal()), default=-1)
+        largest, where = -1, ""
+        for split in SPLITS:
+            for place, line in self._lines(root, split):
+                _, numbers = _columns(line)
+                if 1 <= len(numbers) <= 3 and numbers[-1] is not None and numbers[-1] > largest:
+                    largest, where = numbers[-1], place
         if largest < 0:
             raise UserError(
                 f"{root / self.train}: lists no clip with a label", path="data.train", way_out=f"lines are {FORMS}"
+            )
+        if largest > MAX_LABEL:
+            raise UserError(
+                f"{where}: a label must be below {MAX_LABEL}, as labels number the classes from 0",
+                path="data.train",
+                found=largest,
             )
         return tuple(str(label) for label in range(largest + 1))
 
@@ -69,13 +83,44 @@ class ListDataConfig(LayoutConfig, kind="list"):
         return iter(()) if file == "none" else read_lines(list_file(root, file, split))
 
 
-def _row(place: str, line: str, split: str, root: Path) -> Row:
+def _columns(line: str) -> tuple[str, list[int | None]]:
+    """Return the path and the numbers of a line; a number is None where there is another text."""
     path, *numbers = line.split("\t" if "\t" in line else None)
-    if not 1 <= len(numbers) <= 3 or not all(number.isdecimal() for number in numbers):
-        return Row(line, -1, split, place, f"is not {FORMS}")
-    *frames, label = map(int, numbers)
+    return path.rstrip("/"), [whole_number(number.strip()) for number in numbers]
+
+
+def _row(place: str, line: str, split: str, root: Path) -> Row:
+    path, numbers = _columns(line)
+    frames = [number for number in numbers if number is not None]
+    if len(frames) < len(numbers) or not frames:
+        return Row(line, -1, split, place, f"is not {FORMS}{_other_form(line)}")
+    if len(frames) > 3:
+        return Row(line, -1, split, place, "several labels for a clip are not supported")
+    label = frames.pop()
     row = Row(path, label, split, place)
-    if not frames or not (root / path).is_dir():
+    # pathlib raises for names that are too long.
+    is_folder = os.path.isdir(root / path)  # noqa: PTH112
+    if len(frames) == 2:
+        first, count = frames
+        if not is_folder and os.path.exists(root / path):  # noqa: PTH110
+            problem = (
+                f"several labels for a clip, or a first frame of a video, are not supported: {first} {count} {label}"
+            )
+        elif count <= 1:
+            problem = f"has no frames, or several labels, which are not supported: {first} {count} {label}"
+        else:
+            problem = ""
+        return row._replace(first=first, last=first + count - 1, problem=problem)
+    if not frames:
         return row
-    first, count = frames if len(frames) == 2 else (1, frames[0])
-    return row._replace(first=first, last=first + count - 1, problem="" if count else "has no frames")
+    if not frames[0]:
+        return row._replace(problem="has no frames")
+    # Of a folder these are the first images, whatever their numbers are; two rows of it may share some of them.
+    return row._replace(frames=frames[0], first=1 if is_folder else None, last=frames[0] if is_folder else None)
+
+
+def _other_form(line: str) -> str:
+    """Return what else a line may be, and the way out."""
+    if "," in line:
+        return "; separate columns by tabs, or take kind: table, which reads CSV"
+    return "; separate columns by tabs where paths have blanks" if "\t" not in line and len(line.split()) > 4 else ""

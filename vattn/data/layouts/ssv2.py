@@ -33,7 +33,7 @@ class SSV2DataConfig(LayoutConfig, kind="ssv2"):
         tree = read_json(path, dict)
         try:
             numbers = {name: int(number) for name, number in tree.items()}
-        except (TypeError, ValueError):
+        except (OverflowError, TypeError, ValueError):
             numbers = {"": -1}
         if sorted(numbers.values()) != list(range(len(numbers))):
             raise UserError(

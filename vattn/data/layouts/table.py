@@ -1,20 +1,21 @@
 """A table of clips: CSV or Parquet, with columns of any names."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pa_parquet
 from pydantic import Field
 
+from vattn.base import LATER
 from vattn.data.layouts._base import LayoutConfig, OneSplit
+from vattn.data.layouts._cells import Cell, Table, class_names, frame_range, labels_of, read_table
 from vattn.data.layouts._files import list_file, read_names
 from vattn.data.layouts._rows import Row
 from vattn.errors import UserError
 
 SPLITS = ("train", "val", "test")
+#: The keys that name columns.
+COLUMNS = ("label", "path", "splits", "first", "last", "frames")
 
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -22,8 +23,9 @@ _Text = Annotated[str, Field(min_length=1)]
 class TableDataConfig(LayoutConfig, kind="table"):
     """A file with one row for each clip: its path below the root, its class as a name or a number, and its split.
 
-    If classes are numbers, these are the labels. If they are names, labels are in alphabetical order, or in the order
-    of the file ``names``.
+    If classes are numbers, these are the labels: 0, 7 and 12, also written 7.0. If they are names, labels are in
+    alphabetical order, or in the order of the file ``names``. In CSV, which is UTF-8 with commas, numbers with leading
+    zeros are names: 007 and 100 are two classes. In Parquet, numbers in a column of text are names.
     """
 
     kind: Literal["table"] = "table"
@@ -32,81 +34,118 @@ class TableDataConfig(LayoutConfig, kind="table"):
     path: Annotated[_Text, Field(description="column of the clips' paths below the root")] = "path"
     label: Annotated[_Text, Field(description="column of the clips' classes, as names or numbers")] = "label"
     splits: Annotated[
-        _Text, Field(description="column of the splits train, val and test; none: all clips are for training")
+        _Text,
+        Field(
+            description="column of the splits train, val and test; if there is no column split, splits is read; none: "
+            "all clips are for training"
+        ),
     ] = "split"
     first: Annotated[
-        _Text, Field(description="column of the clips' first frames; none: clips begin with their files")
-    ] = "none"
+        _Text,
+        Field(
+            description="column of the clips' first frames; auto: the column first, if there is one; none: clips begin "
+            "with their files"
+        ),
+    ] = "auto"
     last: Annotated[
-        _Text, Field(description="column of the clips' last frames, inclusive; none: clips end with their files")
-    ] = "none"
+        _Text,
+        Field(
+            description="column of the clips' last frames, inclusive; auto: the column last, if there is one; none: "
+            "clips end with their files"
+        ),
+    ] = "auto"
+    frames: Annotated[
+        _Text,
+        Field(
+            json_schema_extra=LATER,
+            description="column of the numbers of frames of whole files, which are compared with the files; auto: the "
+            "column frames, if there is one; none: they are not compared",
+        ),
+    ] = "auto"
     names: Annotated[
         _Text, Field(description="file of the names of the classes, one a line; none: as they stand in the table")
     ] = "none"
 
     def read_labels(self, root: Path) -> tuple[str, ...]:
         """Read the names of the classes from the file ``names``, or from the column of classes."""
-        if self.names != "none":
-            return read_names(root, self.names)
-        path, table = self._read(root)
-        classes = {label for label in self._values(path, table, "label") if label is not None}
-        if not classes:
-            raise UserError(f"column {self.label} of {path} is empty", path="data.label", way_out="name another column")
-        if all(isinstance(label, int) for label in classes):
-            return tuple(map(str, range(max(classes) + 1)))
-        return tuple(sorted(map(str, classes)))
+        table = self._read(root)
+        labels, _ = labels_of(table.path, self._cells(table, "label"), table.is_text)
+        return read_names(root, self.names) if self.names != "none" else class_names(table.path, labels)
 
     def read_rows(self, root: Path, labels: tuple[str, ...]) -> Iterator[Row]:
         """Read the table; raise UserError if a column is missing."""
-        path, table = self._read(root)
-        columns = [self._values(path, table, key) for key in ("path", "label", "splits", "first", "last")]
+        table = self._read(root)
+        cells = {key: self._cells(table, key) for key in COLUMNS}
+        classes, problems = labels_of(table.path, cells["label"], table.is_text)
         numbers = {name: number for number, name in enumerate(labels)}
-        return (_row(path, place, row, numbers) for place, row in enumerate(zip(*columns, strict=True)))
+        problems |= table.malformed
+        rows = zip(table.places, classes, *(cells[key] for key in COLUMNS[1:]), strict=True)
+        for at, (place, label, path, split, *frames) in enumerate(rows):
+            yield _row(place, path, label, split, frames, numbers, problems.get(at, ""))
 
     def canonical(self) -> Self:
-        """Return the same data in canonical form: of absolute paths to files only the file name counts."""
-        files = {key: Path(getattr(self, key)).name for key in ("file", "names") if getattr(self, key).startswith("/")}
-        return super().canonical().model_copy(update=files)
+        """Return the same data in canonical form: of absolute paths to files only the file name counts.
 
-    def _read(self, root: Path) -> tuple[Path, pa.Table]:
-        path = list_file(root, self.file, "file")
-        return path, _read(path)
+        What a table holds is no part of it, and so neither is whether it has a column that auto reads.
+        """
+        update = {key: Path(getattr(self, key)).name for key in ("file", "names") if getattr(self, key).startswith("/")}
+        update |= {key: "none" for key in ("first", "last") if getattr(self, key) == "auto"}
+        return super().canonical().model_copy(update=update)
 
-    def _values(self, path: Path, table: pa.Table, key: str) -> list[Any]:
-        name: str = getattr(self, key)
+    def _read(self, root: Path) -> Table:
+        """Read the table; raise UserError if it lacks a column."""
+        table = read_table(list_file(root, self.file, "file"))
+        for key in COLUMNS:
+            self._column(table, key)
+        return table
+
+    def _cells(self, table: Table, key: str) -> list[Cell]:
+        name = self._column(table, key)
+        return [None] * len(table.places) if name is None else table.column(name)
+
+    def _column(self, table: Table, key: str) -> str | None:
+        """Return the name of a key's column; None: there is none."""
+        name, header = getattr(self, key), table.header
+        if name == "auto":
+            name = key if key in header else "none"
+        if name == "split" and name not in header and "splits" in header:
+            name = "splits"
         if name == "none":
-            return [None] * len(table)
-        if name not in table.column_names:
+            return None
+        if name not in header:
             raise UserError(
-                f"{path} has no such column",
+                f"{table.path} has no such column",
                 path=f"data.{key}",
-                way_out=f"name one of {', '.join(table.column_names)}",
+                way_out=f"name one of {', '.join(header)}{', or none' if key == 'splits' else ''}",
                 found=name,
             )
-        return table[name].to_pylist()
+        if header.count(name) > 1:
+            raise UserError(
+                f"{table.path} has {header.count(name)} columns of this name",
+                path=f"data.{key}",
+                way_out="rename one of them",
+                found=name,
+            )
+        return name
 
 
-def _read(path: Path) -> pa.Table:
-    readers = {".csv": pa_csv.read_csv, ".parquet": pa_parquet.read_table}
-    if path.suffix.lower() not in readers:
-        raise UserError("must be a .csv or a .parquet file", path="data.file", found=path.name)
-    try:
-        return readers[path.suffix.lower()](path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: cannot be read: {error}", path="data.file") from error
-
-
-def _row(path: Path, place: int, values: tuple[Any, ...], numbers: dict[str, int]) -> Row:
-    clip, label, split, first, last = values
-    split = "train" if split is None else str(split)
-    number = label if isinstance(label, int) else numbers.get(str(label), -1)
-    row = Row(str(clip), number, split, f"{path.name}[{place}]")
-    if clip is None or label is None:
-        return row._replace(problem="has no path or no label")
-    if split not in SPLITS:
-        return row._replace(problem=f"unknown split: {split}")
-    if not isinstance(label, int) and row.label < 0:
-        return row._replace(problem=f"unknown label: {label}")
-    if not all(frame is None or isinstance(frame, int) for frame in (first, last)):
-        return row._replace(problem=f"frames are no whole numbers: {first}, {last}")
-    return row._replace(first=first, last=last)
+def _row(
+    place: str,
+    path: Cell,
+    label: int | str | None,
+    split: Cell,
+    frames: Sequence[Cell],
+    numbers: dict[str, int],
+    problem: str,
+) -> Row:
+    split = "train" if split is None else str(split).strip()
+    number = numbers.get(label, -1) if isinstance(label, str) else -1 if label is None else label
+    clip = str(path).rstrip("/") if path is not None else ""
+    first, last, count, wrong_frames = frame_range(*frames)
+    if not problem and (not clip or label is None):
+        problem = "has no path or no label"
+    elif not problem and split not in SPLITS:
+        problem = f"unknown split: {split}"
+    elif not problem and isinstance(label, str) and number < 0:
+        problem = f"unknown label: {label}"
+    return Row(clip, number, split, place, problem or wrong_frames, first, last, frames=count)

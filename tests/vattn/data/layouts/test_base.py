@@ -28,16 +28,25 @@ def test_the_root_is_required() -> None:
         TypeAdapter(AnyData).validate_json('{"kind": "folders"}')
 
 
-def test_identity_depends_on_the_names_of_lists_but_not_on_where_files_lie(tmp_path: Path) -> None:
-    def identity(root: str, **data: Any) -> str:
-        model = {"frames": 4, "size": 32, "backbone": {"kind": "resnet", "depth": 10}}
-        train = {"epochs": 1, "batch": 4, "lr": 0.1}
-        data = {"kind": "list", "root": root} | data
-        return trial_id(TrialConfig.parse({"data": data, "model": model, "train": train}))
+def identity(root: str, **data: Any) -> str:
+    """Return the identity of a trial with some data."""
+    model = {"frames": 4, "size": 32, "backbone": {"kind": "resnet", "depth": 10}}
+    train = {"epochs": 1, "batch": 4, "lr": 0.1}
+    return trial_id(TrialConfig.parse({"data": {"kind": "list", "root": root} | data, "model": model, "train": train}))
 
+
+def test_identity_depends_on_the_names_of_lists_but_not_on_where_files_lie() -> None:
     assert identity("/a") == identity("/b", cache="/c", max_faults=3)
     assert identity("/a", train="/a/1.txt") == identity("/a", train="/b/1.txt") == identity("/c", train="1.txt")
     assert identity("/a", train="1.txt") != identity("/a", train="2.txt")
+
+
+def test_identities_are_those_of_the_time_before_prefix_and_the_shares_of_max_faults() -> None:
+    assert identity("/a") == identity("/a", prefix="auto", max_faults="1 %") == "0ab6acbd94754157"
+    assert identity("/a", prefix="img_") != identity("/a")
+    table = {"kind": "table", "file": "x.csv"}
+    assert identity("/a", **table) == identity("/a", **table, first="none", last="none") == "73bda5348f624574"
+    assert identity("/a", **table, first="first") != identity("/a", **table)
 
 
 def test_a_root_is_the_same_from_any_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,10 +131,17 @@ class TrainConfig(Config):
     checkpoint_minutes: Annotated[
         Literal["none"] | Annotated[float, Field(gt=0)],
         Field(
-            description="minutes between checkpoints within an epoch; none: only at the end of each epoch, when one is "
-            "always written"
+            description="minutes between checkpoints within an epoch; none: only at the ends of epochs, see "
+            "checkpoint_seconds"
         ),
     ] = 10.0
+    checkpoint_seconds: float = Field(
+        30.0,
+        ge=0,
+        exclude_if=lambda seconds: seconds == 30.0,
+        description="least number of seconds between two checkpoints at the ends of epochs; the first and the last "
+        "epoch write one at any rate. A training that is killed repeats the epochs since its last checkpoint",
+    )
     init: str = Field(
         "scratch",
         description="initial weights; scratch: as configured by backbone.weights and by each mechanism; identity: the "

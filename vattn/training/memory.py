@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -22,7 +23,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from vattn.config import ModelConfig, TrialConfig
 from vattn.cost import cost
 from vattn.model import VideoModel, build_model
-from vattn.training.recompute import recompute_blocks
+from vattn.training.recompute import blocks_of, recompute_blocks
 
 #: Bytes of a process's CUDA context with the kernels of torch, cuBLAS and cuDNN.
 CONTEXT = 500_000_000
@@ -70,13 +71,11 @@ def training_memory(config: TrialConfig, classes: int, workers: int = 1) -> Memo
     """
     model, train, views = config.model, config.train, config.data.views
     share = -(-train.batch // workers)
-    branches = 1 if model.sparse == "none" else len(model.sparse.branches)
     micro = -(-share // getattr(train, "accumulate", 1))
-    network = model.model_copy(
-        update={"backbone": model.backbone.model_copy(update={"weights": "none"}), "sparse": "none"}
-    )
+    branches = 1 if model.sparse == "none" else len(model.sparse.branches)
+    evaluated = share * views.clips * views.crops
     step, evaluation, weights, parameters = _traced(
-        network, classes, micro * branches, share * views.clips * views.crops * branches, train.amp,
+        model.model_copy(update={"sparse": "none"}), classes, micro * branches, evaluated * branches, train.amp,
         train.recompute == "blocks",
     )  # fmt: skip
     activations = max(step + micro * _sparse_bytes(model, classes), evaluation)
@@ -91,6 +90,16 @@ def training_memory(config: TrialConfig, classes: int, workers: int = 1) -> Memo
         activations=activations,
         inputs=STAGED * share * pixels,
         workspace=WORKSPACE + round(GAPS * activations),
+    )
+
+
+def render(config: TrialConfig, classes: int) -> str:
+    """Return the predicted memory in words, for `vattn cost`."""
+    memory = training_memory(config, classes)
+    parts = ", ".join(f"{field.name} {getattr(memory, field.name) / 1e9:.2f}" for field in fields(memory))
+    return (
+        f"GPU memory in training, batch {config.train.batch}: {memory.total / 1e9:.2f} GB predicted, at its peak\n"
+        f"  ({parts})"
     )
 
 
@@ -120,13 +129,28 @@ def _traced(
         amp: ``train.amp``.
         recompute: whether blocks compute their activations again.
     """
-    with torch.device("meta"):
-        net = build_model(model, classes)
+    net = _on_meta(model, classes)
     if recompute:
         recompute_blocks(net)
     parameters = sum(map(_bytes, net.parameters()))
     weights = parameters + sum(map(_bytes, net.buffers()))
     return step_peak(net, model, clips, amp), evaluation_peak(net, model, evaluated, amp), weights, parameters
+
+
+def _on_meta(model: ModelConfig, classes: int) -> VideoModel:
+    backbone = model.backbone.model_copy(update={"weights": "none"})
+    with torch.device("meta"):
+        return build_model(model.model_copy(update={"backbone": backbone}), classes)
+
+
+def has_blocks(model: ModelConfig, classes: int) -> bool:
+    """Return whether ``train.recompute: blocks`` saves memory."""
+    return bool(blocks_of(_on_meta(model, classes)))
+
+
+def has_batch_norm(model: ModelConfig, classes: int) -> bool:
+    """Return whether the result of a step depends on how its clips are divided (``train.accumulate``)."""
+    return any(isinstance(module, _BatchNorm) for module in _on_meta(model, classes).modules())
 
 
 def step_peak(net: VideoModel, model: ModelConfig, clips: int, amp: str, device: str = "meta") -> int:

@@ -1,5 +1,6 @@
 """Files of tensors that are either complete or absent."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,8 @@ class StateFile:
             except BaseException:
                 self._part.unlink(missing_ok=True)
                 raise
-            try:
+            with suppress(FileNotFoundError):  # the training was stopped, and its files were removed
                 self._part.replace(self._path)
-            except FileNotFoundError:
-                pass  # the training was stopped, and its files were removed
 
 
 def write_state(state: dict[str, Any], path: Path) -> None:

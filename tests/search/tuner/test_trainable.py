@@ -186,15 +186,16 @@ def test_a_trial_without_enough_memory_is_tried_alone_then_with_recomputation_th
 
     The simulated GPU has room for less than the first needs, and more than it needs with recomputation.
     """
-    interrupt, cache = signal.getsignal(signal.SIGINT), data / "cache"
+    interrupt = signal.getsignal(signal.SIGINT)
     changed = tree(data)
     changed["resources"] = {"gpus": "auto"}
     changed["trial"] = changed["trial"] | {"train": TRIAL["train"] | {"epochs": 1}}
     changed["trial"]["model"] = TRIAL["model"] | {"attention": [], "frames": {"choice": [2, 4]}}
     spec = parse(changed, Path("spec.yaml"))
+    cache = prepare(spec.data, data).resolve()
     (marker.parent / "memory").write_text("540000")
     with closing(Ledger(tmp_path / NAME)) as ledger:
-        search = Search(spec, tmp_path, cache.resolve(), ledger, [])
+        search = Search(spec, tmp_path, cache, ledger, [])
         search.record(SearchBegan(id="s", name=spec.name, spec=spec.tree(), versions={}))
 
         tune_search(search, dict)

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -71,12 +71,13 @@ def training_memory(config: TrialConfig, classes: int, workers: int = 1) -> Memo
     """
     model, train, views = config.model, config.train, config.data.views
     share = -(-train.batch // workers)
-    micro = -(-share // getattr(train, "accumulate", 1))
+    parts = getattr(train, "accumulate", 1)
+    micro = -(-share // parts)
     branches = 1 if model.sparse == "none" else len(model.sparse.branches)
     evaluated = share * views.clips * views.crops
     step, evaluation, weights, parameters = _traced(
         model.model_copy(update={"sparse": "none"}), classes, micro * branches, evaluated * branches, train.amp,
-        train.recompute == "blocks",
+        train.recompute == "blocks", parts > 1,
     )  # fmt: skip
     activations = max(step + micro * _sparse_bytes(model, classes), evaluation)
     frames = model.frames * model.backbone.frames_per_segment
@@ -117,7 +118,7 @@ def _is_branch(what: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _traced(
-    model: ModelConfig, classes: int, clips: int, evaluated: int, amp: str, recompute: bool
+    model: ModelConfig, classes: int, clips: int, evaluated: int, amp: str, recompute: bool, accumulates: bool
 ) -> tuple[int, int, int, int]:
     """Return bytes: of one step without weights, of one evaluation without weights, of weights, of parameters.
 
@@ -128,45 +129,61 @@ def _traced(
         evaluated: views of clips in one batch of the evaluation.
         amp: ``train.amp``.
         recompute: whether blocks compute their activations again.
+        accumulates: whether a step has several backward passes.
     """
-    net = _on_meta(model, classes)
+    net = network_on_meta(model, classes)
     if recompute:
-        recompute_blocks(net)
+        recompute_on_meta(net, amp)
     parameters = sum(map(_bytes, net.parameters()))
     weights = parameters + sum(map(_bytes, net.buffers()))
-    return step_peak(net, model, clips, amp), evaluation_peak(net, model, evaluated, amp), weights, parameters
+    return (
+        step_peak(net, model, clips, amp, accumulates),
+        evaluation_peak(net, model, evaluated, amp),
+        weights,
+        parameters,
+    )
 
 
-def _on_meta(model: ModelConfig, classes: int) -> VideoModel:
+def network_on_meta(model: ModelConfig, classes: int) -> VideoModel:
+    """Return a network without values, on the meta device."""
     backbone = model.backbone.model_copy(update={"weights": "none"})
     with torch.device("meta"):
         return build_model(model.model_copy(update={"backbone": backbone}), classes)
 
 
+def recompute_on_meta(net: VideoModel, amp: str) -> None:
+    """Let blocks compute their activations again, in the precision of the forward pass, which autograd leaves."""
+    for block in blocks_of(net):
+        block.forward = lowered(amp)(block.forward)
+    recompute_blocks(net)
+
+
 def has_blocks(model: ModelConfig, classes: int) -> bool:
     """Return whether ``train.recompute: blocks`` saves memory."""
-    return bool(blocks_of(_on_meta(model, classes)))
+    return bool(blocks_of(network_on_meta(model, classes)))
 
 
 def has_batch_norm(model: ModelConfig, classes: int) -> bool:
     """Return whether the result of a step depends on how its clips are divided (``train.accumulate``)."""
-    return any(isinstance(module, _BatchNorm) for module in _on_meta(model, classes).modules())
+    return any(isinstance(module, _BatchNorm) for module in network_on_meta(model, classes).modules())
 
 
-def step_peak(net: VideoModel, model: ModelConfig, clips: int, amp: str, device: str = "meta") -> int:
-    """Return the bytes that one training step of ``clips`` clips takes at its peak, besides weights and gradients.
+def step_peak(
+    net: VideoModel, model: ModelConfig, clips: int, amp: str, accumulates: bool = False, device: str = "meta"
+) -> int:
+    """Return the bytes that a forward and a backward pass take at their peak, besides weights and all gradients.
 
-    The gradients of the step before exist until the backward pass, in which the new ones take their place.
+    A step begins without gradients, which the backward pass creates while it frees the activations. If it accumulates,
+    they exist from its second part on.
     """
     net.train()
     parameters = sum(map(_bytes, net.parameters()))
-    with _precision(amp), Peak() as peak:
-        for parameter in net.parameters():
+    with lowered(amp), Peak() as peak:
+        for parameter in net.parameters() if accumulates else ():
             parameter.grad = torch.empty_like(parameter)
         images, labels = _images(model, clips, device), torch.zeros(clips, dtype=torch.long, device=device)
         loss = net.loss(net(images), labels)
-        net.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)  # as a method it would leave the function mode, also for what it recomputes
+        loss.backward()
         del loss, images
     net.zero_grad(set_to_none=True)
     return peak.most - parameters
@@ -175,7 +192,7 @@ def step_peak(net: VideoModel, model: ModelConfig, clips: int, amp: str, device:
 def evaluation_peak(net: VideoModel, model: ModelConfig, clips: int, amp: str, device: str = "meta") -> int:
     """Return the bytes that the evaluation of one batch of ``clips`` views takes at its peak, besides weights."""
     net.eval()
-    with torch.inference_mode(), _precision(amp), Peak() as peak:
+    with torch.inference_mode(), lowered(amp), Peak() as peak:
         net.scores(_images(model, clips, device))
     return peak.most
 
@@ -228,7 +245,8 @@ RAISED = frozenset({
 
 
 @contextmanager
-def _precision(amp: str) -> Iterator[None]:
+def lowered(amp: str) -> Iterator[None]:
+    """Compute in the precision of ``train.amp`` on the meta device, as CUDA's autocast would."""
     with _Precision({"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]):
         yield
 
@@ -239,19 +257,29 @@ class _Precision(TorchFunctionMode):
     def __init__(self, dtype: torch.dtype | None) -> None:
         super().__init__()
         self._dtype = dtype
+        #: as in autocast, parameters in the lower precision; they exist until the end of the context
+        self._lowered: dict[Tensor, Tensor] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, kwargs = getattr(func, "__name__", ""), kwargs or {}
         is_attention = name == "scaled_dot_product_attention"
         if self._dtype and (is_attention or name in LOWERED):
-            args, kwargs = _cast((args, kwargs), self._dtype)
+            args, kwargs = tree_map(self._lower, (args, kwargs))
         elif self._dtype and name in RAISED:
-            args, kwargs = _cast((args, kwargs), torch.float32)
+            args, kwargs = tree_map(lambda x: _cast(x, torch.float32), (args, kwargs))
         return _Attention.apply(*args[:3]) if is_attention else func(*args, **kwargs)
 
+    def _lower(self, value: Any) -> Any:
+        assert self._dtype is not None
+        if not isinstance(value, nn.Parameter):
+            return _cast(value, self._dtype)
+        if value not in self._lowered:
+            self._lowered[value] = _cast(value, self._dtype)
+        return self._lowered[value]
 
-def _cast(tree: Any, dtype: torch.dtype) -> Any:
-    return tree_map(lambda x: x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x, tree)
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 class _Attention(torch.autograd.Function):

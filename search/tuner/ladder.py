@@ -27,9 +27,12 @@ def next_measure(trial: Trial, gpus: float, workers: int, classes: int) -> Memor
     config = TrialConfig.parse(trial.config)
     if 0 < gpus < 1:
         return last.model_copy(update={"alone": True, "time": 0.0})
-    if config.train.recompute == "none" and not last.recompute and has_blocks(config.model, classes):
+    train = config.train
+    # Blocks that are computed again cannot be compiled.
+    can_recompute = train.recompute == "none" and not last.recompute and getattr(train, "compile", "none") == "none"
+    if can_recompute and has_blocks(config.model, classes):
         return last.model_copy(update={"recompute": True, "time": 0.0})
-    share, parts = config.train.batch // workers, max(last.accumulate, getattr(config.train, "accumulate", 1))
+    share, parts = train.batch // workers, max(last.accumulate, getattr(train, "accumulate", 1))
     more = [n for n in range(2 * parts, share + 1) if share % n == 0]
     if not more or not ACCUMULATES:
         return None

@@ -59,9 +59,9 @@ def marker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             nonlocal used
             used -= size
 
-        def convolve_on_a_gpu(layer: torch.nn.Conv2d, images: torch.Tensor) -> torch.Tensor:
+        def convolve_on_a_gpu(self: torch.nn.Conv2d, input: torch.Tensor) -> torch.Tensor:
             nonlocal used
-            output = convolve(layer, images)
+            output = convolve(self, input)
             if memory.exists():
                 used += (size := output.untyped_storage().nbytes())
                 weakref.finalize(output.untyped_storage(), free, size)

@@ -57,7 +57,7 @@ def allocated(network: ModelConfig, clips: int, recompute: bool = False, amp: st
     events = profiler.profiler.kineto_results.events()  # pyright: ignore[reportOptionalMemberAccess]
     live = most = 0
     for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
-        live += event.nbytes()
+        live += event.nbytes()  # pyright: ignore[reportAttributeAccessIssue]  # missing in torch's stub
         most = max(most, live)
     return most
 

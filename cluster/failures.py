@@ -6,23 +6,23 @@ from typing import Any, Literal
 
 import torch.distributed as dist
 
-from cluster.recovery import ends_process
+from cluster.recovery import ends_process, out_of_memory
 
 #: words in the message of an error that a worker gets from gloo or NCCL, which torch raises as a plain RuntimeError
 COMMUNICATION = ("gloo", "NCCL", "ProcessGroup", "Connection closed by peer", "Connection reset by peer")
 #: words in the message of such an error when another worker has not answered in time
 TIMEOUT = ("timed out", "timeout")
 
-Kind = Literal["final", "halt", "hang", "lost"]
+Kind = Literal["final", "halt", "memory", "hang", "lost"]
 
 
 class WorkerError(RuntimeError):
     """The failure of one worker, in a form that can be sent between processes.
 
     Args:
-        kind: ``final``: any process would raise the error again. ``halt``: a file cannot be read or written. ``hang``:
-            another worker did not answer in time. ``lost``: another worker's process ended, or the GPU failed; a new
-            process may train on.
+        kind: ``final``: any process would raise the error again. ``halt``: a file cannot be read or written, or a GPU
+            cannot be used. ``memory``: the memory of the GPU is too small. ``hang``: another worker did not answer in
+            time. ``lost``: another worker's process ended, or the GPU failed; a new process may train on.
         message: what the user reads.
     """
 
@@ -49,6 +49,8 @@ def classified(error: Exception, rank: int, timeout: int) -> WorkerError:
     own = f"worker {rank} failed:\n{text}"
     if ends_process(error):
         return WorkerError("lost", own)
+    if out_of_memory(error):
+        return WorkerError("memory", own)
     message = str(error)
     if isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and any(word in message for word in COMMUNICATION)
@@ -70,7 +72,7 @@ def final_result(errors: Iterable[BaseException]) -> dict[str, Any]:
     for another in vain is not.
     """
     failures = [error for error in errors if isinstance(error, WorkerError)]
-    for kind, key in (("halt", "halt"), ("final", "error"), ("hang", "error")):
+    for kind, key in (("halt", "halt"), ("memory", "memory"), ("final", "error"), ("hang", "error")):
         for failure in failures:
             if failure.kind == kind:
                 return {key: failure.message}

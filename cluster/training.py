@@ -11,9 +11,10 @@ import ray
 import ray.train
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, UserCallback, WorkerGroupError
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
+from cluster.devices import rank_device
 from cluster.failures import classified, final_result
 from cluster.placement import Resources, record_group
 from vattn.config import TrialConfig
@@ -33,28 +34,14 @@ TIMEOUT = 300
 GRACE = 5
 
 
+#: the way out where a GPU's memory is too small
+SAVE_MEMORY = (
+    "the GPU's memory is too small: set train.recompute: blocks, or a smaller train.batch; `vattn cost` predicts it"
+)
+
+
 class TrainingError(RuntimeError):
     """A training failed; the message has the error of the worker that caused it."""
-
-
-def trial_device() -> torch.device:
-    """Return the device of a training in this process of Ray Tune: the GPU that Ray assigned to it, or the CPU.
-
-    Ray shows a process the GPUs that it assigned to it, but all GPUs of the node if it assigned none.
-    """
-    return torch.device("cuda", 0) if _has_gpu() else torch.device("cpu")
-
-
-def rank_device() -> torch.device:
-    """Return the device of this worker of Ray Train: the GPU that Ray assigned to it, or the CPU.
-
-    Ray Train shows each worker the GPUs of all workers on its node.
-    """
-    return get_device() if _has_gpu() else torch.device("cpu")
-
-
-def _has_gpu() -> bool:
-    return bool(ray.get_gpu_ids()) and torch.cuda.is_available()
 
 
 def epochs(
@@ -92,9 +79,9 @@ def run(
     All nodes must have ``cache`` and ``folder`` at the same path.
 
     Returns:
-        {} if the training ended well. If it failed: ``error``, the text of the error, or ``halt``, the message of a
-        file that cannot be read or written. After an error that a worker raised, or where a worker hangs, the training
-        is not tried again.
+        {} if the training ended well. If it failed: ``error``, the text of the error, ``memory``, that text where a
+        GPU's memory is too small, or ``halt``, the message of a file that cannot be read or written. After an error
+        that a worker raised, or where a worker hangs, the training is not tried again.
     """
     # Ray Train's controller looks at the workers, and takes one result of each, at this interval (default: 2 s). Ray
     # reads the variable where a trainer is started and passes it on. It is not set when this module is imported: Ray
@@ -201,6 +188,8 @@ def train(config: TrialConfig, cache: Path, folder: Path, resources: Resources) 
 def _raise_failure(result: dict[str, Any]) -> None:
     if "halt" in result:
         raise StorageError(result["halt"])
+    if "memory" in result:
+        raise TrainingError(f"{result['memory']}\n{SAVE_MEMORY}")
     if "error" in result:
         raise TrainingError(result["error"])
 

@@ -30,7 +30,7 @@ def canonical_trial(trial: TrialConfig) -> TrialConfig:
     sampling = trial.data.sampling.model_copy(update={"frames_per_segment": "auto"})
     data = trial.data.canonical().model_copy(update={"sampling": sampling})
     # These options change memory and time, but no result.
-    train = trial.train.model_copy(update={"recompute": "none", "checkpoint_minutes": 10.0})
+    train = trial.train.model_copy(update={"recompute": "none", "checkpoint_minutes": 10.0, "checkpoint_seconds": 30.0})
     model = trial.model
     if train.init != "scratch":
         model = as_identity(model)

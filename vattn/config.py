@@ -151,10 +151,18 @@ class TrainConfig(Config):
     checkpoint_minutes: Annotated[
         Literal["none"] | Annotated[float, Field(gt=0)],
         Field(
-            description="minutes between checkpoints within an epoch; none: only at the end of each epoch, when one is "
-            "always written"
+            description="minutes between checkpoints within an epoch; none: only at the ends of epochs, see "
+            "checkpoint_seconds"
         ),
     ] = 10.0
+    checkpoint_seconds: float = Field(
+        30.0,
+        ge=0,
+        description="greatest number of seconds between two checkpoints at the ends of epochs; they follow each other "
+        "after 20 times the time that the last one took to write, or after this time, but not before an epoch ends. A "
+        "training that is killed repeats the epochs since its last checkpoint",
+        json_schema_extra=LATER,
+    )
     init: str = Field(
         "scratch",
         description="initial weights; scratch: as configured by backbone.weights and by each mechanism; identity: the "

@@ -35,10 +35,15 @@ def writing(path: Path, way_out: str) -> Iterator[None]:
         raise StorageError(f"{path}: cannot be written: {error}; {way_out}") from error
 
 
+def part_of(path: Path) -> Path:
+    """Return the path of the unfinished file that is to replace ``path``."""
+    return path.with_name(f".part-{path.name}")  # with the same suffix, because some libraries choose a format by it
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a path to write to; the file there replaces ``path`` at the end, or is removed if an error is raised."""
-    part = path.with_name(f".part-{path.name}")  # with the same suffix, because some libraries choose a format by it
+    part = part_of(path)
     try:
         yield part
         part.replace(path)

@@ -4,9 +4,12 @@ from argparse import Namespace
 
 from search.spec.validation import load_config
 from vattn.cost import render
+from vattn.training import memory
 
 
 def run(arguments: Namespace) -> None:
     """Print the cost of the model in the config file."""
     config = load_config(arguments.config, arguments.set)
-    print(render(config.model, config.data.num_classes()))
+    classes = config.data.num_classes()
+    print(render(config.model, classes))
+    print(memory.render(config, classes))

@@ -11,7 +11,7 @@ from search.analysis.front import settled
 from search.analysis.pick import pick
 from search.ledger.history import History, Trial
 from search.ledger.runs import open_run, resolve_run
-from search.report.wording.trials import describe
+from search.report.wording.trials import describe, describe_memory
 from search.report.wording.values import format_metric
 from vattn.errors import UserError
 from vattn.files import write_whole, writing
@@ -44,7 +44,7 @@ def export(run: str, rule: str, out: Path, weights: Path | None) -> None:
     if weights and not source.is_file():
         message = f"the weights of trial {trial.number} are gone"
         raise UserError(message, file=source, way_out="export without --weights, and train the exported config")
-    config = _with_absolute_folders(trial.config, output)
+    config = _with_absolute_folders(trial.run_config, output)
     initial_weights = _initial_weights(trial, output, weights)
     if initial_weights:
         config["train"] = config["train"] | {"init": str(initial_weights)}
@@ -94,6 +94,7 @@ def _header(history: History, trial: Trial, out: Path) -> list[str]:
     return [
         f"{describe(trial)}: trial {trial.number} of the search {history.name} ({history.began.id}).",
         f"After {trial.epoch} epochs of the search: {numbers}, on the validation split.",
+        *([f"For lack of GPU memory it was trained {describe_memory(trial.memory)}."] if trial.memory else []),
         *([f"These metrics are the mean of {len(trial.fresh)} fresh seeds."] if confirmed else []),
         f"Set train.epochs and train.lr for a training at full length; then: vattn train {out}",
     ]

@@ -119,6 +119,7 @@ def _train(
     """
     # Ray and MLflow take seconds to import: this comes after the checks of the input.
     from cluster.connect import connected
+    from cluster.devices import smallest_gpu
     from cluster.training import train
     from search.report.tracking.store import tracking_uri
     from search.report.tracking.training import log_training
@@ -128,6 +129,8 @@ def _train(
     final = []
     with connected(address):
         resources.concurrency(node_resources())
+        if gpus:
+            smallest_gpu("--gpus")  # it refuses nodes that cannot use theirs
         for config, cache, folder in zip(configs, caches, folders, strict=True):
             prefix, metrics = f"split {config.data.split}  " if len(configs) > 1 else "", {}
             with log_training(uri, config, folder) as log:

@@ -200,6 +200,21 @@ class Failed(_TrialEvent):
     """whether it is not tried again"""
 
 
+class MemorySaved(_TrialEvent):
+    """A GPU had too little memory for a training; how it is tried from now on."""
+
+    event: Literal["memory"] = "memory"
+    alone: bool = False
+    """whether no other training uses its GPU"""
+    recompute: bool = False
+    """whether blocks compute their activations again, as with ``train.recompute: blocks``"""
+    accumulate: int = 1
+    """number of parts of the clips of a step, as ``train.accumulate``; with more than 1, all epochs are trained again
+    in this way"""
+    changes_result: bool = False
+    """whether the parts change the result, as they do where batch norm sees them"""
+
+
 class Finished(_TrialEvent):
     """A training reached its last epoch."""
 
@@ -210,7 +225,7 @@ class Finished(_TrialEvent):
     """duration of all its epochs"""
 
 
-TrialEvent = Proposed | Inherited | Started | Reported | Stopped | Failed | Finished
+TrialEvent = Proposed | Inherited | Started | Reported | Stopped | Failed | MemorySaved | Finished
 Event = SearchBegan | Resumed | Ended | WarmStarted | Guarded | Rejected | TrialEvent
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])

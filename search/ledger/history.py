@@ -12,6 +12,7 @@ from search.ledger.events import (
     Finished,
     Guarded,
     Inherited,
+    MemorySaved,
     Proposed,
     Rejected,
     Reported,
@@ -55,8 +56,20 @@ class Trial:
     base: bool = False
     #: the event that chose the initial weights
     inherits: Inherited | None = None
+    #: how it is trained since the memory of a GPU was too small; None if it never was
+    memory: MemorySaved | None = None
     #: the retrainings of this trial
     retrainings: list["Trial"] = field(default_factory=list)
+
+    @property
+    def run_config(self) -> dict[str, Any]:
+        """The config that it is trained with: ``config``, with what saves GPU memory."""
+        if self.memory is None:
+            return self.config
+        changes: dict[str, Any] = {"recompute": "blocks"} if self.memory.recompute else {}
+        if self.memory.accumulate > 1:
+            changes["accumulate"] = self.memory.accumulate
+        return self.config | {"train": self.config["train"] | changes}
 
     @property
     def epoch(self) -> int:
@@ -188,6 +201,8 @@ class History:
                         self.gpu_seconds += event.seconds * trial.starts[-1].gpus
             case Inherited():
                 trial.inherits = event
+            case MemorySaved():
+                trial.memory = event
             case Failed(final=False):
                 trial.state = "proposed"
             case Stopped() | Failed() | Finished():

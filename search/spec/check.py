@@ -41,6 +41,9 @@ class Check:
     """fewest and most epochs of a trial"""
     expected_epochs: float | None
     """mean number of epochs of the longest trials if halving stops as many as it can; None without halving"""
+    memory: tuple[int, int] | None
+    """predicted bytes of a worker's GPU: of the architecture with the least activations and the smallest batch, and of
+    that with the most and the largest; None on CPUs"""
 
 
 def check(spec: Spec) -> Check:
@@ -52,6 +55,7 @@ def check(spec: Spec) -> Check:
     example = spec.trial_config(next(spec.space.one_at_a_time())[1])
     classes = spec.classes
     seen: dict[str, Mapping[str, float]] = {}
+    models_of: dict[str, ModelConfig] = {}
     no_identity: dict[str, str] = {}
     models, exact = combinations(spec.space.part("model"))
     for _, tree in models:
@@ -59,6 +63,7 @@ def check(spec: Spec) -> Check:
         no_identity |= {module.kind: module.no_identity for module in model.attention}
         if (architecture := architecture_id(model)) not in seen:
             seen[architecture] = _cost(model, classes)
+            models_of[architecture] = model
     within = sum(not spec.broken_limits(known) for known in seen.values())
     if not within:
         _refuse_if_certain(spec, classes, tuple(seen.values()), exact)
@@ -89,7 +94,27 @@ def check(spec: Spec) -> Check:
         confirm=None if (confirm := spec.search.confirm) == "none" else (confirm.top, confirm.seeds),
         epochs=(min(epochs), max(epochs)),
         expected_epochs=spec.search.scheduler.expected_epochs(max(epochs)),
+        memory=_memory(spec, example, seen, models_of, train_configs) if spec.resources.gpus else None,
     )
+
+
+def _memory(
+    spec: Spec, example: TrialConfig, costs: Mapping[str, Mapping[str, float]], models: Mapping[str, ModelConfig],
+    trains: list[TrainConfig],
+) -> tuple[int, int]:  # fmt: skip
+    """Return the predicted bytes of the least and the most demanding trial."""
+    from vattn.training.memory import training_memory  # it imports what builds networks, which takes a second
+
+    by_activations, by_batch = (
+        sorted(costs, key=lambda name: costs[name]["activation_mb"]), sorted(trains, key=lambda train: train.batch),
+    )  # fmt: skip
+
+    def total(architecture: str, train: TrainConfig) -> int:
+        config = example.model_copy(update={"model": models[architecture], "train": train})
+        return training_memory(config, spec.classes, spec.resources.workers).total
+
+    least, most = (total(by_activations[end], by_batch[end]) for end in (0, -1))
+    return least, most
 
 
 def _check_train(spec: Spec, configs: list[TrainConfig]) -> None:

@@ -133,11 +133,11 @@ class Resources(Config):
 
     workers: int = Field(default=1, ge=1, description="number of processes that train one trial together")
     cpus: int = Field(default=1, ge=1, description="CPUs of one worker, which is also its number of torch threads")
-    gpus: float = Field(
-        default=0,
-        ge=0,
+    gpus: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
         description="GPUs of one worker: 0 = it trains on the CPU, 1 = on a GPU of its own; a fraction, with one "
-        "worker only, shares a GPU between trials",
+        "worker only, shares a GPU between trials; auto = the fraction that a trial's predicted memory is of the "
+        "smallest GPU's, or CPUs if the cluster has no GPU",
     )
     concurrent: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         default="auto", description="number of trials that run at once; auto = as many as the cluster has resources for"
@@ -145,8 +145,8 @@ class Resources(Config):
 
     @field_validator("gpus")
     @classmethod
-    def _usable(cls, gpus: float, info: ValidationInfo) -> float:
-        if problem := gpu_problem(info.data.get("workers", 1), gpus):
+    def _usable(cls, gpus: float | Literal["auto"], info: ValidationInfo) -> float | Literal["auto"]:
+        if gpus != "auto" and (problem := gpu_problem(info.data.get("workers", 1), gpus)):
             raise ValueError(f"{problem.rule}; write workers: {problem.workers}, gpus: {problem.gpus:g}")
         return gpus
 

@@ -21,19 +21,28 @@ class FailedResult:
 
 
 @dataclass(frozen=True)
+class MemoryResult:
+    """The memory of the GPU was too small, of which ``error`` is the traceback; the trial can be tried with more."""
+
+    error: str
+
+
+@dataclass(frozen=True)
 class HaltResult:
-    """The process cannot write its files; ``message`` has the file and the reason. The trial can be resumed."""
+    """The process cannot write its files or use its GPU; ``message`` has the reason. The trial can be resumed."""
 
     message: str
 
 
-Result = EpochResult | FailedResult | HaltResult
+Result = EpochResult | FailedResult | MemoryResult | HaltResult
 
 
 def parse_result(flat: dict[str, Any]) -> Result:
     """Return a result as Ray Tune reports it: one flat mapping, with keys such as ``metrics/top1``."""
     if "halt" in flat:
         return HaltResult(flat["halt"])
+    if "memory" in flat:
+        return MemoryResult(flat["memory"])
     if "error" in flat:
         return FailedResult(flat["error"])
     metrics = {key.removeprefix("metrics/"): value for key, value in flat.items() if key.startswith("metrics/")}

@@ -11,8 +11,10 @@ from search.proposals.confirmation import retrainings
 from search.proposals.inheritance import Inheritance, finished_base, result_of
 from search.proposals.proposer import Proposer
 from search.spec.schema import Spec
+from search.tuner.ladder import next_measure
 from search.tuner.late_decisions import overdue
-from search.tuner.results import EpochResult, FailedResult, HaltResult, Result
+from search.tuner.results import EpochResult, FailedResult, HaltResult, MemoryResult, Result
+from search.tuner.shares import Shares
 from search.tuner.task import Task, task_of, trial_folder
 from vattn.training.checkpoint import remove
 
@@ -55,6 +57,8 @@ class Search:
         self._waiting = [trial.number for trial in ledger.history.unfinished()]
         #: trainings that may run at once; at most as many wait for their base
         self.slots = 1
+        #: the GPUs of each training
+        self.shares = Shares(spec)
         #: why the search ends
         self.reason = "budget"
         #: why no file can be written any more; empty while files can be written
@@ -89,17 +93,28 @@ class Search:
         while not self.halt:
             for number in self._waiting:  # `_prepare` may append a base
                 if self._prepare(number):
-                    self._waiting.remove(number)
-                    return task_of(self.ledger.history.trial(number), self.output, self.cache)
+                    return self._hand_out(number)
             if len(self._waiting) >= self.slots or not self._propose():
                 return None
         return None
 
+    def _hand_out(self, number: int) -> Task | None:
+        """Return the task of a training that is ready; None if it has to wait for a GPU, and the others behind it."""
+        task = task_of(self.ledger.history.trial(number), self.output, self.cache, self.shares)
+        if self._waits_for_a_whole_gpu() or not self.shares.fits(task["gpus"]):
+            return None
+        self._waiting.remove(number)
+        self.shares.reserve(number, task["gpus"])
+        return task
+
+    def _waits_for_a_whole_gpu(self) -> bool:
+        """Return whether a training that was handed out waits until a GPU is free of others, which may take long."""
+        unfinished = (trial for trial in self.ledger.history.unfinished() if trial.number not in self._waiting)
+        return any(trial.memory and trial.memory.alone and trial.state != "running" for trial in unfinished)
+
     def at_end(self) -> bool:
-        """Return whether no training can start any more, even after the running ones end."""
-        confirms = self.spec.search.confirm != "none"
-        more = self._waiting or (confirms and self.ledger.history.in_state("proposed", "running"))
-        return bool(self.halt) or not more
+        """Return whether no training can start any more. A running one may be tried again, or be confirmed."""
+        return bool(self.halt) or not self.ledger.history.unfinished()
 
     def _prepare(self, number: int) -> bool:
         """Choose the initial weights of a training, or propose its base; return whether it can start."""
@@ -158,6 +173,9 @@ class Search:
             case FailedResult(error):
                 self.failed(number, error, final=True)
                 return True
+            case MemoryResult(error):
+                self._save_memory(trial, error)
+                return True
             case EpochResult():
                 self._succeeded = True
                 return self._after_epoch(trial, result)
@@ -165,7 +183,23 @@ class Search:
     def failed(self, number: int, error: str, final: bool) -> None:
         """Record that a training failed; if it is not ``final``, it is tried again."""
         self._failures += final
+        if final:
+            self.shares.release(number)
         self.record(Failed(trial=number, error=error, final=final))
+
+    def _save_memory(self, trial: Trial, error: str) -> None:
+        """Let a training that lacked memory start again in a way that needs less; where none is left, it failed."""
+        number, workers = trial.number, self.spec.resources.workers
+        measure = next_measure(trial, trial.starts[-1].gpus / workers, workers, self.spec.classes)
+        if measure is None:
+            self.failed(number, error, final=True)
+            return
+        self.shares.release(number)
+        self.failed(number, error, final=False)
+        self.record(measure)
+        if measure.accumulate > 1:
+            remove(self.folder(number))  # of another training
+        self._waiting.insert(0, number)
 
     def _after_epoch(self, trial: Trial, result: EpochResult) -> bool:
         number, is_new = trial.number, result.epoch == trial.epoch + 1
@@ -187,6 +221,7 @@ class Search:
         return self._remove_checkpoint(number)
 
     def _remove_checkpoint(self, number: int) -> bool:
+        self.shares.release(number)
         remove(self.folder(number))
         return True
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from search.ledger.history import Trial
+from search.tuner.shares import Shares
+from vattn.config import TrialConfig
 
 
 class Task(TypedDict):
@@ -22,20 +24,27 @@ class Task(TypedDict):
     """whether it is scored on the test split after its last epoch"""
     known: int
     """number of epochs that are not reported again"""
+    gpus: float
+    """number of GPUs of each worker, or the share of one"""
+    limited: bool
+    """whether the process may use no more of the GPU's memory than this share"""
 
 
-def task_of(trial: Trial, output: Path, cache: Path) -> Task:
+def task_of(trial: Trial, output: Path, cache: Path, shares: Shares) -> Task:
     """Return the task of a training whose initial weights are chosen.
 
     Args:
         trial: the training.
         output: the output folder of the search.
         cache: the clip cache.
+        shares: the GPUs of a training.
     """
-    config = trial.config
+    config = trial.run_config
+    alone = trial.memory is not None and trial.memory.alone
+    gpus = shares.of(TrialConfig.parse(config), alone)
     if trial.source is not None:
         weights = trial_folder(output, trial.source) / "model.pt"
-        config = config | {"train": config["train"] | {"init": str(weights)}}
+        config = config | {"train": config["train"] | {"init": str(weights)}}  # after its memory was predicted
     return Task(
         number=trial.number,
         config=json.dumps(config),
@@ -44,6 +53,8 @@ def task_of(trial: Trial, output: Path, cache: Path) -> Task:
         tested=trial.confirms is not None,
         # The last recorded epoch is reported again: the decision that follows it may not be recorded.
         known=max(trial.epoch - 1, 0),
+        gpus=gpus,
+        limited=shares.is_auto,
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,9 +11,10 @@ from ray import tune
 from ray.tune import PlacementGroupFactory
 from typing_extensions import override
 
+from cluster.devices import free_memory, limit_memory, trial_device
 from cluster.placement import Resources
-from cluster.recovery import ends_process
-from cluster.training import epochs, run, trial_device
+from cluster.recovery import ends_process, out_of_memory
+from cluster.training import epochs, run
 from search.tuner.task import Task
 from vattn.config import TrialConfig
 
@@ -26,10 +27,17 @@ DRIVER_MEMORY = 256 * 2**20
 
 
 def trainable(resources: Resources) -> Any:
-    """Return what Ray Tune runs for a trial with these resources, which it reserves."""
+    """Return what Ray Tune runs for a trial with these resources, which it reserves.
+
+    The GPUs of a trial on one worker are those of its task.
+    """
     if resources.workers == 1:
-        bundle: dict[str, float] = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
-        return tune.with_resources(InlineTrial, PlacementGroupFactory([bundle]))
+
+        def reserved(task: dict[str, Any]) -> PlacementGroupFactory:
+            gpus = {"GPU": task["gpus"]} if task["gpus"] else {}
+            return PlacementGroupFactory([{"CPU": resources.cpus} | gpus])
+
+        return tune.with_resources(InlineTrial, cast(Any, reserved))  # it names only one of the mappings of Tune
 
     def distributed_trial(task: Task) -> None:
         from ray.tune.integration.ray_train import TuneReportCallback
@@ -47,38 +55,49 @@ def trainable(resources: Resources) -> Any:
 class InlineTrial(tune.Trainable):
     """A trial on one worker. One step is one epoch; its process is reused for the next trial."""
 
+    _results: Generator[dict[str, Any]] | None = None
+
     @override
     def setup(self, config: dict[str, Any]) -> None:
         self.reset_config(config)
 
     @override
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.cleanup()
+        free_memory()
         self._results = _train(cast(Task, new_config))
         return True
 
     @override
+    def cleanup(self) -> None:
+        if self._results:
+            self._results.close()  # it waits for a checkpoint that is being written
+
+    @override
     def step(self) -> dict[str, Any]:
+        assert self._results is not None
         return next(self._results)
 
 
-def _train(task: Task) -> Iterator[dict[str, Any]]:
+def _train(task: Task) -> Generator[dict[str, Any]]:
     """Yield a result for each epoch, as `search.tuner.results.parse_result` reads it.
 
     An exception of training becomes a result too: Ray Tune would otherwise retry it in a new process, where it would
-    be raised again. An error of the GPU is raised: Ray Tune then ends this process, in which the next trials would
-    fail too, and starts the trial in a new one.
+    be raised again. So does a lack of GPU memory. Another error of the GPU is raised: Ray Tune then ends this process,
+    in which the next trials would fail too, and starts the trial in a new one.
     """
     import torch
 
     try:
         torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
         config = TrialConfig.parse(json.loads(task["config"]))
-        yield from epochs(
-            config, Path(task["cache"]), Path(task["folder"]), task["tested"], trial_device(), task["known"]
-        )
+        device = trial_device()
+        if task["limited"]:
+            limit_memory(device, task["gpus"])
+        yield from epochs(config, Path(task["cache"]), Path(task["folder"]), task["tested"], device, task["known"])
     except OSError as error:
         yield {"halt": str(error)}
     except Exception as error:
         if ends_process(error):
             raise
-        yield {"error": traceback.format_exc()}
+        yield {"memory" if out_of_memory(error) else "error": traceback.format_exc()}

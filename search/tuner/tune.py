@@ -3,6 +3,7 @@
 import logging
 import re
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,12 +15,15 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from cluster.devices import smallest_gpu
 from cluster.placement import Resources, node_resources, release
 from search.ledger.events import Started
+from search.spec.schema import Spec
 from search.tuner.results import parse_result
+from search.tuner.shares import Shares
 from search.tuner.state import Search
 from search.tuner.trainable import trainable
-from vattn.errors import StorageError
+from vattn.errors import StorageError, UserError
 
 #: restarts of a trial whose process dies or has a GPU error, each from its last checkpoint
 RETRIES = 3
@@ -37,10 +41,11 @@ def tune_search(search: Search, joined: Callable[[], dict[str, float]]) -> None:
     Raises UserError if not even one trial fits the cluster, StorageError if a file cannot be written.
     """
     wanted = search.spec.resources
-    resources = Resources(workers=wanted.workers, cpus=wanted.cpus, gpus=wanted.gpus)
     with ExitStack() as stack:
         stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))  # Tune does not restore it
         joined()
+        search.shares = _shares(search.spec)
+        resources = Resources(workers=wanted.workers, cpus=wanted.cpus, gpus=search.shares.least)
         concurrent = resources.concurrency(node_resources())
         if wanted.concurrent != "auto":
             concurrent = min(concurrent, wanted.concurrent)
@@ -69,6 +74,26 @@ def tune_search(search: Search, joined: Callable[[], dict[str, float]]) -> None:
                 raise
     if search.halt:
         raise StorageError(search.halt)
+
+
+def _shares(spec: Spec) -> Shares:
+    """Return the GPUs of the trainings on the cluster that this process is connected to.
+
+    Raises UserError if a node cannot use its GPUs, or if a budget of GPU-hours would never be spent.
+    """
+    if not spec.resources.gpus:
+        return Shares(spec)
+    memory, gpus = smallest_gpu("resources.gpus"), sum(node.get("GPU", 0) for node in node_resources())
+    if spec.resources.gpus == "auto" and memory is None:
+        if spec.search.budget.gpu_hours is not None:
+            raise UserError(
+                "is never spent, as no node has a GPU",
+                path="search.budget.gpu_hours",
+                way_out="give hours or trials too",
+                found=f"{spec.search.budget.gpu_hours:g}",
+            )
+        print("no node has a GPU, so with gpus: auto the trials train on CPUs", file=sys.stderr)
+    return Shares(spec, gpus, memory)
 
 
 def _name(trial: TuneTrial) -> str:
@@ -128,9 +153,9 @@ class _Recorder(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         number = trial.config["number"]
-        resources = self._search.spec.resources
+        gpus = self._search.spec.resources.workers * trial.config["gpus"]
         epoch = self._search.ledger.history.trial(number).epoch
-        self._search.record(Started(trial=number, epoch=epoch, gpus=resources.workers * resources.gpus))
+        self._search.record(Started(trial=number, epoch=epoch, gpus=gpus))
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         self._release(trial)

@@ -21,7 +21,8 @@ CLOSED = "[third_party/gloo/gloo/transport/tcp/pair.cc:537] Connection closed by
         (RuntimeError(CLOSED), "lost"),
         (RuntimeError(TIMED_OUT), "hang"),
         (torch.distributed.DistBackendError("NCCL error: remote process exited"), "lost"),
-        (torch.OutOfMemoryError("CUDA out of memory"), "lost"),
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), "lost"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "memory"),
     ],
 )
 def test_an_error_is_classified_by_its_cause(error: Exception, kind: str) -> None:
@@ -45,3 +46,4 @@ def test_the_cause_comes_before_what_it_led_to() -> None:
     assert final_result([lost, hang]) == {"error": "hang"}
     assert final_result([WorkerError("halt", "disk full"), final]) == {"halt": "disk full"}
     assert final_result([lost, died]) == {}
+    assert final_result([lost, WorkerError("memory", "too little")]) == {"memory": "too little"}

@@ -15,7 +15,7 @@ from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from cluster import connect  # noqa: F401  # Ray reads the environment that it sets
-from cluster.training import rank_device
+from cluster.devices import rank_device
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 

@@ -3,16 +3,16 @@
 A training has at most two files in its folder. Both are dicts with the same keys: ``identity`` (of the config),
 ``model`` and ``optimizer`` (state dicts), ``epochs`` (the finished ones, as dicts of `Epoch`) and ``halfway``.
 
-* ``checkpoint.pt`` is the state after the last finished epoch; its ``halfway`` is empty.
-* ``partial_epoch.pt`` is the state within the epoch after that. ``halfway`` has one dict of `WorkerState` for each
-  worker, in the order of ranks. It is valid for the same number of workers and the same type of device only, because it
-  holds random states. For any other run, the epoch starts again from ``checkpoint.pt``, or, if it is the first one,
-  from the initial weights. The file is removed when its epoch has ended.
+* ``checkpoint.pt`` is the state after a finished epoch; its ``halfway`` is empty. Not every epoch writes one: see
+  ``train.checkpoint_seconds``.
+* ``partial_epoch.pt`` is the state within a later epoch. ``halfway`` has one dict of `WorkerState` for each worker, in
+  the order of ranks. It is valid for the same number of workers and the same type of device only, because it holds
+  random states. Any other run continues from ``checkpoint.pt``, or, if there is none, from the initial weights. The
+  file is removed when the next ``checkpoint.pt`` is written.
 
 Earlier versions wrote both states to ``checkpoint.pt``. Such a file, with states in ``halfway``, is still read.
 """
 
-import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from vattn.canonical import trial_id
 from vattn.config import TrialConfig
 from vattn.errors import UserError
-from vattn.files import replacing, writing
+from vattn.files import part_of
 from vattn.training.optimization import ScaledOptimizer
+from vattn.training.state_file import read_state_file
 
 #: file with the state after the last finished epoch
 FILE = "checkpoint.pt"
@@ -76,39 +77,21 @@ class WorkerState:
         return Progress(self.step, torch.tensor(self.total, device=device), self.seen)
 
 
-def save(
-    folder: Path, config: TrialConfig, net: nn.Module, optimizer: torch.optim.Optimizer | ScaledOptimizer,
-    done: list[Epoch], states: list[WorkerState],
-) -> None:  # fmt: skip
-    """Write a checkpoint: after an epoch if ``states`` is empty, otherwise within one, with the states of all workers.
+def state_of(
+    config: TrialConfig, net: nn.Module, optimizer: torch.optim.Optimizer | ScaledOptimizer, done: list[Epoch],
+    states: list[WorkerState],
+) -> dict[str, Any]:  # fmt: skip
+    """Return a checkpoint: after an epoch if ``states`` is empty, otherwise within one, with the states of all workers.
 
-    Raises:
-        StorageError: the file cannot be written.
+    Its tensors are those of ``net`` and ``optimizer``, not copies.
     """
-    state = {
+    return {
         "identity": trial_id(config),
         "model": net.state_dict(),
         "optimizer": optimizer.state_dict(),
         "epochs": [asdict(epoch) for epoch in done],
         "halfway": [asdict(worker) for worker in states],
     }
-    write_state(state, folder / (PARTIAL_FILE if states else FILE))
-    if not states:
-        (folder / PARTIAL_FILE).unlink(missing_ok=True)
-
-
-def write_state(state: dict[str, Any], path: Path) -> None:
-    """Write a file so that ``path`` has either its old or its new content, even if the process is killed.
-
-    Raises:
-        StorageError: the file cannot be written.
-    """
-    content = io.BytesIO()  # torch.save to a file reports a full disk as a RuntimeError instead of an OSError
-    torch.save(state, content)
-    with writing(path, "make room and go on with --resume"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part:
-            part.write_bytes(content.getbuffer())
 
 
 def load(
@@ -124,8 +107,8 @@ def load(
     Return the finished epochs, and the states of the workers if the checkpoint was written within an epoch.
 
     Raises:
-        UserError: a checkpoint was written by another config, or an earlier version wrote it within an epoch, with
-            another number of workers or on another type of device.
+        UserError: a checkpoint is damaged or was written by another config, or an earlier version wrote it within an
+            epoch, with another number of workers or on another type of device.
     """
     epochs = len(finished(folder, config))
     for name in (PARTIAL_FILE, FILE):
@@ -154,10 +137,10 @@ def load(
 
 
 def finished(folder: Path, config: TrialConfig) -> list[Epoch]:
-    """Return the finished epochs of the training in ``folder``, without reading the weights.
+    """Return the finished epochs in the checkpoint of ``folder``, without reading the weights.
 
     Raises:
-        UserError: the checkpoint was written by another config.
+        UserError: the checkpoint is damaged, or was written by another config.
     """
     path = folder / FILE
     return [Epoch(**row) for row in _read(path, config, mmap=True)["epochs"]] if path.exists() else []
@@ -169,13 +152,14 @@ def exists(folder: Path) -> bool:
 
 
 def remove(folder: Path) -> None:
-    """Remove the checkpoints in ``folder``, if there are any."""
-    for name in (PARTIAL_FILE, FILE):
-        (folder / name).unlink(missing_ok=True)
+    """Remove the checkpoints in ``folder``, if there are any, and the one that is being written."""
+    for path in (folder / PARTIAL_FILE, folder / FILE):
+        part_of(path).unlink(missing_ok=True)  # first: an unfinished file cannot take the place of ``path`` any more
+        path.unlink(missing_ok=True)
 
 
 def _read(path: Path, config: TrialConfig, mmap: bool = False) -> dict[str, Any]:
-    state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    if state["identity"] != trial_id(config):
+    state = read_state_file(path, mmap=mmap)
+    if not isinstance(state, dict) or state.get("identity") != trial_id(config):
         raise UserError("was written by another config", file=path, way_out="train into another folder, or remove it")
     return state

@@ -22,13 +22,15 @@ from vattn.data import open_clips
 from vattn.data.cache import Clips
 from vattn.errors import UserError
 from vattn.model import VideoModel, load_model
-from vattn.training.checkpoint import Epoch, Progress, WorkerState, load, save, write_state
+from vattn.training.checkpoint import Epoch, Progress, WorkerState, load
 from vattn.training.device import compile_network, default_device, set_up
 from vattn.training.evaluation import evaluate
 from vattn.training.loader import ahead, step_sizes, train_batches
 from vattn.training.optimization import ScaledOptimizer, learning_rate
 from vattn.training.recompute import recompute_blocks
+from vattn.training.saver import Saver
 from vattn.training.start import start
+from vattn.training.state_file import write_state
 from vattn.training.step import distributed, train_step
 
 #: Number of steps between two exchanges in which several workers decide whether a checkpoint is due.
@@ -36,27 +38,37 @@ STEPS_PER_AGREEMENT = 16
 
 
 def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | None = None) -> Iterator[Epoch]:
-    """Train a model by SGD with momentum or AdamW, and yield each epoch when its checkpoint is on the disk.
+    """Train a model by SGD with momentum or AdamW, and yield each epoch as soon as it has ended.
 
-    Epochs of an earlier attempt in the same ``folder`` are yielded first, and the training continues after them. In a
-    `torch.distributed` process group the batch is divided among the workers, and only rank 0 writes.
+    Checkpoints are written by a thread, while the next epoch trains. The last epoch is yielded when its checkpoint and
+    the weights are on the disk. Epochs of an earlier attempt in the same ``folder`` that are in its checkpoint are
+    yielded first, and the training continues after them. In a `torch.distributed` process group the batch is divided
+    among the workers, and only rank 0 writes.
 
     Args:
         config: data, model and training.
         cache: the folder of the decoded clips, with the splits train and val.
-        folder: the folder to write to. It gets ``checkpoint.pt`` after each epoch, and ``partial_epoch.pt`` every
-            ``train.checkpoint_minutes`` within one (see `vattn.training.checkpoint`). With another number of workers,
-            or on another type of device, the interrupted epoch starts again. The folder gets ``model.pt``, a state
-            dict, after the last epoch.
+        folder: the folder to write to. It gets ``checkpoint.pt`` after the first and the last epoch, and after each
+            epoch in between for which ``train.checkpoint_seconds`` have passed since the last was written. It gets
+            ``partial_epoch.pt`` every ``train.checkpoint_minutes`` within an epoch (see `vattn.training.checkpoint`).
+            With another number of workers, or on another type of device, the interrupted epoch starts again. The folder
+            gets ``model.pt``, a state dict, after the last epoch.
         device: the device to train on; None stands for `default_device`.
 
     Raises:
         UserError: ``folder`` belongs to another config, ``train.batch`` is not divisible by the number of workers, or
             initial weights or clips cannot be read.
         FloatingPointError: the loss of an epoch is not finite.
-        StorageError: a checkpoint cannot be written.
+        StorageError: a checkpoint cannot be written; it is raised at the next step.
     """
-    device = device or default_device()
+    saver = Saver(folder, config)
+    try:
+        yield from _fit(config, cache, folder, device or default_device(), saver)
+    finally:
+        saver.close()
+
+
+def _fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device, saver: Saver) -> Iterator[Epoch]:
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     if config.train.batch % world:
         raise UserError(f"must be divisible by the {world} workers", path="train.batch", found=config.train.batch)
@@ -87,25 +99,29 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
         if interrupted:
             first, began = interrupted[rank].restore(device), began - interrupted[rank].seconds
             interrupted = []
-        progress, saved = first, time.perf_counter()
+        progress, epoch_began = first, time.perf_counter()
         for progress in _train_epoch(model, net, optimizer, train_clips, config, number, first, rank, world):
-            if _is_due(config.train, saved, progress.step, world, device):
+            saver.check()
+            if _is_due(config.train, saver, epoch_began, progress.step, world, device):
                 states = _gathered(WorkerState.of(progress, device, time.perf_counter() - began), world)
                 if rank == 0:
-                    save(folder, config, net, optimizer, done, states)
-                saved = time.perf_counter()
+                    saver.save(net, optimizer, done, states)
         loss = _mean_loss(progress, config.train, number, world)
         _share_buffers(net)
         evaluation = evaluate(net, val_clips, config, device, rank, world)
         epoch = Epoch(number, evaluation.metrics | {"train_loss": loss}, time.perf_counter() - began)
         done.append(epoch)
-        if rank == 0:
-            # The weights first: a process that is killed between the two writes trains the last epoch again.
-            if number == config.train.epochs:
-                write_state(net.state_dict(), folder / "model.pt")
-            save(folder, config, net, optimizer, done, [])
-        if world > 1:
-            dist.barrier()  # no worker may report an epoch before its checkpoint is written
+        is_last = number == config.train.epochs
+        if rank == 0 and is_last:
+            saver.wait()
+            # The weights first: a process that is killed between the two writes trains the last epochs again.
+            write_state(net.state_dict(), folder / "model.pt")
+            saver.save(net, optimizer, done, [])
+            saver.wait()
+        elif rank == 0 and saver.is_due(min(config.train.checkpoint_seconds, saver.spacing)):
+            saver.save(net, optimizer, done, [])
+        if world > 1 and is_last:
+            dist.barrier()  # no worker may report the last epoch before its weights are written
         yield epoch
         began = time.perf_counter()
 
@@ -172,11 +188,11 @@ def _mean_loss(progress: Progress, train: TrainConfig, number: int, world: int) 
     return mean
 
 
-def _is_due(train: TrainConfig, saved: float, step: int, world: int, device: torch.device) -> bool:
+def _is_due(train: TrainConfig, saver: Saver, epoch_began: float, step: int, world: int, device: torch.device) -> bool:
     """Return whether a checkpoint is due. It is the same for all workers, which take part in it together."""
     if train.checkpoint_minutes == "none":
         return False
-    due = time.perf_counter() - saved >= 60 * train.checkpoint_minutes
+    due = saver.is_due(60 * train.checkpoint_minutes, epoch_began)
     if world == 1:
         return due
     if step % STEPS_PER_AGREEMENT:

@@ -13,13 +13,14 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recompute_blocks(net: nn.Module) -> None:
-    """Let each residual block in ``net`` keep only its input in training. Values and gradients stay the same.
-
-    A block is a module with slots for mechanisms inside the backbone. C3D has none, so it keeps all activations.
-    """
-    blocks = [module for module in net.modules() if hasattr(module, "at") and not hasattr(module, "channels")]
-    for block in blocks:
+    """Let each residual block in ``net`` keep only its input in training. Values and gradients stay the same."""
+    for block in blocks_of(net):
         block.forward = partial(_checkpointed, block, block.forward)
+
+
+def blocks_of(net: nn.Module) -> list[nn.Module]:
+    """Return the residual blocks: the modules with slots for mechanisms inside the backbone. C3D has none."""
+    return [module for module in net.modules() if hasattr(module, "at") and not hasattr(module, "channels")]
 
 
 def _checkpointed(block: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -11,13 +11,13 @@ from rich.text import Text
 
 from search.analysis.front import front_of
 from search.analysis.pareto import Objectives
-from search.ledger.events import Event, Failed, Finished, Guarded, Resumed, Stopped, WarmStarted
+from search.ledger.events import Event, Failed, Finished, Guarded, MemorySaved, Resumed, Stopped, WarmStarted
 from search.ledger.history import History, Trial
 from search.report.live.time_left import seconds_left
 from search.report.wording.earlier_searches import describe_decision, describe_source
 from search.report.wording.errors import first_line
 from search.report.wording.states import describe_states
-from search.report.wording.trials import describe
+from search.report.wording.trials import describe, describe_memory
 from search.report.wording.values import format_duration, format_metric
 
 #: seconds without a line of the log after which one with the running trials is printed
@@ -84,6 +84,8 @@ class Display:
                 return f"earlier search {describe_decision(event)}"
             case Failed():
                 return f"trial {event.trial} failed: {first_line(event.error)}{'' if event.final else '; retrying'}"
+            case MemorySaved():
+                return f"trial {event.trial} is trained again {describe_memory(event)}"
             case Finished():
                 return self._end(event.trial, "finished")
             case Stopped():

@@ -86,6 +86,9 @@ def _budget(check: Check) -> list[str]:
         lines.append(
             f"with halving   from {mean:.1f} epochs a trial on average{total}; more if few trials are dominated"
         )
+    if check.memory is not None:
+        least, most = (f"{bytes_ / 1e9:.3g}" for bytes_ in check.memory)
+        lines.append(f"GPU memory     {least} to {most} GB of a worker in training, predicted")
     lines += _inheritance(check)
     if check.confirm is not None:
         top, seeds = check.confirm

@@ -15,7 +15,7 @@ from search.analysis.states import counts, tally
 from search.ledger.history import History, Trial
 from search.report.tables.columns import align
 from search.report.tables.confirmation import confirmation_as_json, render_confirmation
-from search.report.wording.trials import describe
+from search.report.wording.trials import ANOTHER_TRAINING, describe, is_another_training, parts
 from search.report.wording.values import format_metric
 
 
@@ -39,11 +39,16 @@ def as_json(history: History, objectives: Objectives) -> dict[str, Any]:
 
 
 def rows(trials: Sequence[Trial], objectives: Objectives) -> list[dict[str, Any]]:
-    """Return a plain row for each trial: number, objectives, other costs, training seconds, description, identity."""
+    """Return a plain row for each trial: number, objectives, other costs, training seconds, description, identity.
+
+    A trial that was trained in another way than its config describes, for lack of GPU memory, has the number of parts
+    of its steps as ``parts``.
+    """
     return [
         {"trial": trial.number}
         | {name: trial.metrics.get(name, math.nan) for name in [*objectives, *trial.cost]}
         | {"seconds": round(trial.seconds, 1), "description": describe(trial), "identity": trial.identity}
+        | ({"parts": parts(trial)} if is_another_training(trial) else {})
         for trial in trials
     ]
 
@@ -66,4 +71,5 @@ def render(history: History, objectives: Objectives) -> str:
         numbers = [format_metric(name, trial.metrics[name]) for name in names]
         marks = " ".join(rule for rule, number in picks.items() if number == trial.number)
         lines.append([str(trial.number), *numbers, marks, describe(trial)])
-    return align(lines, right=len(names) + 1)
+    notes = [ANOTHER_TRAINING] if any(map(is_another_training, trials)) else []
+    return "\n".join([align(lines, right=len(names) + 1), *notes])

@@ -144,7 +144,7 @@ def _end(events: Sequence[Event], at_end: History, trial: Trial, objectives: Obj
         case Stopped(reason=reason):
             values = measured_after(trial, objectives, trial.epoch)
             stop = Stop(reason, values, standing(at_end, trial, trial.epoch, objectives))
-    return End(len(trial.starts), errors, error, stop)
+    return End(len(trial.starts), errors, error, stop, trial.memory)
 
 
 def _retrainings(history: History, trial: Trial, objectives: Objectives) -> Retrainings | None:

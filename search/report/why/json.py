@@ -91,6 +91,9 @@ def _epoch(epoch: Epoch) -> dict[str, Any]:
 
 def _end(end: End) -> dict[str, Any]:
     tree: dict[str, Any] = {"attempts": end.num_attempts, "retried": list(end.errors)}
+    if memory := end.memory:
+        names = ("alone", "recompute", "accumulate", "changes_result")
+        tree["memory"] = {name: getattr(memory, name) for name in names}
     if end.error is not None:
         tree["error"] = end.error
     if end.stop is not None:

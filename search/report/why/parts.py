@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from search.analysis.confirmation import Row
 from search.analysis.pareto import Objectives
+from search.ledger.events import MemorySaved
 from search.ledger.history import State
 
 
@@ -116,6 +117,8 @@ class End:
     """of a failed trial"""
     stop: Stop | None
     """of a trial that was stopped early"""
+    memory: MemorySaved | None = None
+    """how it was trained since a GPU had too little memory"""
 
 
 @dataclass(frozen=True)

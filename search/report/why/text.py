@@ -20,6 +20,7 @@ from search.report.why.phrases import (
 )
 from search.report.why.reasons import describe_proposal
 from search.report.wording.states import describe_state
+from search.report.wording.trials import describe_memory
 from search.report.wording.values import format_duration, format_mean, format_metric, format_probability
 
 #: epochs in the table of a long training, without the rungs; one of at least twice as many epochs is long
@@ -134,6 +135,8 @@ def _end(end: End) -> list[str]:
     sentences = []
     if end.errors:
         sentences.append(f"restarted {count_times(len(end.errors))}, after: {end.errors[-1]}")
+    if end.memory:
+        sentences.append(f"the GPU had too little memory; since then trained {describe_memory(end.memory)}")
     if end.error is not None:
         sentences.append(f"failed: {end.error}")
     if end.stop is not None:

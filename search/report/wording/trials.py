@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from search.ledger.events import MemorySaved
 from search.ledger.history import Trial
 from search.report.wording.values import format_value
 
@@ -20,7 +21,39 @@ def describe(trial: Trial) -> str:
     for name, value in searched_values(trial).items():
         if "attention" not in name and name != "model.frames":
             words.append(f"{name.rpartition('.')[-1]} {format_value(value)}")
+    if is_another_training(trial):
+        words.append(f"steps in {parts(trial)} parts*")
     return ("base of others: " if trial.base else "") + ", ".join(words)
+
+
+def parts(trial: Trial) -> int:
+    """Return the number of parts of each step in which a trial was trained for lack of GPU memory; 1 if it was whole.
+
+    Parts that the config asks for do not count.
+    """
+    return trial.memory.accumulate if trial.memory else 1
+
+
+def is_another_training(trial: Trial) -> bool:
+    """Return whether a trial, for lack of GPU memory, was trained in a way that its config does not describe."""
+    return trial.memory is not None and trial.memory.changes_result
+
+
+#: What the asterisk of `describe` says.
+ANOTHER_TRAINING = (
+    "* for lack of GPU memory, batch norm saw each step in parts: another training than the config describes; compare "
+    "it with care"
+)
+
+
+def describe_memory(saved: MemorySaved) -> str:
+    """Return how a training is tried after a lack of GPU memory."""
+    words = ["alone on its GPU"] if saved.alone else []
+    words += ["with blocks computed again (the same numbers)"] if saved.recompute else []
+    if saved.accumulate > 1:
+        words.append(f"with each step in {saved.accumulate} parts")
+    another = "; batch norm sees the parts, so it is another training than its config describes"
+    return ", ".join(words) + (another if saved.changes_result else "")
 
 
 def mechanism_kinds(trial: Trial) -> str:

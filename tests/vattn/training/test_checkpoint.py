@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,10 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from vattn.config import TrialConfig
 from vattn.data import prepare
 from vattn.errors import UserError
-from vattn.training.checkpoint import FILE, PARTIAL_FILE, Epoch, exists, finished, load, remove, save
+from vattn.training.checkpoint import FILE, PARTIAL_FILE, Epoch, exists, finished, load, remove, state_of
 from vattn.training.fit import fit
+from vattn.training.saver import THREAD
+from vattn.training.state_file import write_state
 
 CPU = torch.device("cpu")
 CONFIG = TrialConfig.parse({
@@ -24,7 +27,7 @@ CONFIG = TrialConfig.parse({
              "store": {"size": 32}},
     "model": {"frames": 2, "size": 32, "backbone": {"kind": "resnet", "depth": 10, "width": 0.125},
               "attention": [{"kind": "tsm"}], "head": {"dropout": 0.3}},
-    "train": {"epochs": 2, "batch": 16, "lr": 0.05, "checkpoint_minutes": 1e-9},
+    "train": {"epochs": 2, "batch": 16, "lr": 0.05, "checkpoint_minutes": 1e-9, "checkpoint_seconds": 0},
 })  # fmt: skip
 #: steps of an epoch: 64 clips in batches of 16
 STEPS = 4
@@ -49,10 +52,11 @@ class CutError(Exception):
 
 @contextmanager
 def cut_off(at: int) -> Iterator[None]:
-    """Raise CutError in step number ``at``, from 0, of the optimizer."""
+    """Raise CutError in step number ``at``, from 0, of the optimizer. Each checkpoint is written before the next."""
     steps = itertools.count()
 
     def hook(*_: object) -> None:
+        wait_for_checkpoint()
         if next(steps) == at:
             raise CutError
 
@@ -62,6 +66,12 @@ def cut_off(at: int) -> Iterator[None]:
             yield
     finally:
         handle.remove()
+
+
+def wait_for_checkpoint() -> None:
+    for thread in threading.enumerate():
+        if thread.name == THREAD:
+            thread.join()
 
 
 def cut(cache: Path, folder: Path, at: int) -> Path:
@@ -154,7 +164,7 @@ def test_the_step_counters_of_adamw_stay_on_the_cpu(tmp_path: Path) -> None:
     optimizer = torch.optim.AdamW(net.parameters())
     net(torch.ones(1, 2)).sum().backward()
     optimizer.step()
-    save(tmp_path, CONFIG, net, optimizer, [Epoch(1, {"top1": 0.5}, 1.0)], [])
+    write_state(state_of(CONFIG, net, optimizer, [Epoch(1, {"top1": 0.5}, 1.0)], []), tmp_path / FILE)
     on_device = nn.Linear(2, 2, device="meta")
     resumed = torch.optim.AdamW(on_device.parameters())
 
@@ -170,7 +180,7 @@ def test_finished_epochs_are_read_without_the_network(tmp_path: Path) -> None:
     epoch = Epoch(1, {"top1": 0.5}, 1.0)
     assert (exists(tmp_path), finished(tmp_path, CONFIG)) == (False, [])
 
-    save(tmp_path, CONFIG, net, torch.optim.AdamW(net.parameters()), [epoch], [])
+    write_state(state_of(CONFIG, net, torch.optim.AdamW(net.parameters()), [epoch], []), tmp_path / FILE)
 
     assert (exists(tmp_path), finished(tmp_path, CONFIG)) == (True, [epoch])
     remove(tmp_path)

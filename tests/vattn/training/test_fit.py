@@ -72,7 +72,7 @@ def test_a_run_interrupted_while_the_weights_are_written_writes_them_when_resume
 
 
 FIT = """
-import os, pathlib, signal, sys, torch
+import os, pathlib, signal, sys, threading, torch
 from torch import distributed as dist
 from vattn.config import TrialConfig
 from vattn.training.fit import fit
@@ -84,6 +84,8 @@ if world != "1":
 step, steps = torch.optim.SGD.step, 0
 def counting_step(*args, **options):
     global steps
+    for thread in threading.enumerate():
+        if thread.name == "checkpoint": thread.join()
     if steps == int(last): os.kill(os.getpid(), signal.SIGKILL)
     steps += 1
     return step(*args, **options)

@@ -6,6 +6,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, dataclass_t
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 
+#: Marks a field that did not exist when the first identities were made: ``Field(..., json_schema_extra=LATER)``. Its
+#: default must give the results of the time before. `Config.identity_tree` leaves the default out.
+LATER: dict[str, Any] = {"later": True}
+
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class _Frozen(type(BaseModel)):
@@ -30,6 +34,23 @@ class Config(BaseModel, metaclass=_Frozen):
     def tree(self) -> dict[str, Any]:
         """Return the config as mappings, lists and scalars, with every default filled in; `parse` reads it back."""
         return self.model_dump(mode="json")
+
+    def identity_tree(self) -> dict[str, Any]:
+        """Return `tree` without the defaults of fields marked `LATER`: an identity does not change with a new field."""
+        return _identity_tree(self, self.tree())
+
+
+def _identity_tree(value: Any, tree: Any) -> Any:
+    if isinstance(value, Config):
+        fields = {name: (field, getattr(value, name)) for name, field in type(value).model_fields.items()}
+        return {
+            name: _identity_tree(inner, tree[name])
+            for name, (field, inner) in fields.items()
+            if field.json_schema_extra != LATER or inner != field.default
+        }
+    if isinstance(value, tuple):
+        return [_identity_tree(*pair) for pair in zip(value, tree, strict=True)]
+    return tree
 
 
 _C = TypeVar("_C", bound=Config)

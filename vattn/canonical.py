@@ -42,12 +42,12 @@ def canonical_trial(trial: TrialConfig) -> TrialConfig:
 
 def architecture_id(model: ModelConfig) -> str:
     """Return the identity of a network: 16 hexadecimal digits of the hash of its canonical form."""
-    return identity(canonical_model(model).tree())
+    return identity(canonical_model(model).identity_tree())
 
 
 def trial_id(trial: TrialConfig) -> str:
     """Return the identity of a trial, including its seed: 16 hexadecimal digits of the hash of its canonical form."""
-    return identity(canonical_trial(trial).tree())
+    return identity(canonical_trial(trial).identity_tree())
 
 
 #: Numbers of the blocks that have a site, by stage and position.

@@ -26,10 +26,12 @@ from vattn.model import VideoModel, load_model
 from vattn.training.checkpoint import Epoch, Progress, WorkerState, load, save, write_state
 from vattn.training.device import autocast, default_device
 from vattn.training.evaluation import evaluate
-from vattn.training.loader import ahead, step_sizes, train_batches
+from vattn.training.feed import feed
+from vattn.training.loader import step_sizes, train_batches
 from vattn.training.optimization import learning_rate, optimizer_of
 from vattn.training.pixels import normalise
 from vattn.training.recompute import recompute_blocks
+from vattn.training.sources import ResidentClips, node_cache, resident
 from vattn.training.start import start
 
 #: Number of steps between two exchanges in which several workers decide whether a checkpoint is due.
@@ -62,7 +64,8 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
     if config.train.batch % world:
         raise UserError(f"must be divisible by the {world} workers", path="train.batch", found=config.train.batch)
     began = time.perf_counter()
-    train_clips, val_clips = open_clips(cache, "train"), open_clips(cache, "val")
+    cache = node_cache(cache, config.data)
+    train_clips, val_clips = (resident(open_clips(cache, split), config, device) for split in ("train", "val"))
     torch.manual_seed(config.train.seed)
     net = start(config).to(device)
     if config.train.recompute == "blocks":
@@ -118,7 +121,7 @@ def score_test_split(
         UserError: the weights cannot be read.
     """
     try:
-        clips = open_clips(cache, "test")
+        clips = open_clips(node_cache(cache, config.data), "test")
     except ValueError:
         return {}
     device = device or default_device()
@@ -128,23 +131,20 @@ def score_test_split(
 
 
 def _train_epoch(
-    model: nn.Module, net: VideoModel, optimizer: torch.optim.Optimizer, clips: Clips, config: TrialConfig,
-    number: int, start: Progress, rank: int, world: int, device: torch.device,
+    model: nn.Module, net: VideoModel, optimizer: torch.optim.Optimizer, clips: Clips | ResidentClips,
+    config: TrialConfig, number: int, start: Progress, rank: int, world: int, device: torch.device,
 ) -> Iterator[Progress]:  # fmt: skip
     """Continue a pass over the training clips after the progress ``start``; yield the progress after each step."""
     model.train()
     first, total, seen = start
-    batches = train_batches(clips, config.data, config.model, config.train, number, rank, world, first)
+    batches = train_batches(clips, config.data, config.model, config.train, number, rank, world, first, device)
     sizes = step_sizes(len(clips), config.train, world)
     steps = len(sizes)
-    # Recolouring draws from torch's global generator, as dropout does. Loading ahead in a thread would make the order
-    # of these draws random.
-    recolours = config.data.augment.color or config.data.augment.randaugment
-    for step, (images, labels) in enumerate(batches if recolours else ahead(batches), first):
+    for step, (images, labels) in enumerate(feed(batches, device), first):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config.train, number - 1 + step / steps)
         with autocast(config.train, device):
-            loss = net.loss(model(normalise(images, device)), labels.to(device))
+            loss = net.loss(model(normalise(images, device)), labels)
         optimizer.zero_grad(set_to_none=True)
         # Averaged over the workers, the gradient is that of the mean over all clips of the step, also where one worker
         # has a clip more than another.

@@ -1,5 +1,7 @@
 """Pixels as a network takes them."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,12 @@ STD = (58.395, 57.12, 57.375)
 
 def normalise(images: Tensor, device: torch.device) -> Tensor:
     """Convert uint8 clips (N, 3, T, H, W) to float32 on ``device``, normalised by ImageNet's mean and deviation."""
-    mean = torch.tensor(MEAN, device=device).view(3, 1, 1, 1)
-    std = torch.tensor(STD, device=device).view(3, 1, 1, 1)
+    mean, std = _constants(device)
     return images.to(device, non_blocking=True).float().sub_(mean).div_(std)
+
+
+@cache
+def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation on ``device``, copied there once, because that waits for it."""
+    mean, std = (torch.tensor(values, device=device).view(3, 1, 1, 1) for values in (MEAN, STD))
+    return mean, std

@@ -1,8 +1,12 @@
 """Reads clips from a clip cache; raw frames are read without a copy."""
 
-from collections.abc import Iterable, Iterator
+import ctypes
+import mmap
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +20,12 @@ from vattn.errors import UserError
 
 #: (ends, pixels, checks) of one clip, as in `StoredClip`.
 _Buffers = tuple[Int64[np.ndarray, " ends"], UInt8[np.ndarray, " bytes"], UInt64[np.ndarray, " t"]]
+#: Whether the system can say, as Linux does, that a part of a file is not in memory.
+_KNOWS_MEMORY = hasattr(os, "RWF_NOWAIT")
+#: How many clips of a batch are looked at to find out whether a batch is in memory.
+_PROBES = 8
+#: The C library: `mmap.madvise` needs an open file for each shard, and a process may have a thousand of these only.
+_C = ctypes.CDLL(None)
 
 
 def open_clips(cache: Path, split: str) -> "Clips":
@@ -45,12 +55,13 @@ def open_clips(cache: Path, split: str) -> "Clips":
 
 
 class Clips:
-    """The clips of one split, in the order of the manifest. Each process must open its own."""
+    """The clips of one split, in the order of the manifest. Each process must open its own; its threads share them."""
 
     def __init__(self, cache: Path, split: str, index: pa.Table, rows: Int64[np.ndarray, " clips"]) -> None:
         self.cache, self.split, self._index, self._rows = cache, split, index, rows
         self.codec = index.schema.metadata[b"codec"].decode()
         self._shards: dict[int, _MappedShard] = {}
+        self._lock = Lock()
         #: Offsets of each clip's ends, checks and pixels in its shard; 0 until they are looked up.
         self._starts = np.zeros((len(rows), len(FRAME_FIELDS)), np.int64)
 
@@ -77,7 +88,9 @@ class Clips:
 
         Raises UserError if the file was altered after it was written.
         """
-        every_frame = list(self.frames(i, range(self.shapes.item(i, 0))))
+        numbers = range(self.shapes.item(i, 0))
+        self.read_ahead([(i, numbers)])
+        every_frame = list(self.frames(i, numbers))
         if self.codec == "jpeg":
             return np.stack(every_frame)
         _, pixels, _ = self._read(i)
@@ -100,13 +113,42 @@ class Clips:
                 frames[t] = data.reshape(shape) if self.codec == "raw" else decode_jpeg(data)
             yield frames[t]
 
+    def read_ahead(self, wanted: Sequence[tuple[int, Sequence[int]]]) -> None:
+        """Ask the system to read frames (number of the clip, numbers of its frames) from the disk, and do not wait.
+
+        A disk reads scattered frames many times faster if it knows all of them than one after another. Most of the
+        cost is avoided where the frames are in memory already: if a few of them are, nothing is asked. Raises UserError
+        if a file was altered after it was written.
+        """
+        if not _KNOWS_MEMORY:
+            return
+        pieces = [(i, *self._place(i, frames)) for i, frames in wanted]
+        probes = pieces[:: max(len(pieces) // _PROBES, 1)]
+        if all(shard.in_memory(ranges[i % len(ranges)][0]) for i, shard, ranges in probes):
+            return
+        for _, shard, ranges in pieces:
+            for start, end in ranges:
+                shard.advise(mmap.MADV_WILLNEED, start, end)
+
+    def _place(self, i: int, frames: Sequence[int]) -> tuple["_MappedShard", list[tuple[int, int]]]:
+        """Return the shard of the i-th clip, and where it has these frames: ranges of bytes, joined where they meet."""
+        ends, _, _ = self._read(i)
+        pixels_at, ranges = self._starts.item(i, 2), []
+        for t in sorted(set(frames)):
+            start, end = pixels_at + ends.item(t), pixels_at + ends.item(t + 1)
+            if ranges and ranges[-1][1] == start:
+                start = ranges.pop()[0]
+            ranges.append((start, end))
+        return self._shard(self._shard_of.item(i)), ranges
+
     def _read(self, i: int) -> _Buffers:
         num_frames = self.shapes.item(i, 0)
         try:
             shard = self._shard(self._shard_of.item(i))
             if not self._starts.item(i, 0):
                 # Looked up once for each clip: it takes as long as reading two frames.
-                self._starts[i] = shard.starts(self._batch_of.item(i), num_frames)
+                with self._lock:  # Arrow's readers are not made for several threads
+                    self._starts[i] = shard.starts(self._batch_of.item(i), num_frames)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise self._altered(i, str(error)) from error
         ends_at, checks_at, pixels_at = self._starts[i].tolist()
@@ -150,9 +192,29 @@ class _MappedShard:
     """A shard mapped into memory."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._buffer = pa.memory_map(str(path)).read_buffer()
         self._file = pa.ipc.open_file(self._buffer)
         self.bytes = np.frombuffer(self._buffer, np.uint8)
+        # Otherwise an access to a page that is not in memory may read megabytes around it.
+        self.advise(mmap.MADV_RANDOM, 0, self._buffer.size)
+
+    def advise(self, advice: int, start: int, end: int) -> None:
+        """Tell the system how the bytes from ``start`` to ``end`` are going to be used."""
+        first = (self._buffer.address + start) // mmap.PAGESIZE * mmap.PAGESIZE
+        length = self._buffer.address + end - first
+        _C.madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), advice)  # an error would change nothing
+
+    def in_memory(self, offset: int) -> bool:
+        """Return whether the byte at ``offset`` is in memory."""
+        try:
+            file = os.open(self._path, os.O_RDONLY)
+            try:
+                return os.preadv(file, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
+            finally:
+                os.close(file)
+        except OSError:
+            return False
 
     def starts(self, batch: int, num_frames: int) -> list[int]:
         """Return the offsets of a clip's ends, checks and pixels; raise ValueError if the index means another clip."""

@@ -122,8 +122,7 @@ class Batches:
                 frames.copy_(frames.flip(2))
                 if self._modality == "flow":
                     frames[..., 0] = 255 - frames[..., 0]  # mirroring reverses the sign of horizontal flow
-            if view.operations:
-                assert self._recolour is not None
+            if view.operations and self._recolour:
                 changed = self._recolour(frames.permute(0, 3, 1, 2), view.operations)
                 frames.copy_(changed.permute(0, 2, 3, 1))
         labels = self.clips.labels[plan.clips]

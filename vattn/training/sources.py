@@ -55,15 +55,20 @@ class ResidentClips:
 
 
 def resident(clips: Clips, config: TrialConfig, device: torch.device) -> Clips | ResidentClips:
-    """Return ``clips`` with their frames on ``device`` if ``data.resident`` wants it, otherwise as they are.
+    """Return ``clips`` with their frames on ``device`` if `is_resident`, otherwise as they are."""
+    return ResidentClips(clips, device) if is_resident(clips, config, device) else clips
+
+
+def is_resident(clips: Clips, config: TrialConfig, device: torch.device) -> bool:
+    """Return whether ``data.resident`` wants the frames of a split on ``device``.
 
     It is ``auto`` on a GPU if the decoded frames take at most `SHARE` of the memory that is free for this process, and
     the training reads at least as many frames as are stored: otherwise reading all of them would take longer.
     """
     wanted = config.data.resident
-    if wanted == "auto":
-        wanted = device.type == "cuda" and _pays(clips.shapes, config) and _fits(clips.shapes, device)
-    return ResidentClips(clips, device) if wanted else clips
+    if wanted != "auto":
+        return wanted
+    return device.type == "cuda" and _pays(clips.shapes, config) and _fits(clips.shapes, device)
 
 
 def _pays(shapes: Int64[np.ndarray, "clips 3"], config: TrialConfig) -> bool:

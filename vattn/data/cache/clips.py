@@ -22,6 +22,8 @@ from vattn.errors import UserError
 _Buffers = tuple[Int64[np.ndarray, " ends"], UInt8[np.ndarray, " bytes"], UInt64[np.ndarray, " t"]]
 #: Whether the system can say, as Linux does, that a part of a file is not in memory.
 _KNOWS_MEMORY = hasattr(os, "RWF_NOWAIT")
+#: Advice that reads a part of a file and waits, from Linux 5.14 on (MADV_POPULATE_READ).
+_POPULATE = 22
 #: How many clips of a batch are looked at to find out whether a batch is in memory.
 _PROBES = 8
 #: The C library: `mmap.madvise` needs an open file for each shard, and a process may have a thousand of these only.
@@ -122,24 +124,24 @@ class Clips:
         """
         if not _KNOWS_MEMORY:
             return
-        pieces = [(i, *self._place(i, frames)) for i, frames in wanted]
-        probes = pieces[:: max(len(pieces) // _PROBES, 1)]
-        if all(shard.in_memory(ranges[i % len(ranges)][0]) for i, shard, ranges in probes):
+        probes = [self._place(i, frames[0]) for i, frames in wanted[:: max(len(wanted) // _PROBES, 1)]]
+        if all(shard.in_memory(start) for shard, start, _ in probes):
             return
-        for _, shard, ranges in pieces:
-            for start, end in ranges:
-                shard.advise(mmap.MADV_WILLNEED, start, end)
+        for i, frames in wanted:
+            places = [self._place(i, t) for t in sorted(set(frames))]
+            shard, start, end = places[0]
+            for _, first, last in places[1:]:
+                if first != end:  # frames that follow each other are read as one piece
+                    shard.advise(mmap.MADV_WILLNEED, start, end)
+                    start = first
+                end = last
+            shard.advise(mmap.MADV_WILLNEED, start, end)
 
-    def _place(self, i: int, frames: Sequence[int]) -> tuple["_MappedShard", list[tuple[int, int]]]:
-        """Return the shard of the i-th clip, and where it has these frames: ranges of bytes, joined where they meet."""
+    def _place(self, i: int, t: int) -> tuple["_MappedShard", int, int]:
+        """Return where frame ``t`` of the i-th clip is: the shard, its first byte there, and the one after the last."""
         ends, _, _ = self._read(i)
-        pixels_at, ranges = self._starts.item(i, 2), []
-        for t in sorted(set(frames)):
-            start, end = pixels_at + ends.item(t), pixels_at + ends.item(t + 1)
-            if ranges and ranges[-1][1] == start:
-                start = ranges.pop()[0]
-            ranges.append((start, end))
-        return self._shard(self._shard_of.item(i)), ranges
+        pixels_at = self._starts.item(i, 2)
+        return self._shard(self._shard_of.item(i)), pixels_at + ends.item(t), pixels_at + ends.item(t + 1)
 
     def _read(self, i: int) -> _Buffers:
         num_frames = self.shapes.item(i, 0)
@@ -220,6 +222,10 @@ class _MappedShard:
         """Return the offsets of a clip's ends, checks and pixels; raise ValueError if the index means another clip."""
         row = self._file.get_batch(batch)
         ends, checks, pixels = (row.column(name).buffers()[-1] for name in FRAME_FIELDS)
+        # Both lie before the pixels. Other threads can run while they are read, as they could not while numpy reads.
+        at = ends.address - self._buffer.address, pixels.address - self._buffer.address
+        self.advise(mmap.MADV_WILLNEED, *at)
+        self.advise(_POPULATE, *at)
         lengths = (8 * (num_frames + 1), 8 * num_frames, np.frombuffer(ends, np.int64)[-1])
         if lengths != (ends.size, checks.size, pixels.size):
             raise ValueError("it does not have the frames that the index names")

@@ -115,15 +115,16 @@ class Batches:
 
     def finish(self, read: Read) -> tuple[Images, Labels]:
         """Return the batch with these pixels, augmented on the device."""
-        plan, host = read
+        (plan, host), recolour = read, self._recolour
         pixels = self._cut_out(plan.views) if host is None else on_device(host, self._device)
         for view, frames in zip(plan.views, pixels, strict=True):
             if view.mirrored:
                 frames.copy_(frames.flip(2))
                 if self._modality == "flow":
                     frames[..., 0] = 255 - frames[..., 0]  # mirroring reverses the sign of horizontal flow
-            if view.operations and self._recolour:
-                changed = self._recolour(frames.permute(0, 3, 1, 2), view.operations)
+            if view.operations:
+                assert recolour is not None
+                changed = recolour(frames.permute(0, 3, 1, 2), view.operations)
                 frames.copy_(changed.permute(0, 2, 3, 1))
         labels = self.clips.labels[plan.clips]
         if self._mirrored_label.size:

@@ -65,9 +65,7 @@ def test_caches_with_different_clips_have_different_copies(cache: Path, tmp_path
     assert_complete(copies[1], seed=50)
 
 
-def _copy(
-    cache: Path, folder: Path, start: Any, copies: Any
-) -> None:
+def _copy(cache: Path, folder: Path, start: Any, copies: Any) -> None:
     start.wait()
     copies.put(local_copy(cache, folder))
 

@@ -46,7 +46,9 @@ def _clip(
         frames, label = frames.flip(-1), data.mirrored()[label]
         if data.modality == "flow":
             frames[:, 0] = 255 - frames[:, 0]
-    transforms: list[v2.Transform] = [v2.RandAugment(augment.randaugment, augment.magnitude)] if augment.randaugment else []
+    transforms: list[v2.Transform] = (
+        [v2.RandAugment(augment.randaugment, augment.magnitude)] if augment.randaugment else []
+    )
     if augment.color:
         transforms.append(v2.ColorJitter(augment.color, augment.color, augment.color, augment.color / 4))
     if transforms:

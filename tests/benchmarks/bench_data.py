@@ -280,7 +280,7 @@ def write_cache(folder: Path, codec: Codec, clips: int, frames: int, stored: int
     rng, writer = np.random.default_rng(0), CacheWriter(folder, codec=codec)
     base = rng.integers(0, 256, (frames, stored // 8, stored // 6, 3), np.uint8).repeat(8, 1).repeat(8, 2)
     for number in range(clips):
-        writer.add(number, f"{number}.mp4", number % 16, "train", np.roll(base, number, 1) ^ np.uint8(number))
+        writer.add(number, f"{number}.mp4", number % 16, "train", np.roll(base, number, 1) ^ np.uint8(number % 256))
     writer.finish([])
     return folder
 
@@ -365,7 +365,7 @@ def from_disk(scratch: Path, turns: int) -> None:
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     data = MotionDataConfig()
     caches: list[tuple[str, Codec, int, int]] = [
-        ("raw, 250 frames", "raw", 96, 250), ("raw, 8 frames", "raw", 1536, 8), ("jpeg, 250 frames", "jpeg", 96, 250),
+        ("raw, 250 frames", "raw", 192, 250), ("raw, 8 frames", "raw", 1536, 8), ("jpeg, 250 frames", "jpeg", 192, 250),
     ]  # fmt: skip
     for name, codec, clips, frames in caches:
         folder = write_cache(scratch / f"{codec}-{frames}", codec, clips, frames, STORED)
@@ -378,8 +378,8 @@ def from_disk(scratch: Path, turns: int) -> None:
                 drop(folder)
                 opened = open_clips(folder, "train")
                 if number == 0:  # as files were mapped before
-                    for shard in set(opened._shard_of.tolist()):
-                        opened._shard(shard).advise(mmap.MADV_NORMAL, 0, opened._shard(shard)._buffer.size)
+                    for shard in {id(shard): shard for shard in map(opened._shard, range(len(opened)))}.values():
+                        shard.advise(mmap.MADV_NORMAL, 0, len(shard.bytes))
                 rates.append(ways(opened, data, SIZE, BATCH, 0)[number]().rate)
             rows.append((*rates, rates[2] * useful / 1e6, rates[2] * useful / whole, rates[2] * useful / scattered))
         before, one, two, used, of_whole, of_scattered = (median(column) for column in zip(*rows, strict=True))

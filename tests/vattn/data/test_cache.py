@@ -88,15 +88,33 @@ def test_frames_that_are_not_in_memory_are_read_ahead_and_no_others(codec: Codec
     np.testing.assert_array_equal(next(clips.frames(3, [25])), clips.clip(3)[25])
 
 
+@pytest.mark.parametrize("codec", ["raw", "jpeg"])
+def test_the_footer_of_a_shard_says_where_its_clips_are(codec: Codec, tmp_path: Path) -> None:
+    writer = CacheWriter(tmp_path, codec=codec)
+    for number in range(5):
+        writer.add(number, f"{'long' * 50 * number}.mp4", 0, "train", footage(3 + number, seed=number))
+    writer.finish([])
+    clips = open_clips(tmp_path, "train")
+
+    for number in range(5):
+        clips.clip(number)
+        shard = clips._shard(number)
+        block, (ends_at, checks_at, pixels_at) = shard._blocks[number], clips._starts[number].tolist()
+        data_at = int(block["start"]) + int(block["metadata"])
+        assert data_at <= ends_at < checks_at < pixels_at < data_at + int(block["data"])
+        assert pixels_at - data_at < 1024 + 16 * (3 + number)
+    assert len(clips._shard(0)._blocks) == 5
+
+
 def test_a_cache_of_many_shards_keeps_no_file_open(tmp_path: Path) -> None:
     clips = open_clips(cache(tmp_path / "shards", 8, shard_bytes=CLIP_BYTES), "train")
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
 
     for number in range(8):
         clips.clip(number)
 
     assert len(clips._shards) == 8
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_a_folder_that_is_no_cache_and_a_missing_split_are_named(tmp_path: Path, clips: Clips) -> None:

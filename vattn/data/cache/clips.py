@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from struct import unpack_from
 from threading import Lock
 
 import numpy as np
@@ -24,6 +25,10 @@ _Buffers = tuple[Int64[np.ndarray, " ends"], UInt8[np.ndarray, " bytes"], UInt64
 _KNOWS_MEMORY = hasattr(os, "RWF_NOWAIT")
 #: Advice that reads a part of a file and waits, from Linux 5.14 on (MADV_POPULATE_READ).
 _POPULATE = 22
+#: A record batch in the footer of an Arrow file: where its metadata begins, and how long these and its data are, bytes.
+_BLOCK = np.dtype([("start", "<i8"), ("metadata", "<i4"), ("padding", "<i4"), ("data", "<i8")])
+#: Longest path, digest and reason of damage of a usual clip, which are stored before its frames, bytes.
+_ORIGIN_BYTES = 1024
 #: How many clips of a batch are looked at to find out whether a batch is in memory.
 _PROBES = 8
 #: The C library: `mmap.madvise` needs an open file for each shard, and a process may have a thousand of these only.
@@ -124,6 +129,9 @@ class Clips:
         """
         if not _KNOWS_MEMORY:
             return
+        for i, _ in wanted:
+            if not self._starts.item(i, 0):
+                self._shard(i).advise_head(self._batch_of.item(i), self.shapes.item(i, 0))
         probes = [self._place(i, frames[0]) for i, frames in wanted[:: max(len(wanted) // _PROBES, 1)]]
         if all(shard.in_memory(start) for shard, start, _ in probes):
             return
@@ -141,18 +149,17 @@ class Clips:
         """Return where frame ``t`` of the i-th clip is: the shard, its first byte there, and the one after the last."""
         ends, _, _ = self._read(i)
         pixels_at = self._starts.item(i, 2)
-        return self._shard(self._shard_of.item(i)), pixels_at + ends.item(t), pixels_at + ends.item(t + 1)
+        return self._shard(i), pixels_at + ends.item(t), pixels_at + ends.item(t + 1)
 
     def _read(self, i: int) -> _Buffers:
-        num_frames = self.shapes.item(i, 0)
-        try:
-            shard = self._shard(self._shard_of.item(i))
-            if not self._starts.item(i, 0):
+        num_frames, shard = self.shapes.item(i, 0), self._shard(i)
+        if not self._starts.item(i, 0):
+            try:
                 # Looked up once for each clip: it takes as long as reading two frames.
                 with self._lock:  # Arrow's readers are not made for several threads
                     self._starts[i] = shard.starts(self._batch_of.item(i), num_frames)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise self._altered(i, str(error)) from error
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise self._altered(i, str(error)) from error
         ends_at, checks_at, pixels_at = self._starts[i].tolist()
         ends = shard.bytes[ends_at : ends_at + 8 * (num_frames + 1)].view(np.int64)
         checks = shard.bytes[checks_at : checks_at + 8 * num_frames].view(np.uint64)
@@ -184,9 +191,14 @@ class Clips:
         # Read one at a time: a Python list of a million names would take seconds and hundreds of megabytes.
         return self._index[column][int(self._rows[i])].as_py()
 
-    def _shard(self, number: int) -> "_MappedShard":
+    def _shard(self, i: int) -> "_MappedShard":
+        """Return the shard of the i-th clip."""
+        number = self._shard_of.item(i)
         if number not in self._shards:
-            self._shards[number] = _MappedShard(self.cache / self._shard_names.dictionary[number].as_py())
+            try:
+                self._shards[number] = _MappedShard(self.cache / self._shard_names.dictionary[number].as_py())
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise self._altered(i, str(error)) from error
         return self._shards[number]
 
 
@@ -198,6 +210,7 @@ class _MappedShard:
         self._buffer = pa.memory_map(str(path)).read_buffer()
         self._file = pa.ipc.open_file(self._buffer)
         self.bytes = np.frombuffer(self._buffer, np.uint8)
+        self._blocks = _blocks(self.bytes)
         # Otherwise an access to a page that is not in memory may read megabytes around it.
         self.advise(mmap.MADV_RANDOM, 0, self._buffer.size)
 
@@ -206,6 +219,12 @@ class _MappedShard:
         first = (self._buffer.address + start) // mmap.PAGESIZE * mmap.PAGESIZE
         length = self._buffer.address + end - first
         _C.madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), advice)  # an error would change nothing
+
+    def advise_head(self, batch: int, num_frames: int) -> None:
+        """Ask the system to read what is stored of a clip before its pixels."""
+        for block in self._blocks[batch : batch + 1]:  # there is none if the index means another shard
+            start = int(block["start"])
+            self.advise(mmap.MADV_WILLNEED, start, start + int(block["metadata"]) + _ORIGIN_BYTES + 16 * num_frames)
 
     def in_memory(self, offset: int) -> bool:
         """Return whether the byte at ``offset`` is in memory."""
@@ -230,3 +249,20 @@ class _MappedShard:
         if lengths != (ends.size, checks.size, pixels.size):
             raise ValueError("it does not have the frames that the index names")
         return [buffer.address - self._buffer.address for buffer in (ends, checks, pixels)]
+
+
+def _blocks(file: UInt8[np.ndarray, " bytes"]) -> np.ndarray:
+    """Return the record batches in the footer of an Arrow file: a `_BLOCK` for each.
+
+    pyarrow reads the footer too, but does not return it. The format is Arrow's ("Arrow Columnar Format: IPC File
+    Format"): the footer, its length in 4 bytes, and ARROW1. The footer is a flatbuffer, whose fourth field is the list.
+    """
+    length = int.from_bytes(file[-10:-6].tobytes(), "little")
+    footer = file[-10 - length : -10].tobytes()
+    (table,) = unpack_from("<I", footer)
+    (back,) = unpack_from("<i", footer, table)
+    (field,) = unpack_from("<H", footer, table - back + 4 + 2 * 3)
+    (list_at,) = unpack_from("<I", footer, table + field)
+    at = table + field + list_at
+    (count,) = unpack_from("<I", footer, at)
+    return np.frombuffer(footer, _BLOCK, count, at + 4)

@@ -117,7 +117,10 @@ class Batches:
         """Return the batch with these pixels, augmented on the device."""
         (plan, host), recolour = read, self._recolour
         pixels = self._cut_out(plan.views) if host is None else on_device(host, self._device)
-        for view, frames in zip(plan.views, pixels, strict=True):
+        for n, view in enumerate(plan.views):
+            if not view.mirrored and not view.operations:
+                continue
+            frames = pixels[n]
             if view.mirrored:
                 frames.copy_(frames.flip(2))
                 if self._modality == "flow":

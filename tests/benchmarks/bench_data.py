@@ -2,23 +2,34 @@
 
 It also measures how long trainings wait for their clips, and how long a cache of a million clips takes to open.
 
-    python tests/benchmarks/bench_data.py [--seconds 5] [--files 8]
+    python tests/benchmarks/bench_data.py sources [--seconds 5] [--files 8]
+    python tests/benchmarks/bench_data.py feeding [--turns 5]
+    python tests/benchmarks/bench_data.py cold [--turns 3]
 
-The files are 320 x 240 H.264 videos of 10 seconds at 25 frames per second. Times are CPU times, so that other processes
-on the machine do not change them. With a cold page cache it is wall-clock time, after the system was asked to drop the
-cache's files from memory.
+sources: the files are 320 x 240 H.264 videos of 10 seconds at 25 frames per second. Times are CPU times, so that other
+processes on the machine do not change them. With a cold page cache it is wall-clock time, after the system was asked to
+drop the cache's files from memory.
+
+feeding: batches of 8 frames of 224 pixels with each augmentation, made by one thread as before (`single_thread.py`),
+and by one and two threads. cold: the same without augmentation, of frames that are not in memory, against the disk. In
+both, all take turns; ratios are medians over the turns.
 """
 
 import argparse
+import itertools
+import mmap
 import os
+import random
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -27,14 +38,16 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from vattn.config import ModelConfig, TrainConfig
+from tests.benchmarks.single_thread import single_thread
+from vattn.config import DataConfig, ModelConfig, TrainConfig
 from vattn.data import open_clips
-from vattn.data.cache import Clips, write_index
+from vattn.data.cache import CacheWriter, Clips, Codec, write_index
 from vattn.data.cache.format import INDEX_SCHEMA
 from vattn.data.config import StoreConfig
 from vattn.data.ingest import ingest
 from vattn.data.layouts.motion import MotionDataConfig
-from vattn.training.loader import train_batches
+from vattn.training.feed import feed
+from vattn.training.loader import Batches, train_batches
 
 #: frames of a clip
 FRAMES = 8
@@ -152,12 +165,17 @@ def with_ray(paths: list[Path], seconds: float) -> float:
         ray.shutdown()
 
 
-def cold(clips: Callable[[], Clips], folder: Path) -> float:
-    """Return clips per wall-clock second when each clip is read once and none is in the page cache."""
+def drop(folder: Path) -> None:
+    """Ask the system to drop the files of a cache from memory."""
     os.sync()
     for file in folder.glob("*.arrow"):
         with file.open("rb") as handle:
             os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def cold(clips: Callable[[], Clips], folder: Path) -> float:
+    """Return clips per wall-clock second when each clip is read once and none is in the page cache."""
+    drop(folder)
     opened = clips()
     batch_sizes, began, done = with_cache(opened), time.perf_counter(), 0
     while done < len(opened) // BATCH * BATCH:
@@ -174,7 +192,6 @@ def loading_shares(folder: Path, frames: int, width: float) -> tuple[float, floa
     import vattn.training.fit
     from vattn.config import TrialConfig
     from vattn.data import prepare
-    from vattn.training.loader import ahead
 
     config = TrialConfig.parse({
         "data": {"kind": "motion", "train_clips": 40},
@@ -186,23 +203,27 @@ def loading_shares(folder: Path, frames: int, width: float) -> tuple[float, floa
     })  # fmt: skip
     waited = made = 0.0
 
-    def count_made(batches: Iterable[Any]) -> Iterator[Any]:
-        nonlocal made
-        remaining, began = iter(batches), time.thread_time()
-        while (batch := next(remaining, None)) is not None:
-            made += time.thread_time() - began
-            yield batch
+    def count_made(function: Any) -> Any:
+        def call(argument: Any) -> Any:
+            nonlocal made
             began = time.thread_time()
+            try:
+                return function(argument)
+            finally:
+                made += time.thread_time() - began
 
-    def count_waited(batches: Iterable[Any]) -> Iterator[Any]:
+        return call
+
+    def count_waited(batches: Batches, device: torch.device) -> Iterator[Any]:
         nonlocal waited
-        remaining, began = ahead(count_made(batches)), time.perf_counter()
+        batches.plan, batches.make = count_made(batches.plan), count_made(batches.make)
+        remaining, began = feed(batches, device), time.perf_counter()
         while (batch := next(remaining, None)) is not None:
             waited += time.perf_counter() - began
             yield batch
             began = time.perf_counter()
 
-    vattn.training.fit.ahead = count_waited
+    vattn.training.fit.feed = count_waited
     try:
         epochs = vattn.training.fit.fit(config, prepare(config.data, folder), folder / f"{frames}-{width}")
         next(epochs)
@@ -210,7 +231,7 @@ def loading_shares(folder: Path, frames: int, width: float) -> tuple[float, floa
         next(epochs)
         return waited / (time.perf_counter() - clock), made / (time.process_time() - cpu)
     finally:
-        vattn.training.fit.ahead = ahead
+        vattn.training.fit.feed = feed
 
 
 def open_million(folder: Path) -> tuple[float, float]:
@@ -238,59 +259,201 @@ def open_million(folder: Path) -> tuple[float, float]:
     return seconds, megabytes
 
 
+#: name of each augmentation, and its config
+AUGMENTS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "flip": {"flip": True},
+    "resized crop": {"crop": "resized"},
+    "MixUp": {"mixup": 0.4},
+    "CutMix": {"cutmix": 1.0},
+    "RandAugment, 2 operations": {"randaugment": 2},
+    "colour 0.4": {"color": 0.4},
+    "flip, colour, RandAugment, MixUp or CutMix": {
+        "flip": True, "color": 0.4, "randaugment": 2, "mixup": 0.4, "cutmix": 1.0,
+    },
+}  # fmt: skip
+
+
+def write_cache(folder: Path, codec: Codec, clips: int, frames: int, stored: int) -> Path:
+    """Write a cache of training clips of smooth areas and edges, ``stored`` x 4/3 ``stored`` pixels."""
+    folder.mkdir()
+    rng, writer = np.random.default_rng(0), CacheWriter(folder, codec=codec)
+    base = rng.integers(0, 256, (frames, stored // 8, stored // 6, 3), np.uint8).repeat(8, 1).repeat(8, 2)
+    for number in range(clips):
+        writer.add(number, f"{number}.mp4", number % 16, "train", np.roll(base, number, 1) ^ np.uint8(number % 256))
+    writer.finish([])
+    return folder
+
+
+class Speed(NamedTuple):
+    """Speed of making batches."""
+
+    rate: float
+    """clips per wall-clock second"""
+    cpu: float
+    """CPU seconds of a clip"""
+
+
+def speed(passes: Callable[[int], Iterator[tuple[torch.Tensor, torch.Tensor]]], seconds: float) -> Speed:
+    """Measure one pass, and further ones until ``seconds`` have passed; each is called with its number."""
+    began, cpu, done = time.perf_counter(), time.process_time(), 0
+    for number in itertools.count():
+        done += sum(len(images) for images, _ in passes(number))
+        if time.perf_counter() - began >= seconds:
+            return Speed(done / (time.perf_counter() - began), (time.process_time() - cpu) / done)
+    raise AssertionError
+
+
+def ways(clips: Clips, data: DataConfig, size: int, batch: int, seconds: float) -> list[Callable[[], Speed]]:
+    """Return functions that measure the single thread of before, one thread, and two."""
+    model = ModelConfig.parse({"frames": FRAMES, "size": size, "backbone": {"kind": "resnet", "depth": 10}})
+    train = TrainConfig.parse({"epochs": 1, "batch": batch, "lr": 0.1})
+
+    def measured(threads: int) -> Speed:
+        torch.set_num_threads(threads)
+        try:
+            device = torch.device("cpu")
+            return speed(lambda epoch: feed(train_batches(clips, data, model, train, epoch), device), seconds)
+        finally:
+            torch.set_num_threads(1)
+
+    return [
+        lambda: speed(lambda epoch: single_thread(clips, data, model, train, epoch), seconds),
+        lambda: measured(1),
+        lambda: measured(2),
+    ]
+
+
+def feeding(scratch: Path, turns: int) -> None:
+    """Print how many clips a second are made with each augmentation, before and now."""
+    print("| cache | augmentation | before, clips/s | 1 thread / before | 2 threads / before | CPU time / before |")
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
+    codecs: tuple[Codec, ...] = ("raw", "jpeg")
+    for codec in codecs:
+        clips = open_clips(write_cache(scratch / codec, codec, clips=32, frames=16, stored=256), "train")
+        for name, augment in AUGMENTS.items():
+            each = ways(clips, MotionDataConfig.parse({"augment": augment}), 224, 8, 0.5)
+            for way in each:
+                way()  # the files are in memory, and torchvision is imported
+            rows = [[way() for way in each] for _ in range(turns)]
+            before = median(row[0].rate for row in rows)
+            one, two = (median(row[way].rate / row[0].rate for row in rows) for way in (1, 2))
+            cpu = median(row[1].cpu / row[0].cpu for row in rows)
+            print(f"| {codec} | {name} | {before:,.0f} | {one:.2f} | {two:.2f} | {cpu:.2f} |", flush=True)
+
+
+def disk(folder: Path, piece: int) -> tuple[float, float]:
+    """Return the disk's bytes per second: of a file read from its beginning, and of scattered pieces, 32 at a time."""
+    drop(folder)
+    shard = folder / "shard-00000.arrow"
+    with shard.open("rb") as file:
+        buffer, began, done = bytearray(4 << 20), time.perf_counter(), 0
+        while read := file.readinto(buffer):
+            done += read
+        whole = done / (time.perf_counter() - began)
+        drop(folder)
+        places = [random.Random(n).randrange(done - piece) for n in range(1024)]
+        began = time.perf_counter()
+        with ThreadPoolExecutor(32) as threads:
+            done = sum(threads.map(lambda place: len(os.pread(file.fileno(), piece, place)), places))
+        return whole, done / (time.perf_counter() - began)
+
+
+def from_disk(scratch: Path, turns: int) -> None:
+    """Print how many clips a second are read from the disk, before and now, and the share of the disk's bandwidth."""
+    print("| cache | before, clips/s | 1 thread | 2 threads | useful MB/s | of one file | of scattered pieces |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    data = MotionDataConfig()
+    caches: list[tuple[str, Codec, int, int]] = [
+        ("raw, 250 frames", "raw", 192, 250), ("raw, 8 frames", "raw", 1536, 8), ("jpeg, 250 frames", "jpeg", 192, 250),
+    ]  # fmt: skip
+    for name, codec, clips, frames in caches:
+        folder = write_cache(scratch / f"{codec}-{frames}", codec, clips, frames, STORED)
+        useful = FRAMES * sum(file.stat().st_size for file in folder.glob("shard-*")) / clips / frames
+        rows = []
+        for _ in range(turns):
+            whole, scattered = disk(folder, int(useful if frames == FRAMES else useful / FRAMES))
+            rates = []
+            for number in range(3):
+                drop(folder)
+                opened = open_clips(folder, "train")
+                if number == 0:  # as files were mapped before
+                    for shard in {id(shard): shard for shard in map(opened._shard, range(len(opened)))}.values():
+                        shard.advise(mmap.MADV_NORMAL, 0, len(shard.bytes))
+                rates.append(ways(opened, data, SIZE, BATCH, 0)[number]().rate)
+            rows.append((*rates, rates[2] * useful / 1e6, rates[2] * useful / whole, rates[2] * useful / scattered))
+        before, one, two, used, of_whole, of_scattered = (median(column) for column in zip(*rows, strict=True))
+        print(
+            f"| {name} | {before:,.0f} | {one:,.0f} | {two:,.0f} | {used:,.0f} | {of_whole:.0%} | {of_scattered:.0%} |",
+            flush=True,
+        )
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=["sources", "feeding", "cold"])
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--files", type=int, default=8)
+    parser.add_argument("--turns", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
-        root = Path(scratch) / "files"
-        root.mkdir()
-        paths = [root / f"{number}.mp4" for number in range(arguments.files)]
-        for number, path in enumerate(paths):
-            footage(path, number)
-        rows, copies = 64, []
-        table = pa.table({
-            "path": [paths[i % len(paths)].name for i in range(rows)], "label": pa.array([0] * rows, pa.int32()),
-            "split": ["train"] * rows,
-        })  # fmt: skip
-        for i in range(rows - len(paths)):  # one file per row, so that a cold read really reads the disk
-            copies.append(root / f"copy{i}.mp4")
-            os.link(paths[i % len(paths)], copies[-1])
-        table = table.set_column(0, "path", pa.array([path.name for path in [*paths, *copies]]))
-        results: dict[str, float] = {}
-        results["decord on the fly"] = rate(with_decord(paths), arguments.seconds)
-        results["PyAV on the fly"] = rate(with_pyav(paths), arguments.seconds)
-        for codec in ("raw", "jpeg"):
-            began = time.perf_counter()
-            folder = ingest(table, root, Path(scratch) / "cache", StoreConfig(size=STORED, codec=codec))
-            took = time.perf_counter() - began
-            clips = open_clips(folder, "train")
-            megabytes = sum(file.stat().st_size for file in folder.iterdir()) / rows / 1e6
-            print(f"ingest {codec}: {rows / took:.1f} files/s; {megabytes:.1f} MB per clip", file=sys.stderr)
-            results[f"{codec} cache, page cache cold (wall clock)"] = cold(
-                lambda at=folder: open_clips(at, "train"), folder
-            )
-            results[f"{codec} cache, page cache warm"] = rate(with_cache(clips), arguments.seconds)
-        try:
-            results["ray.data.read_videos"] = with_ray(paths[:2], arguments.seconds)
-        except Exception as error:  # it needs packages that are no dependency of this project
-            print(f"ray.data.read_videos: {type(error).__name__}: {str(error).splitlines()[0]}", file=sys.stderr)
-        base = results["decord on the fly"]
-        print("| source | clips/s per core | speed relative to decord |\n| --- | ---: | ---: |")
-        for name, value in results.items():
-            print(f"| {name} | {value:,.1f} | {value / base:,.0f} |")
-        print("\n| training, raw cache | waiting, of wall time | making batches, of CPU time |\n| --- | ---: | ---: |")
-        for frames, width in ((4, 0.125), (8, 0.25), (8, 0.5), (8, 1.0)):
-            waited, made = loading_shares(Path(scratch) / "motion", frames, width)
-            print(f"| {frames} frames, width {width} | {waited:.1%} | {made:.1%} |")
-        large = Path(scratch) / "million"
-        large.mkdir()
-        seconds, megabytes = open_million(large)
-        print(f"\nA cache of a million clips opens in {seconds:.2f} s and {megabytes:.0f} MB.")
-        print(f"Peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB.", file=sys.stderr)
+        if arguments.part == "feeding":
+            feeding(Path(scratch), arguments.turns)
+        elif arguments.part == "cold":
+            from_disk(Path(scratch), arguments.turns)
+        else:
+            sources(Path(scratch), arguments)
+
+
+def sources(scratch: Path, arguments: argparse.Namespace) -> None:
+    """Print how many clips a second each source gives, how long trainings wait, and how long opening takes."""
+    root = scratch / "files"
+    root.mkdir()
+    paths = [root / f"{number}.mp4" for number in range(arguments.files)]
+    for number, path in enumerate(paths):
+        footage(path, number)
+    rows, copies = 64, []
+    table = pa.table({
+        "path": [paths[i % len(paths)].name for i in range(rows)], "label": pa.array([0] * rows, pa.int32()),
+        "split": ["train"] * rows,
+    })  # fmt: skip
+    for i in range(rows - len(paths)):  # one file per row, so that a cold read really reads the disk
+        copies.append(root / f"copy{i}.mp4")
+        os.link(paths[i % len(paths)], copies[-1])
+    table = table.set_column(0, "path", pa.array([path.name for path in [*paths, *copies]]))
+    results: dict[str, float] = {}
+    results["decord on the fly"] = rate(with_decord(paths), arguments.seconds)
+    results["PyAV on the fly"] = rate(with_pyav(paths), arguments.seconds)
+    for codec in ("raw", "jpeg"):
+        began = time.perf_counter()
+        folder = ingest(table, root, scratch / "cache", StoreConfig(size=STORED, codec=codec))
+        took = time.perf_counter() - began
+        clips = open_clips(folder, "train")
+        megabytes = sum(file.stat().st_size for file in folder.iterdir()) / rows / 1e6
+        print(f"ingest {codec}: {rows / took:.1f} files/s; {megabytes:.1f} MB per clip", file=sys.stderr)
+        results[f"{codec} cache, page cache cold (wall clock)"] = cold(
+            lambda at=folder: open_clips(at, "train"), folder
+        )
+        results[f"{codec} cache, page cache warm"] = rate(with_cache(clips), arguments.seconds)
+    try:
+        results["ray.data.read_videos"] = with_ray(paths[:2], arguments.seconds)
+    except Exception as error:  # it needs packages that are no dependency of this project
+        print(f"ray.data.read_videos: {type(error).__name__}: {str(error).splitlines()[0]}", file=sys.stderr)
+    base = results["decord on the fly"]
+    print("| source | clips/s per core | speed relative to decord |\n| --- | ---: | ---: |")
+    for name, value in results.items():
+        print(f"| {name} | {value:,.1f} | {value / base:,.0f} |")
+    print("\n| training, raw cache | waiting, of wall time | making batches, of CPU time |\n| --- | ---: | ---: |")
+    for frames, width in ((4, 0.125), (8, 0.25), (8, 0.5), (8, 1.0)):
+        waited, made = loading_shares(scratch / "motion", frames, width)
+        print(f"| {frames} frames, width {width} | {waited:.1%} | {made:.1%} |")
+    large = scratch / "million"
+    large.mkdir()
+    seconds, megabytes = open_million(large)
+    print(f"\nA cache of a million clips opens in {seconds:.2f} s and {megabytes:.0f} MB.")
+    print(f"Peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB.", file=sys.stderr)
 
 
 if __name__ == "__main__":

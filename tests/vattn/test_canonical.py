@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.vattn.support import model
-from vattn.canonical import architecture_id, canonical_model
-from vattn.config import ModelConfig
+from vattn.canonical import architecture_id, canonical_model, trial_id
+from vattn.config import ModelConfig, TrialConfig
 from vattn.cost import cost
 from vattn.modules import ModuleConfig, Site
 
@@ -97,3 +97,25 @@ def test_options_without_effect_do_not_change_the_identity() -> None:
     assert architecture_id(model(TAM | {"branches": "global", "beta": 8})) == architecture_id(
         model(TAM | {"branches": "global"})
     )
+
+
+def test_where_frames_lie_is_no_part_of_an_identity() -> None:
+    def identity_with(**data: object) -> str:
+        return trial_id(TrialConfig.parse({
+            "data": {"kind": "motion"} | data,
+            "model": {
+                "frames": 4, "size": 32, "backbone": {"kind": "resnet", "depth": 10}, "attention": [{"kind": "tsm"}],
+            },
+            "train": {"epochs": 2, "batch": 4, "lr": 0.05},
+        }))  # fmt: skip
+
+    # The identity that this config had before the keys local and resident existed.
+    assert identity_with() == "ef93efae38f06963"
+    for places in (
+        {"local": "/scratch"},
+        {"resident": True},
+        {"resident": False},
+        {"cache": "/caches", "root": "/data"},
+    ):
+        assert identity_with(**places) == "ef93efae38f06963"
+    assert identity_with(seed=1) != "ef93efae38f06963"

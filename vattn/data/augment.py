@@ -1,20 +1,19 @@
-"""Augmentation of training clips: random crops, colours, and the mixing of clips.
+"""Augmentation of training clips: random crops, and the mixing of clips.
 
-Random choices are made once for each clip and applied to all of its frames, on uint8. The methods are those of
+Random choices are made once for each clip and applied to all of its frames, on uint8. `vattn.data.recolour` changes
+colours. The methods are those of
 
 * TSN: L. Wang, Y. Xiong, Z. Wang, Y. Qiao, D. Lin, X. Tang, L. Van Gool: "Temporal Segment Networks: Towards Good
   Practices for Deep Action Recognition", ECCV 2016, arXiv:1608.00859;
 * random resized crops: C. Szegedy, W. Liu, Y. Jia, P. Sermanet, S. Reed, D. Anguelov, D. Erhan, V. Vanhoucke,
   A. Rabinovich: "Going Deeper with Convolutions", CVPR 2015, arXiv:1409.4842;
-* RandAugment: E. D. Cubuk, B. Zoph, J. Shlens, Q. V. Le: "RandAugment: Practical Automated Data Augmentation with a
-  Reduced Search Space", NeurIPS 2020, arXiv:1909.13719;
 * MixUp: H. Zhang, M. Cisse, Y. N. Dauphin, D. Lopez-Paz: "mixup: Beyond Empirical Risk Minimization", ICLR 2018,
   arXiv:1710.09412;
 * CutMix: S. Yun, D. Han, S. J. Oh, S. Chun, J. Choe, Y. Yoo: "CutMix: Regularization Strategy to Train Strong
   Classifiers with Localizable Features", ICCV 2019, arXiv:1905.04899.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -127,32 +126,13 @@ def scaled(frames: UInt8[Tensor, "t c h w"], size: int) -> UInt8[Tensor, "t c si
     return functional.resize(frames, [size, size], antialias=True)
 
 
-class Recolour:
-    """Colour jitter and RandAugment, as torchvision implements them."""
-
-    def __init__(self, augment: AugmentConfig) -> None:
-        from torchvision.transforms import v2
-
-        self._steps: list[Any] = []
-        if augment.randaugment:
-            self._steps.append(v2.RandAugment(augment.randaugment, augment.magnitude))
-        if augment.color:
-            self._steps.append(v2.ColorJitter(augment.color, augment.color, augment.color, augment.color / 4))
-
-    def __call__(self, frames: UInt8[Tensor, "t 3 h w"], rng: np.random.Generator) -> UInt8[Tensor, "t 3 h w"]:
-        """Return ``frames`` with one random choice for all of them; torch's global generator is not changed."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**62)))
-            for step in self._steps:
-                frames = step(frames)
-        return frames
-
-
 def mixed(
     images: UInt8[Tensor, "n c t h w"], labels: Int64[Tensor, " n"], classes: int, augment: AugmentConfig,
     rng: np.random.Generator,
 ) -> tuple[UInt8[Tensor, "n c t h w"], Float32[Tensor, "n classes"]]:  # fmt: skip
     """Return each clip mixed with the previous clip of the batch, and the resulting share of each class.
+
+    The results are on the devices of ``images`` and ``labels``, which may differ.
 
     MixUp blends all pixels, CutMix pastes one rectangle into all frames. The share of the clip itself is sampled from
     Beta(alpha, alpha), once for each batch. If both are on, each batch gets one of them with probability 1/2.

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from vattn.base import Config, Kinded
+from vattn.base import LATER, Config, Kinded
 from vattn.errors import UserError
 
 #: Called with (stage, done, total) while work goes on; stages are "motion" and "ingest".
@@ -124,6 +124,23 @@ class DataConfig(Kinded):
         Field(description="number of the train/test split, for data sets that have several; all: the mean over them"),
     ] = 1
     cache: Annotated[str, Field(description="folder of the clip cache; auto: in the output folder")] = "auto"
+    local: Annotated[
+        str,
+        Field(
+            description="folder on each node's own disk to which the clip cache is copied before a training; "
+            "none: it is read where it is",
+            json_schema_extra=LATER,
+        ),
+    ] = "none"
+    resident: Annotated[
+        Literal["auto"] | bool,
+        Field(
+            description="keep all stored frames of the training and validation clips, decoded, in the memory of the "
+            "device; auto: on a GPU, if a split fits into a quarter of its free memory, and the training reads at "
+            "least as many frames as are stored",
+            json_schema_extra=LATER,
+        ),
+    ] = "auto"
     store: StoreConfig = Field(StoreConfig(), description="how the clip cache stores frames")
     modality: Annotated[
         Literal["rgb", "diff", "flow"],
@@ -135,6 +152,13 @@ class DataConfig(Kinded):
     sampling: SamplingConfig = Field(SamplingConfig(), description="which frames of a video make a clip")
     views: ViewsConfig = Field(ViewsConfig(), description="clips and crops of each video in evaluation")
     augment: AugmentConfig = Field(AugmentConfig(), description="random changes to training clips")
+
+    @field_validator("local")
+    @classmethod
+    def _none_or_absolute_path(cls, local: str) -> str:
+        if local != "none" and not Path(local).expanduser().is_absolute():
+            raise ValueError("must be none or an absolute path, as trainings run in folders of their own")
+        return local
 
     @model_validator(mode="after")
     def _colours_exist(self) -> Self:
@@ -194,5 +218,6 @@ class DataConfig(Kinded):
         raise NotImplementedError
 
     def canonical(self) -> Self:
-        """Return the same data in canonical form: where files and caches lie has no part in a trial's identity."""
-        return self.model_copy(update={"root": "auto", "cache": "auto", "augment": self.augment.canonical()})
+        """Return the same data in canonical form: where files and frames lie has no part in a trial's identity."""
+        places = {"root": "auto", "cache": "auto", "local": "none", "resident": "auto"}
+        return self.model_copy(update={**places, "augment": self.augment.canonical()})

@@ -13,8 +13,10 @@ from vattn.config import TrialConfig
 from vattn.data.cache import Clips
 from vattn.model import VideoModel
 from vattn.training.device import autocast
-from vattn.training.loader import ahead, eval_batches
+from vattn.training.feed import feed
+from vattn.training.loader import eval_batches
 from vattn.training.pixels import normalise
+from vattn.training.sources import ResidentClips
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,12 @@ class Evaluation:
 
 
 def evaluate(
-    net: VideoModel, clips: Clips, config: TrialConfig, device: torch.device, rank: int = 0, world: int = 1
+    net: VideoModel,
+    clips: Clips | ResidentClips,
+    config: TrialConfig,
+    device: torch.device,
+    rank: int = 0,
+    world: int = 1,
 ) -> Evaluation:
     """Evaluate ``net`` on each of ``clips`` once, divided among the workers; every worker gets the whole result.
 
@@ -77,7 +84,12 @@ def evaluate(
 
 
 def score(
-    net: VideoModel, clips: Clips, config: TrialConfig, device: torch.device, rank: int = 0, world: int = 1
+    net: VideoModel,
+    clips: Clips | ResidentClips,
+    config: TrialConfig,
+    device: torch.device,
+    rank: int = 0,
+    world: int = 1,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield scores (N, 1 + branches, classes) and labels (N) of worker ``rank``'s clips, batch by batch, on ``device``.
 
@@ -86,10 +98,11 @@ def score(
     """
     net.eval()
     with torch.inference_mode():
-        for images, labels in ahead(eval_batches(clips, config.data, config.model, config.train.batch, rank, world)):
+        batches = eval_batches(clips, config.data, config.model, config.train.batch, rank, world, device)
+        for images, labels in feed(batches, device):
             with autocast(config.train, device):
                 scores = net.scores(normalise(images, device))
-            yield averaged(scores.float(), len(labels)), labels.to(device)
+            yield averaged(scores.float(), len(labels)), labels
 
 
 def judge(scores: Tensor, target: Tensor) -> Evaluation:

@@ -25,10 +25,12 @@ from vattn.model import VideoModel, load_model
 from vattn.training.checkpoint import Epoch, Progress, WorkerState, load
 from vattn.training.device import compile_network, default_device, set_up
 from vattn.training.evaluation import evaluate
-from vattn.training.loader import ahead, step_sizes, train_batches
+from vattn.training.feed import feed
+from vattn.training.loader import step_sizes, train_batches
 from vattn.training.optimization import ScaledOptimizer, learning_rate
 from vattn.training.recompute import recompute_blocks
 from vattn.training.saver import Saver
+from vattn.training.sources import ResidentClips, node_cache, resident
 from vattn.training.start import start
 from vattn.training.state_file import write_state
 from vattn.training.step import distributed, train_step
@@ -77,7 +79,8 @@ def _fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device, s
         raise UserError(rule, path="train.accumulate", way_out="take a divisor", found=config.train.accumulate)
     set_up(device, config.train)
     began = time.perf_counter()
-    train_clips, val_clips = open_clips(cache, "train"), open_clips(cache, "val")
+    cache = node_cache(cache, config.data)
+    train_clips, val_clips = (resident(open_clips(cache, split), config, device) for split in ("train", "val"))
     torch.manual_seed(config.train.seed)
     net = start(config).to(device)
     if config.train.recompute == "blocks":
@@ -100,7 +103,7 @@ def _fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device, s
             first, began = interrupted[rank].restore(device), began - interrupted[rank].seconds
             interrupted = []
         progress, epoch_began = first, time.perf_counter()
-        for progress in _train_epoch(model, net, optimizer, train_clips, config, number, first, rank, world):
+        for progress in _train_epoch(model, net, optimizer, train_clips, config, number, first, rank, world, device):
             saver.check()
             if _is_due(config.train, saver, epoch_began, progress.step, world, device):
                 states = _gathered(WorkerState.of(progress, device, time.perf_counter() - began), world)
@@ -137,7 +140,7 @@ def score_test_split(
         UserError: the weights cannot be read.
     """
     try:
-        clips = open_clips(cache, "test")
+        clips = open_clips(node_cache(cache, config.data), "test")
     except ValueError:
         return {}
     device = device or default_device()
@@ -148,19 +151,16 @@ def score_test_split(
 
 
 def _train_epoch(
-    model: nn.Module, net: VideoModel, optimizer: ScaledOptimizer, clips: Clips, config: TrialConfig,
-    number: int, start: Progress, rank: int, world: int,
+    model: nn.Module, net: VideoModel, optimizer: ScaledOptimizer, clips: Clips | ResidentClips,
+    config: TrialConfig, number: int, start: Progress, rank: int, world: int, device: torch.device,
 ) -> Iterator[Progress]:  # fmt: skip
     """Continue a pass over the training clips after the progress ``start``; yield the progress after each step."""
     model.train()
     first, total, seen = start
-    batches = train_batches(clips, config.data, config.model, config.train, number, rank, world, first)
+    batches = train_batches(clips, config.data, config.model, config.train, number, rank, world, first, device)
     sizes = step_sizes(len(clips), config.train, world)
     steps = len(sizes)
-    # Recolouring draws from torch's global generator, as dropout does. Loading ahead in a thread would make the order
-    # of these draws random.
-    recolours = config.data.augment.color or config.data.augment.randaugment
-    for step, (images, labels) in enumerate(batches if recolours else ahead(batches), first):
+    for step, (images, labels) in enumerate(feed(batches, device), first):
         lr = learning_rate(config.train, number - 1 + step / steps)
         losses = train_step(model, net, optimizer, config.train, images, labels, sizes[step], world, lr)
         # The sum is not read within an epoch, because that would wait for the GPU at each step.

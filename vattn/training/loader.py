@@ -1,12 +1,10 @@
-"""Batches of clips from the clip cache.
+"""Batches of clips, from the clip cache or from the frames that a device keeps.
 
-Only the pixels that are used are copied from memory-mapped files, so no loader processes are needed.
+Only the pixels that are used are copied from memory-mapped files, so threads suffice: no loader processes are needed.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,50 +12,75 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from vattn.config import DataConfig, ModelConfig, TrainConfig
-from vattn.data.augment import Recolour, Region, crops, mixed, scaled, training_region
+from vattn.data.augment import Region, crops, mixed, scaled, training_region
 from vattn.data.cache import Clips
+from vattn.data.recolour import Operation, Recolour, on_device, recolour_of
 from vattn.data.sampling import evaluation_indices, surrounding, training_indices
 from vattn.errors import UserError
+from vattn.training.sources import ResidentClips
 
 Images = UInt8[Tensor, "n 3 t size size"]
-Labels = Int64[Tensor, " clips"]
-Batch = TypeVar("Batch")
+Labels = Int64[Tensor, " clips"] | Float32[Tensor, "clips classes"]
+
+CPU = torch.device("cpu")
 
 
 class View(NamedTuple):
-    """Which frames of a clip are used, and which region of each of them."""
+    """Which frames of a clip are used, which region of each of them, and what is done to it."""
 
+    clip: int
+    """number of the clip"""
     frames: Int64[np.ndarray, " t"]
     """numbers of the frames"""
     region: Region
     mirrored: bool = False
-    finish: Callable[[UInt8[Tensor, "t 3 h w"]], UInt8[Tensor, "t 3 h w"]] | None = None
-    """what is then done to the frames (T, 3, H, W)"""
+    operations: Sequence[Operation] = ()
+    """changes of the colours"""
+
+
+class Plan(NamedTuple):
+    """What one batch is made of: all random choices but those of mixing are made."""
+
+    step: int
+    clips: Int64[np.ndarray, " clips"]
+    """numbers of the clips"""
+    views: Sequence[View]
+
+
+#: A plan, and its pixels in the computer's memory, uint8 (N, T, H, W, 3); None if the device has them.
+Read = tuple[Plan, Tensor | None]
 
 
 class Batches:
-    """The batches of one pass over a split, computed when they are requested.
+    """The batches of one pass over a split, each made from its plan when it is requested, on ``device``.
 
     Each batch is a pair of images, uint8 (N, 3, T, H, W), and labels, int64 (N). If the backbone takes several frames
     at each of the T positions, they follow each other in the T axis. If a clip has V views, its V images follow each
-    other, and there are N labels for N * V images.
+    other, and there are N labels for N * V images. If clips are mixed, labels are the share of each class, float32
+    (N, classes).
 
     Modality ``diff`` is the RGB difference of each frame to the next, as 128 + (next - frame) / 2 to fit uint8
     (L. Wang, Y. Xiong, Z. Wang, Y. Qiao, D. Lin, X. Tang, L. Van Gool: "Temporal Segment Networks: Towards Good
     Practices for Deep Action Recognition", ECCV 2016, arXiv:1608.00859).
 
-    Images are stored as N T H W 3, so that folding T into N gives a view in channels_last format.
+    Images are stored as N T H W 3, so that folding T into N gives a view in channels_last format. Crops are cut out and
+    scaled where the frames are stored, in the computer's memory or on the device. Everything else is done on the
+    device, and nothing waits for it. All methods can be called by several threads, and batches do not depend on it.
     """
 
     def __init__(
         self,
-        clips: Clips,
+        clips: Clips | ResidentClips,
         parts: Sequence[np.ndarray],
         views: Callable[[int], Sequence[View]],
         data: DataConfig,
         model: ModelConfig,
+        device: torch.device,
+        recolour: Recolour | None = None,
+        mix: Callable[[int, Images, Labels], tuple[Images, Labels]] | None = None,
     ) -> None:
-        self._clips, self._parts, self._views = clips, parts, views
+        self.clips, self._parts, self._views, self._device = clips, parts, views, device
+        self._recolour, self._mix = recolour, mix
         self._modality, self._around = data.modality, model.backbone.frames_per_segment
         self._shape = (model.frames * self._around, model.size, model.size, 3)
         self._mirrored_label = np.array(data.mirrored()) if data.augment.flip else np.empty(0, np.int64)
@@ -66,68 +89,96 @@ class Batches:
         return len(self._parts)
 
     def __iter__(self) -> Iterator[tuple[Images, Labels]]:
-        for part in self._parts:
-            labels = self._clips.labels[part]
-            views = [(i, view) for i in part.tolist() for view in self._views(i)]
-            pixels = np.empty((len(views), *self._shape), np.uint8)
-            for (i, view), out in zip(views, pixels, strict=True):
-                self._copy(i, view, out)
-            if self._mirrored_label.size:
-                mirrored = np.array([view.mirrored for _, view in views]).reshape(len(part), -1)[:, 0]
-                labels = np.where(mirrored, self._mirrored_label[labels], labels)
-            yield torch.from_numpy(pixels).permute(0, 4, 1, 2, 3), torch.from_numpy(labels)
+        return (self.make(self.plan(step)) for step in range(len(self)))
 
-    def _copy(self, i: int, view: View, out: UInt8[np.ndarray, "t size size 3"]) -> None:
-        """Write a view of the i-th clip to ``out``."""
-        num_frames, size = self._clips.shapes.item(i, 0), self._shape[1]
+    def plan(self, step: int) -> Plan:
+        """Choose what a batch is made of, and let the system begin to read it from the disk."""
+        part = self._parts[step]
+        views = [view._replace(frames=self._to_read(view)) for i in part.tolist() for view in self._views(i)]
+        if isinstance(self.clips, Clips):
+            self.clips.read_ahead([(view.clip, view.frames.tolist()) for view in views])
+        return Plan(step, part, views)
+
+    def make(self, plan: Plan) -> tuple[Images, Labels]:
+        """Return the batch of a plan."""
+        return self.finish(self.read(plan))
+
+    def read(self, plan: Plan) -> Read:
+        """Read the pixels of a batch to the computer's memory, if they are not on the device already."""
+        if isinstance(self.clips, ResidentClips):
+            return plan, None
+        shape = (len(plan.views), *self._shape)
+        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+        for view, out in zip(plan.views, pixels.numpy(), strict=True):
+            self._copy(self.clips, view, out)
+        return plan, pixels
+
+    def finish(self, read: Read) -> tuple[Images, Labels]:
+        """Return the batch with these pixels, augmented on the device."""
+        (plan, host), recolour = read, self._recolour
+        pixels = self._cut_out(plan.views) if host is None else on_device(host, self._device)
+        for n, view in enumerate(plan.views):
+            if not view.mirrored and not view.operations:
+                continue
+            frames = pixels[n]
+            if view.mirrored:
+                frames.copy_(frames.flip(2))
+                if self._modality == "flow":
+                    frames[..., 0] = 255 - frames[..., 0]  # mirroring reverses the sign of horizontal flow
+            if view.operations:
+                assert recolour is not None
+                changed = recolour(frames.permute(0, 3, 1, 2), view.operations)
+                frames.copy_(changed.permute(0, 2, 3, 1))
+        labels = self.clips.labels[plan.clips]
+        if self._mirrored_label.size:
+            mirrored = np.array([view.mirrored for view in plan.views]).reshape(len(labels), -1)[:, 0]
+            labels = np.where(mirrored, self._mirrored_label[labels], labels)
+        images, labels = pixels.permute(0, 4, 1, 2, 3), torch.from_numpy(labels)
+        if self._mix:
+            images, labels = self._mix(plan.step, images, labels)
+        return images, on_device(labels, self._device)
+
+    def _to_read(self, view: View) -> Int64[np.ndarray, " t"]:
+        """Return the frames to read; for differences, each frame and the next, or the last frame twice."""
+        num_frames = self.clips.shapes.item(view.clip, 0)
+        wanted = surrounding(view.frames, self._around, num_frames)
+        if self._modality != "diff":
+            return wanted
+        return np.stack([wanted, (wanted + 1).clip(max=num_frames - 1)], axis=1).ravel()
+
+    def _cut_out(self, views: Sequence[View]) -> UInt8[Tensor, "n t size size 3"]:
+        """Return the pixels of each view, neither mirrored nor recoloured, from frames on the device."""
+        assert isinstance(self.clips, ResidentClips)
+        pixels = torch.empty((len(views), *self._shape), dtype=torch.uint8, device=self._device)
+        numbers = on_device(torch.from_numpy(np.stack([view.frames for view in views])), self._device)
+        for view, chosen, out in zip(views, numbers, pixels, strict=True):
+            top, left, height, width = view.region
+            frames = self.clips.frames[view.clip][:, top : top + height, left : left + width].index_select(0, chosen)
+            if self._modality == "diff":
+                frames = (128 + ((frames[1::2].short() - frames[::2]) >> 1)).to(torch.uint8)
+            if (height, width) != self._shape[1:3]:
+                frames = scaled(frames.permute(0, 3, 1, 2), self._shape[1]).permute(0, 2, 3, 1)
+            out.copy_(frames)
+        return pixels
+
+    def _copy(self, clips: Clips, view: View, out: UInt8[np.ndarray, "t size size 3"]) -> None:
+        """Write the pixels of a view to ``out``, frame by frame: each is in the processor's cache after its hash."""
         top, left, height, width = view.region
         rows, columns = slice(top, top + height), slice(left, left + width)
-        wanted = surrounding(view.frames, self._around, num_frames)
-        frames = (frame[rows, columns] for frame in self._clips.frames(i, self._read(wanted, num_frames)))
+        frames = (frame[rows, columns] for frame in clips.frames(view.clip, view.frames.tolist()))
         if self._modality == "diff":
             pairs = zip(frames, frames, strict=True)  # the same iterator twice: (0, 1), (2, 3), ...
             frames = ((128 + ((after.astype(np.int16) - before) >> 1)).astype(np.uint8) for before, after in pairs)
-        if (height, width) == (size, size):
+        if (height, width) == self._shape[1:3]:
             for frame, pixels in zip(frames, out, strict=True):
-                if view.mirrored:
-                    # One 3-byte item for each pixel: reversing three separate bytes takes twice as long.
-                    pixels.view("V3")[...] = frame.view("V3")[:, ::-1]
-                else:
-                    pixels[...] = frame
+                pixels[...] = frame
         else:
-            whole = scaled(torch.from_numpy(np.stack(list(frames))).permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
-            out[...] = (whole.flip(2) if view.mirrored else whole).numpy()
-        if view.mirrored and self._modality == "flow":
-            out[..., 0] = 255 - out[..., 0]  # mirroring reverses the sign of horizontal flow
-        if view.finish:
-            out[...] = view.finish(torch.from_numpy(out).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
-
-    def _read(self, wanted: Int64[np.ndarray, " t"], num_frames: int) -> list[int]:
-        """Return the frames to read; for differences, each frame and the next, or the last frame twice."""
-        if self._modality != "diff":
-            return wanted.tolist()
-        return np.stack([wanted, (wanted + 1).clip(max=num_frames - 1)], axis=1).ravel().tolist()
-
-
-class MixedBatches:
-    """Batches whose clips are mixed by MixUp or CutMix; labels are the share of each class, float32 (N, classes)."""
-
-    def __init__(
-        self, batches: Batches, data: DataConfig, generator: Callable[[int], np.random.Generator], start: int
-    ) -> None:
-        self._batches, self._generator, self._start = batches, generator, start
-        self._classes, self._augment = data.num_classes(), data.augment
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __iter__(self) -> Iterator[tuple[Images, Float32[Tensor, "n classes"]]]:
-        for step, (images, labels) in enumerate(self._batches, start=self._start):
-            yield mixed(images, labels, self._classes, self._augment, self._generator(step))
+            whole = torch.from_numpy(np.stack(list(frames))).permute(0, 3, 1, 2)
+            out[...] = scaled(whole, self._shape[1]).permute(0, 2, 3, 1).numpy()
 
 
 def train_batches(
-    clips: Clips,
+    clips: Clips | ResidentClips,
     data: DataConfig,
     model: ModelConfig,
     train: TrainConfig,
@@ -135,7 +186,8 @@ def train_batches(
     rank: int = 0,
     world: int = 1,
     start: int = 0,
-) -> Batches | MixedBatches:
+    device: torch.device = CPU,
+) -> Batches:
     """Return one worker's share of a training epoch: each clip once, in random order, augmented.
 
     Order and augmentation are seeded by (``train.seed``, ``epoch``) and do not depend on the number of workers, except
@@ -152,9 +204,7 @@ def train_batches(
         rank: number of this worker, from 0.
         world: number of workers.
         start: step to start at, to continue an epoch that was interrupted.
-
-    Returns:
-        Images, uint8 (N, 3, T, H, W), with labels, int64 (N), or float32 (N, classes) if clips are mixed.
+        device: where the batches are made.
 
     Raises:
         UserError: there are too few clips for a step, or the stored frames are smaller than ``model.size``.
@@ -165,27 +215,29 @@ def train_batches(
     order = np.random.default_rng([train.seed, epoch, 0]).permutation(len(clips))
     sizes = step_sizes(len(clips), train, world)
     steps = [order[i * train.batch : i * train.batch + size] for i, size in enumerate(sizes)]
-    recolour = Recolour(augment) if augment.color or augment.randaugment else None
+    recolour = recolour_of(augment, size, device) if augment.color or augment.randaugment else None
     has_mirror = np.array(data.mirrored()) >= 0 if augment.flip else np.empty(0, bool)
     kind, num = data.sampling.kind, model.frames
     seed = _seed_words(train.seed, epoch, 0)
 
     def views(i: int) -> list[View]:
         # One generator for each clip: augmentation does not depend on the number of workers. 0 is the order's seed.
-        seed[-1] = 1 + i
-        rng = np.random.default_rng(seed)
+        own = seed.copy()
+        own[-1] = 1 + i
+        rng = np.random.default_rng(own)
         num_frames, height, width = clips.shapes[i].tolist()
         frames = training_indices(kind, num_frames, num, rng)
         region = training_region(augment.crop, height, width, size, rng)
         mirrored = augment.flip and rng.random() < 0.5 and bool(has_mirror[clips.labels[i]])
-        return [View(frames, region, mirrored, partial(recolour, rng=rng) if recolour else None)]
+        return [View(i, frames, region, mirrored, recolour.choose(rng) if recolour else ())]
 
-    batches = Batches(clips, [step[rank::world] for step in steps[start:]], views, data, model)
-    if not augment.mixup and not augment.cutmix:
-        return batches
-    return MixedBatches(
-        batches, data, lambda step: np.random.default_rng([train.seed, epoch, 0, 1 + step, 1 + rank]), start
-    )
+    def mix(step: int, images: Images, labels: Labels) -> tuple[Images, Labels]:
+        rng = np.random.default_rng([train.seed, epoch, 0, 1 + start + step, 1 + rank])
+        return mixed(images, labels, data.num_classes(), augment, rng)
+
+    mixes = augment.mixup > 0 or augment.cutmix > 0
+    parts = [step[rank::world] for step in steps[start:]]
+    return Batches(clips, parts, views, data, model, device, recolour, mix if mixes else None)
 
 
 def step_sizes(clips: int, train: TrainConfig, world: int = 1) -> list[int]:
@@ -214,7 +266,13 @@ def step_sizes(clips: int, train: TrainConfig, world: int = 1) -> list[int]:
 
 
 def eval_batches(
-    clips: Clips, data: DataConfig, model: ModelConfig, batch: int, rank: int = 0, world: int = 1
+    clips: Clips | ResidentClips,
+    data: DataConfig,
+    model: ModelConfig,
+    batch: int,
+    rank: int = 0,
+    world: int = 1,
+    device: torch.device = CPU,
 ) -> Batches:
     """Return one worker's share of an evaluation: every ``world``-th clip, in order, without augmentation.
 
@@ -228,9 +286,7 @@ def eval_batches(
         batch: views of each step, summed over the workers.
         rank: number of this worker, from 0.
         world: number of workers.
-
-    Returns:
-        Images, uint8 (N * views, 3, T, H, W), with labels, int64 (N).
+        device: where the batches are made.
 
     Raises:
         UserError: the stored frames are smaller than ``model.size``.
@@ -242,26 +298,14 @@ def eval_batches(
     def views(i: int) -> list[View]:
         num_frames, height, width = clips.shapes[i].tolist()
         return [
-            View(evaluation_indices(kind, num_frames, model.frames, clip, asked.clips, late=i % 2 == 1), region)
+            View(i, evaluation_indices(kind, num_frames, model.frames, clip, asked.clips, late=i % 2 == 1), region)
             for clip in range(asked.clips)
             for region in crops(height, width, model.size, asked.crops)
         ]
 
     share = np.arange(rank, len(clips), world)
-    return Batches(clips, [share[first : first + step] for first in range(0, len(share), step)], views, data, model)
-
-
-def ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """Yield ``batches`` in their order; a thread computes the next one while the caller works with the current one.
-
-    The batches must not use a random generator that the caller uses at the same time.
-    """
-    remaining = iter(batches)
-    with ThreadPoolExecutor(1) as thread:
-        following = thread.submit(next, remaining, None)
-        while (batch := following.result()) is not None:
-            following = thread.submit(next, remaining, None)
-            yield batch
+    parts = [share[first : first + step] for first in range(0, len(share), step)]
+    return Batches(clips, parts, views, data, model, device)
 
 
 def _seed_words(*numbers: int) -> np.ndarray:
@@ -271,7 +315,7 @@ def _seed_words(*numbers: int) -> np.ndarray:
     return np.fromiter(words, np.uint32)
 
 
-def _check_size(clips: Clips, data: DataConfig, model: ModelConfig) -> None:
+def _check_size(clips: Clips | ResidentClips, data: DataConfig, model: ModelConfig) -> None:
     least = int(clips.shapes[:, 1:].min())
     if model.size > least:
         raise UserError(

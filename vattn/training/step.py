@@ -23,7 +23,8 @@ def distributed(net: VideoModel, train: TrainConfig, has_stages: bool) -> Distri
     """
     # Torch renamed the option, and warns about its old name.
     names = signature(DistributedDataParallel).parameters
-    buffers: dict[str, Any] = {"forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers": False}
+    name = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
+    buffers: dict[str, Any] = {name: False}
     return DistributedDataParallel(
         net, gradient_as_bucket_view=True, find_unused_parameters=has_stages,
         # Torch cannot leave out an exchange of gradients in a static graph.

@@ -1,3 +1,5 @@
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 
 from tests.vattn.data.support import STORE, footage, manifest
 from vattn.data import open_clips
-from vattn.data.cache import CacheWriter, Clips
+from vattn.data.cache import CacheWriter, Clips, Codec
 from vattn.data.config import StoreConfig
 from vattn.data.ingest import ingest
 from vattn.errors import UserError
@@ -46,6 +48,73 @@ def test_a_full_shard_is_followed_by_another(tmp_path: Path) -> None:
     clips = open_clips(folder, "train")
     for number in range(5):
         np.testing.assert_array_equal(clips.clip(number), footage(FRAMES, seed=number))
+
+
+@pytest.mark.parametrize("codec", ["raw", "jpeg"])
+def test_frames_that_are_not_in_memory_are_read_ahead_and_no_others(codec: Codec, tmp_path: Path) -> None:
+    writer = CacheWriter(tmp_path, codec=codec)
+    for number in range(4):
+        writer.add(
+            number,
+            f"{number}.mp4",
+            0,
+            "train",
+            np.random.default_rng(number).integers(0, 256, (40, 64, 64, 3), np.uint8),
+        )
+    writer.finish([])
+    clips = open_clips(tmp_path, "train")
+    (shard,) = tmp_path.glob("shard-*")
+
+    def in_memory(i: int, t: int) -> bool:
+        mapped, start, end = clips._place(i, t)
+        # The pages at both ends are shared with other frames.
+        return mapped.in_memory((start + end) // 2)
+
+    assert in_memory(3, 20)  # it was written a moment ago
+    with shard.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if in_memory(3, 20):
+        return  # the files of this file system are always in memory
+    clips.read_ahead([(3, [20, 21, 30]), (1, [5])])
+    for _ in range(1000):
+        if all(in_memory(i, t) for i, t in ((3, 20), (3, 21), (3, 30), (1, 5))):
+            break
+        time.sleep(0.01)
+
+    assert [in_memory(3, 20), in_memory(3, 21), in_memory(3, 30), in_memory(1, 5)] == [True] * 4
+    assert not in_memory(3, 25)
+    assert not in_memory(0, 20)
+    np.testing.assert_array_equal(next(clips.frames(3, [25])), clips.clip(3)[25])
+
+
+@pytest.mark.parametrize("codec", ["raw", "jpeg"])
+def test_the_footer_of_a_shard_says_where_its_clips_are(codec: Codec, tmp_path: Path) -> None:
+    writer = CacheWriter(tmp_path, codec=codec)
+    for number in range(5):
+        writer.add(number, f"{'long' * 50 * number}.mp4", 0, "train", footage(3 + number, seed=number))
+    writer.finish([])
+    clips = open_clips(tmp_path, "train")
+
+    for number in range(5):
+        clips.clip(number)
+        shard = clips._shard(number)
+        block, (ends_at, checks_at, pixels_at) = shard._blocks[number], clips._starts[number].tolist()
+        data_at = int(block["start"]) + int(block["metadata"])
+        assert data_at <= ends_at < checks_at < pixels_at < data_at + int(block["data"])
+        assert pixels_at - data_at < 1024 + 16 * (3 + number)
+    assert len(clips._shard(0)._blocks) == 5
+
+
+def test_a_cache_of_many_shards_keeps_no_file_open(tmp_path: Path) -> None:
+    clips = open_clips(cache(tmp_path / "shards", 8, shard_bytes=CLIP_BYTES), "train")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    for number in range(8):
+        clips.clip(number)
+
+    assert len(clips._shards) == 8
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_a_folder_that_is_no_cache_and_a_missing_split_are_named(tmp_path: Path, clips: Clips) -> None:

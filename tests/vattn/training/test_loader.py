@@ -1,6 +1,3 @@
-from collections.abc import Iterator
-from itertools import islice
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +10,7 @@ from vattn.data import open_clips
 from vattn.data.cache import CacheWriter, Clips
 from vattn.data.layouts.motion import MotionDataConfig
 from vattn.errors import UserError
-from vattn.training.loader import _seed_words, ahead, eval_batches, train_batches
+from vattn.training.loader import _seed_words, eval_batches, train_batches
 
 FRAMES, HEIGHT, WIDTH = 12, 40, 44
 
@@ -148,19 +145,6 @@ def test_an_epoch_depends_on_its_seed_and_number_but_not_on_the_number_of_worker
 @given(st.lists(st.integers(0, 2**70), min_size=1, max_size=4))
 def test_seed_words_give_the_generator_that_the_seeds_give(seeds: list[int]) -> None:
     assert np.random.default_rng(_seed_words(*seeds)).random() == np.random.default_rng(seeds).random()
-
-
-def test_batches_computed_ahead_keep_their_order_and_errors_are_raised() -> None:
-    def numbers_then_error() -> Iterator[int]:
-        yield from range(5)
-        raise ValueError("altered")
-
-    batches = ahead(numbers_then_error())
-
-    assert list(islice(batches, 5)) == [0, 1, 2, 3, 4]
-    with pytest.raises(ValueError, match="altered"):
-        next(batches)
-    assert list(ahead([])) == []
 
 
 def test_training_with_too_few_clips_is_rejected(clips: Clips) -> None:

@@ -1,8 +1,13 @@
 """Reads clips from a clip cache; raw frames are read without a copy."""
 
-from collections.abc import Iterable, Iterator
+import ctypes
+import mmap
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from struct import unpack_from
+from threading import Lock
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +21,18 @@ from vattn.errors import UserError
 
 #: (ends, pixels, checks) of one clip, as in `StoredClip`.
 _Buffers = tuple[Int64[np.ndarray, " ends"], UInt8[np.ndarray, " bytes"], UInt64[np.ndarray, " t"]]
+#: Whether the system can say, as Linux does, that a part of a file is not in memory.
+_KNOWS_MEMORY = hasattr(os, "RWF_NOWAIT")
+#: Advice that reads a part of a file and waits, from Linux 5.14 on (MADV_POPULATE_READ).
+_POPULATE = 22
+#: A record batch in the footer of an Arrow file: where its metadata begins, and how long these and its data are, bytes.
+_BLOCK = np.dtype([("start", "<i8"), ("metadata", "<i4"), ("padding", "<i4"), ("data", "<i8")])
+#: Longest path, digest and reason of damage of a usual clip, which are stored before its frames, bytes.
+_ORIGIN_BYTES = 1024
+#: How many clips of a batch are looked at to find out whether a batch is in memory.
+_PROBES = 8
+#: The C library: `mmap.madvise` needs an open file for each shard, and a process may have a thousand of these only.
+_C = ctypes.CDLL(None)
 
 
 def open_clips(cache: Path, split: str) -> "Clips":
@@ -45,12 +62,13 @@ def open_clips(cache: Path, split: str) -> "Clips":
 
 
 class Clips:
-    """The clips of one split, in the order of the manifest. Each process must open its own."""
+    """The clips of one split, in the order of the manifest. Each process must open its own; its threads share them."""
 
     def __init__(self, cache: Path, split: str, index: pa.Table, rows: Int64[np.ndarray, " clips"]) -> None:
         self.cache, self.split, self._index, self._rows = cache, split, index, rows
         self.codec = index.schema.metadata[b"codec"].decode()
         self._shards: dict[int, _MappedShard] = {}
+        self._lock = Lock()
         #: Offsets of each clip's ends, checks and pixels in its shard; 0 until they are looked up.
         self._starts = np.zeros((len(rows), len(FRAME_FIELDS)), np.int64)
 
@@ -77,7 +95,9 @@ class Clips:
 
         Raises UserError if the file was altered after it was written.
         """
-        every_frame = list(self.frames(i, range(self.shapes.item(i, 0))))
+        numbers = range(self.shapes.item(i, 0))
+        self.read_ahead([(i, numbers)])
+        every_frame = list(self.frames(i, numbers))
         if self.codec == "jpeg":
             return np.stack(every_frame)
         _, pixels, _ = self._read(i)
@@ -100,15 +120,46 @@ class Clips:
                 frames[t] = data.reshape(shape) if self.codec == "raw" else decode_jpeg(data)
             yield frames[t]
 
-    def _read(self, i: int) -> _Buffers:
-        num_frames = self.shapes.item(i, 0)
-        try:
-            shard = self._shard(self._shard_of.item(i))
+    def read_ahead(self, wanted: Sequence[tuple[int, Sequence[int]]]) -> None:
+        """Ask the system to read frames (number of the clip, numbers of its frames) from the disk, and do not wait.
+
+        A disk reads scattered frames many times faster if it knows all of them than one after another. Most of the
+        cost is avoided where the frames are in memory already: if a few of them are, nothing is asked. Raises UserError
+        if a file was altered after it was written.
+        """
+        if not _KNOWS_MEMORY:
+            return
+        for i, _ in wanted:
             if not self._starts.item(i, 0):
+                self._shard(i).advise_head(self._batch_of.item(i), self.shapes.item(i, 0))
+        probes = [self._place(i, frames[0]) for i, frames in wanted[:: max(len(wanted) // _PROBES, 1)]]
+        if all(shard.in_memory(start) for shard, start, _ in probes):
+            return
+        for i, frames in wanted:
+            places = [self._place(i, t) for t in sorted(set(frames))]
+            shard, start, end = places[0]
+            for _, first, last in places[1:]:
+                if first != end:  # frames that follow each other are read as one piece
+                    shard.advise(mmap.MADV_WILLNEED, start, end)
+                    start = first
+                end = last
+            shard.advise(mmap.MADV_WILLNEED, start, end)
+
+    def _place(self, i: int, t: int) -> tuple["_MappedShard", int, int]:
+        """Return where frame ``t`` of the i-th clip is: the shard, its first byte there, and the one after the last."""
+        ends, _, _ = self._read(i)
+        pixels_at = self._starts.item(i, 2)
+        return self._shard(i), pixels_at + ends.item(t), pixels_at + ends.item(t + 1)
+
+    def _read(self, i: int) -> _Buffers:
+        num_frames, shard = self.shapes.item(i, 0), self._shard(i)
+        if not self._starts.item(i, 0):
+            try:
                 # Looked up once for each clip: it takes as long as reading two frames.
-                self._starts[i] = shard.starts(self._batch_of.item(i), num_frames)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise self._altered(i, str(error)) from error
+                with self._lock:  # Arrow's readers are not made for several threads
+                    self._starts[i] = shard.starts(self._batch_of.item(i), num_frames)
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise self._altered(i, str(error)) from error
         ends_at, checks_at, pixels_at = self._starts[i].tolist()
         ends = shard.bytes[ends_at : ends_at + 8 * (num_frames + 1)].view(np.int64)
         checks = shard.bytes[checks_at : checks_at + 8 * num_frames].view(np.uint64)
@@ -140,9 +191,14 @@ class Clips:
         # Read one at a time: a Python list of a million names would take seconds and hundreds of megabytes.
         return self._index[column][int(self._rows[i])].as_py()
 
-    def _shard(self, number: int) -> "_MappedShard":
+    def _shard(self, i: int) -> "_MappedShard":
+        """Return the shard of the i-th clip."""
+        number = self._shard_of.item(i)
         if number not in self._shards:
-            self._shards[number] = _MappedShard(self.cache / self._shard_names.dictionary[number].as_py())
+            try:
+                self._shards[number] = _MappedShard(self.cache / self._shard_names.dictionary[number].as_py())
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise self._altered(i, str(error)) from error
         return self._shards[number]
 
 
@@ -150,15 +206,63 @@ class _MappedShard:
     """A shard mapped into memory."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._buffer = pa.memory_map(str(path)).read_buffer()
         self._file = pa.ipc.open_file(self._buffer)
         self.bytes = np.frombuffer(self._buffer, np.uint8)
+        self._blocks = _blocks(self.bytes)
+        # Otherwise an access to a page that is not in memory may read megabytes around it.
+        self.advise(mmap.MADV_RANDOM, 0, self._buffer.size)
+
+    def advise(self, advice: int, start: int, end: int) -> None:
+        """Tell the system how the bytes from ``start`` to ``end`` are going to be used."""
+        first = (self._buffer.address + start) // mmap.PAGESIZE * mmap.PAGESIZE
+        length = self._buffer.address + end - first
+        _C.madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), advice)  # an error would change nothing
+
+    def advise_head(self, batch: int, num_frames: int) -> None:
+        """Ask the system to read what is stored of a clip before its pixels."""
+        for block in self._blocks[batch : batch + 1]:  # there is none if the index means another shard
+            start = int(block["start"])
+            self.advise(mmap.MADV_WILLNEED, start, start + int(block["metadata"]) + _ORIGIN_BYTES + 16 * num_frames)
+
+    def in_memory(self, offset: int) -> bool:
+        """Return whether the byte at ``offset`` is in memory."""
+        try:
+            file = os.open(self._path, os.O_RDONLY)
+            try:
+                return os.preadv(file, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
+            finally:
+                os.close(file)
+        except OSError:
+            return False
 
     def starts(self, batch: int, num_frames: int) -> list[int]:
         """Return the offsets of a clip's ends, checks and pixels; raise ValueError if the index means another clip."""
         row = self._file.get_batch(batch)
         ends, checks, pixels = (row.column(name).buffers()[-1] for name in FRAME_FIELDS)
+        # Both lie before the pixels. Other threads can run while they are read, as they could not while numpy reads.
+        at = ends.address - self._buffer.address, pixels.address - self._buffer.address
+        self.advise(mmap.MADV_WILLNEED, *at)
+        self.advise(_POPULATE, *at)
         lengths = (8 * (num_frames + 1), 8 * num_frames, np.frombuffer(ends, np.int64)[-1])
         if lengths != (ends.size, checks.size, pixels.size):
             raise ValueError("it does not have the frames that the index names")
         return [buffer.address - self._buffer.address for buffer in (ends, checks, pixels)]
+
+
+def _blocks(file: UInt8[np.ndarray, " bytes"]) -> np.ndarray:
+    """Return the record batches in the footer of an Arrow file: a `_BLOCK` for each.
+
+    pyarrow reads the footer too, but does not return it. The format is Arrow's ("Arrow Columnar Format: IPC File
+    Format"): the footer, its length in 4 bytes, and ARROW1. The footer is a flatbuffer, whose fourth field is the list.
+    """
+    length = int.from_bytes(file[-10:-6].tobytes(), "little")
+    footer = file[-10 - length : -10].tobytes()
+    (table,) = unpack_from("<I", footer)
+    (back,) = unpack_from("<i", footer, table)
+    (field,) = unpack_from("<H", footer, table - back + 4 + 2 * 3)
+    (list_at,) = unpack_from("<I", footer, table + field)
+    at = table + field + list_at
+    (count,) = unpack_from("<I", footer, at)
+    return np.frombuffer(footer, _BLOCK, count, at + 4)

@@ -14,10 +14,10 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.queue import Queue
 
-from cluster.failures import classified, final_result
+from cluster.failures import TrainingError, classified, final_result
 from cluster.placement import Resources, record_group
 from vattn.config import TrialConfig
-from vattn.errors import StorageError
+from vattn.errors import StorageError, UserError
 from vattn.training.checkpoint import finished
 from vattn.training.fit import fit, score_test_split
 
@@ -31,10 +31,6 @@ TIMEOUT = 300
 #: seconds that a worker keeps an error back that another worker's failure may have caused, so that the cause is seen
 #: first
 GRACE = 5
-
-
-class TrainingError(RuntimeError):
-    """A training failed; the message has the error of the worker that caused it."""
 
 
 def trial_device() -> torch.device:
@@ -92,9 +88,9 @@ def run(
     All nodes must have ``cache`` and ``folder`` at the same path.
 
     Returns:
-        {} if the training ended well. If it failed: ``error``, the text of the error, or ``halt``, the message of a
-        file that cannot be read or written. After an error that a worker raised, or where a worker hangs, the training
-        is not tried again.
+        {} if the training ended well. If it failed: ``error``, the text of the error, with ``user`` if the input is
+        wrong, or ``halt``, the message of a file that cannot be read or written. After an error that a worker raised,
+        or where a worker hangs, the training is not tried again.
     """
     # Ray Train's controller looks at the workers, and takes one result of each, at this interval (default: 2 s). Ray
     # reads the variable where a trainer is started and passes it on. It is not set when this module is imported: Ray
@@ -171,7 +167,7 @@ def train(config: TrialConfig, cache: Path, folder: Path, resources: Resources) 
     If ``folder`` has the checkpoint of an interrupted training, its results come first.
 
     Raises:
-        UserError: ``folder`` belongs to another config.
+        UserError: ``folder`` belongs to another config, or a worker found that the input is wrong.
         StorageError: a worker cannot read or write a file.
         TrainingError: a worker failed.
     """
@@ -201,6 +197,8 @@ def train(config: TrialConfig, cache: Path, folder: Path, resources: Resources) 
 def _raise_failure(result: dict[str, Any]) -> None:
     if "halt" in result:
         raise StorageError(result["halt"])
+    if "user" in result:
+        raise UserError(result["error"])
     if "error" in result:
         raise TrainingError(result["error"])
 

@@ -16,6 +16,7 @@ from cluster.recovery import ends_process
 from cluster.training import epochs, run, trial_device
 from search.tuner.task import Task
 from vattn.config import TrialConfig
+from vattn.errors import UserError
 
 #: modules that the process of a trial imports; torch imports the last one with its first optimizer
 MODULES = ("search.tuner.trainable", "torch._dynamo")
@@ -78,6 +79,8 @@ def _train(task: Task) -> Iterator[dict[str, Any]]:
         )
     except OSError as error:
         yield {"halt": str(error)}
+    except (UserError, FloatingPointError) as error:
+        yield {"error": str(error)}  # its message is for the user
     except Exception as error:
         if ends_process(error):
             raise

@@ -52,7 +52,7 @@ def raw() -> Way:
 
 
 def h264(gop: int, crf: int) -> Way:
-    """Return H.264 in packets: one list for each group of pictures."""
+    """Return H.264 in packets, a list of them for each group of pictures."""
 
     def write(video: Video) -> tuple[bytes, list[list[bytes]]]:
         codec = av.CodecContext.create("libx264", "w")

@@ -197,13 +197,12 @@ def _named(labels: np.ndarray, names: Sequence[str]) -> str:
 def _few_clips(count: int) -> list[str]:
     if not 0 < count < FEW_CLIPS:
         return []
-    what = "no difference between two models is significant"
+    difference = "no difference between two models is significant"
     if count >= LEAST_DIFFERENCE:
-        what = (
-            f"a difference between two models below {LEAST_DIFFERENCE} clips, {100 * LEAST_DIFFERENCE / count:.3g} "
-            "points, is not significant"
-        )
+        points = 100 * LEAST_DIFFERENCE / count
+        difference = f"two models that differ by less than {LEAST_DIFFERENCE} clips ({points:.3g} points) may be equal"
+    clips = "1 validation clip" if count == 1 else f"{count} validation clips"
     return [
-        f"only {count} validation clips: one of them is {100 / count:.3g} points of accuracy, and {what} (two-sided "
-        "binomial test, 5 %); add validation clips"
+        f"only {clips}: one is {100 / count:.3g} points of accuracy, and {difference} (two-sided binomial test, 5 %); "
+        "add validation clips"
     ]

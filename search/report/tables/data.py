@@ -40,17 +40,18 @@ def data_tree(checked: CheckedData) -> dict[str, object]:
 def summary_lines(kind: str, summary: Summary) -> list[str]:
     """Return the lines about classes and splits."""
     counts = ", ".join(f"{summary.totals[split]:,} {SPLIT_NAMES[split]}" for split in SPLITS)
-    lines = [f"{'data':{_NAME}}  {kind}: {len(summary.classes):,} classes; clips: {counts}"]
+    classes = "1 class" if len(summary.classes) == 1 else f"{len(summary.classes):,} classes"
+    lines = [f"{'data':{_NAME}}  {kind}: {classes}; clips: {counts}"]
     lines += _table(summary)
     if summary.totals["val"]:
         least = LEAST_DIFFERENCE * summary.points_per_clip
-        apart = f"models that differ by less than {least:.2g} points" if least <= 100 else "any two models"
+        apart = f"models that differ by less than {least:.3g} points cannot" if least <= 100 else "no two models can"
         lines.append(
-            f"{'validation':{_NAME}}  one clip is {summary.points_per_clip:.2g} points of accuracy; {apart} cannot be "
-            "told apart"
+            f"{'validation':{_NAME}}  one clip is {summary.points_per_clip:.3g} points of accuracy; {apart} be told "
+            "apart"
         )
         lines.append(
-            f"{'':{_NAME}}  always the most frequent class would be {100 * summary.constant_guess:.3g} % right"
+            f"{'':{_NAME}}  the most frequent class is right for {100 * summary.constant_guess:.3g} % of these clips"
         )
     return lines + _flip_lines(summary)
 
@@ -72,8 +73,10 @@ def cache_tree(estimate: Estimate, folder: str | Path, store: StoreConfig) -> di
 
 
 def warning_lines(summary: Summary) -> list[str]:
-    """Return a line for each warning."""
-    return [f"{'warning':{_NAME}}  {text}" for text in summary.warnings]
+    """Return a line for each problem and each warning."""
+    return [f"{'problem':{_NAME}}  {text}" for text in summary.problems] + [
+        f"{'warning':{_NAME}}  {text}" for text in summary.warnings
+    ]
 
 
 def _table(summary: Summary) -> list[str]:
@@ -83,11 +86,13 @@ def _table(summary: Summary) -> list[str]:
     counts = np.stack([summary.clips[split] for split in splits], axis=1) if splits else np.empty((0, 0), int)
     if not splits:
         return []
-    if len(summary.classes) <= FEW_CLASSES:
-        return lines + [_row(name, row) for name, row in zip(summary.classes, counts.tolist(), strict=True)]
     if (counts == counts[:1]).all():
-        return [*lines, _row("every class", counts[0].tolist())]
+        return [*lines, _row("each class", counts[0].tolist())]
     order = np.argsort(counts[:, 0], kind="stable")
+    if len(summary.classes) <= FEW_CLASSES:
+        rows = [_row(name, row) for name, row in zip(summary.classes, counts.tolist(), strict=True)]
+        rows[order[0]] += "  the smallest"
+        return lines + rows
     places = {"smallest": order[0], "largest": order[-1]}
     lines.append(_row("median class", np.median(counts, axis=0).astype(int).tolist()))
     return lines + [
@@ -110,8 +115,7 @@ def _flip_lines(summary: Summary) -> list[str]:
     text = f"exchanges {'; '.join(pairs[:NAMED_PAIRS])}{more}" if pairs else "exchanges no classes"
     lines = [f"{'flip':{_NAME}}  {text}"]
     if never := summary.flips.never:
+        named = printable(", ".join(never[:NAMED_PAIRS]))
         more = f" and {len(never) - NAMED_PAIRS:,} more" if len(never) > NAMED_PAIRS else ""
-        lines.append(
-            f"{'':{_NAME}}  never flipped, as their opposite is no class: {printable(', '.join(never[:NAMED_PAIRS]))}{more}"
-        )
+        lines.append(f"{'':{_NAME}}  never flipped, as their opposite is no class: {named}{more}")
     return lines

@@ -50,7 +50,7 @@ def test_ingesting_a_folder_of_classes_prints_the_predicted_size_and_writes_a_ca
     # The size is that of the 4 clips that can be read, and one more.
     assert f"about {5 * 5 * 48 * 64 * 3 / 1e3:.3g} kB in {out}, which is complete" in output.out
     assert "folders: 2 classes; clips: 3 training, 2 validation, 0 test" in output.out
-    assert "only 2 validation clips: one of them is 50 points of accuracy" in output.out
+    assert "only 2 validation clips: one is 50 points of accuracy" in output.out
     assert "4 clips, " in output.out
     assert "1 files could not be read: " in output.out
     (cache,) = out.glob("*-*")

@@ -81,9 +81,9 @@ def test_too_few_clips_for_a_step_and_none_to_train_on_are_problems_of_the_spec(
 
     with pytest.raises(SpecError, match=r"^spec\.yaml: trial\.data\.root: has no training clips; "):
         checked(spec(none), tmp_path)
+    alone = spec(few, resources={"workers": 2})
     with pytest.raises(SpecError, match=r"^spec\.yaml: trial\.train\.batch: each step needs 2 or more clips for each"):
-        parsed = SMALL | {"trial": SMALL["trial"] | {"data": few}, "resources": {"workers": 2}}
-        checked(parse(parsed, Path("spec.yaml")), tmp_path)
+        checked(alone, tmp_path)
 
 
 def test_a_disk_that_is_too_small_is_a_problem_of_the_spec_or_changes_auto(
@@ -114,12 +114,12 @@ def test_the_text_and_the_json_of_a_data_set_by_hand(tmp_path: Path) -> None:
     assert text[:6] == [
         "data           folders: 2 classes; clips: 3 training, 8 validation, 0 test",
         "clips               train       val",
-        "  left                  1         4",
+        "  left                  1         4  the smallest",
         "  right                 2         4",
         # 100 / 8, and 6 clips of 8.
-        "validation     one clip is 12 points of accuracy; models that differ by less than 75 points cannot be told "
+        "validation     one clip is 12.5 points of accuracy; models that differ by less than 75 points cannot be told "
         "apart",
-        "               always the most frequent class would be 50 % right",
+        "               the most frequent class is right for 50 % of these clips",
     ]
     assert text[6] == "flip           exchanges left and right"
     assert text[-1].startswith("warning        only 8 validation clips: ")

@@ -117,8 +117,8 @@ def test_few_validation_clips_give_the_smallest_difference_that_means_anything()
     assert 2 * 0.5**LEAST_DIFFERENCE <= 0.05 < 2 * 0.5 ** (LEAST_DIFFERENCE - 1)
     assert warning(50) == ""
     # 40 clips: 1 is 2.5 points, 6 are 15.
-    assert "only 40 validation clips: one of them is 2.5 points of accuracy" in warning(20)
-    assert "a difference between two models below 6 clips, 15 points, is not significant" in warning(20)
+    assert "only 40 validation clips: one is 2.5 points of accuracy" in warning(20)
+    assert "two models that differ by less than 6 clips (15 points) may be equal" in warning(20)
     assert "no difference between two models is significant" in warning(2)
 
 

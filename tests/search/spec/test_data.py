@@ -19,7 +19,8 @@ MODEL = SMALL["trial"]["model"]
 
 
 def spec(data: dict[str, Any], model: dict[str, Any] = MODEL, **changes: Any) -> Spec:
-    return parse(SMALL | {"trial": SMALL["trial"] | {"data": data, "model": model} | changes}, Path("spec.yaml"))
+    trial = SMALL["trial"] | {"data": data, "model": model}
+    return parse(SMALL | {"trial": trial} | changes, Path("spec.yaml"))
 
 
 def test_a_store_below_the_crop_is_a_problem_before_anything_is_decoded() -> None:

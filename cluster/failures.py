@@ -7,22 +7,28 @@ from typing import Any, Literal
 import torch.distributed as dist
 
 from cluster.recovery import ends_process, out_of_memory
+from vattn.errors import UserError
 
 #: words in the message of an error that a worker gets from gloo or NCCL, which torch raises as a plain RuntimeError
 COMMUNICATION = ("gloo", "NCCL", "ProcessGroup", "Connection closed by peer", "Connection reset by peer")
 #: words in the message of such an error when another worker has not answered in time
 TIMEOUT = ("timed out", "timeout")
 
-Kind = Literal["final", "halt", "memory", "hang", "lost"]
+Kind = Literal["user", "final", "halt", "memory", "hang", "lost"]
+
+
+class TrainingError(RuntimeError):
+    """A training failed; the message is for the user, or has the traceback of the worker that caused it."""
 
 
 class WorkerError(RuntimeError):
     """The failure of one worker, in a form that can be sent between processes.
 
     Args:
-        kind: ``final``: any process would raise the error again. ``halt``: a file cannot be read or written, or a GPU
-            cannot be used. ``memory``: the memory of the GPU is too small. ``hang``: another worker did not answer in
-            time. ``lost``: another worker's process ended, or the GPU failed; a new process may train on.
+        kind: ``user``: the input is wrong. ``final``: any process would raise the error again. ``halt``: a file cannot
+            be read or written, or a GPU cannot be used. ``memory``: the memory of the GPU is too small. ``hang``:
+            another worker did not answer in time. ``lost``: another worker's process ended, or the GPU failed; a new
+            process may train on.
         message: what the user reads.
     """
 
@@ -45,6 +51,10 @@ def classified(error: Exception, rank: int, timeout: int) -> WorkerError:
     """
     if isinstance(error, OSError):
         return WorkerError("halt", str(error))
+    if isinstance(error, UserError):
+        return WorkerError("user", str(error))
+    if isinstance(error, FloatingPointError):  # the loss: its message says what to do
+        return WorkerError("final", str(error))
     text = "".join(traceback.format_exception(error))
     own = f"worker {rank} failed:\n{text}"
     if ends_process(error):
@@ -72,6 +82,9 @@ def final_result(errors: Iterable[BaseException]) -> dict[str, Any]:
     for another in vain is not.
     """
     failures = [error for error in errors if isinstance(error, WorkerError)]
+    for failure in failures:
+        if failure.kind == "user":
+            return {"error": failure.message, "user": True}
     for kind, key in (("halt", "halt"), ("memory", "memory"), ("final", "error"), ("hang", "error")):
         for failure in failures:
             if failure.kind == kind:

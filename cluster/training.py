@@ -15,10 +15,10 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
 from cluster.devices import rank_device
-from cluster.failures import classified, final_result
+from cluster.failures import TrainingError, classified, final_result
 from cluster.placement import Resources, record_group
 from vattn.config import TrialConfig
-from vattn.errors import StorageError
+from vattn.errors import StorageError, UserError
 from vattn.training.checkpoint import finished
 from vattn.training.fit import fit, score_test_split
 
@@ -38,10 +38,6 @@ GRACE = 5
 SAVE_MEMORY = (
     "the GPU's memory is too small: set train.recompute: blocks, or a smaller train.batch; `vattn cost` predicts it"
 )
-
-
-class TrainingError(RuntimeError):
-    """A training failed; the message has the error of the worker that caused it."""
 
 
 def epochs(
@@ -79,9 +75,9 @@ def run(
     All nodes must have ``cache`` and ``folder`` at the same path.
 
     Returns:
-        {} if the training ended well. If it failed: ``error``, the text of the error, ``memory``, that text where a
-        GPU's memory is too small, or ``halt``, the message of a file that cannot be read or written. After an error
-        that a worker raised, or where a worker hangs, the training is not tried again.
+        {} if the training ended well. If it failed: ``error``, the text of the error, with ``user`` if the input is
+        wrong, ``memory``, that text where a GPU's memory is too small, or ``halt``, the message of a file that cannot be
+        read or written. After an error that a worker raised, or where a worker hangs, the training is not tried again.
     """
     # Ray Train's controller looks at the workers, and takes one result of each, at this interval (default: 2 s). Ray
     # reads the variable where a trainer is started and passes it on. It is not set when this module is imported: Ray
@@ -158,7 +154,7 @@ def train(config: TrialConfig, cache: Path, folder: Path, resources: Resources) 
     If ``folder`` has the checkpoint of an interrupted training, its results come first.
 
     Raises:
-        UserError: ``folder`` belongs to another config.
+        UserError: ``folder`` belongs to another config, or a worker found that the input is wrong.
         StorageError: a worker cannot read or write a file.
         TrainingError: a worker failed.
     """
@@ -190,6 +186,8 @@ def _raise_failure(result: dict[str, Any]) -> None:
         raise StorageError(result["halt"])
     if "memory" in result:
         raise TrainingError(f"{result['memory']}\n{SAVE_MEMORY}")
+    if "user" in result:
+        raise UserError(result["error"])
     if "error" in result:
         raise TrainingError(result["error"])
 

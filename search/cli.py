@@ -94,6 +94,7 @@ def _add_searches(commands: "argparse._SubParsersAction") -> None:
         spec = command.add_argument("spec", metavar="SPEC", help="YAML file, or a name from spaces/library")
         _complete(spec, shtab.FILE)
         _add_set(command)
+    check.add_argument("--json", action="store_true", help="print the result as JSON")
     for command in (run, submit):
         command.add_argument("--output", metavar="DIR", help="folder of the results (default: output of the spec)")
     run.add_argument("--resume", action="store_true", help="continue a search that was interrupted")
@@ -152,6 +153,9 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
         metavar="CONFIG=F",
         help="further models, whose softmax is averaged with this one's",
     )
+    test.add_argument(
+        "--split", choices=("test", "val"), default="test", help="clips to score: test (default), or val for validation"
+    )
     test.add_argument("--out", type=Path, metavar="DIR", help="folder of the clip cache (default: that of `train`)")
     train.add_argument("--resume", action="store_true", help="continue from the checkpoint in the output folder")
     train.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: runs/<name of CONFIG>)")
@@ -192,6 +196,7 @@ def _add_data(commands: "argparse._SubParsersAction") -> None:
     ingest.add_argument("--size", type=int, default=128, metavar="N", help="shorter side in pixels (default: 128)")
     ingest.add_argument("--frames", default="all", metavar="N", help="frames kept of a clip (default: all)")
     ingest.add_argument("--codec", default="raw", help="raw (reads fastest) or jpeg (a ninth of the size)")
+    ingest.add_argument("--quality", type=int, default=90, metavar="Q", help="of codec jpeg (default: 90)")
     ingest.add_argument("--modality", default="rgb", help="rgb or flow")
     ingest.add_argument(
         "--set", action="append", default=[], metavar="A.B=V", help="set a value of `data`: max_faults=10"
@@ -201,6 +206,7 @@ def _add_data(commands: "argparse._SubParsersAction") -> None:
         "--time-limit", type=float, default=600.0, metavar="S", help="seconds allowed for a file (default: 600)"
     )
     ingest.add_argument("--address", help="Ray cluster that decodes the files (default: this machine)")
+    ingest.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def _positive_int(text: str) -> int:

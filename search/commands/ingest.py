@@ -1,9 +1,10 @@
-"""`vattn ingest`: print the predicted size of the clip cache, then decode a data set into it."""
+"""`vattn ingest`: print the classes, splits and predicted size of a data set, then decode it into the clip cache."""
 
-import shutil
+import json
 import sys
 from argparse import Namespace
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,15 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from search.report.live.progress import progress
+from search.report.tables.data import cache_lines, cache_tree, summary_lines, warning_lines
 from search.spec.messages import SpecError, problems
 from search.spec.yaml_reader import Tree, override, parse
 from vattn.base import Config
 from vattn.config import AnyData, DataConfig
-from vattn.data import workers
+from vattn.data import listed, workers
 from vattn.data.cache import CONCEALED, FAILURES, read_failures, read_index
 from vattn.data.dataset import Listed
-from vattn.data.ingest import predicted_bytes
-
-_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+from vattn.data.estimate import format_bytes, written
 
 
 class _Section(Config):
@@ -31,20 +31,19 @@ class _Section(Config):
 
 def run(arguments: Namespace) -> int:
     """Decode the data set of the command line; return the exit status."""
-    store = {"size": arguments.size, "frames": arguments.frames, "codec": arguments.codec}
+    names = ("size", "frames", "codec", "quality")
+    store = {name: getattr(arguments, name) for name in names}
     return ingest_set(
         arguments.kind, arguments.root, arguments.out, store, arguments.modality, arguments.set,
-        arguments.jobs, arguments.time_limit, arguments.address,
+        arguments.jobs, arguments.time_limit, arguments.address, arguments.json,
     )  # fmt: skip
 
 
 def ingest_set(
     kind: str, root: str, cache: Path, store: Tree, modality: str, sets: list[str],
-    jobs: int | None, time_limit: float, address: str | None,
+    jobs: int | None, time_limit: float, address: str | None, machine_output: bool,
 ) -> int:  # fmt: skip
     """Decode a data set into a folder below ``cache``; return the exit status, 1 if a file cannot be written.
-
-    All is decoded before the clips with problems are counted.
 
     Args:
         kind: kind of the data set, as ``data.kind`` in a spec.
@@ -56,22 +55,24 @@ def ingest_set(
         jobs: number of files decoded at the same time; None: one per core.
         time_limit: longest time for one file, seconds.
         address: Ray cluster that decodes the files; None: this machine.
+        machine_output: whether stdout gets the result as JSON; all text for people then goes to stderr.
 
     Raises:
-        UserError: the input is invalid, or too many clips have problems.
+        UserError: the input is invalid, the disk cannot hold the cache, or too many clips have problems.
     """
     data = _data_config({"kind": kind, "root": root, "cache": str(cache), "store": store, "modality": modality}, sets)
     # Paths are absolute: other nodes and later commands have other working directories.
-    folder, target = Path(data.root).expanduser().absolute(), cache.expanduser().absolute()
-    data.supply(folder, progress)
-    splits = [Listed(split, folder, target, split.manifest(folder)) for split in data.each_split()]
-    needed = predicted_bytes(pa.concat_tables([each.manifest for each in splits]), folder, data.store)
-    free, clips = _free_bytes(target), " + ".join(str(len(each.manifest)) for each in splits)
-    print(
-        f"{clips} clips; about {format_bytes(needed)} in {target}, which has {format_bytes(free)} free", file=sys.stderr
-    )
-    if needed > free:
-        print("this may not fit; lower --size or --frames, or use --codec jpeg", file=sys.stderr)
+    places = {"root": str(Path(data.root).expanduser().absolute()), "cache": str(cache.expanduser().absolute())}
+    data.supply(Path(places["root"]), progress)
+    splits = [listed(split.model_copy(update=places), Path(), progress) for split in data.each_split()]
+    screen = sys.stderr if machine_output else sys.stdout
+    for split in splits:
+        summary = split.summary()
+        print("\n".join([*summary_lines(kind, summary), *warning_lines(summary)]), file=screen)
+    # Clips that are in several splits are stored once.
+    together = replace(splits[0], manifest=pa.concat_tables([split.manifest for split in splits]))
+    print("\n".join(cache_lines(together.estimate, together.cache)), file=screen, flush=True)
+    together.refuse_if_full()
     options: dict[str, Any] = {"progress": progress, "time_limit": time_limit}
     with nullcontext() if address is None else _connected(address) as cluster:
         if cluster is None:
@@ -80,25 +81,20 @@ def ingest_set(
             from cluster.ingest import run
 
             options |= {"jobs": jobs or int(cluster.get("CPU", 1)), "run": run}
-        # `ingest` takes the clips that a split shares with an earlier one from the earlier cache.
+        # The clips that a split shares with an earlier one are taken from the earlier cache.
         try:
-            caches = [each.ingest(**options) for each in splits]
+            caches = [split.ingest(**options) for split in splits]
         except OSError as error:
             print(error, file=sys.stderr)
             return 1
-    for each, cache in zip(splits, caches, strict=True):
-        print(_summary(cache, each.data))
-    for each, cache in zip(splits, caches, strict=True):
-        each.check(cache)
+    for split, folder in zip(splits, caches, strict=True):
+        print(_summary(folder, split.data), file=screen)
+    for split, folder in zip(splits, caches, strict=True):
+        split.check(folder)
+    if machine_output:
+        sizes = cache_tree(together.estimate, together.cache, data.store)
+        print(json.dumps({"splits": [_tree(*pair) for pair in zip(splits, caches, strict=True)]} | sizes, indent=2))
     return 0
-
-
-def format_bytes(count: float) -> str:
-    """Return a number of bytes with three digits and its unit, such as 1.5 GB."""
-    unit = 0
-    while count >= 1000 and unit < len(_UNITS) - 1:
-        count, unit = count / 1000, unit + 1
-    return f"{count:.3g} {_UNITS[unit]}"
 
 
 def _data_config(tree: Tree, sets: list[str]) -> DataConfig:
@@ -118,13 +114,6 @@ def _connected(address: str) -> Any:
     return connected(address)
 
 
-def _free_bytes(folder: Path) -> int:
-    """Return the free space on the disk of a folder, which need not exist yet."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
-
-
 def _summary(cache: Path, data: DataConfig) -> str:
     """Return the lines that report a finished cache, with the data section of a spec that uses it."""
     index = read_index(cache)
@@ -133,9 +122,15 @@ def _summary(cache: Path, data: DataConfig) -> str:
     lines = [f"{len(index)} clips, {total}, in {cache}"]
     lines += [f"{failed} files could not be read: {cache / FAILURES}"] if failed else []
     lines += [f"{concealed} are damaged, and the decoder concealed it: {cache / CONCEALED}"] if concealed else []
-    store = ", ".join(f"{key}: {value}" for key, value in data.store.tree().items())
     split = "" if data.split == 1 else f" split: {data.split},"
-    lines += [
-        f"in a spec: data: {{kind: {data.kind}, root: {data.root},{split} cache: {data.cache}, store: {{{store}}}}}"
-    ]
+    store = written(data.store)
+    lines += [f"in a spec: data: {{kind: {data.kind}, root: {data.root},{split} cache: {data.cache}, store: {store}}}"]
     return "\n".join(lines)
+
+
+def _tree(split: Listed, cache: Path) -> dict[str, Any]:
+    """Return what was ingested of one split, for machines."""
+    unread, concealed = (read_failures(cache, name) for name in (FAILURES, CONCEALED))
+    return {"kind": split.data.kind, "split": split.data.split} | split.summary().tree() | {
+        "folder": str(cache), "unreadable": unread, "concealed": concealed,
+    }  # fmt: skip

@@ -21,14 +21,18 @@ from search.proposals.warm_start import read_sources
 from search.report.live.display import Display
 from search.report.live.progress import progress
 from search.report.plots.front import draw
+from search.report.tables.data import render_data
 from search.report.tables.front import as_json
 from search.report.tables.summary import summary
 from search.report.tracking.tracker import Tracker, catch_up
 from search.report.wording.program import program
 from search.spec.check import check
+from search.spec.data import check_data
 from search.spec.schema import Spec
 from search.spec.validation import load
 from vattn.data import listed
+from vattn.data.config import StoreConfig
+from vattn.data.dataset import Listed
 from vattn.errors import UserError
 
 #: keys of a spec, and of its `search`, that may change between an interruption and the resume
@@ -70,6 +74,7 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
             way_out = "go on with --resume, or name another"
             raise UserError(f"{output} holds a search already", file=path, path="output", way_out=way_out)
         if ledger.history.search:
+            spec = _with_chosen_store(spec, ledger)
             _check_unchanged(path, spec, ledger)
         # The ledger has copies of the earlier searches that it names, so that a resume does not need their files.
         sources = read_sources(spec, ledger.history.warm)
@@ -120,7 +125,7 @@ def _search(
     """Run the search until it ends or is interrupted; return whether it is complete."""
     # The data are checked first, because the imports of Ray, Optuna and MLflow take seconds. With an address, the
     # cluster is connected first, because to generate and decode data can take hours.
-    files = listed(spec.data, output, progress) if address is None else None
+    files = _listed(spec, output) if address is None else None
     from cluster.connect import connecting
     from search.tuner.state import Search
     from search.tuner.trainable import MODULES
@@ -129,9 +134,11 @@ def _search(
     with connecting(address, MODULES) as wait_for_cluster:
         if files is None:
             wait_for_cluster()
-            files = listed(spec.data, output, progress)
-        # Only a confirmation reads the test split. The path is absolute: workers have other working directories.
-        cache = files.decode(progress, test=spec.search.confirm != "none").resolve()
+            files = _listed(spec, output)
+        spec, files, data = check_data(spec, files)
+        print(render_data(data), file=screen, flush=True)
+        # The path is absolute: workers have other working directories.
+        cache = files.decode(progress).resolve()
         with (
             closing(Tracker(output, spec.tracking.uri, spec.tracking.experiment)) as tracker,
             closing(Display(screen)) as display,
@@ -150,6 +157,11 @@ def _search(
     return complete
 
 
+def _listed(spec: Spec, output: Path) -> Listed:
+    """Return the clips of a search, those of the test split only for a confirmation, which alone reads it."""
+    return listed(spec.data, output, progress, test=spec.search.confirm != "none")
+
+
 def _check_unchanged(path: Path, spec: Spec, ledger: Ledger) -> None:
     """Raise UserError if the spec differs from the one that the search began with."""
     changed = list(_differences(_fixed(ledger.history.began.spec), _fixed(spec.tree())))
@@ -160,6 +172,14 @@ def _check_unchanged(path: Path, spec: Spec, ledger: Ledger) -> None:
             file=path,
             path="; ".join(changed[:3]),
         )
+
+
+def _with_chosen_store(spec: Spec, ledger: Ledger) -> Spec:
+    """Return the spec with the store that the search began with, if the file leaves it open."""
+    store = ledger.history.began.spec["trial"]["data"].get("store")
+    if not spec.chooses_store or not isinstance(store, dict) or store.get("size") != spec.data.store.size:
+        return spec
+    return spec.stored(StoreConfig.parse(store))
 
 
 def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from search.report.live.progress import progress
-from search.spec.validation import load_config
+from search.spec.store import check_size, with_chosen_store
+from search.spec.validation import read_config
 from vattn.config import TrialConfig
-from vattn.data import open_clips, prepare
+from vattn.data import listed, open_clips
 from vattn.data.cache import Clips
 from vattn.data.config import ViewsConfig
 from vattn.errors import UserError
@@ -42,13 +43,17 @@ class _Model(NamedTuple):
 
 def run(arguments: Namespace) -> None:
     """Score the checkpoint that the command line names."""
-    score_files(arguments.config, arguments.checkpoint, arguments.set, arguments.views, arguments.fuse, arguments.out)
+    score_files(
+        arguments.config, arguments.checkpoint, arguments.set, arguments.views, arguments.fuse, arguments.out,
+        arguments.split,
+    )  # fmt: skip
 
 
 def score_files(
-    path: Path, checkpoint: Path, sets: list[str], views: str | None, fuse: Sequence[str], out: Path | None
-) -> None:
-    """Print the metrics of a checkpoint on the test split, or on the validation split if there is no test split.
+    path: Path, checkpoint: Path, sets: list[str], views: str | None, fuse: Sequence[str], out: Path | None,
+    split: str = "test",
+) -> None:  # fmt: skip
+    """Print the metrics of a checkpoint on one split.
 
     With ``split: all`` in the config, a checkpoint is the output folder of a training. Each of its three models is
     scored on its own split, and the mean of each metric over the splits is printed last.
@@ -60,9 +65,10 @@ def score_files(
         views: clips x crops of a video, such as 10x3; None: as in the config.
         fuse: further models as CONFIG=CHECKPOINT, such as one of optical flow, whose softmax is averaged with it.
         out: folder of the clip cache; None: runs/<name of the config file>.
+        split: the clips to score, ``test`` or ``val``.
 
     Raises:
-        UserError: the input is invalid.
+        UserError: the input is invalid, or the data have no such split.
     """
     streams = [(path, checkpoint)]
     for stream in fuse:
@@ -71,7 +77,7 @@ def score_files(
             raise UserError("must be CONFIG=CHECKPOINT, such as flow.yaml=flow/model.pt", file=f"--fuse {stream}")
         streams.append((Path(config), Path(weights)))
     models = [
-        _models(file, weights, sets if index == 0 else [], views) for index, (file, weights) in enumerate(streams)
+        _models(file, weights, sets if index == 0 else [], views, out) for index, (file, weights) in enumerate(streams)
     ]
     for (file, _), splits in zip(streams, models, strict=True):
         if len(splits) != len(models[0]):
@@ -79,7 +85,7 @@ def score_files(
     by_split: dict[str, list[dict[str, float]]] = defaultdict(list)
     for split_models in zip(*models, strict=True):
         prefix = f"split {split_models[0].trial.data.split}: " if len(models[0]) > 1 else ""
-        for name, metrics in _score_together(split_models, out, prefix):
+        for name, metrics in _score_together(split_models, out, prefix, split):
             by_split[name].append(metrics)
     if len(models[0]) > 1:
         for name, per_split in by_split.items():
@@ -87,9 +93,12 @@ def score_files(
             print(f"mean of {len(per_split)} splits: {name}: {_format_metrics(mean)}")
 
 
-def _models(file: Path, weights: Path, sets: list[str], views: str | None) -> list[_Model]:
+def _models(file: Path, weights: Path, sets: list[str], views: str | None, out: Path | None) -> list[_Model]:
     """Return the model of a config file; with ``split: all``, the models of all splits."""
-    trial = load_config(file, sets)
+    trial, chooses_store = read_config(file, sets)
+    check_size(trial, file)
+    if chooses_store:
+        trial = with_chosen_store(trial, out or Path("runs") / file.stem)
     data = trial.data if views is None else trial.data.model_copy(update={"views": parse_views(views)})
     splits = data.each_split()
     models = [
@@ -109,14 +118,13 @@ def _models(file: Path, weights: Path, sets: list[str], views: str | None) -> li
     return models
 
 
-def _score_together(models: Sequence[_Model], out: Path | None, prefix: str) -> Iterator[tuple[str, dict[str, float]]]:
+def _score_together(
+    models: Sequence[_Model], out: Path | None, prefix: str, split: str
+) -> Iterator[tuple[str, dict[str, float]]]:
     """Print and yield the metrics of each model on one split, then those of their fusion if there are several."""
     scored, clips = [], None
     for model in models:
-        split = clips and clips.split
-        clips = _clips(model.trial, out or Path("runs") / model.file.stem)
-        if split and clips.split != split:
-            raise UserError(f"has no {split} split to fuse with; its clips are of {clips.split}", file=model.file)
+        clips = _clips(model, out or Path("runs") / model.file.stem, split)
         scored.append(_score(model.trial, model.weights, clips))
         views, metrics = model.trial.data.views, judge(scored[-1].scores, scored[-1].target).metrics
         print(f"{prefix}{model.file}: {_format_metrics(metrics)}; {views.clips} x {views.crops} views")
@@ -167,13 +175,14 @@ def fused(streams: Sequence[Scored]) -> Scored:
     return first._replace(scores=torch.stack(scores).logsumexp(0) - math.log(len(scores)))
 
 
-def _clips(trial: TrialConfig, output: Path) -> Clips:
-    """Return the clips of the test split, or of the validation split if there is no test split."""
-    cache = prepare(trial.data, output, progress)
-    try:
-        return open_clips(cache, "test")
-    except UserError:
-        return open_clips(cache, "val")  # many data sets do not publish the labels of their test split
+def _clips(model: _Model, output: Path, split: str) -> Clips:
+    """Return the clips of a split; raise UserError if the data have no such split."""
+    files = listed(model.trial.data, output, progress, test=split == "test")
+    if split not in files.manifest["split"].unique().to_pylist():
+        # Many data sets do not publish the labels of their test split.
+        way_out = "give one, hold one out for the training with data.test_share, or score the validation split: "
+        raise UserError(f"its data have no {split} split", file=model.file, way_out=f"{way_out}--split val")
+    return open_clips(files.decode(progress), split)
 
 
 def _score(trial: TrialConfig, checkpoint: Path, clips: Clips) -> Scored:

@@ -7,22 +7,32 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from cluster.failures import TrainingError
 from cluster.placement import Resources, gpu_problem, node_resources
 from search.report.live.progress import progress
-from search.spec.validation import load_config
+from search.spec.store import check_size, with_chosen_store
+from search.spec.validation import load_config, read_config
 from vattn.canonical import trial_id
 from vattn.config import TrialConfig
-from vattn.data.dataset import decode, listed
+from vattn.data import listed
+from vattn.data.dataset import Listed, decode
 from vattn.errors import UserError
 from vattn.training.checkpoint import exists
+from vattn.training.loader import step_sizes
+from vattn.training.start import start
 
 
-def run(arguments: Namespace) -> None:
-    """Train the config that the command line names."""
-    train_file(
-        arguments.config, arguments.set, arguments.out, arguments.resume, arguments.tracking, arguments.address,
-        arguments.workers, arguments.cpus, arguments.gpus,
-    )  # fmt: skip
+def run(arguments: Namespace) -> int:
+    """Train the config that the command line names; return the exit status."""
+    try:
+        train_file(
+            arguments.config, arguments.set, arguments.out, arguments.resume, arguments.tracking, arguments.address,
+            arguments.workers, arguments.cpus, arguments.gpus,
+        )  # fmt: skip
+    except TrainingError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 def train_file(
@@ -48,21 +58,27 @@ def train_file(
 
     Raises:
         UserError: the input is invalid, or the folder holds a training already and ``resume`` is false.
+        TrainingError: the training failed.
     """
-    config = load_config(path, sets)
+    config, chooses_store = read_config(path, sets)
     _check(config, path, workers)
     _check_gpus(workers, gpus)
     output = output or Path("runs") / path.stem
+    if chooses_store:
+        config = with_chosen_store(config, output)
     splits = config.data.each_split()
     folders = [output / f"split{data.split}" for data in splits] if len(splits) > 1 else [output]
     if any(exists(folder) for folder in folders):
         _check_output(config, path, output, resume)
     # Paths are absolute: workers have other working directories.
     output, folders = output.resolve(), [folder.resolve() for folder in folders]
-    listed_splits = [listed(data, output, progress) for data in splits]
-    caches = [cache.resolve() for cache in decode(listed_splits, progress, test=False)]
+    files = [listed(data, output, progress, test=False) for data in splits]
+    for clips in files:
+        _check_clips(config, clips, path, workers)
+    caches = [cache.resolve() for cache in decode(files, progress)]
     output.mkdir(parents=True, exist_ok=True)
-    (output / "config.yaml").write_text(path.read_text() if not sets else json.dumps(config.tree(), indent=2))
+    written = json.dumps(config.tree(), indent=2) if sets or chooses_store else path.read_text()
+    (output / "config.yaml").write_text(written)
     split_configs = [config.model_copy(update={"data": data}) for data in splits]
     try:
         final = _train(split_configs, caches, folders, tracking, output, address, (workers, cpus, gpus))
@@ -78,7 +94,8 @@ def train_file(
 
 
 def _check(config: TrialConfig, path: Path, workers: int) -> None:
-    """Raise UserError if the batch cannot be divided among the workers, or the initial weights do not exist."""
+    """Raise UserError if the batch cannot be shared, crops are larger than frames, or initial weights do not fit."""
+    check_size(config, path)
     if config.train.batch % workers:
         rule = f"must be divisible by the {workers} workers, who share it"
         raise UserError(rule, file=path, path="train.batch", found=config.train.batch)
@@ -91,6 +108,23 @@ def _check(config: TrialConfig, path: Path, workers: int) -> None:
         raise UserError(
             "there is no such file", file=path, path="train.init", way_out="name another", found=config.train.weights
         )
+    if config.train.weights:
+        try:
+            start(config)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+
+
+def _check_clips(config: TrialConfig, clips: Listed, path: Path, workers: int) -> None:
+    """Raise UserError if nothing can be trained on the clips; print warnings about them."""
+    summary = clips.summary()
+    try:
+        summary.refuse()
+        step_sizes(summary.totals["train"], config.train, workers)
+    except UserError as error:
+        raise UserError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
+    for warning in summary.warnings:
+        print(f"{path}: {clips.data.kind}: {warning}", file=sys.stderr)
 
 
 def _check_gpus(workers: int, gpus: float) -> None:

@@ -30,6 +30,7 @@ from vattn.base import Config, NoneOr
 from vattn.config import TrialConfig, any_of
 from vattn.cost import cost
 from vattn.data import DataConfig
+from vattn.data.config import StoreConfig
 
 #: what training measures
 Accuracy = Literal["top1", "top5", "mean_class", "loss"]
@@ -188,6 +189,8 @@ class Spec(Config):
 
     #: the file that this spec was read from
     _file: Path = PrivateAttr(default=Path("spec.yaml"))
+    #: whether `data.store` was auto: it has a size, and the rest is chosen when the clips are listed
+    _chooses_store: bool = PrivateAttr(default=False)
 
     @model_validator(mode="after")
     def _one_objective_is_forecast(self) -> "Spec":
@@ -252,6 +255,23 @@ class Spec(Config):
             return self.data.num_classes()
         except ValueError as error:
             raise SpecError([f"{self._file}: trial.{error}"]) from None
+
+    @property
+    def file(self) -> Path:
+        """The file that this spec was read from."""
+        return self._file
+
+    @property
+    def chooses_store(self) -> bool:
+        """Whether it is left open how the clip cache stores frames (``data.store: auto``)."""
+        return self._chooses_store
+
+    def stored(self, store: StoreConfig) -> "Spec":
+        """Return the same spec with ``data.store`` given."""
+        data = self.trial["data"] | {"store": store.tree()}
+        spec = Spec.parse(self.tree() | {"trial": self.trial | {"data": data}})
+        spec._file = self._file  # pyright: ignore[reportAttributeAccessIssue]  # private, and so not frozen
+        return spec
 
     def trial_config(self, tree: Tree) -> TrialConfig:
         """Return the config for a tree of `space`."""

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from search.spec.messages import MAX_PROBLEMS, SpecError, problems
 from search.spec.schema import Spec
+from search.spec.store import too_small, with_size
 from search.spec.yaml_reader import read
 from spaces.space import RANGES, Params, Problem, Space, SpaceError, Tree
 from vattn.base import Config
@@ -41,7 +42,10 @@ def load(path: Path, sets: Sequence[str] = ()) -> Spec:
 def parse(tree: Tree, path: Path) -> Spec:
     """Return the spec in ``tree``, and check all of it. Raises SpecError, in which each line begins with ``path``."""
     mistakes: list[Problem] = []
-    spec = None
+    spec, auto = None, False
+    if isinstance(tree.get("trial"), dict):
+        trial, auto = with_size(tree["trial"])
+        tree = tree | {"trial": trial}
     try:
         spec = Spec.parse(tree)
     except ValidationError as error:
@@ -50,7 +54,7 @@ def parse(tree: Tree, path: Path) -> Spec:
         mistakes += _trial_problems(tree["trial"])
     if mistakes or spec is None:
         raise SpecError.of(path, mistakes)
-    spec._file = path  # pyright: ignore[reportAttributeAccessIssue]  # private, and so not frozen
+    spec._file, spec._chooses_store = path, auto  # pyright: ignore[reportAttributeAccessIssue]  # not frozen
     return spec
 
 
@@ -59,6 +63,11 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> TrialConfig:
 
     Raises SpecError for problems of the config, and UserError for a spec in place of a config.
     """
+    return read_config(path, sets)[0]
+
+
+def read_config(path: Path, sets: Sequence[str] = ()) -> tuple[TrialConfig, bool]:
+    """Return the config that `load_config` returns, and whether its ``data.store`` is auto: it has a size only."""
     tree = read(path, sets)
     if {"trial", "search"} <= tree.keys():
         raise UserError(
@@ -66,8 +75,9 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> TrialConfig:
             file=path,
             way_out=f"run that (vattn run {path}), and export one (vattn export RUN --pick knee --out FILE.yaml)",
         )
+    tree, auto = with_size(tree)
     try:
-        return TrialConfig.parse(tree)
+        return TrialConfig.parse(tree), auto
     except ValidationError as error:
         raise SpecError.of(path, problems(error, TrialConfig, tree)) from None
 
@@ -103,6 +113,11 @@ def _trial_problems(trial: Tree) -> list[Problem]:
     if isinstance(trial.get("data"), dict) and trial["data"].get("split") == "all":
         rule = "a search compares trials on one split; take 1, 2 or 3, and all for `vattn train` of what it found"
         mistakes.append(Problem(("trial", "data", "split"), rule, "all"))
+    if {"data", "model"} <= valid.keys() and valid["data"]:
+        stored: Any = valid["data"][0][1]
+        models: Any = [model for _, model in valid["model"]]
+        if problem := too_small(stored.store, models):
+            mistakes.append(replace(problem, path=("trial", *problem.path)))
     return mistakes or _combined_problems(space, valid)
 
 

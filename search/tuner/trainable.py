@@ -17,6 +17,7 @@ from cluster.recovery import ends_process, out_of_memory
 from cluster.training import epochs, run
 from search.tuner.task import Task
 from vattn.config import TrialConfig
+from vattn.errors import UserError
 
 #: modules that the process of a trial imports; torch imports the last one with its first optimizer
 MODULES = ("search.tuner.trainable", "torch._dynamo")
@@ -97,6 +98,8 @@ def _train(task: Task) -> Generator[dict[str, Any]]:
         yield from epochs(config, Path(task["cache"]), Path(task["folder"]), task["tested"], device, task["known"])
     except OSError as error:
         yield {"halt": str(error)}
+    except (UserError, FloatingPointError) as error:
+        yield {"error": str(error)}  # its message is for the user
     except Exception as error:
         if ends_process(error):
             raise

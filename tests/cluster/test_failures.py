@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cluster.failures import WorkerError, classified, final_result
-from vattn.errors import StorageError
+from vattn.errors import StorageError, UserError
 
 TIMED_OUT = "[third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 300000ms for recv operation"
 CLOSED = "[third_party/gloo/gloo/transport/tcp/pair.cc:537] Connection closed by peer [10.0.0.2]:1234"
@@ -17,6 +17,8 @@ CLOSED = "[third_party/gloo/gloo/transport/tcp/pair.cc:537] Connection closed by
     [
         (ZeroDivisionError("division by zero"), "final"),
         (RuntimeError("shapes do not match"), "final"),
+        (UserError("has no layer of this network", path="train.init"), "user"),
+        (FloatingPointError("the training loss is nan in epoch 1"), "final"),
         (StorageError("checkpoint.pt: cannot be written"), "halt"),
         (RuntimeError(CLOSED), "lost"),
         (RuntimeError(TIMED_OUT), "hang"),
@@ -32,6 +34,11 @@ def test_an_error_is_classified_by_its_cause(error: Exception, kind: str) -> Non
     assert str(error) in str(failure)
 
 
+@pytest.mark.parametrize("error", [UserError("is wrong", path="train.init"), FloatingPointError("the loss is nan")])
+def test_an_error_for_the_user_has_no_traceback(error: Exception) -> None:
+    assert classified(error, 0, 300).message == str(error)
+
+
 def test_a_hang_is_named_with_the_time_that_a_worker_waited() -> None:
     assert str(classified(RuntimeError(TIMED_OUT), 1, 300)).startswith(
         "worker 1 waited 300 s for another worker, which hangs or is far slower; the training is not tried again"
@@ -43,6 +50,7 @@ def test_the_cause_comes_before_what_it_led_to() -> None:
     died = RuntimeError("the worker's process has died")
 
     assert final_result([lost, hang, final]) == {"error": "final"}
+    assert final_result([lost, final, WorkerError("user", "is wrong")]) == {"error": "is wrong", "user": True}
     assert final_result([lost, hang]) == {"error": "hang"}
     assert final_result([WorkerError("halt", "disk full"), final]) == {"halt": "disk full"}
     assert final_result([lost, died]) == {}

@@ -21,7 +21,7 @@ from cluster.training import TrainingError, run, train
 from vattn.config import TrialConfig
 from vattn.data import prepare
 from vattn.data.cache import CacheWriter
-from vattn.errors import StorageError
+from vattn.errors import StorageError, UserError
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -102,6 +102,22 @@ def test_the_error_of_one_worker_ends_the_training_once_and_is_shown(tmp_path: P
         list(train(trial(2), tmp_path, tmp_path / "out", TWO))
 
     assert time.monotonic() - began < 60
+
+
+def test_errors_of_the_user_are_one_line_and_not_tried_again(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "weights.pt").write_bytes(b"no weights")
+    # The single step of the first epoch changes the weights after its loss is computed.
+    lost = trial(2).model_copy(update={"train": trial(2).train.model_copy(update={"lr": 1e30})})
+    no_weights = trial(2).model_copy(
+        update={"train": trial(2).train.model_copy(update={"init": str(tmp_path / "weights.pt")})}
+    )
+
+    with pytest.raises(
+        TrainingError, match=r"^the training loss is \w+ in epoch 2; try a lower train\.lr \(got 1e\+30\)$"
+    ):
+        list(train(lost, cache, tmp_path / "lost", TWO))
+    with pytest.raises(UserError, match=r"^train\.init: [^\n]*weights\.pt is not a state dict[^\n]*$"):
+        list(train(no_weights, cache, tmp_path / "weights", TWO))
 
 
 @pytest.mark.slow

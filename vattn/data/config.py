@@ -1,6 +1,5 @@
 """The config of a data set: how to find its labelled files, how to store them, and how to draw clips from them."""
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
@@ -9,14 +8,12 @@ import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
 from vattn.base import LATER, Config, Kinded
+from vattn.data.cache.format import JPEG_QUALITY
+from vattn.data.mirror import mirror_labels, read_pairs
 from vattn.errors import UserError
 
 #: Called with (stage, done, total) while work goes on; stages are "motion" and "ingest".
 Progress = Callable[[str, int, int], None]
-
-#: Words that a mirror image exchanges in the name of a class. Inside longer words they have other meanings.
-_SIDES = re.compile(r"(?<![a-z])(?:left|right)(?![a-z])")
-_OPPOSITE = {"left": "right", "right": "left"}
 
 _Item = TypeVar("_Item")
 
@@ -24,7 +21,12 @@ _Item = TypeVar("_Item")
 class StoreConfig(Config):
     """How the clip cache stores frames."""
 
-    size: int = Field(80, ge=8, description="shorter side of the stored frames, pixels")
+    size: int = Field(
+        80,
+        ge=8,
+        description="shorter side of the stored frames, pixels; at least model.size; in a file also auto: 8/7 of the "
+        "largest model.size",
+    )
     frames: Annotated[
         Literal["all"] | Annotated[int, Field(ge=1)],
         Field(description="frames stored of each clip, evenly spaced over its length; all: every frame"),
@@ -33,6 +35,17 @@ class StoreConfig(Config):
         Literal["raw", "jpeg"],
         Field(description="raw: uncompressed, fastest to read; jpeg: about a ninth of the size, slightly lossy"),
     ] = "raw"
+    quality: int = Field(
+        JPEG_QUALITY,
+        ge=1,
+        le=100,
+        json_schema_extra=LATER,
+        description="of codec jpeg, on libjpeg's scale; 75 takes about 6/10 of the space of 90",
+    )
+
+    def canonical(self) -> Self:
+        """Return the same store, with a field that has no effect set to its default."""
+        return self if self.codec == "jpeg" else self.model_copy(update={"quality": JPEG_QUALITY})
 
     def select(self, frames: Sequence[_Item]) -> list[_Item]:
         """Return the frames that the cache stores: all, or the middle frame of each of ``self.frames`` equal parts."""
@@ -88,9 +101,18 @@ class AugmentConfig(Config):
     flip: Annotated[
         bool,
         Field(
-            description="mirror half of the clips left to right; classes that name a side (left, right) are exchanged"
+            description="mirror half of the clips left to right; classes that name a side (left, right) or a direction "
+            "of turning (clockwise) are exchanged"
         ),
     ] = False
+    mirror: str = Field(
+        "auto",
+        min_length=1,
+        json_schema_extra=LATER,
+        description="file of the classes that a flip exchanges, a pair a line, separated by a tab or a comma; a path "
+        "below the root or absolute; a class beside itself does not change, a class beside none is never flipped; "
+        "auto, and classes that the file does not name: by the words in their names",
+    )
     color: float = Field(
         0,
         ge=0,
@@ -109,7 +131,12 @@ class AugmentConfig(Config):
 
     def canonical(self) -> Self:
         """Return the same augmentation, with fields that have no effect set to their defaults."""
-        return self if self.randaugment else self.model_copy(update={"magnitude": 9})
+        update: dict[str, object] = {} if self.randaugment else {"magnitude": 9}
+        if not self.flip:
+            update["mirror"] = "auto"
+        elif Path(self.mirror).is_absolute():
+            update["mirror"] = Path(self.mirror).name
+        return self.model_copy(update=update)
 
 
 class DataConfig(Kinded):
@@ -141,7 +168,11 @@ class DataConfig(Kinded):
             json_schema_extra=LATER,
         ),
     ] = "auto"
-    store: StoreConfig = Field(StoreConfig(), description="how the clip cache stores frames")
+    store: StoreConfig = Field(
+        StoreConfig(),
+        description="how the clip cache stores frames; in a file also auto: the size that the models need, with the "
+        "frames, codec and quality that the disk can hold",
+    )
     modality: Annotated[
         Literal["rgb", "diff", "flow"],
         Field(
@@ -169,6 +200,13 @@ class DataConfig(Kinded):
             )
         return self
 
+    @model_validator(mode="after")
+    def _mirror_can_be_found(self) -> Self:
+        mirror = self.augment.mirror
+        if mirror != "auto" and self.root == "auto" and not Path(mirror).is_absolute():
+            raise ValueError(f"augment.mirror: must be an absolute path, as root is auto (got {mirror})")
+        return self
+
     def labels(self) -> Sequence[str]:
         """Return the names of the classes; label i is the i-th."""
         raise NotImplementedError
@@ -193,13 +231,30 @@ class DataConfig(Kinded):
             )
 
     def mirrored(self) -> Sequence[int]:
-        """Return, for each label, the label of its mirror image: ``left`` and ``right`` change places in its name.
+        """Return, for each label, the label of its mirror image, by ``augment.mirror`` and by its name.
 
-        -1 if there is no such class; clips of that label are not mirrored.
+        -1 if there is no such class; clips of that label are not mirrored. Raises UserError if the file is wrong.
         """
-        names = [name.lower() for name in self.labels()]
-        numbers = {name: label for label, name in enumerate(names)}
-        return [numbers.get(_SIDES.sub(lambda side: _OPPOSITE[side[0]], name), -1) for name in names]
+        names, mirror = self.labels(), self.augment.mirror
+        by_name = mirror_labels(names)
+        if mirror == "auto":
+            return by_name
+        pairs = read_pairs(Path(self.root).expanduser() / mirror, names)
+        return [pairs.get(label, -1 if opposite in pairs else opposite) for label, opposite in enumerate(by_name)]
+
+    def preview(self, root: Path) -> pa.Table:
+        """Return the rows of `manifest`; the files of a data set that is generated need not exist yet."""
+        self.supply(root)
+        return self.manifest(root)
+
+    def clip_shape(self) -> tuple[int, int, int] | None:
+        """Return (frames, height, width) of every clip, if the config says it."""
+        return None
+
+    def remarks(self, root: Path) -> Sequence[str]:
+        """Return a sentence for each thing below ``root`` that may be meant for this data set, but is not used."""
+        del root
+        return ()
 
     def manifest(self, root: Path) -> pa.Table:
         """Return one row for each clip, with the columns below. No video is decoded.
@@ -220,4 +275,5 @@ class DataConfig(Kinded):
     def canonical(self) -> Self:
         """Return the same data in canonical form: where files and frames lie has no part in a trial's identity."""
         places = {"root": "auto", "cache": "auto", "local": "none", "resident": "auto"}
-        return self.model_copy(update={**places, "augment": self.augment.canonical()})
+        parts = {"augment": self.augment.canonical(), "store": self.store.canonical()}
+        return self.model_copy(update=places | parts)

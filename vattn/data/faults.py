@@ -6,17 +6,19 @@ known afterwards; both count.
 
 import json
 import logging
+import math
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
-from vattn.data.cache.format import FAILURES
+from vattn.data.cache.format import COUNTED, FAILURES
 from vattn.data.cache.index import read_failures, read_index
 from vattn.data.config import StoreConfig
 from vattn.data.ingest import Job, rows_of
@@ -83,7 +85,7 @@ def with_faults(manifest: pa.Table, problems: Sequence[Problem], num_rows: int) 
 
 
 def check(manifest: pa.Table, cache: Path, store: StoreConfig, root: Path, max_faults: int | str) -> None:
-    """Log the clips that a cache lacks or that differ from what their lists state.
+    """Log the clips that a cache lacks, that differ from what their lists state, or of which two splits have copies.
 
     A clip whose number of frames differs counts as a row with a problem, but its frames stay in the cache. A difference
     of one frame, or of 1 % of a longer clip, is logged and does not count: programs count frames in different ways.
@@ -100,6 +102,7 @@ def check(manifest: pa.Table, cache: Path, store: StoreConfig, root: Path, max_f
     """
     noted = json.loads((manifest.schema.metadata or {}).get(b"faults", b"{}"))
     problems = [Problem("unreadable file", line["path"], line["reason"]) for line in read_failures(cache)]
+    problems += _copies(read_index(cache))
     small: list[Problem] = []
     for problem, is_small in _differences(manifest, cache, store, root):
         (small if is_small else problems).append(problem)
@@ -165,6 +168,42 @@ def _differences(manifest: pa.Table, cache: Path, store: StoreConfig, root: Path
         elif clip.frames not in (stated, -1):
             small = stated >= SMALL_FROM and abs(clip.frames - stated) <= max(1, stated // 100)
             yield _frames_differ(job, clip.frames, stated), small
+
+
+def _copies(index: pa.Table) -> list[Problem]:
+    """Return a problem for each training clip whose content is in another split too, and for those of val and test.
+
+    The same file in two splits is found before anything is decoded; here its copies are, which have other paths.
+    """
+    digests = index["digest"].combine_chunks().dictionary_encode()
+    codes = digests.indices.to_numpy()
+    if len(digests.dictionary) == len(index):
+        return []
+    repeated = np.flatnonzero(np.bincount(codes)[codes] > 1)
+    columns = [index[name].take(pa.array(repeated)).to_pylist() for name in ("path", "first", "last", "split")]
+    clips: dict[int, list[tuple[Job, str]]] = defaultdict(list)
+    for code, path, first, last, split in zip(codes[repeated].tolist(), *columns, strict=True):
+        clips[code].append((Job(path, first, last), split))
+    problems = []
+    for code, same in clips.items():
+        if not digests.dictionary[code].as_py():
+            continue  # not known
+        evaluated = [clip for clip in same if clip[1] != "train"]
+        for clip, split in sorted(same, key=lambda clip: clip[1] == "test"):
+            for other, other_split in evaluated:
+                # Of val and test, the clip of val is reported.
+                if split not in (other_split, "test") and clip.path != other.path and _overlap(clip, other):
+                    kind = f"same content in {split} and {other_split}"
+                    problems.append(Problem(kind, clip.path, f"also {other.path}"))
+                    break
+    return problems
+
+
+def _overlap(*clips: Job) -> bool:
+    """Return whether two clips of the same content share frames."""
+    starts = [max(clip.first, 0) for clip in clips]
+    ends = [math.inf if clip.last < 0 or clip.first == COUNTED else clip.last for clip in clips]
+    return max(starts) <= min(ends)
 
 
 def _seconds_differ(seconds: float, stated: float) -> bool:

@@ -5,9 +5,8 @@ import json
 import logging
 import math
 import os
-import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -21,20 +20,17 @@ from vattn.data.cache.format import CONCEALED, COUNTED, INDEX, VERSION, Location
 from vattn.data.cache.index import is_cache, locations, read_failures
 from vattn.data.cache.writer import CacheWriter
 from vattn.data.config import Progress, StoreConfig
-from vattn.data.decode import ImageFolder, UnreadableFileError, decode_video, header_shape, read_images
+from vattn.data.decode import ImageFolder, UnreadableFileError, decode_video, read_images
 from vattn.data.decode.sequence import FrameFiles, Modality, is_litter
 from vattn.errors import UserError
 from vattn.files import locked, writing
 
 log = logging.getLogger(__name__)
 
-#: Size of raw frames divided by their size as JPEG. Measured on real videos: 7 with a shorter side of 80 pixels, 9.5
-#: with 128, 15 with 240.
-JPEG_COMPRESSION = 9
-#: Files whose headers are read to predict the size of a cache.
-PREDICTION_SAMPLE = 32
 #: File in a cache folder that is being written: the files that could not be read so far.
 FAILED = "failed.jsonl"
+#: Longest time for one file, seconds.
+TIME_LIMIT = 600.0
 #: Bytes hashed at a time.
 _CHUNK = 1 << 20
 
@@ -53,6 +49,26 @@ class Job(NamedTuple):
 Jobs = tuple[Job, ...]
 #: Rows of a manifest: (label, split) and the job of each.
 Rows = Sequence[tuple[tuple[int, str], Job]]
+
+
+class Plan(NamedTuple):
+    """A clip cache that is to be made: what it holds, how, and where."""
+
+    rows: Rows
+    root: Path
+    store: StoreConfig
+    modality: Modality
+    prefix: str
+    timed: bool
+    """whether the lists state seconds"""
+    states: Mapping[str, tuple[int, int]]
+    """size in bytes and time of the last change of each file"""
+    folder: Path
+    """the complete cache"""
+    part: Path
+    """the cache while it is made"""
+
+
 #: Yields each item of a sequence of jobs with its result or failure, as `vattn.data.workers.run` does.
 Run = Callable[..., Iterator[tuple[Jobs, Any]]]
 
@@ -64,7 +80,7 @@ def ingest(
     store: StoreConfig,
     jobs: int | Literal["auto"] = "auto",
     progress: Progress | None = None,
-    time_limit: float = 600.0,
+    time_limit: float = TIME_LIMIT,
     modality: Modality = "rgb",
     run: Run = workers.run,
     test: bool = True,
@@ -97,57 +113,66 @@ def ingest(
         UserError: no file can be read, or ``cache`` is a file.
         StorageError: the disk is full; the next call goes on with what was decoded.
     """
+    return execute(planned(manifest, root, cache, store, modality, test, prefix), progress, jobs, time_limit, run)
+
+
+def execute(
+    plan: Plan,
+    progress: Progress | None = None,
+    jobs: int | Literal["auto"] = "auto",
+    time_limit: float = TIME_LIMIT,
+    run: Run = workers.run,
+) -> Path:
+    """Make the cache of a plan, and return its folder. Arguments and errors are those of `ingest`."""
+    if not is_cache(plan.folder):
+        with locked(plan.folder.parent):
+            if not is_cache(plan.folder):
+                plan.part.mkdir(exist_ok=True)
+                (plan.part / INDEX).unlink(missing_ok=True)
+                folders = partial(ImageFolder, modality=plan.modality, prefix=plan.prefix)
+                read = partial(_read, plan.root, plan.store, plan.modality, folders, plan.timed)
+                processes = workers.cores() if jobs == "auto" else jobs
+                _write(plan, folders, progress, lambda clips: run(read, clips, processes, time_limit))
+                plan.part.rename(plan.folder)
+    if damaged := read_failures(plan.folder, CONCEALED):
+        files = len({job.path for _, job in plan.rows})
+        what = "are damaged, which their decoder concealed"
+        log.warning("%d of %d files %s; %s says why", len(damaged), files, what, plan.folder / CONCEALED)
+    return plan.folder
+
+
+def planned(
+    manifest: pa.Table,
+    root: Path,
+    cache: Path,
+    store: StoreConfig,
+    modality: Modality = "rgb",
+    test: bool = True,
+    prefix: str = "auto",
+) -> Plan:
+    """Return what `ingest` makes, and where. The arguments are those of `ingest`."""
     rows = rows_of(manifest)
     states = {path: _state(os.path.join(root, path)) for path in {job.path for _, job in rows}}  # noqa: PTH118
-    ways = {"version": VERSION, "store": store.tree(), "modality": modality}
-    made_by = identity(ways if prefix == "auto" else ways | {"prefix": prefix})[:8]
+    way = made_by(store, modality, prefix)
 
     def folder_of(rows: Rows) -> Path:
-        return cache / f"{made_by}-{identity([[*row, *job, *states[job.path]] for row, job in rows])}"
+        return cache / f"{way}-{identity([[*row, *job, *states[job.path]] for row, job in rows])}"
 
-    all_rows, folder = rows, folder_of(rows)
-    if not test and not is_cache(folder):
-        rows = [row for row in rows if row[0][1] != "test"]
-        folder = folder_of(rows)
+    folder = part = folder_of(rows)
     if not is_cache(folder):
-        with locked(cache):
-            if not is_cache(folder):
-                # Named after the clips of all splits: calls with and without the test split continue each other's work.
-                clips = sorted({job for _, job in all_rows})
-                part = cache / f"{made_by}-{identity([str(root.resolve()), clips])}.part"
-                part.mkdir(exist_ok=True)
-                (part / INDEX).unlink(missing_ok=True)
-                folders = partial(ImageFolder, modality=modality, prefix=prefix)
-                read = partial(_read, root, store, modality, folders)
-                processes = workers.cores() if jobs == "auto" else jobs
-                _write(
-                    rows, states, root, part, store, folders, progress,
-                    lambda clips: run(read, clips, processes, time_limit),
-                )  # fmt: skip
-                part.rename(folder)
-    if damaged := read_failures(folder, CONCEALED):
-        files = len({job.path for _, job in rows})
-        what = "are damaged, which their decoder concealed"
-        log.warning("%d of %d files %s; %s says why", len(damaged), files, what, folder / CONCEALED)
-    return folder
+        # Named after the clips of all splits: calls with and without the test split continue each other's work.
+        clips = sorted({job for _, job in rows})
+        part = cache / f"{way}-{identity([str(root.resolve()), clips])}.part"
+        if not test:
+            rows = [row for row in rows if row[0][1] != "test"]
+            folder = folder_of(rows)
+    return Plan(rows, root, store, modality, prefix, _states_seconds(manifest), states, folder, part)
 
 
-def predicted_bytes(manifest: pa.Table, root: Path, store: StoreConfig) -> int:
-    """Return the approximate size of a manifest's cache in bytes, from the headers of a sample of its files."""
-    jobs = sorted({job for _, job in rows_of(manifest)})
-    sizes = []
-    for job in random.Random(0).sample(jobs, min(PREDICTION_SAMPLE, len(jobs))):
-        try:
-            frames, height, width = header_shape(root / job.path)
-        except (OSError, UnreadableFileError):
-            continue  # `ingest` reports the reason
-        if job.last >= 0:
-            frames = job.last if job.first == COUNTED else job.last - max(job.first, 0) + 1
-        if store.frames != "all":
-            frames = min(frames, store.frames)
-        sizes.append(frames * height * width * 3 * (store.size / min(height, width)) ** 2)
-    compression = JPEG_COMPRESSION if store.codec == "jpeg" else 1
-    return round(sum(sizes) / max(len(sizes), 1) * len(jobs) / compression)
+def made_by(store: StoreConfig, modality: Modality, prefix: str = "auto") -> str:
+    """Return the beginning of the names of all caches that are made in this way."""
+    way = {"version": VERSION, "store": store.canonical().identity_tree(), "modality": modality}
+    return identity(way if prefix == "auto" else way | {"prefix": prefix})[:8]
 
 
 def rows_of(manifest: pa.Table) -> Rows:
@@ -175,16 +200,13 @@ def _state(path: str | Path) -> tuple[int, int]:
 
 
 def _write(
-    rows: Rows,
-    states: dict[str, tuple[int, int]],
-    root: Path,
-    folder: Path,
-    store: StoreConfig,
+    plan: Plan,
     folders: Callable[[Path], ImageFolder],
     progress: Progress | None,
     run: Callable[[Sequence[Jobs]], Iterator[tuple[Jobs, Any]]],
 ) -> None:
-    """Turn ``folder`` into the cache of ``rows``: reuse what is decoded already, and decode the rest."""
+    """Fill the folder ``plan.part``: reuse what is decoded already, and decode the rest."""
+    rows, states, root, folder, store = plan.rows, plan.states, plan.root, plan.part, plan.store
     clips = list(dict.fromkeys(job for _, job in rows))
     with writing(folder, "make room and call again: it goes on"):
         writer = CacheWriter(folder, codec=store.codec)
@@ -225,7 +247,7 @@ def _write(
 
 def _reused(
     clips: Iterable[Job],
-    states: dict[str, tuple[int, int]],
+    states: Mapping[str, tuple[int, int]],
     root: Path,
     writer: CacheWriter,
     folders: Callable[[Path], ImageFolder],
@@ -277,7 +299,7 @@ def _length(images: ImageFolder, files: Sequence[FrameFiles], job: Job) -> int:
     return len(images) if job.first == COUNTED and len(files) == job.last else len(files)
 
 
-def _earlier_failures(folder: Path, states: dict[str, tuple[int, int]]) -> dict[Job, str]:
+def _earlier_failures(folder: Path, states: Mapping[str, tuple[int, int]]) -> dict[Job, str]:
     """Return the failures that an interrupted call recorded for files that are still the same, with the reasons."""
     if not (folder / FAILED).is_file():
         return {}
@@ -335,7 +357,9 @@ def _read(
         except UnreadableFileError as error:
             clips.append(workers.Failure(str(error)))
         else:
-            stored = StoredClip.jpeg(frames) if store.codec == "jpeg" else StoredClip.raw(np.stack(frames))
+            stored = (
+                StoredClip.jpeg(frames, store.quality) if store.codec == "jpeg" else StoredClip.raw(np.stack(frames))
+            )
             seconds = length / rate if rate else -1.0
             clips.append((stored, Origin(*job, *state, digest, damage, length, seconds)))
     return clips

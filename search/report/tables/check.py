@@ -2,6 +2,7 @@
 
 import math
 from statistics import median
+from typing import Any
 
 from search.spec.check import Check
 from search.spec.schema import Limit
@@ -21,6 +22,27 @@ _WEIGHTS = {
 def render(check: Check) -> str:
     """Return the text that `vattn check` prints."""
     return "\n".join([f"{check.name}: spec is valid", "", *_count(check), "", *_costs(check), "", *_budget(check)])
+
+
+def as_tree(check: Check) -> dict[str, Any]:
+    """Return the numbers that `render` prints, for machines."""
+    costs = {
+        name: {"least": min(values), "median": median(values), "most": max(values)}
+        for name in _UNITS
+        for values in [[cost[name] for cost in check.architectures]]
+    }
+    trials, hours, gpu_hours = check.budget
+    return {
+        "name": check.name,
+        "architectures": len(check.architectures),
+        "exact": check.exact,
+        "combinations": check.combinations,
+        "within_limits": check.within,
+        "trials": check.trials,
+        "costs": costs,
+        "budget": {"trials": trials, "hours": hours, "gpu_hours": gpu_hours},
+        "epochs": check.epochs,
+    }
 
 
 def _count(check: Check) -> list[str]:

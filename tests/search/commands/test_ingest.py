@@ -1,5 +1,6 @@
 """`vattn ingest` from the command line."""
 
+import json
 from pathlib import Path
 
 import av
@@ -7,7 +8,6 @@ import numpy as np
 import pytest
 
 from search.cli import main
-from search.commands.ingest import format_bytes
 from vattn.data import open_clips
 
 
@@ -21,7 +21,8 @@ def root(tmp_path: Path) -> Path:
                 stream = container.add_stream("libx264", rate=12)
                 stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
                 for _ in range(10):
-                    frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+                    pixels = np.full((48, 64, 3), 8 * len(label + split), np.uint8)
+                    frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
                     container.mux(stream.encode(frame))
                 container.mux(stream.encode(None))
     return tmp_path / "set"
@@ -46,8 +47,10 @@ def test_ingesting_a_folder_of_classes_prints_the_predicted_size_and_writes_a_ca
 
     output = capsys.readouterr()
     assert "ingest: " not in output.err  # nothing is decoded again
-    # 5 clips of 5 frames of 48 x 64 pixels.
-    assert output.err.startswith(f"5 clips; about {5 * 5 * 48 * 64 * 3 / 1e3:.3g} kB in {out}, which has ")
+    # The size is that of the 4 clips that can be read, and one more.
+    assert f"about {5 * 5 * 48 * 64 * 3 / 1e3:.3g} kB in {out}, which is complete" in output.out
+    assert "folders: 2 classes; clips: 3 training, 2 validation, 0 test" in output.out
+    assert "only 2 validation clips: one is 50 points of accuracy" in output.out
     assert "4 clips, " in output.out
     assert "1 files could not be read: " in output.out
     (cache,) = out.glob("*-*")
@@ -74,5 +77,19 @@ def test_invalid_input_is_reported_and_ends_with_status_2(
     assert not (tmp_path / "cache").exists()
 
 
-def test_sizes_are_printed_with_three_digits() -> None:
-    assert [format_bytes(count) for count in (999, 1500, 2.5e9, 3e15)] == ["999 bytes", "1.5 kB", "2.5 GB", "3e+03 TB"]
+def test_the_json_has_classes_splits_and_caches_and_people_read_stderr(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["ingest", "folders", str(root), "--out", str(tmp_path / "cache"), "--size", "48", "--jobs", "1"]
+
+    assert main([*arguments, "--json"]) == 0
+
+    output = capsys.readouterr()
+    tree = json.loads(output.out)
+    (split,) = tree["splits"]
+    assert split["clips"] == {"train": 2, "val": 2, "test": 0}
+    assert split["clips_by_class"]["run"] == {"train": 1, "val": 1, "test": 0}
+    assert (split["unreadable"], split["problems"]) == ([], [])
+    assert Path(split["folder"]).is_dir()
+    assert tree["cache"]["bytes"] == 4 * 10 * 48 * 64 * 3
+    assert "only 2 validation clips" in output.err

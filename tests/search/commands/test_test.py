@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
             folder = tmp_path / "set" / split / name
             folder.mkdir(parents=True)
             for number in range(count):
-                encode(folder / f"{number}.mp4", render(label, np.random.default_rng(number), 8, 48))
+                encode(folder / f"{number}.mp4", render(label, np.random.default_rng([len(split), number]), 8, 48))
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG % (tmp_path / "set"))
     model = {"frames": 4, "size": 32, "backbone": {"kind": "resnet", "depth": 10, "width": 0.125}}
@@ -85,6 +86,20 @@ def test_a_checkpoint_is_scored_on_the_test_split(
     metrics = f"top-1 50.00%  top-5 100.00%  mean class 50.00%  loss {-(math.log(0.75) + math.log(0.25)) / 2:.4f}"
     lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("ingest")]
     assert lines == [f"{config}: {metrics}; 2 x 3 views"] * 2 + [f"fused: {metrics}", "4 clips of the test split"]
+
+
+def test_without_a_test_split_the_validation_split_is_scored_only_if_it_is_asked_for(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, weights = files
+    shutil.rmtree(tmp_path / "set/test")
+    arguments = ["test", str(config), "--checkpoint", str(weights), "--out", str(tmp_path / "out")]
+
+    assert main(arguments) == 2
+    line = f"{config}: its data have no test split; give one, hold one out for the training with data.test_share, or "
+    assert capsys.readouterr().err.splitlines()[-1] == line + "score the validation split: --split val"
+    assert main([*arguments, "--split", "val"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "2 clips of the val split"
 
 
 @pytest.mark.medium
@@ -119,7 +134,7 @@ def test_a_flow_model_is_trained_and_fused_with_an_rgb_model(
                 folder = tmp_path / "set" / split / name / str(number)
                 folder.mkdir(parents=True)
                 for t in range(4):
-                    noise = np.random.default_rng([number, t]).integers(0, 256, (32, 32, 3), np.uint8)
+                    noise = np.random.default_rng([len(split), number, t]).integers(0, 256, (32, 32, 3), np.uint8)
                     Image.fromarray(noise).save(folder / f"img_{t + 1:05}.jpg")
                     for axis, value in (("x", across), ("y", 128)):
                         Image.fromarray(np.full((32, 32), value, np.uint8)).save(folder / f"flow_{axis}_{t + 1:05}.jpg")

@@ -17,7 +17,7 @@ from vattn.data import open_clips
 from vattn.data.cache import read_failures, read_index, write_index
 from vattn.data.cache.writer import _batches
 from vattn.data.config import StoreConfig
-from vattn.data.ingest import ingest, predicted_bytes
+from vattn.data.ingest import ingest
 from vattn.data.motion import encode
 from vattn.errors import UserError
 
@@ -340,14 +340,3 @@ def test_an_ingest_that_can_read_no_file_fails_and_leaves_nothing(tmp_path: Path
     with pytest.raises(UserError, match=r"none of its 2 files could be read; the first, a\.mp4: No such file"):
         ingest(manifest("a.mp4", "b.mp4"), tmp_path, tmp_path / "cache", STORE, jobs=1)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [".lock"]
-
-
-def test_the_size_of_a_cache_is_predicted(tmp_path: Path) -> None:
-    for number in range(4):
-        encode(tmp_path / f"{number}.mp4", footage(frames=40, height=96, width=128))
-    rows = manifest(*(f"{number}.mp4" for number in range(4)))
-
-    # 4 files of 40 frames of 48 x 64 pixels.
-    assert predicted_bytes(rows, tmp_path, StoreConfig(size=48)) == 4 * 40 * 48 * 64 * 3
-    assert predicted_bytes(rows, tmp_path, StoreConfig(size=48, frames=10)) == 4 * 10 * 48 * 64 * 3
-    assert predicted_bytes(rows, tmp_path, StoreConfig(size=96)) == 4 * 40 * 96 * 128 * 3

@@ -150,9 +150,10 @@ def images(folder: Path, pattern: str, numbers: Iterable[int], shown: Iterable[i
 
 
 def video(path: Path, numbers: Iterable[int] = range(12), rate: int = 10, codec: str = "libx264") -> None:
-    """Write a video whose frames show ``numbers``."""
+    """Write a video whose frames show ``numbers``; files of other names differ, as copies in two splits are refused."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
+        container.metadata["title"] = f"{path.parent.name}/{path.name}"
         stream: Any = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for number in numbers:

@@ -259,7 +259,7 @@ CASES = [
         name="a label that no data set has",
         make=lambda root: listed(root, "a.mp4 0\nb.mp4 999999999\n", "a.mp4", "b.mp4"),
         data=LIST,
-        says=["train.txt:2: a label must be below 1000000"],
+        says=["train.txt:2: labels must number the classes from 0 on"],
         status=2,
     ),
     Case(

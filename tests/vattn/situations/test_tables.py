@@ -151,7 +151,7 @@ CASES = [
         name="a label that no data set has",
         make=lambda root: labelled(root, "0", "123456789012"),
         data=TABLE,
-        says=["the largest label must be between 0 and 1000000", "(got 123456789012)"],
+        says=["labels must number the classes from 0 on", "(got 123,456,789,012)"],
         status=2,
     ),
     Case(

@@ -29,7 +29,7 @@ FAILURES = "failures.jsonl"
 CONCEALED = "concealed.jsonl"
 #: Version of the format; increased when older caches can no longer be read.
 VERSION = 3
-#: JPEG quality on libjpeg's scale of 0 to 100.
+#: Default JPEG quality, on libjpeg's scale of 0 to 100.
 JPEG_QUALITY = 90
 
 #: As `Origin.first`: the clip begins with the first frame that exists, and `Origin.last` is its number of frames.
@@ -93,9 +93,9 @@ class StoredClip(NamedTuple):
         return cls._hashed(height, width, np.arange(frames + 1, dtype=np.int64) * (height * width * 3), pixels)
 
     @classmethod
-    def jpeg(cls, frames: Iterable[Frame | bytes]) -> Self:
+    def jpeg(cls, frames: Iterable[Frame | bytes], quality: int = JPEG_QUALITY) -> Self:
         """Return a clip of JPEG frames; frames given as bytes are JPEG already and are stored unchanged."""
-        encoded = [frame if isinstance(frame, bytes) else _to_jpeg(frame) for frame in frames]
+        encoded = [frame if isinstance(frame, bytes) else _to_jpeg(frame, quality) for frame in frames]
         height, width = map(int, decode_jpeg_header(encoded[0])[:2])
         ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
         return cls._hashed(height, width, ends, np.frombuffer(b"".join(encoded), np.uint8))
@@ -145,5 +145,5 @@ class Location(NamedTuple):
         return cls(shard, number, (frames, height, width), origin)
 
 
-def _to_jpeg(frame: Frame) -> bytes:
-    return encode_jpeg(np.ascontiguousarray(frame), JPEG_QUALITY, colorsubsampling="420")
+def _to_jpeg(frame: Frame, quality: int) -> bytes:
+    return encode_jpeg(np.ascontiguousarray(frame), quality, colorsubsampling="420")

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 from vattn.base import LATER
 from vattn.data.config import AugmentConfig, DataConfig, SamplingConfig, StoreConfig, ViewsConfig
 from vattn.data.faults import tolerance
+from vattn.data.layouts._classes import refuse_shifted
 from vattn.data.layouts._rows import Row, as_table, checked, hold_out
 
 #: The type of ``split`` in data sets that have only one.
@@ -52,6 +53,14 @@ class LayoutConfig(DataConfig):
         description="share of each class's training files that is held out for validation if the data set has no "
         "validation split",
     )
+    test_share: float = Field(
+        0,
+        ge=0,
+        lt=1,
+        json_schema_extra=LATER,
+        description="share of each class's training files that is held out for testing if the data set has no test "
+        "split; the clips of a group, such as the scene of UCF101, stay in one split",
+    )
 
     @abstractmethod
     def read_labels(self, root: Path) -> tuple[str, ...]:
@@ -65,7 +74,7 @@ class LayoutConfig(DataConfig):
         """Read the lists below ``root``; raise UserError if one is missing or has another form."""
 
     def source_of(self, path: str) -> str:
-        """Return the source that a file was cut from: its clips are never split between training and validation."""
+        """Return the source that a file was cut from: its clips are never divided between splits."""
         return path
 
     def labels(self) -> tuple[str, ...]:
@@ -83,15 +92,18 @@ class LayoutConfig(DataConfig):
     def manifest(self, root: Path) -> pa.Table:
         """Return the rows without problems; raise UserError, naming the others, if there are more than ``max_faults``.
 
-        If no row is in the split ``val``, some training files are held out for it (see ``val_share``).
+        If no row is in the split ``val`` or ``test``, training files are held out for it (``val_share``,
+        ``test_share``).
         """
         assert self.split != "all", "each of `each_split` has a manifest"
         labels = self.labels()
         listed = tuple(self.read_rows(root, labels))
+        refuse_shifted(listed, labels)
         rows, problems = checked(listed, labels, root, self.max_faults)
-        if not any(row.split == "val" for row in rows):
-            rows = hold_out(rows, self.val_share, self.source_of)
-        return as_table(rows, problems, len(listed))
+        present = {row.split for row in rows}
+        shares = {"val": self.val_share, "test": self.test_share}
+        shares = {split: share for split, share in shares.items() if share and split not in present}
+        return as_table(hold_out(rows, shares, lambda row: self.source_of(row.path)), problems, len(listed))
 
     def canonical(self) -> Self:
         """Return the same data in canonical form: the number of tolerated problems does not change the other rows."""

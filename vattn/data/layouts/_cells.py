@@ -9,14 +9,13 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 
+from vattn.data.layouts._classes import numbered
 from vattn.data.layouts._files import UTF8, read_cells
 from vattn.errors import UserError
 
 #: A cell: text in CSV, a text or a number in Parquet, None where it is empty.
 Cell = str | int | float | None
 
-#: Largest number that is a label: each label up to it is a class.
-MAX_LABEL = 1_000_000
 #: Largest number of a frame.
 MAX_FRAME = 1_000_000_000
 #: What programs write in columns of numbers where there is none, lower case.
@@ -126,14 +125,7 @@ def class_names(path: Path, labels: Sequence[int | str | None]) -> tuple[str, ..
     names = sorted(label for label in classes if isinstance(label, str))
     if names:
         return tuple(names)
-    largest = max(label for label in classes if isinstance(label, int))
-    if not 0 <= largest <= MAX_LABEL:
-        raise UserError(
-            f"{path}: the largest label must be between 0 and {MAX_LABEL}, as labels number the classes from 0",
-            path="data.label",
-            found=largest,
-        )
-    return tuple(map(str, range(largest + 1)))
+    return numbered({label: str(path) for label in classes if isinstance(label, int)}, "data.label")
 
 
 def frame_range(first: Cell, last: Cell, count: Cell) -> tuple[int | None, int | None, int | None, str]:

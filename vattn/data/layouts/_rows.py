@@ -64,7 +64,7 @@ def checked(
         if kind:
             problems.append(Problem(kind, f"{row.source}: {row.path}", details))
         else:
-            accepted[row.path].append(row)
+            accepted[files.real(row.path)].append(row)
             kept.append(place)
     report_listed(problems, len(rows), max_faults, root)
     if not kept:
@@ -74,24 +74,42 @@ def checked(
     return [rows[place] for place in sorted(kept)], problems
 
 
-def hold_out(rows: Sequence[Row], share: float, source_of: Callable[[str], str]) -> list[Row]:
-    """Return the rows with a ``share`` of each class's training sources moved to the split ``val``.
+def hold_out(rows: Sequence[Row], shares: Mapping[str, float], source_of: Callable[[Row], str]) -> list[Row]:
+    """Return the rows with a share of each class's training sources moved to other splits.
 
-    The sources are chosen by the hashes of their names, so the same ones are chosen each time. ``source_of`` returns
-    the source of a path: clips of one source are never in both splits.
+    The sources are chosen by the hashes of their names, so the same ones are chosen each time, and those of one split
+    do not depend on the share of a later one. Each class keeps a source for training.
+
+    Args:
+        rows: rows without problems.
+        shares: share of each split, in the order in which they choose.
+        source_of: returns the source of a row, such as a group of clips: its clips are never in two splits.
     """
-    sources: dict[int, set[str]] = defaultdict(set)
+    if not shares:
+        return list(rows)
+    labels_of: dict[str, set[int]] = defaultdict(set)
+    names_of: dict[int, set[str]] = defaultdict(set)
     for row in rows:
         if row.split == "train":
-            sources[row.label].add(source_of(row.path))
-    held_out: set[tuple[int, str]] = set()
-    for label, names in sources.items():
-        shuffled = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
-        # Never all of them: the only source of a class is trained on.
-        count = min(max(round(share * len(names)), 1), len(names) - 1)
-        held_out |= {(label, name) for name in shuffled[:count]}
+            name = source_of(row)
+            names_of[row.label].add(name)
+            labels_of[name].add(row.label)
+    left = {label: len(names) for label, names in names_of.items()}
+    moved: dict[str, str] = {}
+    for split, share in shares.items():
+        for label, names in names_of.items():
+            # A source of several classes may have been chosen for another class.
+            count = max(round(share * len(names)), 1) - sum(moved.get(name) == split for name in names)
+            for name in sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest()):
+                if count <= 0 or left[label] == 1:
+                    break
+                if name not in moved and all(left[other] > 1 for other in labels_of[name]):
+                    moved[name] = split
+                    count -= 1
+                    for other in labels_of[name]:
+                        left[other] -= 1
     return [
-        row._replace(split="val") if row.split == "train" and (row.label, source_of(row.path)) in held_out else row
+        row._replace(split=moved[name]) if row.split == "train" and (name := source_of(row)) in moved else row
         for row in rows
     ]
 
@@ -124,8 +142,9 @@ def _problem(row: Row, labels: Sequence[str], files: "_Files", accepted: Mapping
         return "label out of range", f"{row.label}, of classes 0 to {len(labels) - 1}"
     if not files.exists(row.path):
         return "missing file", ""
-    for earlier in accepted.get(row.path, ()):
-        also = f"also {earlier.source}" + (f", as {labels[earlier.label]}" if earlier.label != row.label else "")
+    for earlier in accepted.get(files.real(row.path), ()):
+        also = f"also {earlier.source}" + (f", {earlier.path}" if earlier.path != row.path else "")
+        also += f", as {labels[earlier.label]}" if earlier.label != row.label else ""
         if earlier.split == row.split and (earlier.first, earlier.last) == (row.first, row.last):
             return "listed twice", also
         if earlier.split != row.split and _share_frames(row, earlier):
@@ -144,13 +163,33 @@ class _Files:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._names: dict[str, frozenset[str]] = {}
+        self._folders: dict[str, _Folder] = {}
 
     def exists(self, path: str) -> bool:
-        folder, slash, name = path.rpartition("/")
-        if folder not in self._names:
+        return path.rpartition("/")[2] in self._folder(path).is_link
+
+    def real(self, path: str) -> str:
+        """Return the path of an existing file without links, and the same one however it is written."""
+        name = path.rpartition("/")[2]
+        folder = self._folder(path)
+        whole = f"{folder.real}/{name}"
+        return os.path.realpath(whole) if folder.is_link.get(name) else whole
+
+    def _folder(self, path: str) -> "_Folder":
+        name, slash, _ = path.rpartition("/")
+        if name not in self._folders:
+            folder = os.path.join(self._root, name + slash)  # noqa: PTH118
             try:
-                self._names[folder] = frozenset(os.listdir(self._root / (folder + slash)))  # noqa: PTH208
+                with os.scandir(folder) as entries:
+                    is_link = {entry.name: entry.is_symlink() for entry in entries}
+                self._folders[name] = _Folder(os.path.realpath(folder), is_link)
             except (OSError, ValueError):  # ValueError: a character of 0
-                self._names[folder] = frozenset()
-        return name in self._names[folder]
+                self._folders[name] = _Folder("", {})
+        return self._folders[name]
+
+
+class _Folder(NamedTuple):
+    real: str
+    """its path without links"""
+    is_link: Mapping[str, bool]
+    """whether each of its entries is a link"""

@@ -12,14 +12,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from vattn.data.layouts._base import LayoutConfig, OneSplit
+from vattn.data.layouts._classes import numbered
 from vattn.data.layouts._files import list_file, read_lines, read_names, whole_number
 from vattn.data.layouts._rows import Row
 from vattn.errors import UserError
 
 SPLITS = ("train", "val", "test")
 FORMS = "path label, path frames label, or folder first frames label"
-#: Largest label that a list without names may have: each label up to it is a class.
-MAX_LABEL = 1_000_000
 
 _File = Annotated[str, Field(min_length=1)]
 
@@ -49,23 +48,18 @@ class ListDataConfig(LayoutConfig, kind="list"):
         """Read the names of the classes; without a file of names, the largest label gives the number of classes."""
         if self.names != "none":
             return read_names(root, self.names)
-        largest, where = -1, ""
-        for split in SPLITS:
-            for place, line in self._lines(root, split):
-                _, numbers = _columns(line)
-                if 1 <= len(numbers) <= 3 and numbers[-1] is not None and numbers[-1] > largest:
-                    largest, where = numbers[-1], place
-        if largest < 0:
+        labels = {
+            numbers[-1]: place
+            for split in SPLITS
+            for place, line in self._lines(root, split)
+            for _, numbers in [_columns(line)]
+            if 1 <= len(numbers) <= 3 and numbers[-1] is not None
+        }
+        if not labels:
             raise UserError(
                 f"{root / self.train}: lists no clip with a label", path="data.train", way_out=f"lines are {FORMS}"
             )
-        if largest > MAX_LABEL:
-            raise UserError(
-                f"{where}: a label must be below {MAX_LABEL}, as labels number the classes from 0",
-                path="data.train",
-                found=largest,
-            )
-        return tuple(str(label) for label in range(largest + 1))
+        return numbered(labels, "data.train")
 
     def read_rows(self, root: Path, labels: tuple[str, ...]) -> Iterator[Row]:
         """Read the lists."""
@@ -98,6 +92,8 @@ def _row(place: str, line: str, split: str, root: Path) -> Row:
         return Row(line, -1, split, place, "several labels for a clip are not supported")
     label = frames.pop()
     row = Row(path, label, split, place)
+    if not frames:
+        return row
     # pathlib raises for names that are too long.
     is_folder = os.path.isdir(root / path)  # noqa: PTH112
     if len(frames) == 2:
@@ -111,8 +107,6 @@ def _row(place: str, line: str, split: str, root: Path) -> Row:
         else:
             problem = ""
         return row._replace(first=first, last=first + count - 1, problem=problem)
-    if not frames:
-        return row
     if not frames[0]:
         return row._replace(problem="has no frames")
     # Of a folder these are the first images, whatever their numbers are; two rows of it may share some of them.

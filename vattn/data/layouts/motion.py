@@ -48,11 +48,6 @@ class MotionDataConfig(DataConfig, kind="motion"):
         """Return the names of the motions; label 2k + 1 is label 2k in reverse."""
         return LABELS
 
-    def mirrored(self) -> list[int]:
-        """Return the label of each label's mirror image; unlike in other data sets, turning directions change too."""
-        opposite = {"left": "right", "right": "left", "turn-cw": "turn-ccw", "turn-ccw": "turn-cw"}
-        return [LABELS.index(opposite.get(name, name)) for name in LABELS]
-
     def supply(self, root: Path, progress: Progress | None = None) -> None:
         """Generate the set below ``root`` unless it is complete."""
         if not (root / MANIFEST).is_file():
@@ -65,6 +60,23 @@ class MotionDataConfig(DataConfig, kind="motion"):
             raise UserError("has no complete motion set", file=root, way_out=f"write it with: vattn motion {root}")
         types = {"path": pa.string(), "label": pa.int32(), "split": pa.string()}
         return pa_csv.read_csv(root / MANIFEST, convert_options=pa_csv.ConvertOptions(column_types=types))
+
+    def preview(self, root: Path) -> pa.Table:
+        """Return (path, label, split) of every file that the set has or will have."""
+        if (root / MANIFEST).is_file():
+            return self.manifest(root)
+        clips = planned_clips(self)
+        return pa.table(
+            {
+                "path": [clip.path for clip in clips],
+                "label": pa.array([clip.label for clip in clips], pa.int32()),
+                "split": [clip.split for clip in clips],
+            }
+        )
+
+    def clip_shape(self) -> tuple[int, int, int]:
+        """Return (frames, height, width) of every clip."""
+        return self.frames, self.size, self.size
 
     def parameters(self) -> dict[str, int]:
         """Return everything that the files depend on."""
@@ -104,13 +116,7 @@ def generate(
         UserError: ``out`` holds something else.
         StorageError: a file cannot be written.
     """
-    counts = (config.train_clips, config.val_clips, config.test_clips)
-    clips = [
-        Clip(split, label, number)
-        for split, count in zip(SPLITS, counts, strict=True)
-        for label in range(len(LABELS))
-        for number in range(count)
-    ]
+    clips = planned_clips(config)
     with locked(out):
         _check_parameters(config, out)
         if (out / MANIFEST).is_file():
@@ -127,6 +133,17 @@ def generate(
                 progress("motion", done, len(clips))
         lines = [f"{clip.path},{clip.label},{clip.split}\n" for clip in clips]
         write_whole(out / MANIFEST, "path,label,split\n" + "".join(lines))
+
+
+def planned_clips(config: MotionDataConfig) -> list[Clip]:
+    """Return the files of a motion set."""
+    counts = (config.train_clips, config.val_clips, config.test_clips)
+    return [
+        Clip(split, label, number)
+        for split, count in zip(SPLITS, counts, strict=True)
+        for label in range(len(LABELS))
+        for number in range(count)
+    ]
 
 
 def write_clip(config: MotionDataConfig, out: Path, clip: Clip) -> None:

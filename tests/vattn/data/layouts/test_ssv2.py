@@ -48,8 +48,8 @@ def test_a_gap_in_the_numbers_of_labels_is_rejected(tmp_path: Path) -> None:
 
 
 def test_classes_that_name_a_side_have_mirror_images(tmp_path: Path) -> None:
-    # "Leftwards" is another word than "left", and there is no class "Putting something right".
-    assert ssv2(tmp_path).mirrored() == [1, 0, 2, -1]
+    # There is no class "... rightwards", and none "Putting something right".
+    assert ssv2(tmp_path).mirrored() == [1, 0, -1, -1]
 
 
 def test_a_labels_file_that_is_no_json_is_named(tmp_path: Path) -> None:

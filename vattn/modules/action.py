@@ -123,7 +123,7 @@ class Action(nn.Module):
         pixels = fold(self.ste(unfold(images.mean(1, keepdim=True), x.shape[2]))).sigmoid()
         if not gates:
             return unfold(torch.addcmul(images, images, pixels), x.shape[2])
-        return unfold(gated(images, sum(gates) + (len(gates) + 1), pixels), x.shape[2])
+        return unfold(gated(images, sum(gates[1:], gates[0]) + (len(gates) + 1), pixels), x.shape[2])
 
 
 class ChannelExcitation(nn.Module):

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from inspect import signature
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,9 @@ def distributed(net: VideoModel, train: TrainConfig, has_stages: bool) -> Distri
     """
     # Torch renamed the option, and warns about its old name.
     names = signature(DistributedDataParallel).parameters
-    buffers = {"forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers": False}
+    buffers: dict[str, Any] = {
+        "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers": False
+    }
     return DistributedDataParallel(
         net, gradient_as_bucket_view=True, find_unused_parameters=has_stages,
         # Torch cannot leave out an exchange of gradients in a static graph.
@@ -56,8 +59,8 @@ def train_step(
     parts = zip(images.split(sizes), labels.to(device, non_blocking=True).split(sizes), strict=True)
     for number, (part, target) in enumerate(parts, start=1):
         # Only the last part exchanges gradients with the other workers.
-        wait = number < len(sizes) and isinstance(model, DistributedDataParallel)
-        with model.no_sync() if wait else nullcontext():
+        waits = number < len(sizes)
+        with model.no_sync() if waits and isinstance(model, DistributedDataParallel) else nullcontext():
             with autocast(train, device):
                 loss = net.loss(model(normalise(part, device)), target)
             # Summed over the parts and averaged over the workers, the gradient is that of the mean over all clips of

@@ -59,7 +59,7 @@ def in_other_layouts(net: VideoModel, config: ModelConfig, clips: int) -> tuple[
     outputs = []
 
     def keep(layer: nn.Module, args: object, y: Tensor) -> None:
-        if y.dim() in (4, 5) and min(y.shape[1], y[0, 0].numel()) > 1 and order(y)[0] != 1:
+        if y.dim() in (4, 5) and min(y.shape[1], y.shape[-1]) > 1 and order(y)[0] != 1:
             outputs.append((layer, tuple(y.shape), y.stride()))
 
     for layer in net.modules():

@@ -17,7 +17,7 @@ from vattn.data.cache.format import COUNTED, Frame
 from vattn.data.cache.index import is_cache, read_index
 from vattn.data.config import StoreConfig
 from vattn.data.decode import UnreadableFileError, header_shape
-from vattn.data.decode.scaling import scaled
+from vattn.data.decode.scaling import Scaler
 from vattn.data.ingest import Job, Plan, made_by
 from vattn.errors import UserError
 
@@ -240,7 +240,9 @@ def _compression(picture: Frame | None, store: StoreConfig) -> float:
         return 1.0
     if picture is None:
         return float(JPEG_COMPRESSION)
-    frame: Frame = scaled([picture], store.size)[0]
+    from av.video.frame import VideoFrame
+
+    frame = Scaler(store.size)(VideoFrame.from_ndarray(picture, format="rgb24"))
     return frame.nbytes / len(encode_jpeg(np.ascontiguousarray(frame), store.quality, colorsubsampling="420"))
 
 

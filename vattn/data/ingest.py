@@ -59,8 +59,6 @@ class Plan(NamedTuple):
     store: StoreConfig
     modality: Modality
     prefix: str
-    timed: bool
-    """whether the lists state seconds"""
     states: Mapping[str, tuple[int, int]]
     """size in bytes and time of the last change of each file"""
     folder: Path
@@ -130,7 +128,7 @@ def execute(
                 plan.part.mkdir(exist_ok=True)
                 (plan.part / INDEX).unlink(missing_ok=True)
                 folders = partial(ImageFolder, modality=plan.modality, prefix=plan.prefix)
-                read = partial(_read, plan.root, plan.store, plan.modality, folders, plan.timed)
+                read = partial(_read, plan.root, plan.store, plan.modality, folders)
                 processes = workers.cores() if jobs == "auto" else jobs
                 _write(plan, folders, progress, lambda clips: run(read, clips, processes, time_limit))
                 plan.part.rename(plan.folder)
@@ -166,7 +164,7 @@ def planned(
         if not test:
             rows = [row for row in rows if row[0][1] != "test"]
             folder = folder_of(rows)
-    return Plan(rows, root, store, modality, prefix, _states_seconds(manifest), states, folder, part)
+    return Plan(rows, root, store, modality, prefix, states, folder, part)
 
 
 def made_by(store: StoreConfig, modality: Modality, prefix: str = "auto") -> str:

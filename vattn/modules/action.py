@@ -112,8 +112,8 @@ class Action(nn.Module):
             self.me = MotionExcitation(channels, config.reduction, gate_norm=False)
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
-        z = self.shift(x)
-        images, gates = fold(z), []
+        images, gates = fold(self.shift(x)), []
+        z = unfold(images, x.shape[2])
         if self.ce is not None:
             gates.append(fold(self.ce(z)).sigmoid())
         if self.me is not None:
@@ -123,7 +123,7 @@ class Action(nn.Module):
         pixels = fold(self.ste(unfold(images.mean(1, keepdim=True), x.shape[2]))).sigmoid()
         if not gates:
             return unfold(torch.addcmul(images, images, pixels), x.shape[2])
-        return unfold(gated(images, sum(gates) + (len(gates) + 1), pixels), x.shape[2])
+        return unfold(gated(images, sum(gates[1:], gates[0]) + (len(gates) + 1), pixels), x.shape[2])
 
 
 class ChannelExcitation(nn.Module):
@@ -146,4 +146,4 @@ class ChannelExcitation(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t 1 1"]:
         squeezed = unfold(self.squeeze(fold(x).mean((2, 3), keepdim=True)), x.shape[2])
-        return unfold(self.expand(fold(F.relu(self.mix(squeezed)))), x.shape[2])
+        return self.expand(F.relu(self.mix(squeezed)).squeeze(-1)).unsqueeze(-1)

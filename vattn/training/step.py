@@ -23,8 +23,9 @@ def distributed(net: VideoModel, train: TrainConfig, has_stages: bool) -> Distri
     """
     # Torch renamed the option, and warns about its old name.
     names = signature(DistributedDataParallel).parameters
-    name = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
-    buffers: dict[str, Any] = {name: False}
+    buffers: dict[str, Any] = {
+        "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers": False
+    }
     return DistributedDataParallel(
         net, gradient_as_bucket_view=True, find_unused_parameters=has_stages,
         # Torch cannot leave out an exchange of gradients in a static graph.
@@ -58,8 +59,8 @@ def train_step(
     parts = zip(images.split(sizes), labels.to(device, non_blocking=True).split(sizes), strict=True)
     for number, (part, target) in enumerate(parts, start=1):
         # Only the last part exchanges gradients with the other workers.
-        is_last = number == len(sizes)
-        with model.no_sync() if isinstance(model, DistributedDataParallel) and not is_last else nullcontext():
+        waits = number < len(sizes)
+        with model.no_sync() if waits and isinstance(model, DistributedDataParallel) else nullcontext():
             with autocast(train, device):
                 loss = net.loss(model(normalise(part, device)), target)
             # Summed over the parts and averaged over the workers, the gradient is that of the mean over all clips of

@@ -15,7 +15,6 @@ from search.report.why.json import as_json
 from search.report.why.text import render
 from search.report.wording.trials import describe
 from search.spec.validation import parse
-from search.tuner.ladder import ACCUMULATES
 from search.tuner.results import EpochResult, MemoryResult
 from search.tuner.shares import Shares
 from search.tuner.state import Search
@@ -23,8 +22,6 @@ from search.tuner.task import Task
 from vattn.training.memory import training_memory
 
 GB = 10**9
-
-needs_accumulate = pytest.mark.skipif(not ACCUMULATES, reason="train.accumulate does not exist yet")
 
 
 def tree(backbone: dict[str, Any], gpus: Any, batch: int = 8, **train: Any) -> dict[str, Any]:
@@ -91,7 +88,6 @@ def test_a_trial_is_tried_alone_then_with_recomputation(tmp_path: Path) -> None:
         assert trial.config["train"]["recompute"] == "none"  # the proposal stays
 
 
-@needs_accumulate
 def test_parts_of_a_step_follow_until_each_has_one_clip(tmp_path: Path) -> None:
     with searching(tmp_path, tree(RESNET, 1, batch=12, recompute="blocks")) as search:
         parts = []
@@ -103,13 +99,11 @@ def test_parts_of_a_step_follow_until_each_has_one_clip(tmp_path: Path) -> None:
         assert search.ledger.history.trial(0).state == "failed"
 
 
-@needs_accumulate
 def test_without_batch_norm_parts_of_a_step_are_the_same_training(tmp_path: Path) -> None:
     with searching(tmp_path, tree({"kind": "c3d"}, 1)) as search:
         assert measures(lack(search, start(search))) == (False, False, 2, False)
 
 
-@needs_accumulate
 def test_another_training_is_marked_where_results_are_shown(tmp_path: Path) -> None:
     with searching(tmp_path, tree(RESNET, 1, recompute="blocks")) as search:
         first = start(search)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jaxtyping
 import pytest
@@ -76,7 +76,7 @@ def test_recomputed_blocks_are_not_compiled() -> None:
 
 
 CASES: dict[str, ModelConfig] = {
-    kind: model({"kind": kind, "position": place_of(module()), "stages": [3]}, depth=14, width=0.5)
+    kind: model({"kind": kind, "position": place_of(cast(ModuleConfig, module())), "stages": [3]}, depth=14, width=0.5)
     for kind, module in ModuleConfig.kinds.items()
 } | {
     "resnet3d": model(backbone={"kind": "resnet3d", "depth": 10, "width": 0.25}, frames=8),

@@ -5,8 +5,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from search.ledger.events import Failed, MemorySaved, SearchBegan, Started
 from search.ledger.file import NAME, Ledger, history, read
 from search.report.tables.front import rows

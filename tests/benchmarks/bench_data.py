@@ -18,6 +18,7 @@ turns.
 """
 
 import argparse
+import gc
 import itertools
 import mmap
 import os
@@ -361,11 +362,21 @@ def disk(folder: Path, piece: int) -> tuple[float, float]:
         return whole, done / (time.perf_counter() - began)
 
 
+def cold_rate(folder: Path, way: int) -> float:
+    """Return the clips a second of one of `ways`, of frames that are not in memory."""
+    gc.collect()  # pages that are mapped are not dropped
+    drop(folder)
+    clips = open_clips(folder, "train")
+    if way == 0:  # as files were mapped before
+        for shard in {id(shard): shard for shard in map(clips._shard, range(len(clips)))}.values():
+            shard.advise(mmap.MADV_NORMAL, 0, len(shard.bytes))
+    return ways(clips, MotionDataConfig(), SIZE, BATCH, 0)[way]().rate
+
+
 def from_disk(scratch: Path, turns: int) -> None:
     """Print how many clips a second are read from the disk, before and now, and the share of the disk's bandwidth."""
     print("| cache | before, clips/s | 1 thread | 2 threads | useful MB/s | of one file | of scattered pieces |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    data = MotionDataConfig()
     caches: list[tuple[str, Codec, int, int]] = [
         ("raw, 250 frames", "raw", 192, 250), ("raw, 8 frames", "raw", 1536, 8), ("jpeg, 250 frames", "jpeg", 192, 250),
     ]  # fmt: skip
@@ -375,14 +386,7 @@ def from_disk(scratch: Path, turns: int) -> None:
         rows = []
         for _ in range(turns):
             whole, scattered = disk(folder, int(useful if frames == FRAMES else useful / FRAMES))
-            rates = []
-            for number in range(3):
-                drop(folder)
-                opened = open_clips(folder, "train")
-                if number == 0:  # as files were mapped before
-                    for shard in {id(shard): shard for shard in map(opened._shard, range(len(opened)))}.values():
-                        shard.advise(mmap.MADV_NORMAL, 0, len(shard.bytes))
-                rates.append(ways(opened, data, SIZE, BATCH, 0)[number]().rate)
+            rates = [cold_rate(folder, way) for way in range(3)]
             rows.append((*rates, rates[2] * useful / 1e6, rates[2] * useful / whole, rates[2] * useful / scattered))
         before, one, two, used, of_whole, of_scattered = (median(column) for column in zip(*rows, strict=True))
         print(

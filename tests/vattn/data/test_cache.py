@@ -85,6 +85,13 @@ def test_frames_that_are_not_in_memory_are_read_ahead_and_no_others(codec: Codec
     assert [in_memory(3, 20), in_memory(3, 21), in_memory(3, 30), in_memory(1, 5)] == [True] * 4
     assert not in_memory(3, 25)
     assert not in_memory(0, 20)
+    assert not in_memory(2, 1)
+    clips.read_ahead([(2, [0, 1])])  # the first frame follows what is read to find it
+    for _ in range(1000):
+        if in_memory(2, 1):
+            break
+        time.sleep(0.01)
+    assert in_memory(2, 1)
     np.testing.assert_array_equal(next(clips.frames(3, [25])), clips.clip(3)[25])
 
 

@@ -132,8 +132,9 @@ class Clips:
         for i, _ in wanted:
             if not self._starts.item(i, 0):
                 self._shard(i).advise_head(self._batch_of.item(i), self.shapes.item(i, 0))
-        probes = [self._place(i, frames[0]) for i, frames in wanted[:: max(len(wanted) // _PROBES, 1)]]
-        if all(shard.in_memory(start) for shard, start, _ in probes):
+        # The beginning of the first frame may be in memory, because it is in the page of what is stored before it.
+        probes = [self._place(i, max(frames)) for i, frames in wanted[:: max(len(wanted) // _PROBES, 1)]]
+        if all(shard.in_memory(end - 1) for shard, _, end in probes):
             return
         for i, frames in wanted:
             places = [self._place(i, t) for t in sorted(set(frames))]

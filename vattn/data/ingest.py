@@ -21,7 +21,7 @@ from vattn.data.cache.format import CONCEALED, COUNTED, INDEX, VERSION, Location
 from vattn.data.cache.index import is_cache, locations, read_failures
 from vattn.data.cache.writer import CacheWriter
 from vattn.data.config import Progress, StoreConfig
-from vattn.data.decode import ImageFolder, UnreadableFileError, decode_video, frame_rate, header_shape, read_images
+from vattn.data.decode import ImageFolder, UnreadableFileError, decode_video, header_shape, read_images
 from vattn.data.decode.sequence import FrameFiles, Modality, is_litter
 from vattn.errors import UserError
 from vattn.files import locked, writing
@@ -118,7 +118,7 @@ def ingest(
                 part.mkdir(exist_ok=True)
                 (part / INDEX).unlink(missing_ok=True)
                 folders = partial(ImageFolder, modality=modality, prefix=prefix)
-                read = partial(_read, root, store, modality, folders, _states_seconds(manifest))
+                read = partial(_read, root, store, modality, folders)
                 processes = workers.cores() if jobs == "auto" else jobs
                 _write(
                     rows, states, root, part, store, folders, progress,
@@ -163,11 +163,6 @@ def _job(path: str, first: int | None, last: int | None, frames: int | None) -> 
     if frames is not None and last is not None:
         return Job(path, COUNTED, frames)
     return Job(path, -1 if first is None else first, -1 if last is None else last)
-
-
-def _states_seconds(manifest: pa.Table) -> bool:
-    """Return whether the lists state the length of whole videos in seconds."""
-    return "seconds" in manifest.column_names and manifest["seconds"].null_count < len(manifest)
 
 
 def _state(path: str | Path) -> tuple[int, int]:
@@ -302,7 +297,6 @@ def _read(
     store: StoreConfig,
     modality: Modality,
     folders: Callable[[Path], ImageFolder],
-    timed: bool,
     jobs: Jobs,
 ) -> list[tuple[StoredClip, Origin] | workers.Failure]:
     """Decode the clips of one file; return each clip with its origin, or the reason why it has none.
@@ -322,11 +316,11 @@ def _read(
         raise UnreadableFileError("has no optical flow: that is a folder of flow_x_NNNNN.jpg and flow_y_NNNNN.jpg")
     else:
         spans = [(max(job.first, 0), math.inf if job.last < 0 else job.last) for job in jobs]
-        video, damage = decode_video(path, store.size, lambda t: any(first <= t <= last for first, last in spans))
-        rate = _frame_rate(path) if timed else 0.0
+        video, damage, rate = decode_video(path, store.size, lambda t: any(first <= t <= last for first, last in spans))
 
         def frames_of(job: Job) -> tuple[list[Any], int]:
-            frames = video[max(job.first, 0) : job.last + 1 if job.last >= 0 else None]
+            span = video[max(job.first, 0) : job.last + 1 if job.last >= 0 else None]
+            frames = [frame for frame in span if frame is not None]
             if not frames:
                 raise UnreadableFileError(f"has {len(video)} frames, and none from {max(job.first, 0)} on")
             return store.select(frames), len(frames)
@@ -343,13 +337,6 @@ def _read(
             seconds = length / rate if rate else -1.0
             clips.append((stored, Origin(*job, *state, digest, damage, length, seconds)))
     return clips
-
-
-def _frame_rate(path: Path) -> float:
-    try:
-        return frame_rate(path)
-    except UnreadableFileError:
-        return 0.0
 
 
 def _digest(path: Path) -> str:

@@ -1,71 +1,136 @@
-"""What the header and the packets of a video say about it, before its frames are decoded."""
+"""What the header and the packets of a video say about it, before its frames are decoded.
 
-from collections.abc import Iterator
+Everything that reads a video takes the stream, the frames and the origin of time that this file chooses:
+
+* **Stream**: of the video streams that are no still pictures (cover, thumbnails), the one that shows the most pixels in
+  all its frames together; of equals, the first. Flags such as "default" do not count: the content decides.
+* **Frames**: the frames that a player shows, without those that an edit list leaves out.
+* **Origin**: times count from the first of these frames, whatever its timestamp.
+"""
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vattn.data.decode.errors import UnreadableFileError, ffmpeg_errors
+from vattn.data.decode.errors import UnreadableFileError
 from vattn.data.decode.images import image_size
 from vattn.data.decode.sequence import images_by_prefix
 
 #: A file with a smaller share than this of the frames that it announces was cut off. The share is below 1 because some
 #: writers leave out one or two frames.
 WHOLE = 0.9
-#: The formats in which decord neither stalls nor skips frames, among those that it can open.
-DECORD_FORMATS = ("mov", "avi", "matroska")
-#: The AV1 decoders of FFmpeg; decord cannot decode AV1.
-AV1_DECODERS = ("libdav1d", "av1", "libaom-av1")
+#: Frames that are shown nearer than this to the times of a constant rate have a constant rate, as a share of the time
+#: between two frames. Timestamps in milliseconds are never exact.
+CONSTANT = 0.1
 
 
-class StreamSummary(NamedTuple):
-    """What the packets of a video stream say."""
+class VideoSummary(NamedTuple):
+    """What the packets of a file say about its video."""
 
+    index: int
+    """number of the video stream in the file"""
+    codec: str
+    """FFmpeg's name of the decoder"""
     frames: int
     """number of frames that are shown"""
-    suits_decord: bool
-    damage: str
-    """first error in the packets; empty where there is none"""
+    leading: int
+    """number of these before the first keyframe; they cannot be decoded, as a file that was cut from another has them"""
+    rate: Fraction
+    """mean number of frames per second; 0 if the header has none"""
+    pts: Sequence[int]
+    """presentation timestamps of the frames, sorted; empty if the file does not give each frame one of its own"""
 
 
-def scan_packets(path: Path) -> StreamSummary:
+class Timing(NamedTuple):
+    """When the frames of a video are shown."""
+
+    frames: int
+    """number of frames"""
+    rate: Fraction
+    """mean number of frames per second"""
+    times: Sequence[Fraction]
+    """seconds from the first frame to each frame; empty if the rate is constant"""
+
+    def span(self, start: Fraction, end: Fraction) -> tuple[int, int]:
+        """Return the frame that is shown ``start`` seconds after the first one, and the last one before ``end``.
+
+        Frames after the last one are numbered on.
+        """
+        if self.times:
+            first, last = bisect_right(self.times, start) - 1, bisect_left(self.times, end) - 1
+            first += start >= self.times[-1] + 1 / self.rate
+        else:
+            first, last = math.floor(start * self.rate), math.ceil(end * self.rate) - 1
+        return first, max(last, first)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Open a video; raise UnreadableFileError, with FFmpeg's reason, if FFmpeg cannot open or read it."""
+    import av
+    from av.error import FFmpegError
+
+    try:
+        # Titles and tags are not always UTF-8, and nobody here reads them.
+        with av.open(str(path), metadata_errors="replace") as container:
+            yield container
+    except FFmpegError as error:
+        raise UnreadableFileError(error.strerror or str(error)) from error
+
+
+def scan_packets(path: Path) -> VideoSummary:
     """Read the packets of a file, without decoding them.
 
-    Raises UnreadableFileError if the file lacks frames that it announces: decoders take the end of the file for the end
-    of the video. Raises `av.error.FFmpegError` if the file cannot be opened.
+    Raises UnreadableFileError if the file cannot be opened, has no video, or lacks frames that it announces: a decoder
+    takes the end of the file for the end of the video.
     """
-    import av
+    from av.error import FFmpegError
 
-    with ffmpeg_errors() as errors, av.open(str(path)) as container:
-        if not container.streams.video:
-            raise UnreadableFileError("has no video stream")
-        stream = container.streams.video[0]
-        name = container.format.name
-        # 0 where the format announces no number. An edit list leaves frames out.
-        announced = min(stream.frames, len(stream.index_entries)) if name.startswith("mov") else stream.frames
-        packets = shown = 0
-        end = 0.0
-        for packet in container.demux(stream):
-            packets += packet.size > 0
-            shown += packet.size > 0 and not packet.is_discard
-            if packet.pts is not None and packet.time_base is not None:
-                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        if packets < WHOLE * announced:
-            raise UnreadableFileError(f"is cut off: has {packets} of {announced} frames")
-        # With several streams the length is not compared: sound may be longer than the pictures.
-        length = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0
-        if not announced and end - (container.start_time or 0) / av.time_base < WHOLE * length:
-            raise UnreadableFileError(f"is cut off: has {end:.1f} of {length:.1f} seconds")
-        suits_decord = name.startswith(DECORD_FORMATS) and stream.codec_context.name not in AV1_DECODERS
-    return StreamSummary(shown, suits_decord, errors[0] if errors else "")
+    stopped = None
+    with opened(path) as container:
+        streams = _moving(container)
+        counts = {stream.index: _Packets() for stream in streams}
+        try:
+            for packet in container.demux(*streams):
+                counts[packet.stream_index].add(packet)
+        except FFmpegError as error:
+            stopped = error
+        stream = max(streams, key=lambda stream: counts[stream.index].pixels(stream))
+        packets = counts[stream.index]
+        # An error near the end costs little, if the file says how far the end is.
+        if not _is_whole(container, stream, packets) and stopped:
+            raise stopped
+        # AVI stores no timestamps. FFmpeg makes them up, and errs where frames are reordered.
+        pts = [] if container.format.name == "avi" else packets.distinct_pts()
+        name, frames, leading = stream.codec_context.name, len(packets.pts), packets.leading or 0
+        return VideoSummary(stream.index, name, frames, leading, _rate(stream), pts)
 
 
-def frame_rate(path: Path) -> float:
-    """Return the mean frame rate of a video in frames per second; raise UnreadableFileError if its header has none."""
-    with _opened(path) as (_, _, rate):
-        if not rate:
-            raise UnreadableFileError("has no frame rate in its header")
-        return rate
+def timing(path: Path) -> Timing:
+    """Return when the frames of a video are shown; raise UnreadableFileError if that is unknown."""
+    with opened(path) as container:
+        streams = _moving(container)
+        stream = streams[0]
+        rate = _rate(stream)
+        # An MP4 file has the times in its header, which saves reading the whole file.
+        entries = list(stream.index_entries) if container.format.name.startswith("mov") and len(streams) == 1 else []
+        if entries and len(entries) == stream.frames and rate and not any(entry.is_discard for entry in entries):
+            times = [(entry.timestamp - entries[0].timestamp) * stream.time_base for entry in entries]
+            if _constant(times, rate):
+                return Timing(len(times), rate, ())
+    summary = scan_packets(path)
+    with opened(path) as container:
+        time_base = container.streams[summary.index].time_base
+    rate, times = summary.rate, [(pts - summary.pts[0]) * time_base for pts in summary.pts]
+    if not rate and len(times) > 1 and times[-1]:
+        rate = (len(times) - 1) / times[-1]
+    if not rate:
+        raise UnreadableFileError("has no frame rate in its header")
+    return Timing(summary.frames, rate, () if not times or _constant(times, rate) else times)
 
 
 def header_shape(path: Path) -> tuple[int, int, int]:
@@ -81,22 +146,90 @@ def header_shape(path: Path) -> tuple[int, int, int]:
             raise UnreadableFileError("has no frames")
         height, width = image_size(path / images[0][1])
         return len(images), height, width
-    with _opened(path) as (container, stream, rate):
-        frames = stream.frames or round((container.duration or 0) / av.time_base * rate)
+    with opened(path) as container:
+        streams = _moving(container)
+        stream = streams[0] if len(streams) == 1 else container.streams[scan_packets(path).index]
+        frames = stream.frames or round((container.duration or 0) / av.time_base * _rate(stream))
         return frames, max(stream.height, 1), max(stream.width, 1)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any, float]]:
-    """Yield a container, its video stream, and the frames per second in its header, or 0."""
-    import av
-    from av.error import FFmpegError
+class _Packets:
+    """The packets of one stream that are shown."""
 
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise UnreadableFileError("has no video stream")
-            stream = container.streams.video[0]
-            yield container, stream, float(stream.average_rate or stream.guessed_rate or 0)
-    except FFmpegError as error:
-        raise UnreadableFileError(error.strerror or str(error)) from error
+    def __init__(self) -> None:
+        self.pts: list[int | None] = []
+        self.all = 0
+        self.leading: int | None = None
+        self.end: int | None = None
+
+    def add(self, packet: Any) -> None:
+        if not packet.size:
+            return
+        self.all += 1
+        if self.leading is None and packet.is_keyframe:
+            self.leading = len(self.pts)
+        pts = packet.pts
+        if not packet.is_discard:
+            self.pts.append(pts)
+        if pts is not None:
+            end = pts + (packet.duration or 0)
+            self.end = end if self.end is None else max(self.end, end)
+
+    def pixels(self, stream: Any) -> tuple[bool, int]:
+        """Return the key by which streams are compared: a single picture comes after all that move."""
+        return len(self.pts) > 1, len(self.pts) * stream.width * stream.height
+
+    def distinct_pts(self) -> list[int]:
+        """Return the sorted timestamps, or nothing if some are missing or the same."""
+        known = {pts for pts in self.pts if pts is not None}
+        return sorted(known) if len(known) == len(self.pts) else []
+
+
+def _moving(container: Any) -> list[Any]:
+    """Return the video streams that are no still pictures; raise UnreadableFileError if there are none."""
+    from av.stream import Disposition
+
+    still = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image | Disposition.dependent
+    if not container.streams.video:
+        raise UnreadableFileError("has no video stream")
+    streams = [stream for stream in container.streams.video if not stream.disposition & still]
+    if not streams:
+        raise UnreadableFileError("has still pictures, but no video")
+    decodable = [stream for stream in streams if stream.codec_context is not None]
+    if not decodable:
+        raise UnreadableFileError("has a video of a codec that FFmpeg cannot decode")
+    return decodable
+
+
+def _is_whole(container: Any, stream: Any, packets: _Packets) -> bool:
+    """Return whether all frames are there, or False if the file does not say how many there should be.
+
+    Raises UnreadableFileError if it says so, and some are missing.
+    """
+    import av
+
+    # 0 where the format announces no number. An edit list leaves frames out.
+    mov = container.format.name.startswith("mov")
+    announced = min(stream.frames, len(stream.index_entries)) if mov else stream.frames
+    if packets.all < WHOLE * announced:
+        raise UnreadableFileError(f"is cut off: has {packets.all} of {announced} frames")
+    # With several streams the length is not compared: sound may be longer than the pictures.
+    length = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
+    if announced or not length:
+        return bool(announced)
+    start = (container.start_time or 0) / av.time_base
+    end = float(packets.end * stream.time_base) if packets.end is not None else start
+    # Some writers count the length from 0, others from the first timestamp.
+    if 0 < start < length and end <= length * (2 - WHOLE):
+        length -= start
+    if end - start < WHOLE * length:
+        raise UnreadableFileError(f"is cut off: has {end - start:.1f} of {length:.1f} seconds")
+    return True
+
+
+def _rate(stream: Any) -> Fraction:
+    return stream.average_rate or stream.guessed_rate or Fraction(0)
+
+
+def _constant(times: Sequence[Fraction], rate: Fraction) -> bool:
+    return all(abs(time * rate - number) <= CONSTANT for number, time in enumerate(times))

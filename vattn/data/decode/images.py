@@ -9,7 +9,7 @@ import numpy as np
 from vattn.data.cache.format import Frame
 from vattn.data.config import StoreConfig
 from vattn.data.decode.errors import UnreadableFileError
-from vattn.data.decode.scaling import scaled
+from vattn.data.decode.scaling import Scaler
 from vattn.data.decode.sequence import FrameFiles
 
 #: Level of the third channel of flow frames, which carries nothing.
@@ -40,40 +40,69 @@ def read_images(files: Sequence[FrameFiles], store: StoreConfig) -> list[Frame |
 
 def image_size(file: Path) -> tuple[int, int]:
     """Return (height, width) of an image in pixels; raise UnreadableFileError if it is no image."""
-    width, height = _opened(file).size
-    return height, width
+    image = _opened(file)
+    width, height = image.size
+    return (width, height) if _orientation(image) > 4 else (height, width)
 
 
 def _rgb(file: Path, store: StoreConfig) -> tuple[tuple[int, int], Frame | bytes]:
     """Return (height, width) of an image, and its pixels, or its bytes if the cache can store the file as it is."""
-    image, pixels = _decoded(file, "RGB")
-    if store.codec == "jpeg" and image.format == "JPEG" and image.mode == "RGB" and min(image.size) == store.size:
+    image = _opened(file)
+    pixels = _pixels(file, image, "RGB")
+    plain = image.format == "JPEG" and image.mode == "RGB" and _orientation(image) == 1
+    if store.codec == "jpeg" and plain and min(image.size) == store.size:
         return pixels.shape[:2], file.read_bytes()  # encoding it a second time would only lose quality
-    frame = scaled([pixels], store.size)[0]
-    return frame.shape[:2], frame
+    return _scaled(pixels, store)
 
 
 def _flow(x: Path, y: Path, store: StoreConfig) -> tuple[tuple[int, int], Frame]:
     """Return (height, width) of a flow frame, and its two components as the first two channels."""
-    across, down = (_decoded(file, "L")[1] for file in (x, y))
+    components = []
+    for file in (x, y):
+        image = _opened(file)
+        if _orientation(image) != 1:
+            raise UnreadableFileError(f"{file.name}: is turned by its EXIF orientation, which would mix x and y")
+        components.append(_pixels(file, image, "L"))
+    across, down = components
     if across.shape != down.shape:
         raise UnreadableFileError(f"{x.name} and {y.name} are of different sizes")
-    frame = scaled([np.stack([across, down, np.full_like(down, _GREY)], axis=-1)], store.size)[0]
+    return _scaled(np.stack([across, down, np.full_like(down, _GREY)], axis=-1), store)
+
+
+def _scaled(pixels: Frame, store: StoreConfig) -> tuple[tuple[int, int], Frame]:
+    from av.video.frame import VideoFrame
+
+    frame = Scaler(store.size)(VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"))
     return frame.shape[:2], frame
 
 
 def _opened(file: Path) -> Any:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         return Image.open(file)
-    except (UnidentifiedImageError, OSError) as error:
+    except (OSError, Image.DecompressionBombError) as error:
         raise UnreadableFileError(f"{file.name}: {error}") from error
 
 
-def _decoded(file: Path, mode: str) -> tuple[Any, np.ndarray]:
-    image = _opened(file)
+def _pixels(file: Path, image: Any, mode: str) -> np.ndarray:
+    """Return the upright pixels of an image in ``mode``, RGB or L (grey); transparency is ignored, as in videos."""
+    from PIL import Image, ImageOps
+
+    # An MPO file is a photo with previews; its first picture is the photo.
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        raise UnreadableFileError(f"{file.name}: is an animation of {image.n_frames} pictures, not one frame")
     try:
-        return image, np.asarray(image.convert(mode))
-    except OSError as error:
+        image.load()
+        if image.mode.startswith("I"):
+            # 16 bits of grey. Pillow would cut values off at 255; of colours with 16 bits it keeps the upper 8.
+            image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+        return np.asarray(ImageOps.exif_transpose(image).convert(mode))
+    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG file
         raise UnreadableFileError(f"{file.name}: {error}") from error
+
+
+def _orientation(image: Any) -> int:
+    from PIL import ExifTags
+
+    return image.getexif().get(ExifTags.Base.Orientation, 1)

@@ -1,22 +1,20 @@
-"""Decodes a video in order, as a whole. This is the only file that uses decord.
+"""Decodes a video with FFmpeg, through PyAV, packet by packet: a damaged packet costs its own frame and no other."""
 
-decord is the faster decoder and is tried first. If it reports anything about a file, or finds another number of frames
-than the file has, PyAV decodes the file instead.
-"""
-
-import logging
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vattn.data.cache.format import Frame, Video
-from vattn.data.decode.container import WHOLE, scan_packets
-from vattn.data.decode.errors import UnreadableFileError, captured_stderr, ffmpeg_errors
-from vattn.data.decode.scaling import scaled
+from vattn.data.decode.container import WHOLE, VideoSummary, opened, scan_packets
+from vattn.data.decode.errors import UnreadableFileError, ffmpeg_errors
+from vattn.data.decode.scaling import Scaler
 
-log = logging.getLogger(__name__)
+#: Codecs of which every packet shows one frame. Packets of others may show nothing: hidden frames of VP8, VP9 and AV1,
+#: repeated ones of MPEG-4.
+ONE_FRAME_PER_PACKET = ("h264", "hevc")
 
 
 def read_video(path: Path, size: int) -> Video:
@@ -24,10 +22,22 @@ def read_video(path: Path, size: int) -> Video:
 
     Raises UnreadableFileError, with the reason, if the file cannot be decoded.
     """
-    return np.stack(decode_video(path, size, lambda t: True)[0])
+    frames = decode_video(path, size, lambda t: True).frames
+    return np.stack([frame for frame in frames if frame is not None])
 
 
-def decode_video(path: Path, size: int, wanted: Callable[[int], bool]) -> tuple[list[Any], str]:
+class Decoded(NamedTuple):
+    """What came out of a video file."""
+
+    frames: list[Frame | None]
+    """uint8 RGB (H, W, 3); None for a frame that is not wanted, or that was lost by damage"""
+    damage: str
+    """what the decoder concealed; empty if there was nothing"""
+    rate: float
+    """mean number of frames per second, as the header says; 0 if it does not"""
+
+
+def decode_video(path: Path, size: int, wanted: Callable[[int], bool]) -> Decoded:
     """Return the frames of a video file, and the damage that the decoder concealed.
 
     Args:
@@ -35,58 +45,119 @@ def decode_video(path: Path, size: int, wanted: Callable[[int], bool]) -> tuple[
         size: the shorter side of the returned frames, pixels.
         wanted: whether the frame of a number, from 0, is to be returned.
 
-    Returns:
-        A list with an item for each frame of the file: uint8 RGB (H, W, 3), or None if it is not wanted; and the number
-        of decode errors with the first of them, or an empty string.
-
     Raises:
         UnreadableFileError: the file cannot be decoded, is cut off, or lacks more than a tenth of its frames.
     """
+    summary = scan_packets(path)
+    frames, decoded, errors = _decoded(path, size, wanted, summary, {})
+    lost = summary.frames - decoded if summary.codec in ONE_FRAME_PER_PACKET else 0
+    if lost > 0 and summary.pts:  # their timestamps tell which ones
+        numbers = {pts: number for number, pts in enumerate(summary.pts)}
+        frames, decoded, errors = _decoded(path, size, wanted, summary, numbers)
+    if errors and decoded < WHOLE * (summary.frames - summary.leading):
+        raise UnreadableFileError(f"only {decoded} of {summary.frames} frames can be decoded: {errors[0]}")
+    if not frames:
+        raise UnreadableFileError("has no frames")
+    damage = [f"{len(errors)} decode errors, the first: {errors[0]}"] if errors else []
+    damage += [f"{lost} of {summary.frames} frames are lost"] if lost > 0 else []
+    return Decoded(frames, "; ".join(damage), float(summary.rate))
+
+
+def _decoded(
+    path: Path, size: int, wanted: Callable[[int], bool], summary: VideoSummary, numbers: dict[int, int]
+) -> tuple[list[Frame | None], int, list[str]]:
+    """Decode a file. ``numbers`` are those of the frames by their timestamps; without them, frames are counted.
+
+    Returns the frames as `decode_video` does, how many were decoded, and the decoder's errors.
+    """
+    from av.error import FFmpegError
+
+    frames: list[Frame | None] = []
+    decoded, found = 0, []
+    rgb, scaled = _RGB(), Scaler(size)
+    with ffmpeg_errors() as logged, opened(path) as container:
+        stream = container.streams[summary.index]
+        stream.thread_type, stream.codec_context.thread_count = "NONE", 1
+        for packet in _packets(container, stream, found):
+            try:
+                pictures = stream.codec_context.decode(packet)
+            except FFmpegError as error:
+                found.append(error.strerror or str(error))
+                if not numbers:
+                    frames.append(None)
+                continue
+            for picture in pictures:
+                decoded += 1
+                if picture.is_corrupt:
+                    found.append("a frame is damaged")
+                frames += [None] * (numbers.get(picture.pts, 0) - len(frames))
+                frames.append(scaled(rgb(picture)) if wanted(len(frames)) else None)
+    return frames, decoded, logged or found
+
+
+def _packets(container: Any, stream: Any, found: list[str]) -> Iterator[Any]:
+    """Yield the packets of a stream, and None as the last; append errors to ``found``."""
     from av.error import FFmpegError
 
     try:
-        stream = scan_packets(path)
-        if stream.suits_decord:
-            try:
-                with captured_stderr() as messages:
-                    frames = scaled(_decord_frames(path), size, wanted)
-                if len(frames) == stream.frames and not messages and not stream.damage:
-                    return frames, ""
-                log.debug("%s: decord: %d of %d frames; %s", path, len(frames), stream.frames, messages)
-            except Exception as error:  # decord raises many types for the same problem, and they share no base class
-                log.debug("%s: decord: %s", path, error)
-        errors = [stream.damage] if stream.damage else []
-        frames = scaled(_pyav_frames(path, errors), size, wanted)
+        for packet in container.demux(stream):
+            if packet.is_corrupt:
+                found.append("a packet is marked as damaged")
+            if packet.size:  # an empty packet in the middle of an AVI file repeats a frame
+                yield packet
     except FFmpegError as error:
-        raise UnreadableFileError(error.strerror or str(error)) from error
-    if errors and len(frames) < WHOLE * stream.frames:
-        raise UnreadableFileError(f"only {len(frames)} of {stream.frames} frames can be decoded: {errors[0]}")
-    return frames, f"{len(errors)} decode errors, the first: {errors[0]}" if errors else ""
+        found.append(error.strerror or str(error))
+    yield None
 
 
-def _decord_frames(path: Path) -> Iterator[Frame]:
-    import decord
+class _RGB:
+    """Converts decoded frames to upright RGB frames."""
 
-    decord.logging.set_level(decord.logging.ERROR)
-    reader = decord.VideoReader(str(path), num_threads=1)
-    for _ in range(len(reader)):
-        frame = reader.next().asnumpy()
-        # If frames are 16, 24, 48 or 72 pixels wide, decord takes the padding of each row for a fourth channel.
-        if frame.shape[2] != 3:
-            raise UnreadableFileError(f"pixels of {frame.shape[2]} colours")
-        yield frame
+    def __init__(self) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._reformatter = VideoReformatter()
+        self._graphs: dict[tuple[int, int, str], Any] = {}
+
+    def __call__(self, frame: Any) -> Any:
+        """Return a frame in PyAV's format rgb24, turned and mirrored as its display matrix says."""
+        from av.video.frame import VideoFrame
+
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        if frame.interlaced_frame:
+            frame = self._progressive(frame)
+        frame = self._reformatter.reformat(frame, format="rgb24", threads=1)
+        if matrix is None:
+            return frame
+        pixels = frame.to_ndarray()
+        upright = turned(pixels, struct.unpack("=9i", bytes(matrix)))
+        return frame if upright is pixels else VideoFrame.from_ndarray(np.ascontiguousarray(upright), format="rgb24")
+
+    def _progressive(self, frame: Any) -> Any:
+        """Return the frame marked as progressive: the scaler would take the colours of both fields apart."""
+        from av.filter import Graph
+
+        key = frame.width, frame.height, frame.format.name
+        if key not in self._graphs:
+            graph = self._graphs[key] = Graph()
+            source = graph.add_buffer(
+                width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+            )
+            graph.link_nodes(source, graph.add("setfield", "prog"), graph.add("buffersink")).configure()
+        self._graphs[key].push(frame)
+        return self._graphs[key].pull()
 
 
-def _pyav_frames(path: Path, errors: list[str]) -> Iterator[Frame]:
-    """Yield all frames that can be decoded; append the decoder's errors to ``errors``."""
-    import av
+def turned(pixels: Frame, matrix: tuple[int, ...]) -> Frame:
+    """Return a frame turned and mirrored by a display matrix, rounded to quarter turns.
 
-    with ffmpeg_errors() as logged, av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "NONE"
-        for frame in container.decode(stream):
-            if frame.is_corrupt:
-                logged.append("a frame is damaged")
-            # Phones record how they were held. decord rotates frames by itself, PyAV does not.
-            yield np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
-    errors += logged
+    The matrix has the rows (a, b, u), (c, d, v), (x, y, w): a pixel at (x, y) is shown at x' = a x + c y,
+    y' = b x + d y, as ISO/IEC 14496-12 defines it. A matrix of zeros, which shows nothing, changes nothing.
+    """
+    a, b, _, c, d = matrix[:5]
+    across, down = a, d
+    if abs(a) + abs(d) < abs(b) + abs(c):
+        pixels, across, down = pixels.swapaxes(0, 1), c, b
+    if across < 0:
+        pixels = pixels[:, ::-1]
+    return pixels[::-1] if down < 0 else pixels

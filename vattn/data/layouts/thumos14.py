@@ -6,14 +6,14 @@
   Recognition for Videos 'in the Wild'", Computer Vision and Image Understanding, 2017, arXiv:1604.06182.
 """
 
-import math
 import re
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from vattn.data.decode import UnreadableFileError, frame_rate
+from vattn.data.decode import Timing, UnreadableFileError, timing
 from vattn.data.layouts._base import LayoutConfig, OneSplit
 from vattn.data.layouts._files import read_lines, videos_by_stem
 from vattn.data.layouts._rows import Row
@@ -32,10 +32,10 @@ GENERAL = "Diving"
 class THUMOS14DataConfig(LayoutConfig, kind="thumos14"):
     """``CLASS_{val,test}.txt`` in ``annotation`` (or the root), ``video_{validation,test}_NNNNNNN.mp4`` anywhere.
 
-    A clip is a segment, a line ``VIDEO START END`` with times in seconds: from the frame shown at its start to the last
-    frame before its end, by the file's mean frame rate. The owners' validation videos are for training, and some of
-    them are held out for validation. Cliff diving is listed as diving too and counts only as cliff diving here.
-    Ambiguous segments are left out.
+    A clip is a segment, a line ``VIDEO START END`` with times in seconds after the first frame: from the frame shown at
+    its start to the last frame before its end, by the presentation timestamps if the file's frame rate varies. The
+    owners' validation videos are for training, and some of them are held out for validation. Cliff diving is listed as
+    diving too and counts only as cliff diving here. Ambiguous segments are left out.
     """
 
     kind: Literal["thumos14"] = "thumos14"
@@ -46,9 +46,9 @@ class THUMOS14DataConfig(LayoutConfig, kind="thumos14"):
         return tuple(sorted({name for name, _, _ in _lists(root)}))
 
     def read_rows(self, root: Path, labels: tuple[str, ...]) -> Iterator[Row]:
-        """Read the lists, find the videos, and read their frame rates."""
+        """Read the lists, find the videos, and read when their frames are shown."""
         numbers, files = {name: number for number, name in enumerate(labels)}, videos_by_stem(root)
-        rate = cache(_rate)
+        timing_of = cache(_timing)
         lines = [line for entry in _lists(root) for line in _segments(*entry)]
         special = {line.segment for line in lines if line.name == SPECIAL}
         for line in lines:
@@ -59,18 +59,23 @@ class THUMOS14DataConfig(LayoutConfig, kind="thumos14"):
             if match is None:
                 yield row._replace(problem="is not VIDEO SECONDS SECONDS")
                 continue
-            start, end = float(match[2]), float(match[3])
+            start, end = Fraction(match[2]), Fraction(match[3])
             paths = files.get(match[1], [])
             if len(paths) != 1:
                 problem = f"several files: {', '.join(paths)}" if paths else "missing file"
                 yield row._replace(path=match[1], problem=problem)
-            elif end <= start:
-                yield row._replace(path=paths[0], problem=f"ends before it starts: {line.segment}")
-            else:
-                frames_per_second, problem = rate(root / paths[0])
-                first = int(start * frames_per_second)
-                last = max(math.ceil(end * frames_per_second) - 1, first)
-                yield row._replace(path=paths[0], problem=problem, first=first, last=last, seconds=end - start)
+                continue
+            row = row._replace(path=paths[0])
+            if end <= start:
+                yield row._replace(problem=f"ends before it starts: {line.segment}")
+                continue
+            shown = timing_of(root / paths[0])
+            if isinstance(shown, str):
+                yield row._replace(problem=f"cannot be read: {shown}")
+                continue
+            first, last = shown.span(start, end)
+            problem = f"starts after the end of its video: {line.segment}" if first >= shown.frames else ""
+            yield row._replace(problem=problem, first=first, last=last, seconds=float(end - start))
 
 
 class _Line(NamedTuple):
@@ -106,9 +111,9 @@ def _lists(root: Path) -> list[tuple[str, str, Path]]:
     )
 
 
-def _rate(path: Path) -> tuple[float, str]:
-    """Return the frames per second of a video, or 0 and the reason why they are unknown."""
+def _timing(path: Path) -> Timing | str:
+    """Return when the frames of a video are shown, or the reason why that is unknown."""
     try:
-        return frame_rate(path), ""
+        return timing(path)
     except UnreadableFileError as error:
-        return 0.0, f"cannot be read: {error}"
+        return str(error)

@@ -26,19 +26,23 @@ WHOLE = 0.9
 #: Frames that are shown nearer than this to the times of a constant rate have a constant rate, as a share of the time
 #: between two frames. Timestamps in milliseconds are never exact.
 CONSTANT = 0.1
+#: Decoders of codecs with hidden frames: their packets may show nothing.
+HIDING = ("vp8", "vp9", "libvpx", "libvpx-vp9", "libdav1d", "av1", "libaom-av1")
+#: A packet of MPEG-4 with fewer bytes may repeat the last frame, and shows nothing.
+REPEATING = 16
 
 
 class VideoSummary(NamedTuple):
     """What the packets of a file say about its video."""
 
-    index: int
+    stream: int
     """number of the video stream in the file"""
-    codec: str
-    """FFmpeg's name of the decoder"""
     frames: int
-    """number of frames that are shown"""
+    """number of packets that are shown"""
+    certain: int
+    """number of these that show a frame for certain; 0 if that is not known"""
     leading: int
-    """number of these before the first keyframe; they cannot be decoded, as a file that was cut from another has them"""
+    """number of these before the first keyframe, which cannot be decoded; files that were cut from others have them"""
     rate: Fraction
     """mean number of frames per second; 0 if the header has none"""
     pts: Sequence[int]
@@ -106,8 +110,9 @@ def scan_packets(path: Path) -> VideoSummary:
             raise stopped
         # AVI stores no timestamps. FFmpeg makes them up, and errs where frames are reordered.
         pts = [] if container.format.name == "avi" else packets.distinct_pts()
-        name, frames, leading = stream.codec_context.name, len(packets.pts), packets.leading or 0
-        return VideoSummary(stream.index, name, frames, leading, _rate(stream), pts)
+        frames, codec = len(packets.pts), stream.codec_context.name
+        certain = 0 if codec in HIDING else packets.large if codec == "mpeg4" else frames
+        return VideoSummary(stream.index, frames, certain, packets.leading or 0, _rate(stream), pts)
 
 
 def timing(path: Path) -> Timing:
@@ -124,7 +129,7 @@ def timing(path: Path) -> Timing:
                 return Timing(len(times), rate, ())
     summary = scan_packets(path)
     with opened(path) as container:
-        time_base = container.streams[summary.index].time_base
+        time_base = container.streams[summary.stream].time_base
     rate, times = summary.rate, [(pts - summary.pts[0]) * time_base for pts in summary.pts]
     if not rate and len(times) > 1 and times[-1]:
         rate = (len(times) - 1) / times[-1]
@@ -148,7 +153,7 @@ def header_shape(path: Path) -> tuple[int, int, int]:
         return len(images), height, width
     with opened(path) as container:
         streams = _moving(container)
-        stream = streams[0] if len(streams) == 1 else container.streams[scan_packets(path).index]
+        stream = streams[0] if len(streams) == 1 else container.streams[scan_packets(path).stream]
         frames = stream.frames or round((container.duration or 0) / av.time_base * _rate(stream))
         return frames, max(stream.height, 1), max(stream.width, 1)
 
@@ -158,7 +163,7 @@ class _Packets:
 
     def __init__(self) -> None:
         self.pts: list[int | None] = []
-        self.all = 0
+        self.all = self.large = 0
         self.leading: int | None = None
         self.end: int | None = None
 
@@ -171,6 +176,7 @@ class _Packets:
         pts = packet.pts
         if not packet.is_discard:
             self.pts.append(pts)
+            self.large += packet.size >= REPEATING
         if pts is not None:
             end = pts + (packet.duration or 0)
             self.end = end if self.end is None else max(self.end, end)

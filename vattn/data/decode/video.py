@@ -12,10 +12,6 @@ from vattn.data.decode.container import WHOLE, VideoSummary, opened, scan_packet
 from vattn.data.decode.errors import UnreadableFileError, ffmpeg_errors
 from vattn.data.decode.scaling import Scaler
 
-#: Codecs of which every packet shows one frame. Packets of others may show nothing: hidden frames of VP8, VP9 and AV1,
-#: repeated ones of MPEG-4.
-ONE_FRAME_PER_PACKET = ("h264", "hevc")
-
 
 def read_video(path: Path, size: int) -> Video:
     """Return all frames of a video file, uint8 RGB (T, H, W, 3), upright, the shorter side ``size`` pixels.
@@ -50,7 +46,7 @@ def decode_video(path: Path, size: int, wanted: Callable[[int], bool]) -> Decode
     """
     summary = scan_packets(path)
     frames, decoded, errors = _decoded(path, size, wanted, summary, {})
-    lost = summary.frames - decoded if summary.codec in ONE_FRAME_PER_PACKET else 0
+    lost = summary.certain - decoded
     if lost > 0 and summary.pts:  # their timestamps tell which ones
         numbers = {pts: number for number, pts in enumerate(summary.pts)}
         frames, decoded, errors = _decoded(path, size, wanted, summary, numbers)
@@ -76,7 +72,7 @@ def _decoded(
     decoded, found = 0, []
     rgb, scaled = _RGB(), Scaler(size)
     with ffmpeg_errors() as logged, opened(path) as container:
-        stream = container.streams[summary.index]
+        stream = container.streams[summary.stream]
         stream.thread_type, stream.codec_context.thread_count = "NONE", 1
         for packet in _packets(container, stream, found):
             try:

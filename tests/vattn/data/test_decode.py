@@ -312,8 +312,14 @@ def test_real_videos_at_their_own_size_equal_a_sequential_decode(name: str, size
 
 
 @needs_footage
-def test_a_corrupt_real_video_is_listed_as_a_failure(tmp_path: Path) -> None:
+def test_a_damaged_real_video_is_read_without_its_damaged_frame_and_listed(tmp_path: Path) -> None:
     cache = ingest(manifest("corrupted.mp4", "part_0.mp4"), REAL, tmp_path / "cache", StoreConfig(size=32), jobs=1)
 
-    assert read_failures(cache) == [{"path": "corrupted.mp4", "reason": "Invalid data found when processing input"}]
-    assert open_clips(cache, "train").paths == ["part_0.mp4"]
+    assert read_failures(cache) == []
+    (line,) = read_failures(cache, CONCEALED)
+    assert line["path"] == "corrupted.mp4"
+    assert "Invalid NAL unit size" in line["reason"]
+    assert line["reason"].endswith("1 of 50 frames are lost")
+    clips = open_clips(cache, "train")
+    assert clips.paths == ["corrupted.mp4", "part_0.mp4"]
+    assert clips.shapes[:, 0].tolist() == [49, 32]

@@ -144,8 +144,8 @@ class _RGB:
         return self._graphs[key].pull()
 
 
-def turned(pixels: Frame, matrix: tuple[int, ...]) -> Frame:
-    """Return a frame turned and mirrored by a display matrix, rounded to quarter turns.
+def turned(pixels: np.ndarray, matrix: tuple[int, ...]) -> np.ndarray:
+    """Return a frame (H, W, 3) turned and mirrored by a display matrix, rounded to quarter turns.
 
     The matrix has the rows (a, b, u), (c, d, v), (x, y, w): a pixel at (x, y) is shown at x' = a x + c y,
     y' = b x + d y, as ISO/IEC 14496-12 defines it. A matrix of zeros, which shows nothing, changes nothing.

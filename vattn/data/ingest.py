@@ -321,6 +321,8 @@ def _read(
         def frames_of(job: Job) -> tuple[list[Any], int]:
             span = video[max(job.first, 0) : job.last + 1 if job.last >= 0 else None]
             frames = [frame for frame in span if frame is not None]
+            if span and not frames:
+                raise UnreadableFileError(f"all frames from {job.first} on to {job.last} are lost: {damage}")
             if not frames:
                 raise UnreadableFileError(f"has {len(video)} frames, and none from {max(job.first, 0)} on")
             return store.select(frames), len(frames)

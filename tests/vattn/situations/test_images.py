@@ -88,7 +88,7 @@ def with_alpha(image: np.ndarray, alpha: int) -> np.ndarray:
         (blocks(), saved(Image.fromarray(blocks()).quantize(64), transparency=3)),
         (grey(blocks()), saved(blocks()[..., 0])),
         (grey(blocks()), saved(grey(blocks())[..., :2])),  # grey and alpha
-        (grey(blocks() // 128 * 255), saved(Image.fromarray(blocks()[..., 0]).convert("1", dither=0))),
+        (grey(blocks() // 128 * 255), saved(Image.fromarray(blocks()[..., 0]).convert("1", dither=Image.Dither.NONE))),
         (grey(blocks()), saved(blocks()[..., 0].astype(np.uint16) * 257)),  # all 16 bits of grey
         (grey(blocks() // 16), saved(blocks()[..., 0].astype(np.uint16) * 16)),  # 12 of 16 bits: dark, but not cut off
     ],
@@ -173,6 +173,7 @@ def test_16_bit_flow_is_scaled_and_flow_that_exif_turns_is_refused(tmp_path: Pat
 
     (frame,) = read_images([(x, y)], STORE)
 
+    assert isinstance(frame, np.ndarray)
     np.testing.assert_array_equal(frame[..., :2], blocks()[..., :2])
     with pytest.raises(UnreadableFileError, match=r"turned\.png: is turned by its EXIF orientation"):
         read_images([(x, turned)], STORE)

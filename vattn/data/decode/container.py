@@ -47,6 +47,8 @@ class VideoSummary(NamedTuple):
     """mean number of frames per second; 0 if the header has none"""
     pts: Sequence[int]
     """presentation timestamps of the frames, sorted; empty if the file does not give each frame one of its own"""
+    end: float
+    """timestamp at which the last frame ends; minus infinity if no frame has a timestamp"""
 
 
 class Timing(NamedTuple):
@@ -57,16 +59,15 @@ class Timing(NamedTuple):
     rate: Fraction
     """mean number of frames per second"""
     times: Sequence[Fraction]
-    """seconds from the first frame to each frame; empty if the rate is constant"""
+    """seconds from the first frame to each frame and to the end of the last; empty if the rate is constant"""
 
     def span(self, start: Fraction, end: Fraction) -> tuple[int, int]:
         """Return the frame that is shown ``start`` seconds after the first one, and the last one before ``end``.
 
-        Frames after the last one are numbered on.
+        A first frame that does not exist has a number of at least ``frames``.
         """
         if self.times:
-            first, last = bisect_right(self.times, start) - 1, bisect_left(self.times, end) - 1
-            first += start >= self.times[-1] + 1 / self.rate
+            first, last = bisect_right(self.times, start) - 1, min(bisect_left(self.times, end), self.frames) - 1
         else:
             first, last = math.floor(start * self.rate), math.ceil(end * self.rate) - 1
         return first, max(last, first)
@@ -112,7 +113,7 @@ def scan_packets(path: Path) -> VideoSummary:
         pts = [] if container.format.name == "avi" else packets.distinct_pts()
         frames, codec = len(packets.pts), stream.codec_context.name
         certain = 0 if codec in HIDING else packets.large if codec == "mpeg4" else frames
-        return VideoSummary(stream.index, frames, certain, packets.leading or 0, _rate(stream), pts)
+        return VideoSummary(stream.index, frames, certain, packets.leading or 0, _rate(stream), pts, packets.end)
 
 
 def timing(path: Path) -> Timing:
@@ -131,11 +132,15 @@ def timing(path: Path) -> Timing:
     with opened(path) as container:
         time_base = container.streams[summary.stream].time_base
     rate, times = summary.rate, [(pts - summary.pts[0]) * time_base for pts in summary.pts]
-    if not rate and len(times) > 1 and times[-1]:
+    if not rate and len(times) > 1:
         rate = (len(times) - 1) / times[-1]
     if not rate:
         raise UnreadableFileError("has no frame rate in its header")
-    return Timing(summary.frames, rate, () if not times or _constant(times, rate) else times)
+    if len(times) < 2 or _constant(times, rate):
+        return Timing(summary.frames, rate, ())
+    # Some writers give the last frame no duration. It is shown no shorter than the one before it.
+    end = max(Fraction(summary.end) - summary.pts[0], 2 * summary.pts[-1] - summary.pts[-2] - summary.pts[0])
+    return Timing(summary.frames, rate, [*times, end * time_base])
 
 
 def header_shape(path: Path) -> tuple[int, int, int]:
@@ -165,7 +170,8 @@ class _Packets:
         self.pts: list[int | None] = []
         self.all = self.large = 0
         self.leading: int | None = None
-        self.end: int | None = None
+        self.last_dts: int | None = None
+        self.start, self.end = math.inf, -math.inf
 
     def add(self, packet: Any) -> None:
         if not packet.size:
@@ -178,8 +184,9 @@ class _Packets:
             self.pts.append(pts)
             self.large += packet.size >= REPEATING
         if pts is not None:
-            end = pts + (packet.duration or 0)
-            self.end = end if self.end is None else max(self.end, end)
+            self.start, self.end = min(self.start, pts), max(self.end, pts + (packet.duration or 0))
+        if packet.dts is not None:
+            self.start, self.last_dts = min(self.start, packet.dts), packet.dts
 
     def pixels(self, stream: Any) -> tuple[bool, int]:
         """Return the key by which streams are compared: a single picture comes after all that move."""
@@ -215,17 +222,20 @@ def _is_whole(container: Any, stream: Any, packets: _Packets) -> bool:
     import av
 
     # 0 where the format announces no number. An edit list leaves frames out.
-    mov = container.format.name.startswith("mov")
-    announced = min(stream.frames, len(stream.index_entries)) if mov else stream.frames
-    if packets.all < WHOLE * announced:
-        raise UnreadableFileError(f"is cut off: has {packets.all} of {announced} frames")
+    name, announced, found = container.format.name, stream.frames, packets.all
+    if name.startswith("mov"):
+        announced = min(announced, len(stream.index_entries))
+    elif name == "avi" and packets.last_dts is not None:
+        # Chunks without data, which repeat a frame, are announced, and FFmpeg counts them in its timestamps.
+        found = max(found, packets.last_dts + 1)
+    if found < WHOLE * announced:
+        raise UnreadableFileError(f"is cut off: has {found} of {announced} frames")
     # With several streams the length is not compared: sound may be longer than the pictures.
     length = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
-    if announced or not length:
+    if announced or not length or packets.end < packets.start:
         return bool(announced)
-    start = (container.start_time or 0) / av.time_base
-    end = float(packets.end * stream.time_base) if packets.end is not None else start
-    # Some writers count the length from 0, others from the first timestamp.
+    start, end = float(packets.start * stream.time_base), float(packets.end * stream.time_base)
+    # Some formats count the length from 0, others from the first timestamp.
     if 0 < start < length and end <= length * (2 - WHOLE):
         length -= start
     if end - start < WHOLE * length:

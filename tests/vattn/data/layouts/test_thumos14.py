@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from tests.vattn.data.layouts.support import config, table, write
+from tests.vattn.data.support import footage
+from tests.vattn.situations.test_videos import encoded
 from vattn.config import DataConfig
 from vattn.data import open_clips
 from vattn.data.decode import read_video
@@ -43,6 +45,18 @@ def test_clips_are_segments_and_the_owners_validation_videos_are_for_training(tm
     clips = open_clips(ingest(data.manifest(tmp_path), tmp_path, tmp_path / "cache", data.store, jobs=1), "train")
     assert clips.shapes[:, 0].tolist() == [6, 4, 18]  # a segment cannot extend beyond its video
     np.testing.assert_array_equal(clips.clip(2), read_video(tmp_path / f"videos/{second}.mp4", 32)[6:])
+
+
+def test_seconds_in_a_video_of_variable_frame_rate_are_those_of_its_timestamps(tmp_path: Path) -> None:
+    # 10 frames per second for 4 seconds, then 30: frame 40 is shown at 4 s, frame 70 at 5 s, frame 100 at 6 s.
+    times = [100 * t for t in range(40)] + [4000 + round(t * 1000 / 30) for t in range(90)]
+    name = "video_validation_0000001"
+    write(tmp_path, {"annotation/Diving_val.txt": f"{name} 5 6\n{name} 3.9 4.05\n{name} 7.1 7.2\n{name} 6.5 99\n"})
+    encoded(tmp_path / f"{name}.mp4", footage(130, height=32, width=48), times=times)
+
+    data = config("thumos14", tmp_path, store={"size": 32}, max_faults=1)
+
+    assert [(row["first"], row["last"]) for row in table(data)] == [(70, 99), (39, 41), (115, 129)]
 
 
 def test_problems_in_lists_of_segments_are_named(tmp_path: Path) -> None:

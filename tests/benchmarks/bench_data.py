@@ -3,6 +3,9 @@
 It also measures how long trainings wait for their clips, and how long a cache of a million clips takes to open.
 
     python tests/benchmarks/bench_data.py [--seconds 5] [--files 8]
+    python tests/benchmarks/bench_data.py --against CHECKOUT [--pairs 9]
+
+The second form compares the ingest with that of another checkout of this repository, in pairs.
 
 The files are 320 x 240 H.264 videos of 10 seconds at 25 frames per second. Times are CPU times, so that other processes
 on the machine do not change them. With a cold page cache it is wall-clock time, after the system was asked to drop the
@@ -54,13 +57,13 @@ RATE = 25
 Video = np.ndarray
 
 
-def footage(path: Path, seed: int) -> None:
+def footage(path: Path, seed: int, codec: str = "libx264", **options: str) -> None:
     """Write a video of a camera that moves over a random texture."""
     rng = np.random.default_rng(seed)
     scene = rng.integers(0, 256, (HEIGHT // 8 + 16, WIDTH // 8 + 16, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     scene = scene // 2 + rng.integers(0, 24, scene.shape, np.uint8)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=RATE, options={"crf": "23", "preset": "medium"})
+        stream: Any = container.add_stream(codec, rate=RATE, options=options or {"crf": "23", "preset": "medium"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.thread_count = 1
         for t in range(LENGTH):
@@ -238,13 +241,97 @@ def open_million(folder: Path) -> tuple[float, float]:
     return seconds, megabytes
 
 
+#: Suffix, encoder and options of the videos of `compare_ingests`.
+COMPARED = {
+    "H.264 in MP4": (".mp4", "libx264", {}),
+    "H.264 in MKV, a keyframe each second": (".mkv", "libx264", {"g": "25", "bf": "2"}),
+    "MPEG-4 in AVI": (".avi", "mpeg4", {"g": "12", "bf": "2", "b": "1M"}),
+    "VP9 in WebM": (".webm", "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "b": "1M"}),
+}
+INGEST = """
+import resource, shutil, sys, time
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from zlib import crc32
+import pyarrow as pa
+from vattn.data import open_clips
+from vattn.data.config import StoreConfig
+from vattn.data.ingest import ingest
+
+def cpu():
+    uses = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(use.ru_utime + use.ru_stime for use in uses)
+
+for line in sys.stdin:
+    root = Path(line.strip())
+    names = sorted(path.name for path in root.iterdir())
+    rows = pa.table({"path": names, "label": pa.array([0] * len(names), pa.int32()), "split": ["train"] * len(names)})
+    cache = root.parent / f"cache-{time.monotonic_ns()}"
+    began, spent = time.perf_counter(), cpu()
+    folder = ingest(rows, root, cache, StoreConfig(size=SIZE), jobs=1)
+    times = time.perf_counter() - began, cpu() - spent
+    clips, check = open_clips(folder, "train"), 0
+    for i in range(len(clips)):
+        check = crc32(clips.clip(i), check)
+    print(*times, check, flush=True)
+    shutil.rmtree(cache)
+"""
+
+
+def compare_ingests(checkout: Path, scratch: Path, files: int, pairs: int) -> None:
+    """Print how fast this version ingests, relative to that in ``checkout``.
+
+    Two processes take turns with the same files. A ratio is the median over the pairs of turns, the first one left out;
+    beside it are the quartiles.
+    """
+    here, code = Path(__file__).parents[2], INGEST.replace("SIZE", str(STORED))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, folder], cwd=folder, env=os.environ | {"PYTHONPATH": str(folder)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for folder in (checkout, here)
+    ]  # fmt: skip
+    print("| files | by CPU time | by the clock | frames |\n| --- | --- | --- | --- |")
+    for number, (name, (suffix, codec, options)) in enumerate(COMPARED.items()):
+        root = scratch / f"{number}/files"
+        root.mkdir(parents=True)
+        for seed in range(files):
+            footage(root / f"{seed}{suffix}", seed, codec, **options)
+        ratios, checks = [], set()
+        for pair in range(pairs + 1):
+            times = np.empty((2, 2))
+            for which in (0, 1) if pair % 2 else (1, 0):
+                stdin, stdout = processes[which].stdin, processes[which].stdout
+                assert stdin is not None
+                assert stdout is not None
+                stdin.write(f"{root}\n")
+                stdin.flush()
+                clock, spent, check = map(float, stdout.readline().split())
+                times[which] = clock, spent
+                checks.add(check)
+            ratios.append(times[0] / times[1])
+        low, middle, high = np.quantile(ratios[1:], (0.25, 0.5, 0.75), axis=0)
+        cells = [f"{middle[i]:.2f} ({low[i]:.2f} to {high[i]:.2f})" for i in (1, 0)]
+        cells.append("the same" if len(checks) == 1 else "other ones")
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    for process in processes:
+        process.kill()
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--files", type=int, default=8)
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT")
+    parser.add_argument("--pairs", type=int, default=9)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.against is not None:
+        with tempfile.TemporaryDirectory() as scratch:
+            compare_ingests(arguments.against.absolute(), Path(scratch), arguments.files, arguments.pairs)
+        return
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "files"
         root.mkdir()

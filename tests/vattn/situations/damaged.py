@@ -85,10 +85,10 @@ class Source(NamedTuple):
 @cache
 def sources() -> list[Source]:
     """Return the undamaged videos, with their frames as PyAV decodes them."""
-    rng = np.random.default_rng(0)
-    blocks = rng.integers(0, 256, (FRAMES // 4 + 8, HEIGHT // 8, WIDTH // 8, 3), np.uint8)
-    video = np.stack([blocks[t // 4 : t // 4 + 8].mean(axis=0) for t in range(FRAMES)]).astype(np.uint8)
-    video = video.repeat(8, axis=1).repeat(8, axis=2) // 2 + rng.integers(0, 90, (FRAMES, HEIGHT, WIDTH, 3), np.uint8)
+    # A camera that moves over a random texture, so that frames are predicted from others.
+    texture = np.random.default_rng(0).integers(0, 256, (HEIGHT + FRAMES, WIDTH + FRAMES, 3), np.uint8)
+    texture = (texture + np.roll(texture, 1, 0) // 2 + np.roll(texture, 1, 1) // 2 + np.roll(texture, 2, 0) // 2) // 3
+    video = [np.ascontiguousarray(texture[t // 2 : t // 2 + HEIGHT, t : t + WIDTH]) for t in range(FRAMES)]
     made = []
     with tempfile.TemporaryDirectory() as folder:
         for number, (suffix, codec, options) in enumerate(SOURCES):

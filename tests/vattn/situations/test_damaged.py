@@ -18,6 +18,8 @@ def test_damaged_videos_are_read_as_packet_by_packet_or_named() -> None:
     for wrong in ("different", "hang", "crash"):
         assert not outcomes[wrong], [line for line in lines if line["outcome"] == wrong]
     assert all(line["message"] for line in lines if line["outcome"] in ("unreadable", "concealed"))
+    # No message is about a file that was read before.
+    assert not any("repeated" in line["message"] for line in lines)
     # The damage is real: most files cannot be read as if nothing had happened.
     assert outcomes["unreadable"] + outcomes["concealed"] > 40
 

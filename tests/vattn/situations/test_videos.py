@@ -293,6 +293,18 @@ def test_turned_and_mirrored_videos_are_shown_as_a_player_shows_them(
     np.testing.assert_array_equal(shown, np.stack([turn(pixels) for pixels in stored]))
 
 
+def test_the_colours_of_interlaced_frames_are_converted_as_those_of_others(tmp_path: Path) -> None:
+    path = encoded(tmp_path / "a.mp4", footage(4, height=32, width=48), **{"x264-params": "tff=1"})
+    expected = []
+    with av.open(str(path)) as container:
+        for picture in container.decode(video=0):
+            assert picture.interlaced_frame
+            plain = av.VideoFrame.from_ndarray(picture.to_ndarray(), format="yuv420p")  # without the flag
+            expected.append(plain.to_ndarray(format="rgb24"))
+
+    np.testing.assert_array_equal(read_video(path, 32), np.stack(expected))
+
+
 def test_the_frames_before_and_after_a_damaged_packet_are_the_right_ones(tmp_path: Path) -> None:
     garbled(tmp_path)
     path = tmp_path / "run/a.mp4"

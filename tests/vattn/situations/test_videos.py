@@ -294,7 +294,8 @@ def test_turned_and_mirrored_videos_are_shown_as_a_player_shows_them(
 
 
 def test_the_colours_of_interlaced_frames_are_converted_as_those_of_others(tmp_path: Path) -> None:
-    path = encoded(tmp_path / "a.mp4", footage(4, height=32, width=48), **{"x264-params": "tff=1"})
+    interlaced: dict[str, Any] = {"x264-params": "tff=1"}
+    path = encoded(tmp_path / "a.mp4", footage(4, height=32, width=48), **interlaced)
     expected = []
     with av.open(str(path)) as container:
         for picture in container.decode(video=0):

@@ -154,6 +154,16 @@ def _tagged(image: Image.Image, exif: Image.Exif) -> Image.Image:
     return Image.open(io.BytesIO(saved(image, exif=exif)))
 
 
+def test_16_bit_images_are_turned_upright_too(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    stored = np.ascontiguousarray(STORED_BY_ORIENTATION[6](blocks())[..., 0]).astype(np.uint16) * 256
+
+    (frame,) = read(tmp_path, saved(stored, exif=exif))
+
+    np.testing.assert_array_equal(frame, grey(blocks()))
+
+
 def test_an_orientation_that_does_not_exist_changes_nothing(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 77

@@ -48,8 +48,8 @@ def image_size(file: Path) -> tuple[int, int]:
 def _rgb(file: Path, store: StoreConfig) -> tuple[tuple[int, int], Frame | bytes]:
     """Return (height, width) of an image, and its pixels, or its bytes if the cache can store the file as it is."""
     image = _opened(file)
-    pixels = _pixels(file, image, "RGB")
     plain = image.format == "JPEG" and image.mode == "RGB" and _orientation(image) == 1
+    pixels = _pixels(file, image, "RGB")
     if store.codec == "jpeg" and plain and min(image.size) == store.size:
         return pixels.shape[:2], file.read_bytes()  # encoding it a second time would only lose quality
     return _scaled(pixels, store)
@@ -93,11 +93,11 @@ def _pixels(file: Path, image: Any, mode: str) -> np.ndarray:
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         raise UnreadableFileError(f"{file.name}: is an animation of {image.n_frames} pictures, not one frame")
     try:
-        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I"):
             # 16 bits of grey. Pillow would cut values off at 255; of colours with 16 bits it keeps the upper 8.
             image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-        return np.asarray(ImageOps.exif_transpose(image).convert(mode))
+        return np.asarray(image.convert(mode))
     except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG file
         raise UnreadableFileError(f"{file.name}: {error}") from error
 

@@ -1,7 +1,9 @@
 """Decodes a video with FFmpeg, through PyAV, packet by packet: a damaged packet costs its own frame and no other."""
 
 import struct
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +13,9 @@ from vattn.data.cache.format import Frame, Video
 from vattn.data.decode.container import WHOLE, VideoSummary, opened, scan_packets
 from vattn.data.decode.errors import UnreadableFileError, ffmpeg_errors
 from vattn.data.decode.scaling import Scaler
+
+#: Decoded frames that may wait for their conversion; a frame of 1920 x 1080 takes 3 MB.
+WAITING = 8
 
 
 def read_video(path: Path, size: int) -> Video:
@@ -68,10 +73,12 @@ def _decoded(
     """
     from av.error import FFmpegError
 
-    frames: list[Frame | None] = []
+    frames: list[Future[Frame] | None] = []
+    waiting: deque[Future[Frame]] = deque()
     decoded, found = 0, []
     rgb, scaled = _RGB(), Scaler(size)
-    with ffmpeg_errors() as logged, opened(path) as container:
+    # One thread decodes, another converts; FFmpeg runs without Python's lock in both.
+    with ThreadPoolExecutor(1) as converter, ffmpeg_errors() as logged, opened(path) as container:
         stream = container.streams[summary.stream]
         stream.thread_type, stream.codec_context.thread_count = "NONE", 1
         for packet in _packets(container, stream, found):
@@ -87,8 +94,14 @@ def _decoded(
                 if picture.is_corrupt:
                     found.append("a frame is damaged")
                 frames += [None] * (numbers.get(picture.pts, 0) - len(frames))
-                frames.append(scaled(rgb(picture)) if wanted(len(frames)) else None)
-    return frames, decoded, logged or found
+                if not wanted(len(frames)):
+                    frames.append(None)
+                    continue
+                waiting.append(converter.submit(lambda picture: scaled(rgb(picture)), picture))
+                frames.append(waiting[-1])
+                if len(waiting) > WAITING:
+                    waiting.popleft().result()
+    return [None if frame is None else frame.result() for frame in frames], decoded, logged or found
 
 
 def _packets(container: Any, stream: Any, found: list[str]) -> Iterator[Any]:

@@ -27,6 +27,8 @@ AMBIGUOUS = "Ambiguous"
 #: A class whose segments are also in the list of a more general class.
 SPECIAL = "CliffDiving"
 GENERAL = "Diving"
+#: A line of a list: video, first and last second.
+_SEGMENT = re.compile(r"(\S+)\s+([0-9]{1,9}(?:\.[0-9]{1,9})?)\s+([0-9]{1,9}(?:\.[0-9]{1,9})?)")
 
 
 class THUMOS14DataConfig(LayoutConfig, kind="thumos14"):
@@ -54,7 +56,7 @@ class THUMOS14DataConfig(LayoutConfig, kind="thumos14"):
         for line in lines:
             if line.name == GENERAL and line.segment in special:
                 continue
-            match = re.fullmatch(r"(\S+)\s+(\d+(?:\.\d+)?)\s+(\d+(?:\.\d+)?)", line.segment)
+            match = _SEGMENT.fullmatch(line.segment)
             row = Row(line.segment, numbers[line.name], line.split, line.place)
             if match is None:
                 yield row._replace(problem="is not VIDEO SECONDS SECONDS")

@@ -84,13 +84,15 @@ def _convert(spec: Spec, trial: Trial) -> tuple[EarlierTrial, list[str]]:
     without a range, may differ. Raises ValueError, whose text is the reason why the trial cannot be used.
     """
     try:
-        network = architecture_id(TrialConfig.parse(trial.config).model)
+        known = TrialConfig.parse(trial.config)
     except ValidationError:
         raise ValueError("it has options that there no longer are") from None
-    for params in islice(spec.space.recover(trial.config), MAX_READINGS):
+    # With the defaults of options that were added since.
+    network, known_tree = architecture_id(known.model), known.tree()
+    for params in islice(spec.space.recover(known_tree), MAX_READINGS):
         config = spec.trial_config(spec.space.replay(params))
         tree = config.tree()
-        same = all(_at(tree, path) == _at(trial.config, path) for path in _ranges(spec.trial) if path[0] != "model")
+        same = all(_at(tree, path) == _at(known_tree, path) for path in _ranges(spec.trial) if path[0] != "model")
         if same and architecture_id(config.model) == network:
             break
     else:
@@ -103,7 +105,7 @@ def _convert(spec: Spec, trial: Trial) -> tuple[EarlierTrial, list[str]]:
         if not math.isfinite(metrics.get(name, math.nan)):
             raise ValueError(f"it has no {name}")
     differs = [
-        path for section in ("data", "train") for path in _differing(tree[section], trial.config[section], section)
+        path for section in ("data", "train") for path in _differing(tree[section], known_tree[section], section)
     ]
     return EarlierTrial(trial=trial.number, params=params, identity=trial_id(config), metrics=metrics), differs
 

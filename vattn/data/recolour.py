@@ -116,7 +116,9 @@ def recolour_of(augment: AugmentConfig, size: int, device: torch.device) -> Reco
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Return ``tensor``, which is in the computer's memory, on ``device``; nothing waits for its copy to a GPU."""
-    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+    if device.type == "cpu":
+        return tensor
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def _sharpened(frames: Frames, factor: float) -> Frames:

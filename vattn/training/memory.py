@@ -31,8 +31,8 @@ CONTEXT = 500_000_000
 WORKSPACE = 256_000_000
 #: Share of the activations that torch's allocator loses to rounding and gaps.
 GAPS = 0.03
-#: Batches of uint8 images that wait on the device or are being copied to it.
-STAGED = 2
+#: Batches of uint8 images on the device: in use, waiting, and being copied (`vattn.training.feed`).
+STAGED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,9 @@ class Memory:
     weights: int
     """parameters and buffers"""
     gradients: int
+    """also the buffers in which several workers exchange them"""
     optimizer: int
     """momentum of SGD, or the two moments of AdamW"""
-    buckets: int
-    """copies of the gradients that several workers exchange"""
     activations: int
     """what the backward pass needs, and temporary results, at the peak of a step or of the evaluation"""
     inputs: int
@@ -87,7 +86,6 @@ def training_memory(config: TrialConfig, classes: int, workers: int = 1) -> Memo
         weights=weights,
         gradients=parameters,
         optimizer=parameters * (2 if train.optimizer == "adamw" else 1),
-        buckets=parameters if workers > 1 else 0,
         activations=activations,
         inputs=STAGED * share * pixels,
         workspace=WORKSPACE + round(GAPS * activations),

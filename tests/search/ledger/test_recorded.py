@@ -121,6 +121,15 @@ def test_the_front_is_that_of_plain_comparisons(path: Path) -> None:
     assert [trial.number for trial in front] == expected_front(path)
 
 
+def recorded_values(tree: Any, recorded: Any) -> Any:
+    """Return a tree without the options of mappings that were added after ``recorded`` was."""
+    if isinstance(tree, dict) and isinstance(recorded, dict):
+        return {key: recorded_values(value, recorded[key]) for key, value in tree.items() if key in recorded}
+    if isinstance(tree, list) and isinstance(recorded, list):
+        return [recorded_values(*pair) for pair in zip(tree, recorded, strict=True)]
+    return tree
+
+
 @each_ledger
 def test_each_recorded_config_keeps_its_identities_and_its_cost(path: Path) -> None:
     spec = spec_of(path)
@@ -128,7 +137,7 @@ def test_each_recorded_config_keeps_its_identities_and_its_cost(path: Path) -> N
     assert spec.tree() == lines(path, "search")[0]["spec"]
     for line in lines(path, "proposed"):
         config = TrialConfig.parse(line["config"])
-        assert config.tree() == line["config"]
+        assert recorded_values(config.tree(), line["config"]) == line["config"]
         assert (trial_id(config), architecture_id(config.model)) == (line["identity"], line["architecture"])
         assert spec.cost(config) == pytest.approx(line["cost"])
         if line["params"] and "confirms" not in line:

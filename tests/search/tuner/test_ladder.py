@@ -28,7 +28,7 @@ def tree(backbone: dict[str, Any], gpus: Any, batch: int = 8, **train: Any) -> d
         "schema": 1,
         "name": "memory",
         "trial": {
-            "data": {"kind": "motion"},
+            "data": {"kind": "motion", "store": {"size": 112}},
             "model": model,
             "train": {"epochs": 1, "batch": batch, "lr": {"choice": [0.1, 0.2, 0.3]}} | train,
         },

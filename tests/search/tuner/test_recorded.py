@@ -19,6 +19,7 @@ from search.spec.validation import parse
 from search.tuner.results import EpochResult
 from search.tuner.state import Search
 from tests.vattn_command import vattn
+from vattn.config import TrialConfig
 
 RECORDED = Path(__file__).parents[1] / "ledger" / "recorded"
 
@@ -61,8 +62,11 @@ def run(spec: dict[str, Any], folder: Path, first: Sequence[Event], result: Call
 
 
 def decisions(events: list[Event]) -> list[dict[str, Any]]:
-    """Return the events without those of processes, and without times."""
+    """Return the events without those of processes and without times; configs with options that were added since."""
     lines = [event.line() | {"time": 0} for event in events if event.event not in ("ended", "resumed")]
+    for line in lines:
+        if line["event"] == "proposed":
+            line["config"] = TrialConfig.parse(line["config"]).tree()
     # An interrupted process has started a trial, and the next process starts it again.
     return [line for n, line in enumerate(lines) if n == 0 or line != lines[n - 1]]
 

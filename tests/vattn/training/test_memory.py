@@ -171,7 +171,7 @@ def test_parts_are_those_of_arithmetic() -> None:
     norms = [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert memory.weights == 4 * parameters + sum(8 * norm.num_features + 8 for norm in norms)
     assert memory.inputs == STAGED * 16 * 3 * 4 * 32 * 32  # uint8
-    assert (memory.context, memory.buckets) == (CONTEXT, 0)
+    assert memory.context == CONTEXT
     assert memory.workspace == WORKSPACE + round(GAPS * memory.activations)
     assert memory.total == sum(getattr(memory, name) for name in memory.__slots__)
 
@@ -220,6 +220,4 @@ def test_the_text_has_the_total_and_its_parts() -> None:
     first, second = render(trial(), CLASSES).splitlines()
 
     assert first.startswith("GPU memory in training, batch 16: 0.7")
-    assert second.startswith(
-        "  (context 0.50, weights 0.00, gradients 0.00, optimizer 0.00, buckets 0.00, activations 0.0"
-    )
+    assert second.startswith("  (context 0.50, weights 0.00, gradients 0.00, optimizer 0.00, activations 0.0")

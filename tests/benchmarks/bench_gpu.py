@@ -4,8 +4,8 @@ Runs all parts, or those that are named, until ``--minutes`` are over; a part wi
 
     python tests/benchmarks/bench_gpu.py [PART ...] > gpu.md
 
-``--small``, the default on a CPU, takes tiny networks and few steps; what only a GPU can show is then "-". A rate is the
-median over rounds. The exit status is 1 if a part found something wrong; the end of the report says what.
+``--small``, the default on a CPU, takes tiny networks and few steps; what only a GPU can show is then "-". A rate is
+the median over rounds. The exit status is 1 if a part found something wrong; the end of the report says what.
 """
 
 import argparse
@@ -234,14 +234,14 @@ def speed(on: Setting) -> None:
     """Print clips/s of training and evaluation, and the images/s as a share of those of a compiled ResNet-50."""
     batch = BATCHES[on.small]
     baseline = _resnet50_rate(on)
-    print(f"\ntorchvision's ResNet-50, bf16, compiled, channels_last: {baseline:,.0f} images/s in training")
+    print(f"\ntorchvision's ResNet-50, bf16, compiled, channels_last: {baseline:,.1f} images/s in training")
     table("network", "precision", "form", "training, clips/s", "evaluation, clips/s", "images/s of ResNet-50's")
-    settings = [("fp32", "none"), ("tf32", "none"), ("bf16", "none"), ("bf16", "default")]
+    settings = [("fp32", "none")] + ([("tf32", "none"), ("bf16", "none"), ("bf16", "default")] if on.cuda else [])
     for name, network in networks(on).items():
-        for precision, form in settings[:: 3 if on.small else 1]:
+        for precision, form in settings:
             torch.compiler.reset()
             amp = "bf16" if precision == "bf16" else "none"
-            trainer = Trainer(network, on, batch, amp=amp, compile="none" if on.small else form)
+            trainer = Trainer(network, on, batch, amp=amp, compile=form)
             if precision == "fp32" and on.cuda:
                 torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.fp32_precision = "ieee"
             trained, evaluated = on.rate(trainer.step, batch), on.rate(trainer.evaluate, batch)
@@ -251,7 +251,7 @@ def speed(on: Setting) -> None:
             if on.cuda and form == "default" and share < AIMS.get(name, 0):
                 on.problems.append(f"{name}: {share:.2f} of ResNet-50's images/s; the aim is {AIMS[name]}")
             del trainer
-    print(f"\nResNet-50 once more: {_resnet50_rate(on):,.0f} images/s")
+    print(f"\nResNet-50 once more: {_resnet50_rate(on):,.1f} images/s")
 
 
 def _resnet50_rate(on: Setting) -> float:
@@ -263,10 +263,10 @@ def _resnet50_rate(on: Setting) -> float:
     labels = torch.arange(count, device=on.device) % CLASSES
     optimizer = torch.optim.SGD(net.parameters(), 0.001, momentum=0.9, fused=on.cuda or None)
     torch.compiler.reset()
-    run = net if on.small else torch.compile(net)
+    run = torch.compile(net) if on.cuda else net
 
     def step() -> None:
-        with torch.autocast(on.device.type, torch.bfloat16):
+        with torch.autocast(on.device.type, torch.bfloat16, enabled=on.cuda):
             loss = nn.functional.cross_entropy(run(images), labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -278,16 +278,18 @@ def _resnet50_rate(on: Setting) -> float:
 def kernels(on: Setting) -> None:
     """Print the share of time in which the GPU has nothing to do, and the kernels that change the memory format."""
     table("network", "form", "GPU idle", "kernels a step", "changes of memory format a step")
+    if not on.cuda:
+        row("all", "-", "-", "-", "-")
+        return
     for name, network in networks(on).items():
-        for form in ("none",) if on.small else ("none", "default", "reduce-overhead"):
+        for form in ("none", "default", "reduce-overhead"):
             torch.compiler.reset()
             trainer = Trainer(network, on, BATCHES[on.small], amp="bf16", compile=form)
-            for _ in range(1 if on.small else 4):
+            for _ in range(4):
                 trainer.step()
             on.wait()
-            steps = 1 if on.small else 5
-            activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if on.cuda else [])
-            with profile(activities=activities) as profiled:
+            steps = 5
+            with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
                 began = time.perf_counter()
                 for _ in range(steps):
                     trainer.step()
@@ -296,8 +298,7 @@ def kernels(on: Setting) -> None:
             on_gpu = [event for event in profiled.events() or [] if event.device_type.name == "CUDA"]
             busy = _covered([(event.time_range.start, event.time_range.end) for event in on_gpu]) / 1e6
             changes = sum(any(word in event.name for word in CONVERSIONS) for event in on_gpu)
-            idle = f"{1 - busy / wall:.1%}" if on.cuda else "-"
-            row(name, form, idle, *((len(on_gpu) // steps, changes / steps) if on.cuda else ("-", "-")))
+            row(name, form, f"{1 - busy / wall:.1%}", len(on_gpu) // steps, changes / steps)
 
 
 def _covered(spans: list[tuple[float, float]]) -> float:
@@ -455,9 +456,7 @@ def resume(on: Setting) -> None:
     """Print how far a training by AdamW that was interrupted and resumed is from one that was not."""
     table("precision", "largest difference of a weight", "of the weights' norm")
     with tempfile.TemporaryDirectory() as folder:
-        for amp in ("none", "bf16", "fp16"):
-            if amp == "fp16" and not on.cuda:
-                continue
+        for amp in ("none", "bf16", "fp16") if on.cuda else ("none",):
             config = trial(on, optimizer="adamw", lr=0.001, epochs=2, amp=amp)
             cache = prepare(config.data, Path(folder))
             whole, parted = Path(folder) / f"{amp}-whole", Path(folder) / f"{amp}-parted"
@@ -506,7 +505,7 @@ def input_rates(on: Setting) -> None:
         for codec in ("raw", "jpeg"):
             data = MotionDataConfig.parse(tree | {"store": {"size": side, "codec": codec}})
             clips = open_clips(prepare(data, Path(folder)), "train")
-            trainer = Trainer(network, on, batch, amp="bf16")
+            trainer = Trainer(network, on, batch, amp="bf16" if on.cuda else "none")
 
             only = _rate_of_reading(on, clips, data, network, trainer, lambda images, labels: None)
             both = _rate_of_reading(on, clips, data, network, trainer, trainer.step)

@@ -414,6 +414,7 @@ def test_two_workers_train_an_exported_config(data: Path, tmp_path: Path) -> Non
     assert [m.value for m in client.get_metric_history(run.info.run_id, "top1")][-1] == metrics["top1"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_workers_share_a_trial_and_free_their_cpus_after_an_early_stop(data: Path, tmp_path: Path) -> None:
     # The machine has CPUs for one trial at a time: a second one runs only if the first one freed its CPUs.

@@ -138,6 +138,7 @@ def strays(net: nn.Module) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.medium
 def test_weights_are_in_channels_last_also_if_they_start_from_a_file(tmp_path: Path) -> None:
     tree: dict[str, Any] = {
         "data": {"kind": "motion"},

@@ -24,6 +24,7 @@ def test_damaged_videos_are_read_as_packet_by_packet_or_named() -> None:
     assert outcomes["unreadable"] + outcomes["concealed"] > 40
 
 
+@pytest.mark.medium
 def test_videos_of_other_frames_are_not_the_same() -> None:
     frames = sources()[0].frames
 

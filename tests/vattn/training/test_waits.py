@@ -58,6 +58,7 @@ def test_a_step_with_a_mechanism_does_not_wait(kind: str) -> None:
     steps(on_meta(config), config, optimizer="adamw" if kind == "tam" else "sgd")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["mobilenet_v2", "shufflenet_v2", "resnet_tdn", "resnet3d", "slowfast", "c3d"])
 def test_a_step_of_a_backbone_does_not_wait(kind: str) -> None:
     options = {"resnet_tdn": {"depth": 14}, "resnet3d": {"depth": 10}, "slowfast": {"depth": 14}}
@@ -66,6 +67,7 @@ def test_a_step_of_a_backbone_does_not_wait(kind: str) -> None:
     steps(on_meta(config), config)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("epoch", [1, 5, 10])
 @pytest.mark.parametrize("paper_kernels", [False, True])
 def test_a_step_of_sparse_attention_does_not_wait_in_any_stage(epoch: int, paper_kernels: bool) -> None:

@@ -3,7 +3,7 @@
 import math
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,13 +16,18 @@ from simplejpeg import encode_jpeg
 from vattn.data.cache.format import COUNTED, Frame
 from vattn.data.cache.index import is_cache, read_index
 from vattn.data.config import StoreConfig
-from vattn.data.decode import UnreadableFileError, header_shape
+from vattn.data.decode import (
+    ImageFolder,
+    UnreadableFileError,
+    header_shape,
+    image_size,
+    middle_picture,
+    read_images,
+)
 from vattn.data.decode.scaling import Scaler
+from vattn.data.decode.sequence import FrameFiles
 from vattn.data.ingest import Job, Plan, made_by
 from vattn.errors import UserError
-
-#: Suffixes of the images of a frame folder.
-IMAGES = (".jpg", ".jpeg", ".png")
 
 #: Files of which a sample reads the headers.
 SAMPLE = 32
@@ -201,30 +206,32 @@ def _file(plan: Plan, job: Job, picture: bool) -> _File | None:
     """Return what the header of a clip's file says; None if it cannot be read, of which `ingest` gives the reason."""
     path = plan.root / job.path
     try:
+        if path.is_dir():
+            clip = ImageFolder(path, plan.modality, plan.prefix).clip(job.first, job.last)
+            return _File(len(clip), *image_size(clip[0][0]), _middle_image(clip, plan.store) if picture else None)
         frames, height, width = header_shape(path)
-        if plan.modality == "flow" and path.is_dir():
-            frames = sum(1 for _ in path.glob("flow_x*"))
         if job.last >= 0:
             frames = job.last if job.first == COUNTED else job.last - max(job.first, 0) + 1
-        return _File(frames, height, width, _middle_frame(path) if picture else None)
+        return _File(frames, height, width, _middle_picture(path) if picture else None)
     except (OSError, UnreadableFileError):
         return None
 
 
-def _middle_frame(path: Path) -> Frame | None:
-    """Return one frame from the middle of a clip; None if it cannot be read."""
-    import av
-    from av.error import FFmpegError
-    from PIL import Image
-
+def _middle_image(clip: Sequence[FrameFiles], store: StoreConfig) -> Frame | None:
+    """Return the middle frame of a folder of images, at the size of the cache; None if it cannot be read."""
     try:
-        if path.is_dir():
-            images = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES)
-            return np.asarray(Image.open(images[len(images) // 2]).convert("RGB")) if images else None
-        with av.open(str(path)) as container:
-            container.seek((container.duration or 0) // 2)
-            return next(container.decode(video=0)).to_ndarray(format="rgb24")
-    except (FFmpegError, OSError, StopIteration):
+        (frame,) = read_images([clip[len(clip) // 2]], StoreConfig(size=store.size))
+    except UnreadableFileError:
+        return None
+    assert not isinstance(frame, bytes)  # as raw frames are stored
+    return frame
+
+
+def _middle_picture(path: Path) -> Frame | None:
+    """Return a frame from the middle of a video; None if it cannot be read."""
+    try:
+        return middle_picture(path)
+    except UnreadableFileError:
         return None
 
 

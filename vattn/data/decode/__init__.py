@@ -7,9 +7,9 @@ where there are two; it cannot mirror; and it is slower (docs/benchmarks.md). Fr
 the same from both, bit for bit.
 """
 
-from vattn.data.decode.container import Timing, header_shape, timing
+from vattn.data.decode.container import Timing, header_shape, middle_picture, timing
 from vattn.data.decode.errors import UnreadableFileError
-from vattn.data.decode.images import read_images
+from vattn.data.decode.images import image_size, read_images
 from vattn.data.decode.sequence import ImageFolder, is_litter
 from vattn.data.decode.video import decode_video, read_video
 
@@ -19,7 +19,9 @@ __all__ = [
     "UnreadableFileError",
     "decode_video",
     "header_shape",
+    "image_size",
     "is_litter",
+    "middle_picture",
     "read_images",
     "read_video",
     "timing",

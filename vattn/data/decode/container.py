@@ -16,9 +16,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vattn.data.cache.format import Frame
 from vattn.data.decode.errors import UnreadableFileError
-from vattn.data.decode.images import image_size
-from vattn.data.decode.sequence import images_by_prefix
 
 #: A file with a smaller share than this of the frames that it announces was cut off. The share is below 1 because some
 #: writers leave out one or two frames.
@@ -144,23 +143,30 @@ def timing(path: Path) -> Timing:
 
 
 def header_shape(path: Path) -> tuple[int, int, int]:
-    """Return (frames, height, width) of a video, as its header says, or of a folder of images.
+    """Return (frames, height, width) of a video, as its header says.
 
     The number of frames is approximate. Raises UnreadableFileError if the header cannot be read.
     """
     import av
 
-    if path.is_dir():
-        images = max(images_by_prefix(path).values(), key=len, default=[])
-        if not images:
-            raise UnreadableFileError("has no frames")
-        height, width = image_size(path / images[0][1])
-        return len(images), height, width
     with opened(path) as container:
-        streams = _moving(container)
-        stream = streams[0] if len(streams) == 1 else container.streams[scan_packets(path).stream]
+        stream = _chosen(container, path)
         frames = stream.frames or round((container.duration or 0) / av.time_base * _rate(stream))
         return frames, max(stream.height, 1), max(stream.width, 1)
+
+
+def middle_picture(path: Path) -> Frame:
+    """Return one frame from the middle of a video, uint8 RGB (H, W, 3), at its own size and not turned.
+
+    Raises UnreadableFileError if there is none.
+    """
+    with opened(path) as container:
+        stream = _chosen(container, path)
+        container.seek((container.duration or 0) // 2)
+        picture = next(container.decode(stream), None)
+        if picture is None:
+            raise UnreadableFileError("has no frame in its middle")
+        return picture.to_ndarray(format="rgb24")
 
 
 class _Packets:
@@ -196,6 +202,12 @@ class _Packets:
         """Return the sorted timestamps, or nothing if some are missing or the same."""
         known = {pts for pts in self.pts if pts is not None}
         return sorted(known) if len(known) == len(self.pts) else []
+
+
+def _chosen(container: Any, path: Path) -> Any:
+    """Return the stream that is read; packets are counted only where there are several."""
+    streams = _moving(container)
+    return streams[0] if len(streams) == 1 else container.streams[scan_packets(path).stream]
 
 
 def _moving(container: Any) -> list[Any]:

@@ -6,7 +6,7 @@ A sequence is all images whose names are the same but for the number at their en
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -113,8 +113,7 @@ def _chosen(sequences: Sequences, candidates: list[str], prefix: str, wanted: st
 
 
 def _listed(sequences: Sequences) -> str:
-    names = [f"{len(images)} of {prefix}NUMBER" for prefix, images in sorted(sequences.items())]
-    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    return _shortened([f"{len(images)} of {prefix}NUMBER" for prefix, images in sorted(sequences.items())])
 
 
 def _without_images(folder: Path) -> str:
@@ -149,11 +148,12 @@ def _pairs(across: str, sequences: Sequences) -> dict[int, tuple[str, str]]:
     for alone, prefix, missing in ((x.keys() - y.keys(), across, down), (y.keys() - x.keys(), down, across)):
         if alone:
             counts = f"has {len(x)} images {across}NUMBER and {len(y)} images {down or 'of the other component '}NUMBER"
-            raise UnreadableFileError(f"{counts}: {prefix}{_some(alone)} without {missing}")
+            raise UnreadableFileError(
+                f"{counts}: {prefix}{_shortened(list(map(str, sorted(alone))))} without {missing}"
+            )
     return {number: (x[number], y[number]) for number in x}
 
 
-def _some(numbers: Collection[int]) -> str:
-    first = sorted(numbers)[:_NAMED]
-    more = len(numbers) - len(first)
-    return ", ".join(map(str, first)) + (f" and {more} more" if more else "")
+def _shortened(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -33,7 +33,7 @@ CLASSES = 400
 
 
 def compute(products: int) -> None:
-    """Compute so many products of matrices."""
+    """Compute a number of products of matrices."""
     matrix = torch.randn(256, 256)
     for _ in range(products):
         torch.mm(matrix, matrix)

@@ -29,6 +29,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from tests.benchmarks.tables import row, table
 from vattn.config import ModelConfig, TrainConfig, TrialConfig
 from vattn.data import open_clips, prepare
 from vattn.data.cache import Clips
@@ -89,16 +90,6 @@ class Setting:
             self.wait()
             rates.append(steps * amount / (time.perf_counter() - began))
         return statistics.median(rates)
-
-
-def row(*cells: object) -> None:
-    print("|", " | ".join(map(str, cells)), "|", flush=True)
-
-
-def table(*columns: str) -> None:
-    print()
-    row(*columns)
-    row(*["---"] * len(columns))
 
 
 def model(kind: str, options: dict[str, Any], *attention: str, frames: int = 8, size: int = 224) -> ModelConfig:

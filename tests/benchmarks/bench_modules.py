@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.benchmarks.tables import row, table
 from tests.vattn.counting import model_macs, use_reference_forms
 from vattn import cost as closed_form
 from vattn.config import ModelConfig
@@ -105,16 +106,6 @@ class Times:
 
     def ratio(self, name: str, to: str) -> str:
         return f"{statistics.median(a / b for a, b in zip(self.cpu[name], self.cpu[to], strict=True)):.1f}"
-
-
-def row(*cells: object) -> None:
-    print("|", " | ".join(map(str, cells)), "|", flush=True)
-
-
-def table(*columns: str) -> None:
-    print()
-    row(*columns)
-    row(*["---"] * len(columns))
 
 
 def resnet50(*attention: ModuleConfig) -> ModelConfig:

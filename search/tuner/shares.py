@@ -50,7 +50,7 @@ class Shares:
         return share_of(training_memory(config, self._spec.classes).total, self._memory)
 
     def fits(self, gpus: float) -> bool:
-        """Return whether a training with so many GPUs a worker can probably start now."""
+        """Return whether a training whose workers reserve ``gpus`` GPUs each can probably start now."""
         workers = self._spec.resources.workers
         return workers * (gpus + sum(self._reserved.values())) <= self._gpus + 1e-9
 

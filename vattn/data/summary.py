@@ -20,7 +20,7 @@ SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 #: With fewer validation clips than this a warning is given.
 FEW_CLIPS = 100
 #: Smallest number of clips by which two models must differ on the same clips, so that a two-sided binomial test (sign
-#: test) at 5 % can tell them apart: all 6 clips that only one of them gets right are the same model's, and
+#: test) at 5 % finds the difference significant: all 6 clips that only one of them gets right are the same model's, and
 #: 2 * 0.5 ** 6 = 0.031. With 5 clips it is 0.0625.
 LEAST_DIFFERENCE = 6
 #: Classes or clips that a message names.
@@ -139,7 +139,7 @@ def _unusable_splits(clips: Mapping[str, np.ndarray]) -> list[str]:
 
 
 def _confusable(names: Sequence[str]) -> list[str]:
-    """Return a problem for all classes whose names a person cannot tell apart."""
+    """Return a problem for all classes whose names look the same to a person."""
     alike: dict[str, list[str]] = defaultdict(list)
     for name in names:
         alike[_folded(name)].append(name)

@@ -45,10 +45,12 @@ def summary_lines(kind: str, summary: Summary) -> list[str]:
     lines += _table(summary)
     if summary.totals["val"]:
         least = LEAST_DIFFERENCE * summary.points_per_clip
-        apart = f"models that differ by less than {least:.3g} points cannot" if least <= 100 else "no two models can"
+        between = "no difference between two models is"
+        if least <= 100:
+            between = f"differences between models below {least:.3g} points are not"
         lines.append(
-            f"{'validation':{_NAME}}  one clip is {summary.points_per_clip:.3g} points of accuracy; {apart} be told "
-            "apart"
+            f"{'validation':{_NAME}}  one clip is {summary.points_per_clip:.3g} percentage points of accuracy; "
+            f"{between} significant"
         )
         lines.append(
             f"{'':{_NAME}}  the most frequent class is right for {100 * summary.constant_guess:.3g} % of these clips"

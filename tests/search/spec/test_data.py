@@ -118,8 +118,8 @@ def test_the_text_and_the_json_of_a_data_set_by_hand(tmp_path: Path) -> None:
         "  left                  1         4  the smallest",
         "  right                 2         4",
         # 100 / 8, and 6 clips of 8.
-        "validation     one clip is 12.5 points of accuracy; models that differ by less than 75 points cannot be told "
-        "apart",
+        "validation     one clip is 12.5 percentage points of accuracy; differences between models below 75 points are "
+        "not significant",
         "               the most frequent class is right for 50 % of these clips",
     ]
     assert text[6] == "flip           exchanges left and right"

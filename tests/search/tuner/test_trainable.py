@@ -46,8 +46,8 @@ TRIAL: dict[str, Any] = {
 def marker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A local Ray whose GPU breaks in the process that trains while the marker file exists.
 
-    While the file ``memory`` beside it exists, the GPU has room for so many bytes of outputs of convolutions, divided
-    among the processes by their shares of the GPU.
+    While the file ``memory`` beside it exists, the GPU has room for that number of bytes of outputs of convolutions,
+    divided among the processes by their shares of the GPU.
     """
     file = tmp_path_factory.mktemp("gpu") / "breaks"
     memory = file.parent / "memory"

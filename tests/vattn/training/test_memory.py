@@ -29,7 +29,7 @@ from vattn.training.memory import (
 from vattn.training.recompute import recompute_blocks
 
 CLASSES = 7
-#: clips of a step: so many that the activations take far more than the weights
+#: clips of a step; with this number the activations take far more than the weights
 CLIPS = 48
 
 

@@ -18,7 +18,7 @@ def numbered(labels: Mapping[int, str], path: str) -> tuple[str, ...]:
         path: the field that names the list.
 
     Raises:
-        UserError: no label is 0 or more, or so many numbers have no clip that labels cannot be the numbers of classes.
+        UserError: no label is 0 or more, or too many numbers below the largest have no clip to be numbers of classes.
     """
     largest = max(labels)
     unused = largest + 1 - sum(label >= 0 for label in labels)

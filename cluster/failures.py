@@ -82,11 +82,9 @@ def final_result(errors: Iterable[BaseException]) -> dict[str, Any]:
     for another in vain is not.
     """
     failures = [error for error in errors if isinstance(error, WorkerError)]
-    for failure in failures:
-        if failure.kind == "user":
-            return {"error": failure.message, "user": True}
-    for kind, key in (("halt", "halt"), ("memory", "memory"), ("final", "error"), ("hang", "error")):
+    results = (("user", "error"), ("halt", "halt"), ("memory", "memory"), ("final", "error"), ("hang", "error"))
+    for kind, key in results:
         for failure in failures:
             if failure.kind == kind:
-                return {key: failure.message}
+                return {key: failure.message} | ({"user": True} if kind == "user" else {})
     return {}

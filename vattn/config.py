@@ -196,6 +196,11 @@ class TrainConfig(Config):
             )
         return init
 
+    def uneven_parts(self, workers: int) -> str:
+        """Return the rule that ``accumulate`` breaks with a number of workers; empty if it breaks none."""
+        share = self.batch // workers
+        return f"must divide a worker's share of train.batch, {share} clips" if share % self.accumulate else ""
+
     @property
     def weights(self) -> Path | None:
         """The state dict that training starts from, if any."""

@@ -69,8 +69,10 @@ def ingest_set(
     for split in splits:
         summary = split.summary()
         print("\n".join([*summary_lines(kind, summary), *warning_lines(summary)]), file=screen)
-    # Clips that are in several splits are stored once.
-    together = replace(splits[0], manifest=pa.concat_tables([split.manifest for split in splits]))
+    together = splits[0]
+    if len(splits) > 1:
+        # Clips that are in several splits are stored once.
+        together = replace(together, manifest=pa.concat_tables([split.manifest for split in splits]))
     print("\n".join(cache_lines(together.estimate, together.cache)), file=screen, flush=True)
     together.refuse_if_full()
     options: dict[str, Any] = {"progress": progress, "time_limit": time_limit}

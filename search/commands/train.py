@@ -99,8 +99,7 @@ def _check(config: TrialConfig, path: Path, workers: int) -> None:
     if config.train.batch % workers:
         rule = f"must be divisible by the {workers} workers, who share it"
         raise UserError(rule, file=path, path="train.batch", found=config.train.batch)
-    if (share := config.train.batch // workers) % config.train.accumulate:
-        rule = f"must divide a worker's share of train.batch, {share} clips"
+    if rule := config.train.uneven_parts(workers):
         raise UserError(
             rule, file=path, path="train.accumulate", way_out="take a divisor of it", found=config.train.accumulate
         )

@@ -55,7 +55,8 @@ def check(spec: Spec) -> Check:
     example = spec.trial_config(next(spec.space.one_at_a_time())[1])
     classes = spec.classes
     seen: dict[str, Mapping[str, float]] = {}
-    models_of: dict[str, ModelConfig] = {}
+    # (activations, model) of the architectures with the least and the most of them
+    least, most = (math.inf, example.model), (-math.inf, example.model)
     no_identity: dict[str, str] = {}
     models, exact = combinations(spec.space.part("model"))
     for _, tree in models:
@@ -63,7 +64,11 @@ def check(spec: Spec) -> Check:
         no_identity |= {module.kind: module.no_identity for module in model.attention}
         if (architecture := architecture_id(model)) not in seen:
             seen[architecture] = _cost(model, classes)
-            models_of[architecture] = model
+            activations = seen[architecture]["activation_mb"]
+            if activations < least[0]:
+                least = activations, model
+            if activations >= most[0]:
+                most = activations, model
     within = sum(not spec.broken_limits(known) for known in seen.values())
     if not within:
         _refuse_if_certain(spec, classes, tuple(seen.values()), exact)
@@ -94,26 +99,22 @@ def check(spec: Spec) -> Check:
         confirm=None if (confirm := spec.search.confirm) == "none" else (confirm.top, confirm.seeds),
         epochs=(min(epochs), max(epochs)),
         expected_epochs=spec.search.scheduler.expected_epochs(max(epochs)),
-        memory=_memory(spec, example, seen, models_of, train_configs) if spec.resources.gpus else None,
+        memory=_memory(spec, example, (least[1], most[1]), train_configs) if spec.resources.gpus else None,
     )
 
 
 def _memory(
-    spec: Spec, example: TrialConfig, costs: Mapping[str, Mapping[str, float]], models: Mapping[str, ModelConfig],
-    trains: list[TrainConfig],
-) -> tuple[int, int]:  # fmt: skip
-    """Return the predicted bytes of the least and the most demanding trial."""
+    spec: Spec, example: TrialConfig, models: tuple[ModelConfig, ModelConfig], trains: list[TrainConfig]
+) -> tuple[int, int]:
+    """Return the predicted bytes of the first model with the smallest batch, and of the second with the largest."""
     from vattn.training.memory import training_memory  # it imports what builds networks, which takes a second
 
-    by_activations, by_batch = (
-        sorted(costs, key=lambda name: costs[name]["activation_mb"]), sorted(trains, key=lambda train: train.batch),
-    )  # fmt: skip
-
-    def total(architecture: str, train: TrainConfig) -> int:
-        config = example.model_copy(update={"model": models[architecture], "train": train})
-        return training_memory(config, spec.classes, spec.resources.workers).total
-
-    least, most = (total(by_activations[end], by_batch[end]) for end in (0, -1))
+    by_batch = sorted(trains, key=lambda train: train.batch)
+    configs = [
+        example.model_copy(update={"model": model, "train": train})
+        for model, train in zip(models, (by_batch[0], by_batch[-1]), strict=True)
+    ]
+    least, most = (training_memory(config, spec.classes, spec.resources.workers).total for config in configs)
     return least, most
 
 
@@ -124,8 +125,8 @@ def _check_train(spec: Spec, configs: list[TrainConfig]) -> None:
         rule = f"must divide train.batch, which they share; {', '.join(map(str, uneven))} cannot be shared so"
         raise spec.error(Problem(("resources", "workers"), rule, str(workers)))
     for train in configs:
-        if train.batch // workers % train.accumulate:
-            rule = f"must divide a worker's share of train.batch, {train.batch // workers} clips; take a divisor of it"
+        if rule := train.uneven_parts(workers):
+            rule = f"{rule}; take a divisor of it"
             raise spec.error(Problem(("trial", "train", "accumulate"), rule, str(train.accumulate)))
     for weights in {train.weights for train in configs if train.weights}:
         if spec.search.inherit != "none":

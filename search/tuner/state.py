@@ -100,8 +100,10 @@ class Search:
 
     def _hand_out(self, number: int) -> Task | None:
         """Return the task of a training that is ready; None if it has to wait for a GPU, and the others behind it."""
+        if self._waits_for_a_whole_gpu():
+            return None
         task = task_of(self.ledger.history.trial(number), self.output, self.cache, self.shares)
-        if self._waits_for_a_whole_gpu() or not self.shares.fits(task["gpus"]):
+        if not self.shares.fits(task["gpus"]):
             return None
         self._waiting.remove(number)
         self.shares.reserve(number, task["gpus"])

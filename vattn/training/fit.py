@@ -51,10 +51,10 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
         config: data, model and training.
         cache: the folder of the decoded clips, with the splits train and val.
         folder: the folder to write to. It gets ``checkpoint.pt`` after the first and the last epoch, and after each
-            epoch in between for which ``train.checkpoint_seconds`` have passed since the last was written. It gets
-            ``partial_epoch.pt`` every ``train.checkpoint_minutes`` within an epoch (see `vattn.training.checkpoint`).
-            With another number of workers, or on another type of device, the interrupted epoch starts again. The folder
-            gets ``model.pt``, a state dict, after the last epoch.
+            epoch in between, unless the last one was written less than `Saver.spacing` and less than
+            ``train.checkpoint_seconds`` ago. It gets ``partial_epoch.pt`` every ``train.checkpoint_minutes`` within an
+            epoch (see `vattn.training.checkpoint`). With another number of workers, or on another type of device, the
+            interrupted epoch starts again. The folder gets ``model.pt``, a state dict, after the last epoch.
         device: the device to train on; None stands for `default_device`.
 
     Raises:
@@ -74,8 +74,7 @@ def _fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device, s
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     if config.train.batch % world:
         raise UserError(f"must be divisible by the {world} workers", path="train.batch", found=config.train.batch)
-    if (share := config.train.batch // world) % config.train.accumulate:
-        rule = f"must divide a worker's share of train.batch, {share} clips"
+    if rule := config.train.uneven_parts(world):
         raise UserError(rule, path="train.accumulate", way_out="take a divisor", found=config.train.accumulate)
     set_up(device, config.train)
     began = time.perf_counter()

@@ -17,8 +17,8 @@ from vattn.config import TrialConfig
 from vattn.data import listed
 from vattn.data.dataset import Listed, decode
 from vattn.errors import UserError
+from vattn.training.batches.loader import step_sizes
 from vattn.training.checkpoint import exists
-from vattn.training.loader import step_sizes
 from vattn.training.start import start
 
 

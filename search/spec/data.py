@@ -13,7 +13,7 @@ from vattn.data.dataset import Listed
 from vattn.data.estimate import Estimate
 from vattn.data.summary import Summary
 from vattn.errors import UserError
-from vattn.training.loader import step_sizes
+from vattn.training.batches.loader import step_sizes
 
 
 @dataclass(frozen=True)

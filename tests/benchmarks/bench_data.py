@@ -49,8 +49,8 @@ from vattn.data.cache.format import INDEX_SCHEMA
 from vattn.data.config import StoreConfig
 from vattn.data.ingest import ingest
 from vattn.data.layouts.motion import MotionDataConfig
-from vattn.training.feed import feed
-from vattn.training.loader import Batches, train_batches
+from vattn.training.batches.feed import feed
+from vattn.training.batches.loader import Batches, train_batches
 
 #: frames of a clip
 FRAMES = 8

@@ -37,14 +37,14 @@ from vattn.data.layouts.motion import MotionDataConfig
 from vattn.model import build_model
 from vattn.modules import ModuleConfig
 from vattn.modules.tam import aggregate
+from vattn.training.batches.feed import feed
+from vattn.training.batches.loader import train_batches
+from vattn.training.batches.pixels import normalise
 from vattn.training.checkpoint import Epoch
 from vattn.training.device import autocast, compile_network, set_up
-from vattn.training.feed import feed
 from vattn.training.fit import fit
-from vattn.training.loader import train_batches
 from vattn.training.memory import CONTEXT, step_peak, training_memory
 from vattn.training.optimization import ScaledOptimizer
-from vattn.training.pixels import normalise
 from vattn.training.step import train_step
 
 CLASSES = 174

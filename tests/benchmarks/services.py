@@ -50,8 +50,8 @@ from vattn.data import prepare
 from vattn.data.augment import centre, training_region
 from vattn.data.sampling import evaluation_indices, training_indices
 from vattn.model import build_model
+from vattn.training.batches.pixels import normalise
 from vattn.training.fit import fit
-from vattn.training.pixels import normalise
 
 #: epochs before ASHA's first rung, and its reduction factor, as for the scheduler of the quickstart
 GRACE, REDUCTION = 3, 3

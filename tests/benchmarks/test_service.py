@@ -29,7 +29,7 @@ from tests.benchmarks.bench_service import (
 from vattn.config import TrialConfig
 from vattn.data import open_clips, prepare
 from vattn.data.layouts.motion import MotionDataConfig, generate
-from vattn.training.loader import eval_batches
+from vattn.training.batches.loader import eval_batches
 
 NETWORK = {"gflops": 0.1, "architecture": "a"}
 

@@ -1,7 +1,7 @@
 """From files to clips in a cache. Each data-set layout is one file in `vattn.data.layouts`, registered by this import.
 
 Importing this package does not import torch: processes that decode videos start without its seconds of import. Batches
-for training are in `vattn.training.loader`.
+for training are in `vattn.training.batches.loader`.
 """
 
 from vattn.data import layouts  # noqa: F401

@@ -36,7 +36,7 @@ from vattn.explain.evidence import (
     mechanism_values,
 )
 from vattn.model import load_model
-from vattn.training.pixels import normalise
+from vattn.training.batches.pixels import normalise
 
 __all__ = ["Trained", "explain", "grad_cams", "kernels_of_i3d", "load_trained"]
 

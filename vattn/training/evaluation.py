@@ -12,11 +12,11 @@ from torch.nn.functional import cross_entropy
 from vattn.config import TrialConfig
 from vattn.data.cache import Clips
 from vattn.model import VideoModel
+from vattn.training.batches.feed import feed
+from vattn.training.batches.loader import eval_batches
+from vattn.training.batches.pixels import normalise
+from vattn.training.batches.sources import ResidentClips
 from vattn.training.device import autocast
-from vattn.training.feed import feed
-from vattn.training.loader import eval_batches
-from vattn.training.pixels import normalise
-from vattn.training.sources import ResidentClips
 
 
 @dataclass(frozen=True)

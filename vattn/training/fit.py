@@ -22,15 +22,15 @@ from vattn.data import open_clips
 from vattn.data.cache import Clips
 from vattn.errors import UserError
 from vattn.model import VideoModel, load_model
+from vattn.training.batches.feed import feed
+from vattn.training.batches.loader import step_sizes, train_batches
+from vattn.training.batches.sources import ResidentClips, node_cache, resident
 from vattn.training.checkpoint import Epoch, Progress, WorkerState, load
 from vattn.training.device import compile_network, default_device, set_up
 from vattn.training.evaluation import evaluate
-from vattn.training.feed import feed
-from vattn.training.loader import step_sizes, train_batches
 from vattn.training.optimization import ScaledOptimizer, learning_rate
 from vattn.training.recompute import recompute_blocks
 from vattn.training.saver import Saver
-from vattn.training.sources import ResidentClips, node_cache, resident
 from vattn.training.start import start
 from vattn.training.state_file import write_state
 from vattn.training.step import distributed, train_step

@@ -31,7 +31,7 @@ CONTEXT = 500_000_000
 WORKSPACE = 256_000_000
 #: Share of the activations that torch's allocator loses to rounding and gaps.
 GAPS = 0.03
-#: Batches of uint8 images on the device: in use, waiting, and being copied (`vattn.training.feed`).
+#: Batches of uint8 images on the device: in use, waiting, and being copied (`vattn.training.batches.feed`).
 STAGED = 3
 
 

@@ -10,9 +10,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vattn.config import TrainConfig
 from vattn.model import VideoModel
+from vattn.training.batches.pixels import normalise
 from vattn.training.device import autocast
 from vattn.training.optimization import ScaledOptimizer
-from vattn.training.pixels import normalise
 
 
 def distributed(net: VideoModel, train: TrainConfig, has_stages: bool) -> DistributedDataParallel:

@@ -22,8 +22,8 @@ from vattn.data.layouts.folders import FoldersDataConfig
 from vattn.data.layouts.motion import MotionDataConfig
 from vattn.data.motion import LABELS
 from vattn.data.recolour import Recolour
+from vattn.training.batches.loader import eval_batches, train_batches
 from vattn.training.evaluation import averaged
-from vattn.training.loader import eval_batches, train_batches
 
 FRAMES, HEIGHT, WIDTH = 12, 40, 56
 CROPS = ["random", "center", "multiscale", "resized", "stretched"]

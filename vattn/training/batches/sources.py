@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vattn.config import DataConfig, TrialConfig
 from vattn.data.cache import Clips, local_copy
-from vattn.training.ahead import ahead, torch_threads
+from vattn.training.batches.ahead import ahead, torch_threads
 
 #: Longest time that a worker waits for the caches of other nodes to be copied. Usual exchanges wait minutes at most.
 COPYING = timedelta(days=1)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from vattn.training.ahead import ahead, torch_threads
+from vattn.training.batches.ahead import ahead, torch_threads
 
 
 def own_threads() -> int:

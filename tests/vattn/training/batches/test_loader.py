@@ -10,7 +10,7 @@ from vattn.data import open_clips
 from vattn.data.cache import CacheWriter, Clips
 from vattn.data.layouts.motion import MotionDataConfig
 from vattn.errors import UserError
-from vattn.training.loader import _seed_words, eval_batches, train_batches
+from vattn.training.batches.loader import _seed_words, eval_batches, train_batches
 
 FRAMES, HEIGHT, WIDTH = 12, 40, 44
 

@@ -17,7 +17,7 @@ from vattn.data.cache import Clips
 from vattn.data.recolour import Operation, Recolour, on_device, recolour_of
 from vattn.data.sampling import evaluation_indices, surrounding, training_indices
 from vattn.errors import UserError
-from vattn.training.sources import ResidentClips
+from vattn.training.batches.sources import ResidentClips
 
 Images = UInt8[Tensor, "n 3 t size size"]
 Labels = Int64[Tensor, " clips"] | Float32[Tensor, "clips classes"]

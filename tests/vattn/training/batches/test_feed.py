@@ -19,12 +19,12 @@ from vattn.data.layouts.folders import FoldersDataConfig
 from vattn.data.layouts.motion import MotionDataConfig
 from vattn.errors import UserError
 from vattn.model import build_model
-from vattn.training import feed as feed_module
+from vattn.training.batches import feed as feed_module
+from vattn.training.batches.feed import feed
+from vattn.training.batches.loader import Batches, eval_batches, train_batches
+from vattn.training.batches.sources import ResidentClips, is_resident, resident
 from vattn.training.evaluation import evaluate
-from vattn.training.feed import feed
 from vattn.training.fit import fit
-from vattn.training.loader import Batches, eval_batches, train_batches
-from vattn.training.sources import ResidentClips, is_resident, resident
 
 CPU = torch.device("cpu")
 Pairs = list[tuple[torch.Tensor, torch.Tensor]]

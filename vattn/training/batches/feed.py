@@ -7,9 +7,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from vattn.training.ahead import ahead, torch_threads
-from vattn.training.loader import Batches, Read
-from vattn.training.sources import ResidentClips
+from vattn.training.batches.ahead import ahead, torch_threads
+from vattn.training.batches.loader import Batches, Read
+from vattn.training.batches.sources import ResidentClips
 
 
 def feed(batches: Batches, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from vattn.config import DataConfig, TrialConfig
 from vattn.data.cache import CacheWriter
 from vattn.data.layouts.motion import MotionDataConfig
+from vattn.training.batches.sources import node_cache
 from vattn.training.fit import fit, score_test_split
-from vattn.training.sources import node_cache
 
 
 def data(**keys: Any) -> DataConfig:

@@ -27,8 +27,12 @@ def canonical_model(model: ModelConfig) -> ModelConfig:
 def canonical_trial(trial: TrialConfig) -> TrialConfig:
     """Return the canonical form of a trial's config. The places of its files and caches are not part of it."""
     # The backbone determines the number of frames per segment: any other value is refused.
-    sampling = trial.data.sampling.model_copy(update={"frames_per_segment": "auto"})
-    data = trial.data.canonical().model_copy(update={"sampling": sampling})
+    data = trial.data.canonical()
+    sampling = data.sampling.model_copy(update={"frames_per_segment": "auto"})
+    views = data.views
+    if views.size == trial.model.size:
+        views = views.model_copy(update={"size": "auto"})
+    data = data.model_copy(update={"sampling": sampling, "views": views})
     # These options change memory and time, but no result.
     train = trial.train.model_copy(update={"recompute": "none", "checkpoint_minutes": 10.0, "checkpoint_seconds": 30.0})
     model = trial.model

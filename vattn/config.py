@@ -6,7 +6,7 @@ from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from vattn.backbones import BackboneConfig
 from vattn.base import LATER, Config, Kinded, NoneOr
@@ -103,6 +103,31 @@ class ModelConfig(Config):
                 except ValueError as error:
                     raise ValueError(f"attention[{i}].{error}") from None
         return self
+
+    def at(self, size: int) -> Self:
+        """Return the same network for crops of another ``size``, for the evaluation of weights of this one.
+
+        Raises:
+            ValueError: it accepts no such crops, or its weights depend on the size.
+        """
+        if size == self.size:
+            return self
+        try:
+            other = type(self).model_validate(dict(self) | {"size": size})
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        if other._weights() != self._weights():
+            raise ValueError(f"the weights of this network depend on the size of its crops; write auto (got {size})")
+        return other
+
+    def _weights(self) -> list[int]:
+        """Return the numbers of parameters of all parts."""
+        sites = self.backbone.sites(self.size)
+        return [part.params for part in self.backbone.parts(self.size, self.frames)] + [
+            module.params(site, self.backbone.frames_at(site, self.frames))
+            for module in self.attention
+            for site in module.at(sites)
+        ]
 
 
 def _listed(values: Iterable[object]) -> str:
@@ -222,4 +247,16 @@ class TrialConfig(Config):
                 f"data.sampling.frames_per_segment: {self.model.backbone.kind} takes {needed}; write auto "
                 f"(got {sampled})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _views_fit_the_model(self) -> Self:
+        views = self.data.views
+        size = views.crop(self.model.size)
+        if views.short != "auto" and views.short < size:
+            raise ValueError(f"data.views.short: must be at least the side of the crops, {size} (got {views.short})")
+        try:
+            self.model.at(size)
+        except ValueError as error:
+            raise ValueError(f"data.views.size: {error}") from None
         return self

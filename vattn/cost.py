@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from vattn.backbones import BackboneConfig
 from vattn.config import ModelConfig
+from vattn.data.config import ViewsConfig
 from vattn.modules import Layer, ModuleConfig, Position, Site, choose
 from vattn.sparse import SIDE, TOP, SparseConfig
 
@@ -77,6 +78,15 @@ def cost(model: ModelConfig, classes: int) -> Cost:
     return Cost(sum(macs), sum(params), sum(activations), tuple(rows))
 
 
+def gflops_video(model: ModelConfig, views: ViewsConfig, classes: int) -> float:
+    """Return 1e9 multiply-accumulates of one video in evaluation: those of one view, times the number of views.
+
+    A view has the size of the evaluation's crops, which may differ from that of the training (``views.size``).
+    """
+    evaluated = model.model_copy(update={"size": views.crop(model.size)})
+    return views.clips * views.crops * cost(evaluated, classes).gflops
+
+
 def _sparse_rows(model: ModelConfig, sparse: SparseConfig, classes: int, network: list[Row]) -> list[Row]:
     """Return the cost of sparse attention, without the first pass through the network, whose rows are ``network``.
 
@@ -118,6 +128,15 @@ def render(model: ModelConfig, classes: int) -> str:
     if alternatives:
         lines.append("In brackets, not in the sums: another mechanism in the same place, by the formulas of the paper.")
     return "\n".join(lines)
+
+
+def render_video(model: ModelConfig, views: ViewsConfig, classes: int) -> str:
+    """Return the cost of one video in evaluation in words."""
+    size, total = views.crop(model.size), gflops_video(model, views, classes)
+    return (
+        f"One video in evaluation, {views.clips} x {views.crops} views of {size} x {size} pixels: {total:.4g} GFLOPs "
+        "(gflops_video)"
+    )
 
 
 def _line(row: Row, memory: bool = True) -> str:

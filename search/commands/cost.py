@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from search.spec.validation import load_config
-from vattn.cost import render
+from vattn.cost import render, render_video
 from vattn.training import memory
 
 
@@ -12,4 +12,5 @@ def run(arguments: Namespace) -> None:
     config = load_config(arguments.config, arguments.set)
     classes = config.data.num_classes()
     print(render(config.model, classes))
+    print(render_video(config.model, config.data.views, classes))
     print(memory.render(config, classes))

@@ -114,9 +114,9 @@ def _trial_problems(trial: Tree) -> list[Problem]:
         rule = "a search compares trials on one split; take 1, 2 or 3, and all for `vattn train` of what it found"
         mistakes.append(Problem(("trial", "data", "split"), rule, "all"))
     if {"data", "model"} <= valid.keys() and valid["data"]:
-        stored: Any = valid["data"][0][1]
+        datas: Any = [data for _, data in valid["data"]]
         models: Any = [model for _, model in valid["model"]]
-        if problem := too_small(stored.store, models):
+        if problem := too_small(datas, models):
             mistakes.append(replace(problem, path=("trial", *problem.path)))
     return mistakes or _combined_problems(space, valid)
 

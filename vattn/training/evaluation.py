@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from vattn.config import TrialConfig
 from vattn.data.cache import Clips
+from vattn.data.protocols import averages_logits
 from vattn.model import VideoModel
 from vattn.training.batches.feed import feed
 from vattn.training.batches.loader import eval_batches
@@ -94,7 +95,7 @@ def score(
     """Yield scores (N, 1 + branches, classes) and labels (N) of worker ``rank``'s clips, batch by batch, on ``device``.
 
     The scores are float32 logits, the model's first and then those of its branches. For a clip with several views they
-    are the logarithm of the mean probabilities (`averaged`). The arguments are those of `evaluate`.
+    are their average (`averaged`). The arguments are those of `evaluate`.
     """
     net.eval()
     with torch.inference_mode():
@@ -102,7 +103,7 @@ def score(
         for images, labels in feed(batches, device):
             with autocast(config.train, device):
                 scores = net.scores(normalise(images, device))
-            yield averaged(scores.float(), len(labels)), labels
+            yield averaged(scores.float(), len(labels), averages_logits(config.data.sampling.protocol)), labels
 
 
 def judge(scores: Tensor, target: Tensor) -> Evaluation:
@@ -123,13 +124,14 @@ def _count(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def averaged(scores: Tensor, clips: int) -> Tensor:
+def averaged(scores: Tensor, clips: int, logits: bool = False) -> Tensor:
     """Average the scores of views (N * views, ..., classes) to scores of clips (N, ..., classes).
 
-    The result is the logarithm of the mean over views of the softmax, so that its softmax is that mean. With one view
-    per clip, scores are unchanged. ``clips`` is N.
+    The result is the logarithm of the mean over views of the softmax, so that its softmax is that mean; or the mean of
+    the scores as they are, if ``logits``. With one view per clip, scores are unchanged. ``clips`` is N.
     """
     views = len(scores) // clips
     if views == 1:
         return scores
-    return scores.log_softmax(-1).unflatten(0, (clips, views)).logsumexp(1) - math.log(views)
+    by_clip = scores.unflatten(0, (clips, views))
+    return by_clip.mean(1) if logits else by_clip.log_softmax(-1).logsumexp(1) - math.log(views)

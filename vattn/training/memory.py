@@ -75,8 +75,8 @@ def training_memory(config: TrialConfig, classes: int, workers: int = 1) -> Memo
     branches = 1 if model.sparse == "none" else len(model.sparse.branches)
     evaluated = share * views.clips * views.crops
     step, evaluation, weights, parameters = _traced(
-        model.model_copy(update={"sparse": "none"}), classes, micro * branches, evaluated * branches, train.amp,
-        train.recompute == "blocks", parts > 1,
+        model.model_copy(update={"sparse": "none"}), classes, micro * branches, evaluated * branches,
+        views.crop(model.size), train.amp, train.recompute == "blocks", parts > 1,
     )  # fmt: skip
     activations = max(step + micro * _sparse_bytes(model, classes), evaluation)
     frames = model.frames * model.backbone.frames_per_segment
@@ -93,13 +93,23 @@ def training_memory(config: TrialConfig, classes: int, workers: int = 1) -> Memo
 
 
 def render(config: TrialConfig, classes: int) -> str:
-    """Return the predicted memory in words, for `vattn cost`."""
+    """Return the size of the model and the predicted memory of its training in words, for `vattn cost`."""
     memory = training_memory(config, classes)
+    parameters, buffers = _values(config.model, classes)
     parts = ", ".join(f"{field.name} {getattr(memory, field.name) / 1e9:.2f}" for field in fields(memory))
     return (
+        f"Model size (size_mb): {4 * (parameters + buffers) / 1e6:.4g} MB, 4 bytes for each of {parameters:,} "
+        f"parameters\n  and {buffers:,} statistics of batch norm\n"
         f"GPU memory in training, batch {config.train.batch}: {memory.total / 1e9:.2f} GB predicted, at its peak\n"
         f"  ({parts})"
     )
+
+
+def _values(model: ModelConfig, classes: int) -> tuple[int, int]:
+    """Return the number of parameters, and of floating-point values in buffers."""
+    net = network_on_meta(model, classes)
+    buffers = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
+    return sum(p.numel() for p in net.parameters()), sum(buffer.numel() for buffer in buffers)
 
 
 def _sparse_bytes(model: ModelConfig, classes: int) -> int:
@@ -116,7 +126,14 @@ def _is_branch(what: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _traced(
-    model: ModelConfig, classes: int, clips: int, evaluated: int, amp: str, recompute: bool, accumulates: bool
+    model: ModelConfig,
+    classes: int,
+    clips: int,
+    evaluated: int,
+    size: int,
+    amp: str,
+    recompute: bool,
+    accumulates: bool,
 ) -> tuple[int, int, int, int]:
     """Return bytes: of one step without weights, of one evaluation without weights, of weights, of parameters.
 
@@ -125,6 +142,7 @@ def _traced(
         classes: the number of labels.
         clips: clips of a step, for one backward pass.
         evaluated: views of clips in one batch of the evaluation.
+        size: side of their crops, pixels.
         amp: ``train.amp``.
         recompute: whether blocks compute their activations again.
         accumulates: whether a step has several backward passes.
@@ -136,7 +154,7 @@ def _traced(
     weights = parameters + sum(map(_bytes, net.buffers()))
     return (
         step_peak(net, model, clips, amp, accumulates),
-        evaluation_peak(net, model, evaluated, amp),
+        evaluation_peak(net, model.model_copy(update={"size": size}), evaluated, amp),
         weights,
         parameters,
     )

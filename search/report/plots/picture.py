@@ -31,6 +31,7 @@ _AXIS_LABELS = {
     "top5": "top-5 accuracy (%)",
     "mean_class": "mean class accuracy (%)",
     "gflops": "GFLOPs of one clip",
+    "gflops_video": "GFLOPs of one video, all views",
     "params_m": "parameters (millions)",
     "activation_mb": "activations (MB)",
     "latency_ms": "latency (ms)",

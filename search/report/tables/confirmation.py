@@ -65,7 +65,7 @@ def render_confirmation(confirmed: Confirmation, objectives: Objectives, picks: 
             format_metric(confirmed.accuracy, row.searched[confirmed.accuracy]),
             format_probability(row.probability),
             *([format_metric(confirmed.accuracy, metrics[test])] if has_test else []),
-            *(format_metric(name, metrics[name]) for name in costs),
+            *(format_metric(name, metrics.get(name, math.nan)) for name in costs),
             " ".join(marks),
             describe(row.trial),
         ])  # fmt: skip

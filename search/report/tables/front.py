@@ -68,7 +68,8 @@ def render(history: History, objectives: Objectives) -> str:
     names = list(dict.fromkeys([*objectives, *trials[0].cost]))
     lines = [["trial", *names, "", "model"]]
     for trial in trials:
-        numbers = [format_metric(name, trial.metrics[name]) for name in names]
+        # Trials of an earlier version may lack a cost.
+        numbers = [format_metric(name, trial.metrics.get(name, math.nan)) for name in names]
         marks = " ".join(rule for rule, number in picks.items() if number == trial.number)
         lines.append([str(trial.number), *numbers, marks, describe(trial)])
     notes = [ANOTHER_TRAINING] if any(map(is_another_training, trials)) else []

@@ -33,7 +33,9 @@ class KineticsDataConfig(LayoutConfig, kind="kinetics"):
 
     kind: Literal["kinetics"] = "kinetics"
     split: OneSplit = 1
-    classes: Literal[400, 600, 700] = Field(400, description="number of classes, which says which Kinetics it is")
+    classes: Literal[400, 600, 700] = Field(
+        400, description="number of classes, which says which Kinetics it is; vattn check and vattn cost need no files"
+    )
 
     def read_labels(self, root: Path) -> tuple[str, ...]:
         """Read the labels of all lists; raise UserError if their number is not ``classes``."""

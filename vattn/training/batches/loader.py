@@ -12,12 +12,13 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from vattn.config import DataConfig, ModelConfig, TrainConfig
-from vattn.data.augment import Region, crops, mixed, scaled, training_region
+from vattn.data.augment import Region, mixed, scaled, training_region
 from vattn.data.cache import Clips
 from vattn.data.recolour import Operation, Recolour, on_device, recolour_of
-from vattn.data.sampling import evaluation_indices, surrounding, training_indices
+from vattn.data.sampling import surrounding, training_indices
 from vattn.errors import UserError
 from vattn.training.batches.sources import ResidentClips
+from vattn.training.batches.views import view_frames, view_regions
 
 Images = UInt8[Tensor, "n 3 t size size"]
 Labels = Int64[Tensor, " clips"] | Float32[Tensor, "clips classes"]
@@ -215,7 +216,7 @@ def train_batches(
     """
     size, augment = model.size, data.augment
     if augment.crop in ("random", "center"):
-        _check_size(clips, data, model)
+        _check_size(clips, data, size, "model.size")
     order = np.random.default_rng([train.seed, epoch, 0]).permutation(len(clips))
     sizes = step_sizes(len(clips), train, world)
     steps = [order[i * train.batch : i * train.batch + size] for i, size in enumerate(sizes)]
@@ -280,8 +281,9 @@ def eval_batches(
 ) -> Batches:
     """Return one worker's share of an evaluation: every ``world``-th clip, in order, without augmentation.
 
-    The views of a clip (``data.views``) follow each other, ordered by clip in time, then by crop. A single view is the
-    centre crop of the frames that `evaluation_indices` returns for a single clip.
+    The views of a clip (``data.views``) follow each other, ordered by clip, then by crop. A single view is the centre
+    crop of the frames that `vattn.data.sampling.evaluation_indices` returns for a single clip, unless
+    ``data.sampling.protocol`` has another rule.
 
     Args:
         clips: the split to evaluate.
@@ -295,16 +297,19 @@ def eval_batches(
     Raises:
         UserError: the stored frames are smaller than ``model.size``.
     """
-    _check_size(clips, data, model)
-    asked, kind = data.views, data.sampling.kind
+    asked = data.views
+    option = "views.short" if asked.short != "auto" else "views.size"
+    _check_size(clips, data, asked.needs(model.size), "model.size" if asked.plain else f"data.{option}")
+    model = model.model_copy(update={"size": asked.crop(model.size)})
     step = max(batch // world // (asked.clips * asked.crops), 1)
 
     def views(i: int) -> list[View]:
         num_frames, height, width = clips.shapes[i].tolist()
+        regions = view_regions(data, height, width, model.size)
         return [
-            View(i, evaluation_indices(kind, num_frames, model.frames, clip, asked.clips, late=i % 2 == 1), region)
+            View(i, view_frames(data, model, num_frames, clip, late=i % 2 == 1), region)
             for clip in range(asked.clips)
-            for region in crops(height, width, model.size, asked.crops)
+            for region in regions
         ]
 
     share = np.arange(rank, len(clips), world)
@@ -319,12 +324,13 @@ def _seed_words(*numbers: int) -> np.ndarray:
     return np.fromiter(words, np.uint32)
 
 
-def _check_size(clips: Clips | ResidentClips, data: DataConfig, model: ModelConfig) -> None:
+def _check_size(clips: Clips | ResidentClips, data: DataConfig, size: int, path: str) -> None:
+    """Raise UserError if a crop of ``size`` pixels, or a shorter side of it, is larger than stored frames."""
     least = int(clips.shapes[:, 1:].min())
-    if model.size > least:
+    if size > least:
         raise UserError(
             f"must not exceed the stored frames' shorter side, which is {least} pixels, as crops are not enlarged",
-            path="model.size",
+            path=path,
             way_out="lower it, or raise data.store.size",
-            found=f"{model.size} and {data.store.size}",
+            found=f"{size} and {data.store.size}",
         )

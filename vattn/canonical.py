@@ -4,10 +4,13 @@ Configs that describe the same network or the same trial have the same canonical
 """
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import get_args
 
 from vattn.base import identity
 from vattn.config import ModelConfig, TrialConfig
-from vattn.modules import ModuleConfig, Position
+from vattn.modules import ModuleConfig, Pathway, Position
 from vattn.training.start import as_identity
 
 
@@ -54,8 +57,10 @@ def trial_id(trial: TrialConfig) -> str:
     return identity(canonical_trial(trial).identity_tree())
 
 
-#: Numbers of the blocks that have a site, by stage and position.
-Blocks = dict[tuple[int, Position], list[int]]
+#: Numbers of the blocks that have a site, by stage, position and pathway.
+Blocks = dict[tuple[int, Position, Pathway], list[int]]
+#: A mechanism, and the same without `stages` and `every`.
+Bare = tuple[ModuleConfig, ModuleConfig]
 #: Mechanisms at one position, without `stages` and `every`, each with its `every` by stage.
 Entries = list[tuple[ModuleConfig, dict[int, int]]]
 
@@ -64,7 +69,9 @@ def _attention(model: ModelConfig) -> tuple[ModuleConfig, ...]:
     """Return the list of mechanisms in canonical form, position by position."""
     blocks: Blocks = defaultdict(list)
     for site in model.backbone.sites(model.size):
-        blocks[site.stage, site.position].append(site.block)
+        for pathway in get_args(Pathway):
+            if pathway in ("both", site.pathway):
+                blocks[site.stage, site.position, pathway].append(site.block)
     plain = [(m, m.canonical().model_copy(update={"stages": (), "every": 1})) for m in model.attention]
     canonical: list[ModuleConfig] = []
     for position in model.backbone.positions():
@@ -73,13 +80,19 @@ def _attention(model: ModelConfig) -> tuple[ModuleConfig, ...]:
             # Any two mechanisms in one stage share its first block, so their order matters within a stage, but not
             # across stages.
             start = 0
-            for module, bare in plain:
-                if module.position == position and stage in module.stages and blocks[stage, position]:
+            for module, bare in _in_order([(m, b) for m, b in plain if m.position == position and stage in m.stages]):
+                if blocks[stage, position, module.pathway]:
                     start = 1 + _add(bare, stage, module.every, entries, start, blocks)
         for bare, every in entries:
             common = _common_every(every, bare, blocks)
             canonical.append(bare.model_copy(update={"stages": tuple(every), "every": common}))
     return tuple(canonical)
+
+
+def _in_order(mechanisms: Sequence[Bare]) -> Iterator[Bare]:
+    """Yield the mechanisms of a stage: the order of those in different pathways has no effect, the fast one's first."""
+    for in_both, run in groupby(mechanisms, key=lambda pair: pair[0].pathway == "both"):
+        yield from run if in_both else sorted(run, key=lambda pair: pair[0].pathway)
 
 
 def _add(bare: ModuleConfig, stage: int, every: int, entries: Entries, start: int, blocks: Blocks) -> int:
@@ -95,7 +108,7 @@ def _add(bare: ModuleConfig, stage: int, every: int, entries: Entries, start: in
 
 def _common_every(every: dict[int, int], bare: ModuleConfig, blocks: Blocks) -> int | None:
     """Return the smallest ``every`` that selects the same blocks as each stage's own ``every``, or None."""
-    stages = [(blocks[stage, bare.position], own) for stage, own in every.items()]
+    stages = [(blocks[stage, bare.position, bare.pathway], own) for stage, own in every.items()]
     for common in range(1, 2 + max(block for numbers, _ in stages for block in numbers)):
         if all((b % common == 0) == (b % own == 0) for numbers, own in stages for b in numbers):
             return common

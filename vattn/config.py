@@ -90,6 +90,11 @@ class ModelConfig(Config):
                     f"attention[{i}].position: a block of this {self.backbone.kind} offers {_listed(positions)}; "
                     f"{f'take {fitting}' if fitting else f'leave {module.kind} out'} (got {module.position})"
                 )
+            if module.pathway != "both" and not any(site.pathway for site in self.backbone.sites(self.size)):
+                raise ValueError(
+                    f"attention[{i}].pathway: {self.backbone.kind} has one pathway, slowfast two; write both "
+                    f"(got {module.pathway})"
+                )
             for site in module.at(self.backbone.sites(self.size)):
                 if site in taken:
                     raise ValueError(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from vattn.backbones import BackboneConfig
 from vattn.config import ModelConfig
 from vattn.data.config import ViewsConfig
-from vattn.modules import Layer, ModuleConfig, Position, Site, choose
+from vattn.modules import Layer, ModuleConfig, Pathway, Position, Site, choose
 from vattn.sparse import SIDE, TOP, SparseConfig
 
 #: Number of peaks of a frame that the estimate of memory assumes.
@@ -166,7 +166,7 @@ def _backbone_rows(backbone: BackboneConfig, size: int, frames: int) -> tuple[Ro
 @lru_cache(maxsize=65536)
 def _module_rows(module: ModuleConfig, backbone: BackboneConfig, size: int, frames: int) -> tuple[Row, ...]:
     totals: dict[int, list[int]] = {}
-    for site, count in _shapes(backbone, size, module.stages, module.position, module.every):
+    for site, count in _shapes(backbone, size, module.stages, module.position, module.every, module.pathway):
         t = backbone.frames_at(site, frames)
         total = totals.setdefault(site.stage, [0, 0, 0])
         for i, added in enumerate(_added(module, site, t)):
@@ -184,9 +184,9 @@ def _added(module: ModuleConfig, site: Site, frames: int) -> tuple[int, int, int
 
 @lru_cache(maxsize=65536)
 def _shapes(
-    backbone: BackboneConfig, size: int, stages: tuple[int, ...], position: Position, every: int
+    backbone: BackboneConfig, size: int, stages: tuple[int, ...], position: Position, every: int, pathway: Pathway
 ) -> tuple[tuple[Site, int], ...]:
     """Return one site for each stage and shape of features, and the number of such sites, which have the same cost."""
-    sites = choose(backbone.sites(size), stages, position, every)
+    sites = choose(backbone.sites(size), stages, position, every, pathway)
     shapes = [(s.stage, s.block > 0, s.channels, s.height, s.width) for s in sites]
     return tuple((sites[shapes.index(shape)], count) for shape, count in Counter(shapes).items())

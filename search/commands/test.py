@@ -10,15 +10,17 @@ from statistics import fmean
 from typing import NamedTuple
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from search.report.live.progress import progress
+from search.spec.messages import SpecError, problems
 from search.spec.store import check_size, with_chosen_store
 from search.spec.validation import read_config
 from vattn.config import TrialConfig
+from vattn.cost import gflops_video
 from vattn.data import listed, open_clips
 from vattn.data.cache import Clips
-from vattn.data.config import ViewsConfig
 from vattn.errors import UserError
 from vattn.model import load_model
 from vattn.training.device import default_device, set_up
@@ -99,8 +101,9 @@ def _models(file: Path, weights: Path, sets: list[str], views: str | None, out: 
     check_size(trial, file)
     if chooses_store:
         trial = with_chosen_store(trial, out or Path("runs") / file.stem)
-    data = trial.data if views is None else trial.data.model_copy(update={"views": parse_views(views)})
-    splits = data.each_split()
+    if views is not None:
+        trial = _with_views(trial, views, file)
+    splits = trial.data.each_split()
     models = [
         _Model(
             file,
@@ -127,7 +130,9 @@ def _score_together(
         clips = _clips(model, out or Path("runs") / model.file.stem, split)
         scored.append(_score(model.trial, model.weights, clips))
         views, metrics = model.trial.data.views, judge(scored[-1].scores, scored[-1].target).metrics
-        print(f"{prefix}{model.file}: {_format_metrics(metrics)}; {views.clips} x {views.crops} views")
+        cost = gflops_video(model.trial.model, views, model.trial.data.num_classes())
+        views_text = f"{views.clips} x {views.crops} views, {cost:.4g} GFLOPs a video"
+        print(f"{prefix}{model.file}: {_format_metrics(metrics)}; {views_text}")
         yield str(model.file), metrics
     if len(models) > 1:
         fusion = fused(scored)
@@ -138,13 +143,23 @@ def _score_together(
     print(f"{prefix}{len(clips)} clips of the {clips.split} split")
 
 
-def parse_views(text: str) -> ViewsConfig:
-    """Return the views that a text such as "10x3", clips x crops, asks for; raise UserError if it has another form."""
+def parse_views(text: str) -> dict[str, int]:
+    """Return the clips and crops that a text such as "10x3" asks for; raise UserError if it has another form."""
     match = re.fullmatch(r"([1-9]\d?|100)x([13])", text)
     if match is None:
         rule = "must be clips x crops, 1 to 100 and 1 or 3, such as 10x3"
         raise UserError(rule, path="--views", found=text)
-    return ViewsConfig.parse({"clips": int(match[1]), "crops": int(match[2])})
+    return {"clips": int(match[1]), "crops": int(match[2])}
+
+
+def _with_views(trial: TrialConfig, text: str, file: Path) -> TrialConfig:
+    """Return the config with other numbers of clips and crops; raise SpecError if its protocol does not define them."""
+    tree = trial.tree()
+    tree["data"]["views"] |= parse_views(text)
+    try:
+        return TrialConfig.parse(tree)
+    except ValidationError as error:
+        raise SpecError.of(file, problems(error, TrialConfig, tree)) from None
 
 
 def fused(streams: Sequence[Scored]) -> Scored:

@@ -4,7 +4,7 @@ Source: Feichtenhofer, Fan, Malik and He, "SlowFast Networks for Video Recogniti
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -23,7 +23,7 @@ from vattn.backbones._base import (
     slots,
 )
 from vattn.backbones._residual import BlockShape, ResidualBlock, ResidualConfig, sites_in
-from vattn.modules._base import Site
+from vattn.modules._base import Position, Site
 
 #: Temporal kernel size of the lateral convolution, from the fast to the slow pathway.
 _LATERAL_FRAMES = 5
@@ -37,7 +37,7 @@ class SlowFastConfig(ResidualConfig, kind="slowfast"):
     """SlowFast with bottlenecks; the model's ``frames`` are those of the fast pathway.
 
     Each stage has the slow pathway's blocks, numbered from 0, followed by the fast pathway's blocks: a mechanism is
-    inserted into both pathways. With ``temporal: none``, only mechanisms such as ``tam`` exchange information between
+    inserted into both pathways, or into the one that its ``pathway`` names. With ``temporal: none``, only mechanisms such as ``tam`` exchange information between
     frames within a block.
     """
 
@@ -125,6 +125,10 @@ class _Shape(BlockShape):
 
     fast: bool
     frames: int
+
+    def site(self, position: Position, *, strides_first: bool) -> Site:
+        """Return the block's site at ``position``, with its pathway."""
+        return replace(super().site(position, strides_first=strides_first), pathway="fast" if self.fast else "slow")
 
 
 def _shapes(config: SlowFastConfig, size: int) -> Iterator[_Shape]:

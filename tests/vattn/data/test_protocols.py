@@ -85,7 +85,8 @@ def test_the_clips_of_tanet_start_at_equal_distances_within_the_first_segment(n:
 @given(n=LENGTHS, t=st.sampled_from([1, 4, 5, 8, 16, 32, 64]), clips=st.integers(2, 10))
 def test_dense_clips_start_at_equal_distances_and_continue_from_the_first_frame(n: int, t: int, clips: int) -> None:
     step = 64 // t
-    for protocol, span in (("tsm", 64), ("tanet", step * t)):
+    spans: dict[Protocol, int] = {"tsm": 64, "tanet": step * t}
+    for protocol, span in spans.items():
         starts = linspace(max(1, 1 + n - span) - 1, clips)
 
         assert indices(protocol, "dense", n, t, clips) == [[(x * step + s) % n for x in range(t)] for s in starts]

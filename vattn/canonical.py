@@ -29,9 +29,9 @@ def canonical_trial(trial: TrialConfig) -> TrialConfig:
     # The backbone determines the number of frames per segment: any other value is refused.
     sampling = trial.data.sampling.model_copy(update={"frames_per_segment": "auto"})
     data = trial.data.canonical().model_copy(update={"sampling": sampling})
-    # These options change memory and time, but no result.
-    train = trial.train.model_copy(update={"recompute": "none", "checkpoint_minutes": 10.0, "checkpoint_seconds": 30.0})
-    model = trial.model
+    train, model = trial.train.canonical(), trial.model
+    if not model.attention:
+        train = train.model_copy(update={"rates": train.rates.model_copy(update={"new": 1.0})})
     if train.init != "scratch":
         model = as_identity(model)
     if train.init == "identity":

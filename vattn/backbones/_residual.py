@@ -10,10 +10,30 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vattn.backbones._base import POSITIONS, BackboneConfig, conv_out
+from vattn.base import LATER
 from vattn.modules._base import Position, Site
 
 
-class ResidualConfig(BackboneConfig):
+class BlocksConfig(BackboneConfig):
+    """A network of residual blocks, which training can leave out by chance.
+
+    Stochastic depth, with the linear rule: of L blocks, block l is left out with probability l / L * p, separately for
+    each clip. A block that stays is divided by the probability that it does, so that evaluation changes nothing. The
+    blocks of one stage in several pathways are numbered for each pathway. Source: Huang, Sun, Liu, Sedra and
+    Weinberger, "Deep Networks with Stochastic Depth", ECCV 2016 (arXiv:1603.09382).
+    """
+
+    stochastic_depth: float = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="p, probability that training leaves out the residual branch of the last block, for each clip; "
+        "from the first block to the last it rises linearly; 0: never",
+        json_schema_extra=LATER,
+    )
+
+
+class ResidualConfig(BlocksConfig):
     """Four stages, 2 to 5, of basic blocks (two convolutions) or bottlenecks (three; the first and last are 1x1)."""
 
     depth: int = Field(description="number of layers, which sets the type of the blocks and their number per stage")

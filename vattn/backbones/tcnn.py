@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from vattn.backbones._base import (
     Backbone,
-    BackboneConfig,
     Conv3,
     Part,
     conv_out,
@@ -23,7 +22,7 @@ from vattn.backbones._base import (
     part_of_clip,
     slots,
 )
-from vattn.backbones._residual import BlockShape, ResidualBlock, sites_in
+from vattn.backbones._residual import BlocksConfig, BlockShape, ResidualBlock, sites_in
 from vattn.modules._base import Position, Site
 
 Dilation = Literal[1, 2, 4]
@@ -31,7 +30,7 @@ Dilation = Literal[1, 2, 4]
 _STRIDES = (2, 2, 2, 1, 2, 1, 1)
 
 
-class TCNNConfig(BackboneConfig, kind="tcnn"):
+class TCNNConfig(BlocksConfig, kind="tcnn"):
     """T-CNN, seven stages of pairs. The defaults are the paper's layout.
 
     The paper's table lists 36 convolutions and marks the dilated ones, which are all the second convolution of a pair.

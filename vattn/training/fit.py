@@ -28,7 +28,7 @@ from vattn.training.batches.sources import ResidentClips, node_cache, resident
 from vattn.training.checkpoint import Epoch, Progress, WorkerState, load
 from vattn.training.device import compile_network, default_device, set_up
 from vattn.training.evaluation import evaluate
-from vattn.training.optimization import ScaledOptimizer, learning_rate
+from vattn.training.optimization import ScaledOptimizer
 from vattn.training.recompute import recompute_blocks
 from vattn.training.saver import Saver
 from vattn.training.start import start
@@ -160,7 +160,7 @@ def _train_epoch(
     sizes = step_sizes(len(clips), config.train, world)
     steps = len(sizes)
     for step, (images, labels) in enumerate(feed(batches, device), first):
-        lr = learning_rate(config.train, number - 1 + step / steps)
+        lr = config.train.lr_at(number - 1 + step / steps)
         losses = train_step(model, net, optimizer, config.train, images, labels, sizes[step], world, lr)
         # The sum is not read within an epoch, because that would wait for the GPU at each step.
         total = total + losses

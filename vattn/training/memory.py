@@ -85,7 +85,7 @@ def training_memory(config: TrialConfig, classes: int, workers: int = 1) -> Memo
         context=CONTEXT,
         weights=weights,
         gradients=parameters,
-        optimizer=parameters * (2 if train.optimizer == "adamw" else 1),
+        optimizer=parameters * train.optimizer.moments,
         activations=activations,
         inputs=STAGED * share * pixels,
         workspace=WORKSPACE + round(GAPS * activations),

@@ -4,6 +4,7 @@ Source: Zhou, Li, Wang and Li, "Integrating Temporal and Spatial Attention for V
 Communication Networks, 2022, Table 1. The layout there was found by architecture search.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, Self
@@ -163,6 +164,11 @@ class TCNN(Backbone):
 
     def maps(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c s i j"]:
         return self.layers[1:](self.maxpool(self.layers[0](images)))
+
+    def stage_of(self, name: str) -> int:
+        """Return the stage of a module or parameter."""
+        layer = re.match(r"layers\.(\d)", name)
+        return int(layer[1]) + 1 if layer else 1
 
     def block(self, site: Site) -> nn.Module:
         """Return the pair that contains ``site``."""

@@ -1,4 +1,1 @@
-"""How a network is trained: the config, and a file for each of its parts.
-
-`vattn.config` imports the configs, so nothing here imports it when it is loaded.
-"""
+"""How a network is trained: the config of a training, and a file for each part of it."""

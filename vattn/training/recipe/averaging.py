@@ -34,7 +34,7 @@ class Average:
         """Add the weights after a step."""
         self._updates += 1
         decay = min(self._decay, (1 + self._updates) / (10 + self._updates))
-        torch._foreach_lerp_(self._values, self._own, 1 - decay)
+        torch._foreach_lerp_(self._values, self._own, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     def swap(self) -> None:
         """Exchange the average with the network's weights; a second call undoes it.

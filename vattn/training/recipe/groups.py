@@ -1,27 +1,25 @@
 """Groups of parameters, each with its factor on the learning rate and its weight decay."""
 
-from typing import TYPE_CHECKING
-
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from vattn.config import TrainConfig
+from vattn.model import VideoModel
 from vattn.training.recipe.optimizers import Group
 
-if TYPE_CHECKING:
-    from vattn.training.recipe.config import TrainConfig
-
+#: Layers whose parameters are those of norms.
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
-def parameter_groups(net: nn.Module, train: "TrainConfig") -> tuple[list[Group], list[float]]:
+def parameter_groups(net: nn.Module, train: TrainConfig) -> tuple[list[Group], list[float]]:
     """Return the parameters of ``net`` that have gradients, in groups, and the factor of each group's learning rate.
 
-    `vattn.model.VideoModel.roles` says what the mechanisms, the classifier and the first convolutions are; any other
-    network has none. Without special rates and decays there is one group.
+    `VideoModel.roles` says what the mechanisms, the classifier and the first convolutions are; any other network has
+    none. Without special rates and decays there is one group.
     """
     rates = train.rates
     factors: dict[nn.Module, float] = {}
-    roles = net.roles() if callable(getattr(net, "roles", None)) else {}
+    roles = net.roles() if isinstance(net, VideoModel) else {}
     for role, modules in roles.items():
         for module in {inner: None for outer in modules for inner in outer.modules()}:
             factors[module] = factors.get(module, 1.0) * getattr(rates, role)

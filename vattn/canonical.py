@@ -36,9 +36,9 @@ def canonical_trial(trial: TrialConfig) -> TrialConfig:
     if views.size == trial.model.size:
         views = views.model_copy(update={"size": "auto"})
     data = data.model_copy(update={"sampling": sampling, "views": views})
-    # These options change memory and time, but no result.
-    train = trial.train.model_copy(update={"recompute": "none", "checkpoint_minutes": 10.0, "checkpoint_seconds": 30.0})
-    model = trial.model
+    train, model = trial.train.canonical(), trial.model
+    if not model.attention:
+        train = train.model_copy(update={"rates": train.rates.model_copy(update={"new": 1.0})})
     if train.init != "scratch":
         model = as_identity(model)
     if train.init == "identity":

@@ -1,25 +1,16 @@
 """The config of one trial: data, model and training. A search space is such a config with ranges in it."""
 
 from collections.abc import Iterable
-from functools import reduce
-from operator import or_
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from vattn.backbones import BackboneConfig
-from vattn.base import LATER, Config, Kinded, NoneOr
+from vattn.base import Config, NoneOr, any_of
 from vattn.data import DataConfig
 from vattn.modules import Layer, ModuleConfig, Site
 from vattn.sparse import SparseConfig
-
-
-def any_of(family: type[Kinded]) -> Any:
-    """Return the union of all configs of a family, discriminated by ``kind``."""
-    union = reduce(or_, family.kinds.values())
-    return Annotated[union, Field(discriminator="kind")] if len(family.kinds) > 1 else union
-
+from vattn.training.recipe.config import TrainConfig
 
 if TYPE_CHECKING:
     AnyBackbone = BackboneConfig
@@ -139,104 +130,6 @@ def _listed(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))
 
 
-class TrainConfig(Config):
-    """How one model is trained. Together with the configs of model and data it determines the result of a run."""
-
-    epochs: int = Field(ge=1, description="number of passes over the training clips")
-    batch: int = Field(ge=1, description="clips per step, summed over all workers")
-    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd: SGD with momentum 0.9; adamw: AdamW")
-    lr: float = Field(gt=0, description="peak learning rate for `batch`; it is never scaled automatically")
-    schedule: Literal["cosine", "constant"] = Field(
-        "cosine", description="learning rate over the training; cosine: half a cosine from lr to 0; constant: lr"
-    )
-    weight_decay: float = Field(1e-4, ge=0, description="weight decay of the optimizer")
-    accumulate: int = Field(
-        1,
-        ge=1,
-        description="number of parts into which each worker divides its clips of a step, to keep the activations of "
-        "one part at a time; it divides the batch; without batch norm, the step is that of the whole batch",
-        json_schema_extra=LATER,
-    )
-    amp: Literal["none", "bf16", "fp16"] = Field(
-        "none",
-        description="automatic mixed precision; none: float32, on GPUs with TF32; bf16: autocast to bfloat16; fp16: "
-        "autocast to float16, with a loss scale that adapts",
-    )
-    compile: Literal["none", "default", "reduce-overhead"] = Field(
-        "none",
-        description="torch.compile; default: fused kernels; reduce-overhead: CUDA graphs too, for small networks; both "
-        "change rounding",
-        json_schema_extra=LATER,
-    )
-    deterministic: bool = Field(
-        False,
-        description="on GPUs, use deterministic kernels where torch has them; slower; CPUs always do",
-        json_schema_extra=LATER,
-    )
-    recompute: Literal["none", "blocks"] = Field(
-        "none",
-        description="activation checkpointing; blocks: each residual block keeps its input only and is computed again "
-        "in the backward pass; activation_mb is the value without it",
-    )
-    checkpoint_minutes: Annotated[
-        Literal["none"] | Annotated[float, Field(gt=0)],
-        Field(
-            description="minutes between checkpoints within an epoch; none: only at the ends of epochs, see "
-            "checkpoint_seconds"
-        ),
-    ] = 10.0
-    checkpoint_seconds: float = Field(
-        30.0,
-        ge=0,
-        description="greatest number of seconds between two checkpoints at the ends of epochs; they follow each other "
-        "after 20 times the time that the last one took to write, or after this time, but not before an epoch ends. A "
-        "training that is killed repeats the epochs since its last checkpoint",
-        json_schema_extra=LATER,
-    )
-    init: str = Field(
-        "scratch",
-        description="initial weights; scratch: as configured by backbone.weights and by each mechanism; identity: the "
-        "same, but every mechanism that can starts as the identity; or the absolute path of a state dict: layers that "
-        "match are loaded, the others start as for identity",
-    )
-    seed: int = Field(0, ge=0, description="seed of initial weights, order of clips, augmentation and dropout")
-
-    @model_validator(mode="after")
-    def _parts_are_equal(self) -> Self:
-        if self.batch % self.accumulate:
-            raise ValueError(f"accumulate: must divide batch, {self.batch} (got {self.accumulate})")
-        return self
-
-    @model_validator(mode="after")
-    def _recomputed_blocks_are_not_compiled(self) -> Self:
-        if self.compile != "none" and self.recompute != "none":
-            raise ValueError(
-                f"compile: the blocks of recompute: {self.recompute} cannot be compiled; write none for one of them "
-                f"(got {self.compile})"
-            )
-        return self
-
-    @field_validator("init")
-    @classmethod
-    def _word_or_absolute_path(cls, init: str) -> str:
-        if init not in ("scratch", "identity") and not Path(init).is_absolute():
-            raise ValueError(
-                "must be scratch, identity, or the absolute path of a state dict; in a search, search.inherit chooses "
-                "one for each trial"
-            )
-        return init
-
-    def uneven_parts(self, workers: int) -> str:
-        """Return the rule that ``accumulate`` breaks with a number of workers; empty if it breaks none."""
-        share = self.batch // workers
-        return f"must divide a worker's share of train.batch, {share} clips" if share % self.accumulate else ""
-
-    @property
-    def weights(self) -> Path | None:
-        """The state dict that training starts from, if any."""
-        return None if self.init in ("scratch", "identity") else Path(self.init)
-
-
 class TrialConfig(Config):
     """Everything that the result of one trial depends on."""
 
@@ -264,4 +157,16 @@ class TrialConfig(Config):
             self.model.at(size)
         except ValueError as error:
             raise ValueError(f"data.views.size: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _frozen_stages_exist(self) -> Self:
+        if self.train.freeze:
+            backbone = self.model.backbone
+            stages = [part.stage for part in backbone.parts(self.model.size, self.model.frames)]
+            if unknown := [stage for stage in self.train.freeze if stage not in stages]:
+                raise ValueError(
+                    f"train.freeze: this {backbone.kind} has stages {_listed(stages)}; leave out {_listed(unknown)} "
+                    f"(got {_listed(self.train.freeze)})"
+                )
         return self

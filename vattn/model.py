@@ -1,17 +1,23 @@
 """Build the network of a config: backbone, mechanisms, head, and the branches of sparse attention around it."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from vattn.backbones._residual import BlocksConfig
 from vattn.config import ModelConfig
 from vattn.errors import UserError
 from vattn.insert import fold, insert
 from vattn.sparse import SparseAttention, class_maps
 from vattn.weights import Fit, read_state
+
+#: Returns the mean loss of scores (N, classes) with their labels.
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def build_model(model: ModelConfig, classes: int) -> "VideoModel":
@@ -52,9 +58,28 @@ class VideoModel(nn.Module):
         self.dropout = nn.Dropout(model.head.dropout)
         self.fc = _classifier(self.backbone.channels, classes)
         self.folds = model.backbone.folds
+        if isinstance(model.backbone, BlocksConfig):
+            model.backbone.leave_out_blocks(self.backbone, model.frames if self.folds else 1)
+        #: modules that stay in evaluation mode, without those inside them
+        self.still: list[nn.Module] = []
 
     def forward(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n classes"]:
         return self._classify(self.features(clips))
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all modules but ``still``."""
+        super().train(mode)
+        for module in self.still:
+            module.training = False
+        return self
+
+    def roles(self) -> dict[str, list[nn.Module]]:
+        """Return the parts that can have learning rates of their own, by the keys of `RatesConfig`."""
+        return {
+            "new": self.backbone.mechanisms,
+            "head": [module for module in self.children() if isinstance(module, nn.Linear)],
+            "first": self.backbone.first_convolutions(),
+        }
 
     def features(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n rows c"]:
         """Return one row of features per frame from a 2D backbone, or one row per clip from a 3D backbone."""
@@ -76,9 +101,15 @@ class VideoModel(nn.Module):
     def begin(self, epoch: int, epochs: int) -> None:
         """Prepare for training epoch number ``epoch``, from 1, of ``epochs``."""
 
-    def loss(self, scores: Tensor, labels: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
-        """Return the training loss of the scores that `forward` returned in training mode."""
-        return cross_entropy(scores, labels)
+    def loss(self, scores: Tensor, labels: Tensor, criterion: Loss = cross_entropy) -> Float[Tensor, ""]:
+        """Return the training loss of the scores that `forward` returned in training mode.
+
+        Args:
+            scores: the scores of clips.
+            labels: their labels, int64 (N), or the shares of the classes, float32 (N, classes).
+            criterion: returns the mean loss of scores (N, classes).
+        """
+        return criterion(scores, labels)
 
     def scores(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n b classes"]:
         """Return the model's scores, followed by the scores of each of ``branches``."""
@@ -117,9 +148,11 @@ class SparseModel(VideoModel):
         scores = self.scores(clips)
         return scores if self.training else scores[:, 0]
 
-    def loss(self, scores: Float[Tensor, "n b classes"], labels: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
+    def loss(
+        self, scores: Float[Tensor, "n b classes"], labels: Tensor, criterion: Loss = cross_entropy
+    ) -> Float[Tensor, ""]:
         branches = scores.shape[1]
-        return branches * cross_entropy(scores.flatten(0, 1), labels[:, None].expand(-1, branches).flatten())
+        return branches * criterion(scores.flatten(0, 1), labels.repeat_interleave(branches, 0))
 
     def scores(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n b classes"]:
         if self._stage == "alone":

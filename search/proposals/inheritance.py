@@ -81,12 +81,17 @@ def nearest(history: History, trial: Trial) -> tuple[Trial, int] | None:
     Of equally near trials it is the newest. A choice that only one of the two trials has counts as one difference.
     Return None if no finished trial has the same backbone.
     """
-    backbone = trial.config["model"]["backbone"]
-    candidates = [known for known in history.in_state("finished") if known.config["model"]["backbone"] == backbone]
+    backbone = _backbone(trial)
+    candidates = [known for known in history.in_state("finished") if _backbone(known) == backbone]
     if not candidates:
         return None
     parent = min(candidates, key=lambda known: (_differing(trial.params, known.params), -known.number))
     return parent, _differing(trial.params, parent.params)
+
+
+def _backbone(trial: Trial) -> Any:
+    """Return the config of a trial's backbone, with the defaults of options that were added since."""
+    return TrialConfig.parse(trial.config).model.backbone
 
 
 def _differing(params: Mapping[str, Any], others: Mapping[str, Any]) -> int:

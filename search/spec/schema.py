@@ -26,8 +26,8 @@ from search.schedulers import SchedulerConfig
 from search.schedulers.none import NoSchedulerConfig
 from search.spec.messages import SpecError
 from spaces.space import Problem, Space, Tree
-from vattn.base import Config, NoneOr
-from vattn.config import ModelConfig, TrialConfig, any_of
+from vattn.base import Config, NoneOr, any_of
+from vattn.config import ModelConfig, TrialConfig
 from vattn.cost import cost, gflops_video
 from vattn.data import DataConfig
 from vattn.data.config import StoreConfig, ViewsConfig

@@ -57,7 +57,9 @@ def test_it_is_the_cost_of_a_view_at_the_size_of_the_evaluation_times_the_views(
     known = {chosen([t])[0]: t.cost["gflops_video"] for t in run(searched, tmp_path).trials.values()}
 
     one, four = (cost(model, 16).gflops for model in (small, large))
-    assert known == pytest.approx({(1, "auto"): 3 * one, (1, 64): 3 * four, (10, "auto"): 30 * one, (10, 64): 30 * four})
+    assert known == pytest.approx(
+        {(1, "auto"): 3 * one, (1, 64): 3 * four, (10, "auto"): 30 * one, (10, 64): 30 * four}
+    )
 
 
 def test_a_config_over_the_limit_is_not_trained(tmp_path: Path) -> None:

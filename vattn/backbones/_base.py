@@ -1,5 +1,6 @@
 """The interface of a backbone: the sites that it offers to mechanisms, its weights, and its cost."""
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
@@ -46,6 +47,11 @@ class Backbone(nn.Module):
     #: The global average pool that gives the features of `maps`, where `BackboneConfig.averages`.
     avgpool: nn.Module
 
+    def __init__(self) -> None:
+        super().__init__()
+        #: the mechanisms that `vattn.insert.insert` has inserted
+        self.mechanisms: list[nn.Module] = []
+
     def forward(self, images: Tensor) -> Tensor:
         return self.features_of(self.maps(images))
 
@@ -70,6 +76,15 @@ class Backbone(nn.Module):
         sequence = self.block(site).get_submodule(f"at.{site.position}")
         assert isinstance(sequence, nn.Sequential)
         sequence.append(module)
+
+    def stage_of(self, name: str) -> int:
+        """Return the stage of the module or parameter ``name``; 1 is the stem. Unless overridden, layer1 is stage 2."""
+        layer = re.match(r"layer(\d)(\.|$)", name)
+        return int(layer[1]) + 1 if layer else 1
+
+    def first_convolutions(self) -> list[nn.Module]:
+        """Return the convolutions whose input is the pixels."""
+        return [next(m for m in self.modules() if isinstance(m, nn.Conv2d | nn.Conv3d))]
 
 
 def slots(positions: Iterable[str] = POSITIONS) -> nn.ModuleDict:

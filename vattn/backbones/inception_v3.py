@@ -347,6 +347,11 @@ class InceptionV3(Backbone):
                 x = self.get_submodule(f"Mixed_{name}")(x)
         return x
 
+    def stage_of(self, name: str) -> int:
+        """Return the stage of a module or parameter."""
+        block = name.partition(".")[0].removeprefix("Mixed_")
+        return next((stage for stage, blocks in _BLOCKS.items() if block in blocks), 1)
+
     def block(self, site: Site) -> nn.Module:
         """Return the block that contains ``site``."""
         return self.get_submodule(f"Mixed_{list(_BLOCKS[site.stage])[site.block]}")

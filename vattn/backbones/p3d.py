@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vattn.backbones._base import Backbone, Conv3, Part, conv_out, load_weights, part_of_clip, slots
-from vattn.backbones._residual import BlockShape, ResidualConfig, shapes_after_stem, sites_in
+from vattn.backbones._residual import BlockShape, ResidualConfig, SkippedBlock, shapes_after_stem, sites_in
 from vattn.modules._base import Site
 from vattn.modules._fold import fold, unfold
 
@@ -113,7 +113,7 @@ class FrameConv(nn.Conv2d):
         return unfold(super().forward(fold(input)), input.shape[2])
 
 
-class P3DBlock(nn.Module):
+class P3DBlock(SkippedBlock):
     """A bottleneck with a spatial convolution S (1x3x3) and a temporal convolution T (3x1x1), with its sites.
 
     Between the two 1x1x1 convolutions, a block of kind A has T(S(x)), B has S(x) + T(x), C has S(x) + T(S(x)), and 2D
@@ -154,7 +154,7 @@ class P3DBlock(nn.Module):
         else:
             t = self.relu(self.bn3(self.conv3(y if self.kind == "B" else s)))
             y = t if self.kind == "A" else s + t
-        y = self.at["d"](self.bn4(self.conv4(self.at["c"](y))))
+        y = self.residual(self.at["d"](self.bn4(self.conv4(self.at["c"](y)))))
         return self.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 

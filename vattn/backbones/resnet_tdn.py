@@ -9,6 +9,7 @@ Source: Wang, Tong, Ji and Wu, "TDN: Temporal Difference Networks for Efficient 
 from collections import Counter
 from copy import deepcopy
 from dataclasses import replace
+from itertools import chain
 from typing import ClassVar, Literal
 
 import torch
@@ -17,7 +18,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from vattn.backbones._base import Part, conv_out
+from vattn.backbones._base import Backbone, Part, conv_out
+from vattn.backbones._residual import SkippedBlock
 from vattn.backbones.resnet import ResNet, ResNetConfig, block_shapes
 from vattn.modules._base import Layer, Site
 
@@ -78,6 +80,13 @@ class TDNResNetConfig(ResNetConfig, kind="resnet_tdn"):
             for part in super().parts(size, frames) for more in [added.get(part.stage, nothing)]
         )  # fmt: skip
 
+    def pathways(self, net: Backbone) -> list[list[SkippedBlock]]:
+        """Return the ResNet's blocks, and those with the blocks of the path of differences in their places."""
+        assert isinstance(net, TDNResNet)
+        first, others = net.layer1, (net.layer2, net.layer3, net.layer4)
+        paths = [chain.from_iterable([layer, *others]) for layer in (first, net.short_layer1)]
+        return [[block for block in path if isinstance(block, SkippedBlock)] for path in paths]
+
     def build(self) -> "TDNResNet":
         """Return the network with its initial weights."""
         net = TDNResNet(self)
@@ -131,6 +140,14 @@ class TDNResNet(ResNet):
         middle = images.unflatten(0, (-1, 5))[:, 2]
         x = self._mixed(self.maxpool(self.relu(self.bn1(self.conv1(middle)))), short)
         return self._mixed(self.layer1(x), self.short_layer1(short))
+
+    def stage_of(self, name: str) -> int:
+        """Return the stage of a module or parameter; the path of differences has stages 1 and 2."""
+        return super().stage_of(name.removeprefix("short_"))
+
+    def first_convolutions(self) -> list[nn.Module]:
+        """Return the convolutions of both stems."""
+        return [self.conv1, self.short_stem[0]]
 
     def _mixed(self, x: Float[Tensor, "n c h w"], short: Float[Tensor, "n c i j"]) -> Float[Tensor, "n c h w"]:
         return self.keep * x + (1 - self.keep) * F.interpolate(short, x.shape[-2:])

@@ -22,7 +22,7 @@ from vattn.backbones._base import (
     part_of_clip,
     slots,
 )
-from vattn.backbones._residual import BlockShape, ResidualBlock, ResidualConfig, sites_in
+from vattn.backbones._residual import BlockShape, ResidualBlock, ResidualConfig, SkippedBlock, sites_in
 from vattn.modules._base import Position, Site
 
 #: Temporal kernel size of the lateral convolution, from the fast to the slow pathway.
@@ -37,8 +37,8 @@ class SlowFastConfig(ResidualConfig, kind="slowfast"):
     """SlowFast with bottlenecks; the model's ``frames`` are those of the fast pathway.
 
     Each stage has the slow pathway's blocks, numbered from 0, followed by the fast pathway's blocks: a mechanism is
-    inserted into both pathways, or into the one that its ``pathway`` names. With ``temporal: none``, only mechanisms such as ``tam`` exchange information between
-    frames within a block.
+    inserted into both pathways, or into the one that its ``pathway`` names. With ``temporal: none``, only mechanisms
+    such as ``tam`` exchange information between frames within a block.
     """
 
     kind: Literal["slowfast"] = "slowfast"
@@ -111,6 +111,11 @@ class SlowFastConfig(ResidualConfig, kind="slowfast"):
         """Return the lateral convolution, and the number of values of its output and the slow pathway's together."""
         outputs = _LATERAL_CHANNELS * fast
         return Conv3(fast, outputs, _LATERAL_FRAMES, places), (slow + outputs) * places
+
+    def pathways(self, net: Backbone) -> list[list[SkippedBlock]]:
+        """Return the blocks of the slow and of the fast pathway."""
+        assert isinstance(net, SlowFast)
+        return [[m for m in pathway.modules() if isinstance(m, SkippedBlock)] for pathway in (net.slow, net.fast)]
 
     def build(self) -> "SlowFast":
         """Return the network with its initial weights."""
@@ -203,6 +208,16 @@ class SlowFast(Backbone):
             slow = slow_stage(torch.cat([slow, lateral(fast)], dim=1))
             fast = fast_stage(fast)
         return torch.cat([self.avgpool(slow), self.avgpool(fast)], dim=1).flatten(1)
+
+    def stage_of(self, name: str) -> int:
+        """Return the stage of a module or parameter; a lateral connection belongs to the stage before it."""
+        part, _, rest = name.partition(".")
+        offset = {"slow": 2, "fast": 2, "lateral": 1}.get(part)
+        return int(rest[0]) + offset if offset and rest else 1
+
+    def first_convolutions(self) -> list[nn.Module]:
+        """Return the convolutions of both stems."""
+        return [self.slow_stem[0], self.fast_stem[0]]
 
     def block(self, site: Site) -> nn.Module:
         """Return the block of either pathway that contains ``site``."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -28,7 +29,9 @@ from vattn.training.batches.sources import ResidentClips, node_cache, resident
 from vattn.training.checkpoint import Epoch, Progress, WorkerState, load
 from vattn.training.device import compile_network, default_device, set_up
 from vattn.training.evaluation import evaluate
-from vattn.training.optimization import ScaledOptimizer, learning_rate
+from vattn.training.optimization import ScaledOptimizer
+from vattn.training.recipe.losses import Criterion, criterion_of
+from vattn.training.recipe.norms import prepare
 from vattn.training.recompute import recompute_blocks
 from vattn.training.saver import Saver
 from vattn.training.start import start
@@ -82,10 +85,13 @@ def _fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device, s
     train_clips, val_clips = (resident(open_clips(cache, split), config, device) for split in ("train", "val"))
     torch.manual_seed(config.train.seed)
     net = start(config).to(device)
+    prepare(net, config.train.norm, config.train.freeze, world)
     if config.train.recompute == "blocks":
         recompute_blocks(net)
     compile_network(net, config.train)
     optimizer = ScaledOptimizer(net, config.train, device)
+    counts = torch.from_numpy(np.bincount(train_clips.labels, minlength=config.data.num_classes()))
+    criterion = criterion_of(config.train.label_smoothing, config.train.balance.weights, counts, device)
     done, interrupted = load(folder, config, net, optimizer, device, world)
     paused = time.perf_counter()
     yield from done
@@ -102,22 +108,30 @@ def _fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device, s
             first, began = interrupted[rank].restore(device), began - interrupted[rank].seconds
             interrupted = []
         progress, epoch_began = first, time.perf_counter()
-        for progress in _train_epoch(model, net, optimizer, train_clips, config, number, first, rank, world, device):
+        steps = _train_epoch(
+            model, net, optimizer, criterion, train_clips, config, number, first, rank, world, device
+        )  # fmt: skip
+        for progress in steps:
             saver.check()
             if _is_due(config.train, saver, epoch_began, progress.step, world, device):
                 states = _gathered(WorkerState.of(progress, device, time.perf_counter() - began), world)
                 if rank == 0:
                     saver.save(net, optimizer, done, states)
         loss = _mean_loss(progress, config.train, number, world)
-        _share_buffers(net)
-        evaluation = evaluate(net, val_clips, config, device, rank, world)
-        epoch = Epoch(number, evaluation.metrics | {"train_loss": loss}, time.perf_counter() - began)
-        done.append(epoch)
+        _share_buffers(net, optimizer)
+        metrics = {"train_loss": loss}
+        if optimizer.average:
+            metrics["top1_plain"] = evaluate(net, val_clips, config, device, rank, world).metrics["top1"]
         is_last = number == config.train.epochs
+        with optimizer.averaged():
+            metrics = evaluate(net, val_clips, config, device, rank, world).metrics | metrics
+            epoch = Epoch(number, metrics, time.perf_counter() - began)
+            if rank == 0 and is_last:
+                saver.wait()
+                # The weights first: a process that is killed between the two writes trains the last epochs again.
+                write_state(net.state_dict(), folder / "model.pt")
+        done.append(epoch)
         if rank == 0 and is_last:
-            saver.wait()
-            # The weights first: a process that is killed between the two writes trains the last epochs again.
-            write_state(net.state_dict(), folder / "model.pt")
             saver.save(net, optimizer, done, [])
             saver.wait()
         elif rank == 0 and saver.is_due(min(config.train.checkpoint_seconds, saver.spacing)):
@@ -150,7 +164,7 @@ def score_test_split(
 
 
 def _train_epoch(
-    model: nn.Module, net: VideoModel, optimizer: ScaledOptimizer, clips: Clips | ResidentClips,
+    model: nn.Module, net: VideoModel, optimizer: ScaledOptimizer, criterion: Criterion, clips: Clips | ResidentClips,
     config: TrialConfig, number: int, start: Progress, rank: int, world: int, device: torch.device,
 ) -> Iterator[Progress]:  # fmt: skip
     """Continue a pass over the training clips after the progress ``start``; yield the progress after each step."""
@@ -160,8 +174,8 @@ def _train_epoch(
     sizes = step_sizes(len(clips), config.train, world)
     steps = len(sizes)
     for step, (images, labels) in enumerate(feed(batches, device), first):
-        lr = learning_rate(config.train, number - 1 + step / steps)
-        losses = train_step(model, net, optimizer, config.train, images, labels, sizes[step], world, lr)
+        lr = config.train.lr_at(number - 1 + step / steps)
+        losses = train_step(model, net, optimizer, config.train, images, labels, sizes[step], world, lr, criterion)
         # The sum is not read within an epoch, because that would wait for the GPU at each step.
         total = total + losses
         seen += len(labels)
@@ -210,8 +224,10 @@ def _gathered(own: WorkerState, world: int) -> list[WorkerState]:
     return states
 
 
-def _share_buffers(net: nn.Module) -> None:
+def _share_buffers(net: nn.Module, optimizer: ScaledOptimizer) -> None:
     """Copy rank 0's buffers (running statistics) to all workers, so that all evaluate the same model."""
     if dist.is_initialized() and dist.get_world_size() > 1:
         for buffer in net.buffers():
             dist.broadcast(buffer, 0)
+        if optimizer.average:
+            optimizer.average.share()

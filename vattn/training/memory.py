@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from vattn.config import ModelConfig, TrialConfig
 from vattn.cost import cost
 from vattn.model import VideoModel, build_model
+from vattn.training.recipe.norms import prepare
 from vattn.training.recompute import blocks_of, recompute_blocks
 
 #: Bytes of a process's CUDA context with the kernels of torch, cuBLAS and cuDNN.
@@ -46,7 +47,7 @@ class Memory:
     gradients: int
     """also the buffers in which several workers exchange them"""
     optimizer: int
-    """momentum of SGD, or the two moments of AdamW"""
+    """momentum of SGD, or the two moments of AdamW, and the moving average of the weights (``train.ema``)"""
     activations: int
     """what the backward pass needs, and temporary results, at the peak of a step or of the evaluation"""
     inputs: int
@@ -74,9 +75,9 @@ def training_memory(config: TrialConfig, classes: int, workers: int = 1) -> Memo
     micro = -(-share // parts)
     branches = 1 if model.sparse == "none" else len(model.sparse.branches)
     evaluated = share * views.clips * views.crops
-    step, evaluation, weights, parameters = _traced(
+    step, evaluation, weights, trained, averaged = _traced(
         model.model_copy(update={"sparse": "none"}), classes, micro * branches, evaluated * branches,
-        views.crop(model.size), train.amp, train.recompute == "blocks", parts > 1,
+        views.crop(model.size), train.amp, train.recompute == "blocks", parts > 1, train.norm, train.freeze,
     )  # fmt: skip
     activations = max(step + micro * _sparse_bytes(model, classes), evaluation)
     frames = model.frames * model.backbone.frames_per_segment
@@ -84,8 +85,8 @@ def training_memory(config: TrialConfig, classes: int, workers: int = 1) -> Memo
     return Memory(
         context=CONTEXT,
         weights=weights,
-        gradients=parameters,
-        optimizer=parameters * (2 if train.optimizer == "adamw" else 1),
+        gradients=trained,
+        optimizer=trained * train.optimizer.moments + (0 if train.ema == "none" else averaged),
         activations=activations,
         inputs=STAGED * share * pixels,
         workspace=WORKSPACE + round(GAPS * activations),
@@ -126,16 +127,11 @@ def _is_branch(what: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _traced(
-    model: ModelConfig,
-    classes: int,
-    clips: int,
-    evaluated: int,
-    size: int,
-    amp: str,
-    recompute: bool,
-    accumulates: bool,
-) -> tuple[int, int, int, int]:
-    """Return bytes: of one step without weights, of one evaluation without weights, of weights, of parameters.
+    model: ModelConfig, classes: int, clips: int, evaluated: int, size: int, amp: str, recompute: bool,
+    accumulates: bool, norm: str, freeze: tuple[int, ...],
+) -> tuple[int, int, int, int, int]:  # fmt: skip
+    """Return bytes: of one step without weights, of one evaluation without weights, of weights, of parameters that
+    train, and of the moving average of these and of running statistics.
 
     Args:
         model: a network without sparse attention.
@@ -146,18 +142,27 @@ def _traced(
         amp: ``train.amp``.
         recompute: whether blocks compute their activations again.
         accumulates: whether a step has several backward passes.
+        norm: ``train.norm``.
+        freeze: ``train.freeze``.
     """
     net = network_on_meta(model, classes)
+    prepare(net, norm, freeze, workers=1)
     if recompute:
         recompute_on_meta(net, amp)
-    parameters = sum(map(_bytes, net.parameters()))
-    weights = parameters + sum(map(_bytes, net.buffers()))
+    trained = sum(map(_bytes, _trained(net)))
+    weights = sum(map(_bytes, [*net.parameters(), *net.buffers()]))
+    statistics = sum(_bytes(buffer) for buffer in net.buffers() if buffer.is_floating_point())
     return (
         step_peak(net, model, clips, amp, accumulates),
         evaluation_peak(net, model.model_copy(update={"size": size}), evaluated, amp),
         weights,
-        parameters,
+        trained,
+        trained + statistics,
     )
+
+
+def _trained(net: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in net.parameters() if parameter.requires_grad]
 
 
 def network_on_meta(model: ModelConfig, classes: int) -> VideoModel:
@@ -193,16 +198,16 @@ def step_peak(
     they exist from its second part on.
     """
     net.train()
-    parameters = sum(map(_bytes, net.parameters()))
+    gradients = sum(map(_bytes, _trained(net)))
     with lowered(amp), Peak() as peak:
-        for parameter in net.parameters() if accumulates else ():
+        for parameter in _trained(net) if accumulates else ():
             parameter.grad = torch.empty_like(parameter)
         images, labels = _images(model, clips, device), torch.zeros(clips, dtype=torch.long, device=device)
         loss = net.loss(net(images), labels)
         loss.backward()
         del loss, images
     net.zero_grad(set_to_none=True)
-    return peak.most - parameters
+    return peak.most - gradients
 
 
 def evaluation_peak(net: VideoModel, model: ModelConfig, clips: int, amp: str, device: str = "meta") -> int:

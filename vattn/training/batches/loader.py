@@ -19,6 +19,7 @@ from vattn.data.sampling import surrounding, training_indices
 from vattn.errors import UserError
 from vattn.training.batches.sources import ResidentClips
 from vattn.training.batches.views import view_frames, view_regions
+from vattn.training.recipe.balance import training_order
 
 Images = UInt8[Tensor, "n 3 t size size"]
 Labels = Int64[Tensor, " clips"] | Float32[Tensor, "clips classes"]
@@ -98,7 +99,8 @@ class Batches:
         views = [view._replace(frames=self._to_read(view)) for i in part.tolist() for view in self._views(i)]
         if isinstance(self.clips, Clips):
             self.clips.read_ahead([(view.clip, view.frames.tolist()) for view in views])
-        return Plan(step, part, views)
+        # A clip that an epoch has several times has several numbers.
+        return Plan(step, part % len(self.clips), views)
 
     def make(self, plan: Plan) -> tuple[Images, Labels]:
         """Return the batch of a plan."""
@@ -195,10 +197,11 @@ def train_batches(
 ) -> Batches:
     """Return one worker's share of a training epoch: each clip once, in random order, augmented.
 
-    Order and augmentation are seeded by (``train.seed``, ``epoch``) and do not depend on the number of workers, except
-    for the mixing of clips. The ``train.batch`` clips of each step are divided among the workers, which all have the
-    same number of steps. The last step is smaller if fewer clips remain. It is dropped if a worker would get a single
-    clip, unless every step has a single one: batch normalization has no statistics of one clip.
+    With class-balanced sampling (``train.balance``) some clips come several times and others not at all. Order and
+    augmentation are seeded by (``train.seed``, ``epoch``) and do not depend on the number of workers, except for the
+    mixing of clips. The ``train.batch`` clips of each step are divided among the workers, which all have the same
+    number of steps. The last step is smaller if fewer clips remain. It is dropped if a worker would get a single clip,
+    unless every step has a single one: batch normalization has no statistics of one clip.
 
     Args:
         clips: the training split.
@@ -217,7 +220,7 @@ def train_batches(
     size, augment = model.size, data.augment
     if augment.crop in ("random", "center"):
         _check_size(clips, data, size, "model.size")
-    order = np.random.default_rng([train.seed, epoch, 0]).permutation(len(clips))
+    order = training_order(clips.labels, train.balance.sampling, np.random.default_rng([train.seed, epoch, 0]))
     sizes = step_sizes(len(clips), train, world)
     steps = [order[i * train.batch : i * train.batch + size] for i, size in enumerate(sizes)]
     recolour = recolour_of(augment, size, device) if augment.color or augment.randaugment else None
@@ -225,11 +228,11 @@ def train_batches(
     kind, num = data.sampling.kind, model.frames
     seed = _seed_words(train.seed, epoch, 0)
 
-    def views(i: int) -> list[View]:
+    def views(number: int) -> list[View]:
         # One generator for each clip: augmentation does not depend on the number of workers. 0 is the order's seed.
         own = seed.copy()
-        own[-1] = 1 + i
-        rng = np.random.default_rng(own)
+        own[-1] = 1 + number
+        rng, i = np.random.default_rng(own), number % len(clips)
         num_frames, height, width = clips.shapes[i].tolist()
         frames = training_indices(kind, num_frames, num, rng)
         region = training_region(augment.crop, height, width, size, rng)

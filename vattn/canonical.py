@@ -91,7 +91,8 @@ def _attention(model: ModelConfig) -> tuple[ModuleConfig, ...]:
 
 def _in_order(mechanisms: Sequence[Bare]) -> Iterator[Bare]:
     """Yield the mechanisms of a stage: the order of those in different pathways has no effect, the fast one's first."""
-    for in_both, run in groupby(mechanisms, key=lambda pair: pair[0].pathway == "both"):
+    for in_both, group in groupby(mechanisms, key=lambda pair: pair[0].pathway == "both"):
+        run = list(group)
         yield from run if in_both else sorted(run, key=lambda pair: pair[0].pathway)
 
 

@@ -141,9 +141,15 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
     cost = _command(commands, "cost", "print GFLOPs, parameters and memory of a config by stage")
     explain = _command(commands, "explain", "draw what a trained model looks at in a video")
     for command in (test, train, cost, explain):
-        config = command.add_argument("config", type=Path, metavar="CONFIG", help="the YAML file that `export` wrote")
+        meaning = "the YAML file that `export` wrote"
+        if command is not explain:
+            meaning += ", or a recipe's name from spaces/library/recipes"
+        config = command.add_argument("config", type=Path, metavar="CONFIG", help=meaning)
         _complete(config, shtab.FILE)
         _add_set(command)
+        if command is not explain:
+            root = command.add_argument("--data", metavar="ROOT", help="folder of the data set's files: data.root")
+            _complete(root, shtab.DIRECTORY)
     test.add_argument("--checkpoint", type=Path, required=True, metavar="F", help="weights: model.pt of a training")
     test.add_argument("--views", metavar="10x3", help="clips x crops of a video, averaged (default: as in the config)")
     test.add_argument(

@@ -13,6 +13,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from search.commands._spec import config_file, data_overrides
 from search.report.live.progress import progress
 from search.spec.messages import SpecError, problems
 from search.spec.store import check_size, with_chosen_store
@@ -46,8 +47,8 @@ class _Model(NamedTuple):
 def run(arguments: Namespace) -> None:
     """Score the checkpoint that the command line names."""
     score_files(
-        arguments.config, arguments.checkpoint, arguments.set, arguments.views, arguments.fuse, arguments.out,
-        arguments.split,
+        config_file(arguments.config), arguments.checkpoint, data_overrides(arguments), arguments.views,
+        arguments.fuse, arguments.out, arguments.split,
     )  # fmt: skip
 
 

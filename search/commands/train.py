@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.failures import TrainingError
 from cluster.placement import Resources, gpu_problem, node_resources
+from search.commands._spec import config_file, data_overrides
 from search.report.live.progress import progress
 from search.spec.store import check_size, with_chosen_store
 from search.spec.validation import load_config, read_config
@@ -26,7 +27,7 @@ def run(arguments: Namespace) -> int:
     """Train the config that the command line names; return the exit status."""
     try:
         train_file(
-            arguments.config, arguments.set, arguments.out, arguments.resume, arguments.tracking, arguments.address,
+            config_file(arguments.config), data_overrides(arguments), arguments.out, arguments.resume, arguments.tracking, arguments.address,
             arguments.workers, arguments.cpus, arguments.gpus,
         )  # fmt: skip
     except TrainingError as error:

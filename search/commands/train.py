@@ -27,8 +27,8 @@ def run(arguments: Namespace) -> int:
     """Train the config that the command line names; return the exit status."""
     try:
         train_file(
-            config_file(arguments.config), data_overrides(arguments), arguments.out, arguments.resume, arguments.tracking, arguments.address,
-            arguments.workers, arguments.cpus, arguments.gpus,
+            config_file(arguments.config), data_overrides(arguments), arguments.out, arguments.resume,
+            arguments.tracking, arguments.address, arguments.workers, arguments.cpus, arguments.gpus,
         )  # fmt: skip
     except TrainingError as error:
         print(error, file=sys.stderr)

@@ -13,7 +13,8 @@ from PIL import Image
 
 from search.cli import main
 from search.commands.test import Scored, fused
-from vattn.config import TrialConfig
+from vattn.config import ModelConfig, TrialConfig
+from vattn.cost import cost
 from vattn.data import prepare
 from vattn.data.motion import encode, render
 from vattn.model import build_model
@@ -85,7 +86,22 @@ def test_a_checkpoint_is_scored_on_the_test_split(
     # Half of the clips are of class 0; the loss is -(ln 3/4 + ln 1/4) / 2.
     metrics = f"top-1 50.00%  top-5 100.00%  mean class 50.00%  loss {-(math.log(0.75) + math.log(0.25)) / 2:.4f}"
     lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("ingest")]
-    assert lines == [f"{config}: {metrics}; 2 x 3 views"] * 2 + [f"fused: {metrics}", "4 clips of the test split"]
+    model = {"frames": 4, "size": 32, "backbone": {"kind": "resnet", "depth": 10, "width": 0.125}}
+    views = f"2 x 3 views, {6 * cost(ModelConfig.parse(model), 2).gflops:.4g} GFLOPs a video"
+    assert lines == [f"{config}: {metrics}; {views}"] * 2 + [f"fused: {metrics}", "4 clips of the test split"]
+
+
+def test_the_number_of_views_keeps_their_size(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, weights = files
+    arguments = ["test", str(config), "--checkpoint", str(weights), "--out", str(tmp_path / "out"), "--views", "1x3"]
+
+    assert main([*arguments, "--data", str(tmp_path / "set"), "--set", "data.views.size=40"]) == 0
+
+    model = {"frames": 4, "size": 40, "backbone": {"kind": "resnet", "depth": 10, "width": 0.125}}
+    views = f"1 x 3 views, {3 * cost(ModelConfig.parse(model), 2).gflops:.4g} GFLOPs a video"
+    assert views in capsys.readouterr().out
 
 
 def test_without_a_test_split_the_validation_split_is_scored_only_if_it_is_asked_for(
@@ -108,6 +124,10 @@ def test_without_a_test_split_the_validation_split_is_scored_only_if_it_is_asked
     [
         (["--checkpoint", "gone.pt"], "there is no file gone.pt"),
         (["--views", "3"], r"--views: must be clips x crops, .* such as 10x3 \(got 3\)"),
+        (
+            ["--set", "data.sampling.protocol=tsm", "--views", "10x3"],
+            r".*config.yaml: data.views.clips: protocol tsm has at most 2 of sampling.kind segments; .* \(got 10\)",
+        ),
         (["--fuse", "other.yaml"], "--fuse other.yaml: must be CONFIG=CHECKPOINT"),
         (["--set", "model.backbone.width=0.25"], ".*model.pt: is not of this config: it has other shapes for"),
     ],

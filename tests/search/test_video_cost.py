@@ -71,7 +71,9 @@ def test_a_config_over_the_limit_is_not_trained(tmp_path: Path) -> None:
 
     # 32 to 64 pixels is four times the cost, ten clips ten times.
     assert set(chosen(list(history.trials.values()))) == {(1, "auto"), (1, 64)}
-    assert {rejected.reason.split()[0] for rejected in history.rejected} == {"gflops_video"}
+    above = [rejected.reason for rejected in history.rejected if "above" in rejected.reason]
+    assert above
+    assert all(reason.startswith("gflops_video") for reason in above)
 
 
 def test_a_single_view_at_the_size_of_the_training_needs_no_cost_of_its_own() -> None:

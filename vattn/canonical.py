@@ -37,14 +37,15 @@ def canonical_trial(trial: TrialConfig) -> TrialConfig:
         views = views.model_copy(update={"size": "auto"})
     data = data.model_copy(update={"sampling": sampling, "views": views})
     train, model = trial.train.canonical(), trial.model
-    if not model.attention:
-        train = train.model_copy(update={"rates": train.rates.model_copy(update={"new": 1.0})})
     if train.init != "scratch":
         model = as_identity(model)
     if train.init == "identity":
         # `as_identity` has set it in each mechanism.
         train = train.model_copy(update={"init": "scratch"})
-    return trial.model_copy(update={"data": data, "model": canonical_model(model), "train": train})
+    model = canonical_model(model)
+    if not model.attention:
+        train = train.model_copy(update={"rates": train.rates.model_copy(update={"new": 1.0})})
+    return trial.model_copy(update={"data": data, "model": model, "train": train})
 
 
 def architecture_id(model: ModelConfig) -> str:

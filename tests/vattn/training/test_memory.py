@@ -189,6 +189,19 @@ def test_memory_follows_the_training() -> None:
     assert twice.activations == pytest.approx(2 * plain.activations, rel=0.15)
 
 
+def test_memory_follows_the_recipe() -> None:
+    plain = training_memory(trial(), CLASSES)
+
+    assert training_memory(trial(train={"optimizer": {"kind": "sgd", "momentum": 0}}), CLASSES).optimizer == 0
+    average = training_memory(trial(train={"ema": 0.99}), CLASSES)
+    counters = sum(8 for m in network_on_meta(trial().model, CLASSES).modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert average.optimizer == plain.optimizer + plain.weights - counters  # a copy of all but the whole numbers
+    frozen = training_memory(trial(train={"freeze": [1, 2, 3]}), CLASSES)
+    assert frozen.weights == plain.weights
+    assert frozen.gradients == frozen.optimizer < plain.gradients
+    assert frozen.activations < 0.7 * plain.activations
+
+
 def test_many_views_can_make_the_evaluation_the_peak() -> None:
     views = trial(data={"views": {"clips": 10, "crops": 3}})
 

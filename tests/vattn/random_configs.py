@@ -51,8 +51,9 @@ def _bare(backbone: str, rng: random.Random) -> ModelConfig | None:
 def _with(kind: str, network: ModelConfig, rng: random.Random) -> ModelConfig | None:
     """Return the network with one more mechanism that has a site in it, or None if no sampled config has one."""
     sites = network.backbone.sites(network.size)
+    leave = () if any(site.pathway for site in sites) else ("pathway",)
     for _ in range(20):
-        module = ModuleConfig.kinds[kind].parse(_options(ModuleConfig.kinds[kind], rng))
+        module = ModuleConfig.kinds[kind].parse(_options(ModuleConfig.kinds[kind], rng, leave))
         try:
             larger = ModelConfig.parse(network.tree() | {"attention": [*network.tree()["attention"], module.tree()]})
         except ValidationError:

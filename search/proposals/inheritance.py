@@ -1,15 +1,21 @@
 """Inheritance (``search.inherit``): with the weights of which finished training a trial starts."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from search.ledger.events import Event, Finished, Inherited, Proposed, Reported, Started
 from search.ledger.history import History, Trial
 from search.proposals.trainings import proposed
 from search.spec.schema import Spec
+from vattn.backbones import BackboneConfig
 from vattn.canonical import trial_id
-from vattn.config import TrialConfig
+from vattn.config import AnyBackbone, TrialConfig
+
+_BACKBONE: TypeAdapter[BackboneConfig] = TypeAdapter(AnyBackbone)
 
 
 @dataclass(frozen=True)
@@ -89,9 +95,9 @@ def nearest(history: History, trial: Trial) -> tuple[Trial, int] | None:
     return parent, _differing(trial.params, parent.params)
 
 
-def _backbone(trial: Trial) -> Any:
+def _backbone(trial: Trial) -> BackboneConfig:
     """Return the config of a trial's backbone, with the defaults of options that were added since."""
-    return TrialConfig.parse(trial.config).model.backbone
+    return _BACKBONE.validate_json(json.dumps(trial.config["model"]["backbone"]))
 
 
 def _differing(params: Mapping[str, Any], others: Mapping[str, Any]) -> int:

@@ -24,7 +24,7 @@ class BlocksConfig(BackboneConfig):
     """
 
     stochastic_depth: float = Field(
-        0,
+        0.0,
         ge=0,
         lt=1,
         description="p, probability that training leaves out the residual branch of the last block, for each clip; "

@@ -24,10 +24,10 @@ class RatesConfig(Config):
     10), and the first convolution 5 for optical flow.
     """
 
-    new: float = Field(1, gt=0, description="factor of the parameters of mechanisms")
-    head: float = Field(1, gt=0, description="factor of the parameters of the classifier")
-    first: float = Field(1, gt=0, description="factor of the parameters of the convolutions that see the pixels")
-    biases: float = Field(1, gt=0, description="factor of the biases of convolutions and linear layers")
+    new: float = Field(1.0, gt=0, description="factor of the parameters of mechanisms")
+    head: float = Field(1.0, gt=0, description="factor of the parameters of the classifier")
+    first: float = Field(1.0, gt=0, description="factor of the parameters of the convolutions that see the pixels")
+    biases: float = Field(1.0, gt=0, description="factor of the biases of convolutions and linear layers")
 
 
 class BalanceConfig(Config):
@@ -38,14 +38,14 @@ class BalanceConfig(Config):
     """
 
     sampling: float = Field(
-        0,
+        0.0,
         ge=0,
         le=1,
         description="class-balanced sampling; a class with n clips gets a share of an epoch in proportion to "
         "n ** (1 - sampling). 0: each clip once; 0.5: by the square root of n; 1: all classes have the same share",
     )
     weights: float = Field(
-        0,
+        0.0,
         ge=0,
         le=1,
         description="class weights in the loss; a class with n clips has a weight in proportion to n ** -weights. "
@@ -85,7 +85,7 @@ class TrainConfig(Config):
         True, description="whether norms and biases have the weight decay too", json_schema_extra=LATER
     )
     label_smoothing: float = Field(
-        0,
+        0.0,
         ge=0,
         lt=1,
         description="share of each training label that is spread evenly over all classes; the losses of evaluations "

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from vattn.base import Kinded
 
@@ -75,10 +75,15 @@ class AdamWConfig(OptimizerConfig, kind="adamw"):
     kind: Literal["adamw"] = "adamw"
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(
         (0.9, 0.999),
-        min_length=2,
-        max_length=2,
         description="decay of the moving averages of the gradients and of their squares; two numbers from 0 to below 1",
     )
+
+    @field_validator("betas")
+    @classmethod
+    def _two(cls, betas: tuple[float, ...]) -> tuple[float, ...]:
+        if len(betas) != 2:
+            raise ValueError("must be two numbers; write [0.9, 0.999]")
+        return betas
 
     @property
     def moments(self) -> int:

@@ -14,7 +14,7 @@ class WarmupConfig(Config):
     Source: Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour", 2017 (arXiv:1706.02677).
     """
 
-    epochs: float = Field(0, ge=0, description="length, epochs; parts of an epoch count by steps; 0: no warm-up")
+    epochs: float = Field(0.0, ge=0, description="length, epochs; parts of an epoch count by steps; 0: no warm-up")
     start: float = Field(0.1, ge=0, le=1, description="first rate, as a share of that at the end of the warm-up")
 
 
@@ -54,7 +54,7 @@ class CosineConfig(ScheduleConfig, kind="cosine"):
     """
 
     kind: Literal["cosine"] = "cosine"
-    floor: float = Field(0, ge=0, description="learning rate at the end, in the unit of lr; at most lr")
+    floor: float = Field(0.0, ge=0, description="learning rate at the end, in the unit of lr; at most lr")
 
     def rate(self, lr: float, epoch: float, begin: float, epochs: int) -> float:
         """Return the rate on the cosine."""

@@ -31,7 +31,7 @@ def test_each_clip_comes_as_often_as_expected_rounded_down_or_up(labels: list[in
 def test_without_balance_each_clip_comes_once_in_the_order_of_before() -> None:
     labels = np.arange(20) % 3
 
-    order = training_order(labels, 0, np.random.default_rng([1, 2, 0]))
+    order = training_order(labels, 0.0, np.random.default_rng([1, 2, 0]))
 
     assert order.tolist() == np.random.default_rng([1, 2, 0]).permutation(20).tolist()
 

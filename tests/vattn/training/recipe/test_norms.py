@@ -1,6 +1,5 @@
 """Norms over the clips of all workers, frozen stages of each backbone, and the groups of each."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -20,51 +19,9 @@ from vattn.training.fit import fit
 from vattn.training.recipe.norms import prepare, synchronise
 
 
-def _norm_worker(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=(folder / "meeting").as_uri(), rank=rank, world_size=2)
-    given = torch.load(folder / "given.pt", weights_only=False)
-    for kind, (norm, x, grad) in given.items():
-        own = x[:3] if rank == 0 else x[3:]  # 3 and 4 clips
-        own = own.clone().requires_grad_()
-        synchronise(norm)
-        y = norm.train()(own)
-        y.backward(grad[:3] if rank == 0 else grad[3:])
-        torch.save(
-            (y.detach(), own.grad, norm.weight.grad, norm.bias.grad, norm.state_dict()), folder / f"{kind}{rank}.pt"
-        )
-    dist.destroy_process_group()
-
-
-@pytest.mark.medium
-def test_two_workers_normalise_as_one_does_with_all_clips(tmp_path: Path) -> None:
-    shapes = {"BatchNorm1d": (7, 4), "BatchNorm2d": (7, 4, 3, 5), "BatchNorm3d": (7, 4, 2, 3, 3)}
-    given: dict[str, Any] = {}
-    for kind, shape in shapes.items():
-        norm = getattr(nn, kind)(4)
-        nn.init.uniform_(norm.weight)
-        nn.init.normal_(norm.bias)
-        given[kind] = norm, 5 + 2 * torch.randn(shape), torch.randn(shape)
-    torch.save(given, tmp_path / "given.pt")
-    mp.spawn(_norm_worker, (tmp_path,), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
-
-    for kind, (norm, x, grad) in given.items():
-        one = copy.deepcopy(norm).train()
-        whole = x.clone().requires_grad_()
-        y = one(whole)
-        y.backward(grad)
-        first, second = (torch.load(tmp_path / f"{kind}{rank}.pt") for rank in (0, 1))
-        torch.testing.assert_close(torch.cat([first[0], second[0]]), y.detach(), rtol=0, atol=1e-5)
-        torch.testing.assert_close(torch.cat([first[1], second[1]]), whole.grad, rtol=0, atol=1e-5)
-        torch.testing.assert_close(first[2] + second[2], one.weight.grad, rtol=0, atol=1e-4)
-        torch.testing.assert_close(first[3] + second[3], one.bias.grad, rtol=0, atol=1e-4)
-        for state in (first[4], second[4]):
-            torch.testing.assert_close(state, one.state_dict(), rtol=0, atol=1e-6)
-
-
-def without_chance(norm: str, weights: float = 0.0) -> TrialConfig:
-    """Return a training of 44 clips in steps of 8, the last of which has 5: 3 for one worker and 2 for the other."""
-    config = trial({}, None, norm=norm, epochs=1, lr=0.01, balance={"weights": weights}, label_smoothing=0.1, ema=0.5)
+def without_chance(norm: str) -> TrialConfig:
+    """Return a training of 45 clips in steps of 8, the last of which has 5: 3 for one worker and 2 for the other."""
+    config = trial({}, None, norm=norm, epochs=1, lr=0.01, balance={"weights": 1}, label_smoothing=0.1, ema=0.5)
     head = config.model.head.model_copy(update={"dropout": 0.0})
     return config.model_copy(update={"model": config.model.model_copy(update={"head": head})})
 
@@ -72,17 +29,61 @@ def without_chance(norm: str, weights: float = 0.0) -> TrialConfig:
 def _worker(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=(folder / "meeting").as_uri(), rank=rank, world_size=2)
-    list(fit(without_chance("sync", weights=1.0), folder / "cache", folder / "two"))
+    part = slice(0, 3) if rank == 0 else slice(3, 7)
+    for kind, (norm, x, grad) in torch.load(folder / "given.pt", weights_only=False).items():
+        own = x[part].clone().requires_grad_()
+        synchronise(norm)
+        y = norm.train()(own)
+        y.backward(grad[part])
+        torch.save(
+            (y.detach(), own.grad, norm.weight.grad, norm.bias.grad, norm.state_dict()), folder / f"{kind}{rank}.pt"
+        )
+    list(fit(without_chance("sync"), folder / "cache", folder / "two"))
     dist.destroy_process_group()
 
 
-@pytest.mark.medium
-def test_two_workers_with_synchronised_norms_and_class_weights_train_as_one_does(tmp_path: Path) -> None:
-    write_unequal_classes(tmp_path / "cache")
-    mp.spawn(_worker, (tmp_path,), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
-    list(fit(without_chance("train", weights=1.0), tmp_path / "cache", tmp_path / "one"))
+SHAPES = {"BatchNorm1d": (7, 4), "BatchNorm2d": (7, 4, 3, 5), "BatchNorm3d": (7, 4, 2, 3, 3)}
 
-    one, two = (torch.load(tmp_path / run / "model.pt", weights_only=True) for run in ("one", "two"))
+
+@pytest.fixture(scope="module")
+def by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder in which two workers have passed 3 and 4 clips through norms, and trained a network."""
+    folder = tmp_path_factory.mktemp("two")
+    given: dict[str, Any] = {}
+    for kind, shape in SHAPES.items():
+        norm = getattr(nn, kind)(4)
+        nn.init.uniform_(norm.weight)
+        nn.init.normal_(norm.bias)
+        given[kind] = norm, 5 + 2 * torch.randn(shape), torch.randn(shape)
+    torch.save(given, folder / "given.pt")
+    write_unequal_classes(folder / "cache")
+    mp.spawn(_worker, (folder,), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
+    return folder
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("kind", SHAPES)
+def test_two_workers_normalise_as_one_does_with_all_clips(by_two: Path, kind: str) -> None:
+    norm, x, grad = torch.load(by_two / "given.pt", weights_only=False)[kind]
+    whole = x.clone().requires_grad_()
+    y = norm.train()(whole)
+    y.backward(grad)
+
+    first, second = (torch.load(by_two / f"{kind}{rank}.pt") for rank in (0, 1))
+
+    torch.testing.assert_close(torch.cat([first[0], second[0]]), y.detach(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.cat([first[1], second[1]]), whole.grad, rtol=0, atol=1e-5)
+    torch.testing.assert_close(first[2] + second[2], norm.weight.grad, rtol=0, atol=1e-4)
+    torch.testing.assert_close(first[3] + second[3], norm.bias.grad, rtol=0, atol=1e-4)
+    for state in (first[4], second[4]):
+        torch.testing.assert_close(state, norm.state_dict(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.medium
+def test_two_workers_with_synchronised_norms_and_class_weights_train_as_one_does(by_two: Path, tmp_path: Path) -> None:
+    list(fit(without_chance("train"), by_two / "cache", tmp_path / "one"))
+
+    one, two = (torch.load(path / "model.pt", weights_only=True) for path in (tmp_path / "one", by_two / "two"))
     torch.testing.assert_close(two, one, rtol=0, atol=1e-5)
 
 

@@ -47,7 +47,7 @@ def check_same_weights(first: Path, second: Path) -> None:
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", ["one", pytest.param("other", marks=pytest.mark.slow)])
 def test_a_training_that_is_killed_within_an_epoch_ends_with_the_same_weights(
     cache: Path, tmp_path: Path, name: str
 ) -> None:
@@ -56,7 +56,8 @@ def test_a_training_that_is_killed_within_an_epoch_ends_with_the_same_weights(
 
     metrics, steps = fit_in_processes(RECIPES[name], cache, tmp_path / "cut", 1)
 
-    assert (metrics, int(steps)) == (expected[0], 4)
+    assert metrics == expected[0]
+    assert 0 < int(steps) <= 4  # fewer where gradients in half precision were not finite
     check_same_weights(tmp_path / "whole", tmp_path / "cut")
 
 

@@ -239,7 +239,7 @@ def test_a_recipe_trains_two_steps_at_its_frames_and_crop(name: str, tmp_path: P
 #: A recipe of each family of backbones, with what makes its network small.
 FAMILIES = {
     "tam_kinetics400": ("model.backbone.depth=14", "model.backbone.width=0.125"),
-    "tea_ssv1": ("model.backbone.width=0.125",),
+    "tea_ssv1": ("model.backbone.width=0.25",),
     "tdn_ssv2": ("model.backbone.depth=14", "model.backbone.width=0.25"),
     "sta_hmdb51_16f": ("model.backbone.depth=14", "model.backbone.width=0.25"),
     "tcnn_ucf101": ("model.backbone.widths=[4, 4, 8, 8, 8, 8, 16]",),

@@ -210,7 +210,7 @@ ONE_VIEW = ("data.views={clips: 1, crops: 1}",)
 def two_steps(name: str, folder: Path, sets: Sequence[str]) -> dict[str, float]:
     """Train a recipe for two steps on clips in the layout of its data set; return its metrics."""
     kind = recipe(name).data.kind
-    write_set(kind, folder / "set")
+    write_set(kind, folder / "set", recipe(name, *ONE_VIEW, *sets).data.store.size)
     faults = ["data.max_faults=2000"] if kind == "kinetics" else []
     sparse = ["model.sparse.alone=0"] if recipe(name).model.sparse != "none" else []
     config = recipe(

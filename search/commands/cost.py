@@ -14,4 +14,5 @@ def run(arguments: Namespace) -> None:
     classes = config.data.num_classes()
     print(render(config.model, classes))
     print(render_video(config.model, config.data.views, classes))
+    print(memory.render_size(config.model, classes))
     print(memory.render(config, classes))

@@ -74,7 +74,8 @@ def training_memory(config: TrialConfig, classes: int, workers: int = 1) -> Memo
     parts = train.accumulate
     micro = -(-share // parts)
     branches = 1 if model.sparse == "none" else len(model.sparse.branches)
-    evaluated = share * views.clips * views.crops
+    # As many clips as their views make a batch, but at least one with all of its views (`eval_batches`).
+    evaluated = max(share // (views.clips * views.crops), 1) * views.clips * views.crops
     step, evaluation, weights, trained, averaged = _traced(
         model.model_copy(update={"sparse": "none"}), classes, micro * branches, evaluated * branches,
         views.crop(model.size), train.amp, train.recompute == "blocks", parts > 1, train.norm, train.freeze,
@@ -94,23 +95,24 @@ def training_memory(config: TrialConfig, classes: int, workers: int = 1) -> Memo
 
 
 def render(config: TrialConfig, classes: int) -> str:
-    """Return the size of the model and the predicted memory of its training in words, for `vattn cost`."""
+    """Return the predicted memory in words, for `vattn cost`."""
     memory = training_memory(config, classes)
-    parameters, buffers = _values(config.model, classes)
     parts = ", ".join(f"{field.name} {getattr(memory, field.name) / 1e9:.2f}" for field in fields(memory))
     return (
-        f"Model size (size_mb): {4 * (parameters + buffers) / 1e6:.4g} MB, 4 bytes for each of {parameters:,} "
-        f"parameters\n  and {buffers:,} statistics of batch norm\n"
         f"GPU memory in training, batch {config.train.batch}: {memory.total / 1e9:.2f} GB predicted, at its peak\n"
         f"  ({parts})"
     )
 
 
-def _values(model: ModelConfig, classes: int) -> tuple[int, int]:
-    """Return the number of parameters, and of floating-point values in buffers."""
+def render_size(model: ModelConfig, classes: int) -> str:
+    """Return the size of a model's weights in words, for `vattn cost`."""
     net = network_on_meta(model, classes)
-    buffers = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
-    return sum(p.numel() for p in net.parameters()), sum(buffer.numel() for buffer in buffers)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    buffers = sum(buffer.numel() for buffer in net.buffers() if buffer.is_floating_point())
+    return (
+        f"Model size (size_mb): {4 * (parameters + buffers) / 1e6:.4g} MB, 4 bytes for each of {parameters:,} "
+        f"parameters\n  and {buffers:,} values of buffers, such as the statistics of batch norm"
+    )
 
 
 def _sparse_bytes(model: ModelConfig, classes: int) -> int:

@@ -84,8 +84,8 @@ def _train(task: Task) -> Generator[dict[str, Any]]:
     """Yield a result for each epoch, as `search.tuner.results.parse_result` reads it.
 
     An exception of training becomes a result too: Ray Tune would otherwise retry it in a new process, where it would
-    be raised again. So does a lack of GPU memory. Another error of the GPU is raised: Ray Tune then ends this process,
-    in which the next trials would fail too, and starts the trial in a new one.
+    be raised again. A lack of GPU memory becomes a result, and is raised by the next step. Another error of the GPU is
+    raised. After an exception Ray Tune ends this process, in which the next trials might fail too.
     """
     import torch
 
@@ -103,4 +103,8 @@ def _train(task: Task) -> Generator[dict[str, Any]]:
     except Exception as error:
         if ends_process(error):
             raise
-        yield {"memory" if out_of_memory(error) else "error": traceback.format_exc()}
+        if not out_of_memory(error):
+            yield {"error": traceback.format_exc()}
+            return
+        yield {"memory": traceback.format_exc()}
+        raise

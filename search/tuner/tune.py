@@ -19,7 +19,7 @@ from cluster.devices import smallest_gpu
 from cluster.placement import Resources, node_resources, release
 from search.ledger.events import Started
 from search.spec.schema import Spec
-from search.tuner.results import parse_result
+from search.tuner.results import MemoryResult, parse_result
 from search.tuner.shares import Shares
 from search.tuner.state import Search
 from search.tuner.trainable import trainable
@@ -27,6 +27,8 @@ from vattn.errors import StorageError, UserError
 
 #: restarts of a trial whose process dies or has a GPU error, each from its last checkpoint
 RETRIES = 3
+#: number of restarts that marks a process which lacked memory
+NO_RETRIES = 0
 #: beginning of the line that Tune writes above each failure of a trial
 FAILURE = "Failure # "
 
@@ -141,7 +143,13 @@ class _Decisions(FIFOScheduler):
         self._search = search
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
-        ends = self._search.reported(trial.config["number"], parse_result(result))
+        parsed = parse_result(result)
+        ends = self._search.reported(trial.config["number"], parsed)
+        if isinstance(parsed, MemoryResult):
+            # The next step raises, so that Tune ends the process, whose memory may be in pieces. The search hands out
+            # the trial again; Tune must not.
+            trial.max_failures = NO_RETRIES
+            return TrialScheduler.CONTINUE
         return TrialScheduler.STOP if ends else TrialScheduler.CONTINUE
 
 
@@ -168,6 +176,8 @@ class _Recorder(Callback):
 
     def _failed(self, trial: TuneTrial, final: bool) -> None:
         self._release(trial)
+        if trial.max_failures == NO_RETRIES:
+            return  # its lack of memory was recorded
         if self._search.ledger.history.trial(trial.config["number"]).end is not None:
             return  # the process died after its trial had ended
         self._search.failed(trial.config["number"], _last_error(trial), final)

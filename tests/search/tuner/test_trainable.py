@@ -47,7 +47,8 @@ def marker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A local Ray whose GPU breaks in the process that trains while the marker file exists.
 
     While the file ``memory`` beside it exists, the GPU has room for that number of bytes of outputs of convolutions,
-    divided among the processes by their shares of the GPU.
+    divided among the processes by their shares of the GPU. The file ``lacked`` gets the number of each process in which
+    it was not enough.
     """
     file = tmp_path_factory.mktemp("gpu") / "breaks"
     memory = file.parent / "memory"
@@ -67,6 +68,8 @@ def marker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 weakref.finalize(output.untyped_storage(), free, size)
                 share = ray.get_runtime_context().get_assigned_resources()["GPU"]
                 if used > share * int(memory.read_text()):
+                    with (file.parent / "lacked").open("a") as processes:
+                        print(os.getpid(), file=processes)
                     raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {size} bytes.")
             return output
 
@@ -220,3 +223,5 @@ def test_a_trial_without_enough_memory_is_tried_alone_then_with_recomputation_th
     failures = [event for event in read(tmp_path / NAME) if isinstance(event, Failed)]
     assert {"out of memory" in failure.error for failure in failures} == {True}
     assert not any(failure.final for failure in failures)
+    processes = (marker.parent / "lacked").read_text().split()
+    assert len(processes) == len(set(processes)) == len(failures)  # none trains again after its memory was too small

@@ -50,6 +50,44 @@ def test_a_full_shard_is_followed_by_another(tmp_path: Path) -> None:
         np.testing.assert_array_equal(clips.clip(number), footage(FRAMES, seed=number))
 
 
+def in_memory(clips: Clips, i: int, t: int) -> bool:
+    shard, start, end = clips._place(i, t)
+    # The pages at both ends are shared with other frames.
+    return shard.in_memory((start + end) // 2)
+
+
+def are_read(clips: Clips, *frames: tuple[int, int]) -> bool:
+    """Return whether all these frames get into memory within ten seconds."""
+    for _ in range(1000):
+        if all(in_memory(clips, i, t) for i, t in frames):
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def drop(folder: Path) -> None:
+    """Ask the system to drop the shards from memory."""
+    for shard in folder.glob("shard-*"):
+        with shard.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def test_neighbours_are_read_too_where_most_frames_of_a_clip_are_wanted(tmp_path: Path) -> None:
+    writer = CacheWriter(tmp_path, codec="raw")
+    for number in range(8):
+        writer.add(number, f"{number}.mp4", 0, "train", footage(8, seed=number))
+    writer.finish([])
+    clips = open_clips(tmp_path, "train")
+    drop(tmp_path)
+    if in_memory(clips, 7, 4):
+        return  # the files of this file system are always in memory
+
+    clips.read_ahead([(2, range(8))])
+
+    assert are_read(clips, *((i, 4) for i in range(8)))
+
+
 @pytest.mark.parametrize("codec", ["raw", "jpeg"])
 def test_frames_that_are_not_in_memory_are_read_ahead_and_no_others(codec: Codec, tmp_path: Path) -> None:
     writer = CacheWriter(tmp_path, codec=codec)
@@ -63,35 +101,18 @@ def test_frames_that_are_not_in_memory_are_read_ahead_and_no_others(codec: Codec
         )
     writer.finish([])
     clips = open_clips(tmp_path, "train")
-    (shard,) = tmp_path.glob("shard-*")
-
-    def in_memory(i: int, t: int) -> bool:
-        mapped, start, end = clips._place(i, t)
-        # The pages at both ends are shared with other frames.
-        return mapped.in_memory((start + end) // 2)
-
-    assert in_memory(3, 20)  # it was written a moment ago
-    with shard.open("rb") as file:
-        os.fsync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    if in_memory(3, 20):
+    assert in_memory(clips, 3, 20)  # it was written a moment ago
+    drop(tmp_path)
+    if in_memory(clips, 3, 20):
         return  # the files of this file system are always in memory
     clips.read_ahead([(3, [20, 21, 30]), (1, [5])])
-    for _ in range(1000):
-        if all(in_memory(i, t) for i, t in ((3, 20), (3, 21), (3, 30), (1, 5))):
-            break
-        time.sleep(0.01)
 
-    assert [in_memory(3, 20), in_memory(3, 21), in_memory(3, 30), in_memory(1, 5)] == [True] * 4
-    assert not in_memory(3, 25)
-    assert not in_memory(0, 20)
-    assert not in_memory(2, 1)
+    assert are_read(clips, (3, 20), (3, 21), (3, 30), (1, 5))
+    assert not in_memory(clips, 3, 25)
+    assert not in_memory(clips, 0, 20)
+    assert not in_memory(clips, 2, 1)
     clips.read_ahead([(2, [0, 1])])  # the first frame follows what is read to find it
-    for _ in range(1000):
-        if in_memory(2, 1):
-            break
-        time.sleep(0.01)
-    assert in_memory(2, 1)
+    assert are_read(clips, (2, 1))
     np.testing.assert_array_equal(next(clips.frames(3, [25])), clips.clip(3)[25])
 
 

@@ -31,6 +31,11 @@ _BLOCK = np.dtype([("start", "<i8"), ("metadata", "<i4"), ("padding", "<i4"), ("
 _ORIGIN_BYTES = 1024
 #: How many clips of a batch are looked at to find out whether a batch is in memory.
 _PROBES = 8
+#: Bytes of a request to read ahead. The system reads no more of a request than the read-ahead of the disk, whose usual
+#: value this is, or than the disk reads at once.
+_REQUEST = 128 * 2**10
+#: Bytes that are read around a clip of which most frames are wanted.
+_AROUND = 8 * 2**20
 #: The C library: `mmap.madvise` needs an open file for each shard, and a process may have a thousand of these only.
 _C = ctypes.CDLL(None)
 
@@ -139,12 +144,22 @@ class Clips:
         for i, frames in wanted:
             places = [self._place(i, t) for t in sorted(set(frames))]
             shard, start, end = places[0]
+            if self._fits_memory and 2 * len(places) > self.shapes.item(i, 0):
+                # Its neighbours are soon wanted too, and a disk reads one large piece faster than several small ones.
+                shard.read(start // _AROUND * _AROUND, min(-(-places[-1][2] // _AROUND) * _AROUND, len(shard.bytes)))
+                continue
             for _, first, last in places[1:]:
                 if first != end:  # frames that follow each other are read as one piece
-                    shard.advise(mmap.MADV_WILLNEED, start, end)
+                    shard.read(start, end)
                     start = first
                 end = last
-            shard.advise(mmap.MADV_WILLNEED, start, end)
+            shard.read(start, end)
+
+    @cached_property
+    def _fits_memory(self) -> bool:
+        """Whether the shards of these clips fit into half of the memory that is available now."""
+        names = self._shard_names.dictionary.take(pa.array(np.unique(self._shard_of))).to_pylist()
+        return sum((self.cache / name).stat().st_size for name in names) < _available_memory() / 2
 
     def _place(self, i: int, t: int) -> tuple["_MappedShard", int, int]:
         """Return where frame ``t`` of the i-th clip is: the shard, its first byte there, and the one after the last."""
@@ -221,6 +236,11 @@ class _MappedShard:
         length = self._buffer.address + end - first
         _C.madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), advice)  # an error would change nothing
 
+    def read(self, start: int, end: int) -> None:
+        """Ask the system to read the bytes from ``start`` to ``end`` from the disk, and do not wait."""
+        for first in range(start, end, _REQUEST):
+            self.advise(mmap.MADV_WILLNEED, first, min(first + _REQUEST, end))
+
     def advise_head(self, batch: int, num_frames: int) -> None:
         """Ask the system to read what is stored of a clip before its pixels."""
         for block in self._blocks[batch : batch + 1]:  # there is none if the index means another shard
@@ -250,6 +270,16 @@ class _MappedShard:
         if lengths != (ends.size, checks.size, pixels.size):
             raise ValueError("it does not have the frames that the index names")
         return [buffer.address - self._buffer.address for buffer in (ends, checks, pixels)]
+
+
+def _available_memory() -> int:
+    """Return the bytes of memory that Linux can use for files: of the machine, or of this container if it has less."""
+    text = Path("/proc/meminfo").read_text("ascii")
+    machine = next(1024 * int(line.split()[1]) for line in text.splitlines() if line.startswith("MemAvailable:"))
+    try:
+        return min(machine, int(Path("/sys/fs/cgroup/memory.max").read_text("ascii")))
+    except (OSError, ValueError):  # there is no such file outside of a container, and it can say "max"
+        return machine
 
 
 def _blocks(file: UInt8[np.ndarray, " bytes"]) -> np.ndarray:

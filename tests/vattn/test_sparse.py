@@ -527,3 +527,12 @@ def test_coordinates_are_exact_in_mixed_precision() -> None:
         mixed = net.sparse(clips, maps, "extreme")
 
     torch.testing.assert_close(mixed, plain, rtol=0, atol=0)
+
+
+def test_the_loss_of_shares_that_are_all_of_one_class_is_that_of_labels() -> None:
+    net = build_model(model(sparse={}), 5)
+    scores, labels = torch.randn(3, 1 + len(net.branches), 5), torch.tensor([0, 4, 2])
+
+    shares = one_hot(labels, 5).float()
+
+    torch.testing.assert_close(net.loss(scores, shares), net.loss(scores, labels))

@@ -20,8 +20,8 @@ class RatesConfig(Config):
     """Factors on the learning rate of groups of parameters; a parameter of several groups has their product.
 
     Source of the groups: Wang, Xiong, Wang, Qiao, Lin, Tang and Van Gool, "Temporal Segment Networks: Towards Good
-    Practices for Deep Action Recognition", ECCV 2016, and its code; there, biases have 2, the head has 5 (so its bias
-    10), and the first convolution 5 for optical flow.
+    Practices for Deep Action Recognition", ECCV 2016, and its code, where biases have 2, and the first convolution 5
+    for optical flow. In the code of TSM (Lin, Gan and Han, ICCV 2019) the head has 5, so its bias 10.
     """
 
     new: float = Field(1.0, gt=0, description="factor of the parameters of mechanisms")

@@ -132,6 +132,13 @@ def _add_results(commands: "argparse._SubParsersAction") -> None:
     export.add_argument("--pick", required=True, metavar="WHICH", help="knee, best, trial=ID or gflops<=X")
     export.add_argument("--out", type=Path, required=True, metavar="FILE.yaml", help="where to write the config")
     export.add_argument("--weights", type=Path, metavar="DIR", help="copy the trained weights to this folder")
+    export.add_argument(
+        "--epochs",
+        type=_positive_int,
+        metavar="N",
+        help="full length of the training: epochs in the schedule and the warm-up grow in proportion",
+    )
+    export.add_argument("--force", action="store_true", help="overwrite files that exist and differ")
     ui.add_argument("--port", type=int, default=5000, help="port on loopback (default: 5000)")
 
 
@@ -151,14 +158,37 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
         nargs="+",
         default=[],
         metavar="CONFIG=F",
-        help="further models, whose softmax is averaged with this one's",
+        help="further models, whose scores are averaged with this one's",
+    )
+    test.add_argument(
+        "--fuse-weights",
+        type=_non_negative_float,
+        nargs="+",
+        default=[],
+        metavar="W",
+        help="weight of each model in the average: of CONFIG, then of each of --fuse (default: all are equal)",
+    )
+    test.add_argument(
+        "--average",
+        choices=("softmax", "logits"),
+        default="softmax",
+        help="what is averaged over views and models: softmax (default), or logits as in the code of MARS",
     )
     test.add_argument(
         "--split", choices=("test", "val"), default="test", help="clips to score: test (default), or val for validation"
     )
     test.add_argument("--out", type=Path, metavar="DIR", help="folder of the clip cache (default: that of `train`)")
-    train.add_argument("--resume", action="store_true", help="continue from the checkpoint in the output folder")
-    train.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: runs/<name of CONFIG>)")
+    train.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue from the checkpoint in the output folder; --set train.epochs=N gives it another length",
+    )
+    train.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="output folder (default: runs/<name of CONFIG>; of a config.yaml in such a folder, that folder)",
+    )
     train.add_argument(
         "--workers", type=_positive_int, default=1, metavar="N", help="number of workers, which share each batch"
     )
@@ -191,13 +221,24 @@ def _add_data(commands: "argparse._SubParsersAction") -> None:
     ingest.add_argument("kind", metavar="KIND", help="kind of the data set, as data.kind in a spec")
     _complete(ingest.add_argument("root", metavar="ROOT", help="its folder, as its owners publish it"), shtab.DIRECTORY)
     ingest.add_argument(
-        "--out", type=Path, required=True, metavar="CACHE", help="folder of the cache, as data.cache in a spec"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="CACHE",
+        help="folder of the cache, as data.cache in a spec; with --flow, of the images",
     )
-    ingest.add_argument("--size", type=int, default=128, metavar="N", help="shorter side in pixels (default: 128)")
+    ingest.add_argument("--size", type=int, metavar="N", help="shorter side in pixels (default: 128, of flow 256)")
     ingest.add_argument("--frames", default="all", metavar="N", help="frames kept of a clip (default: all)")
     ingest.add_argument("--codec", default="raw", help="raw (reads fastest) or jpeg (a ninth of the size)")
-    ingest.add_argument("--quality", type=int, default=90, metavar="Q", help="of codec jpeg (default: 90)")
+    ingest.add_argument("--quality", type=int, default=90, metavar="Q", help="of codec jpeg and of flow (default: 90)")
     ingest.add_argument("--modality", default="rgb", help="rgb or flow")
+    ingest.add_argument(
+        "--flow",
+        choices=("tvl1", "raft"),
+        help="compute optical flow, as folders of images with lists for kind: list, instead of decoding into a cache: "
+        "tvl1 by OpenCV (the extra flow), raft by torchvision",
+    )
+    ingest.add_argument("--flow-weights", type=Path, metavar="F", help="weights of raft, as torchvision publishes them")
     ingest.add_argument(
         "--set", action="append", default=[], metavar="A.B=V", help="set a value of `data`: max_faults=10"
     )

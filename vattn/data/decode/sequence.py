@@ -65,6 +65,11 @@ class ImageFolder:
     def __len__(self) -> int:
         return len(self._frames)
 
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of the frames, in order."""
+        return [number for number, _ in self._frames]
+
     def clip(self, first: int = -1, last: int = -1) -> list[FrameFiles]:
         """Return the files of the frames in a range.
 

@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from vattn.data.decode import is_litter
+from vattn.data.names import VIDEOS
 from vattn.errors import UserError
 
-#: Suffixes of video files, lower case.
-VIDEOS = frozenset(
-    (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp", ".gif")
-)
 #: Characters that separate columns in tables that are not read.
 _OTHER_DELIMITERS = ";\t|"
 #: The way out of a file that is not UTF-8.

@@ -7,8 +7,8 @@ from typing import Literal
 from vattn.data.decode import is_litter
 from vattn.data.faults import printable
 from vattn.data.layouts._base import LayoutConfig, OneSplit
-from vattn.data.layouts._files import VIDEOS
 from vattn.data.layouts._rows import Row, is_utf8
+from vattn.data.names import VIDEOS
 from vattn.errors import UserError
 
 #: The split for each usual name of its folder, in small letters.

@@ -45,7 +45,8 @@ class VideoModel(nn.Module):
     Networks: Towards Good Practices for Deep Action Recognition", ECCV 2016). In the state dict, names of the backbone
     and the mechanisms in it start with ``backbone.``, those of the classifier with ``fc.``.
 
-    Shape: (N, 3, T, H, W) -> logits (N, classes). A backbone with ``frames_per_segment`` F expects T * F frames.
+    Shape: (N, 3, T, H, W) -> logits (N, classes); `forward` with ``with_features`` also returns the features (N, C) of
+    clips. A backbone with ``frames_per_segment`` F expects T * F frames.
     """
 
     #: Names of further scores that `scores` returns.
@@ -63,8 +64,12 @@ class VideoModel(nn.Module):
         #: modules that stay in evaluation mode, without those inside them
         self.still: list[nn.Module] = []
 
-    def forward(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n classes"]:
-        return self._classify(self.features(clips))
+    def forward(
+        self, clips: Float[Tensor, "n 3 t h w"], with_features: bool = False
+    ) -> Tensor | tuple[Tensor, Float[Tensor, "n c"]]:
+        features = self.features(clips)
+        scores = self._classify(features)
+        return (scores, features.mean(1)) if with_features else scores
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of all modules but ``still``."""
@@ -144,9 +149,12 @@ class SparseModel(VideoModel):
     def begin(self, epoch: int, epochs: int) -> None:
         self._stage = self.sparse.config.stage(epoch, epochs)
 
-    def forward(self, clips: Float[Tensor, "n 3 t h w"]) -> Tensor:
-        scores = self.scores(clips)
-        return scores if self.training else scores[:, 0]
+    def forward(
+        self, clips: Float[Tensor, "n 3 t h w"], with_features: bool = False
+    ) -> Tensor | tuple[Tensor, Float[Tensor, "n c"]]:
+        scores, features = self._scored(clips)
+        scores = scores if self.training else scores[:, 0]
+        return (scores, features) if with_features else scores
 
     def loss(
         self, scores: Float[Tensor, "n b classes"], labels: Tensor, criterion: Loss = cross_entropy
@@ -155,17 +163,22 @@ class SparseModel(VideoModel):
         return branches * criterion(scores.flatten(0, 1), labels.repeat_interleave(branches, 0))
 
     def scores(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n b classes"]:
+        return self._scored(clips)[0]
+
+    def _scored(self, clips: Float[Tensor, "n 3 t h w"]) -> tuple[Float[Tensor, "n b classes"], Float[Tensor, "n c"]]:
+        """Return the scores, and the features of the original clips."""
         if self._stage == "alone":
-            alone = self._classify(self.features(clips))
+            own = self.features(clips)
+            alone = self._classify(own)
             # Only the network itself is trained so far: in evaluation, each branch has its scores.
-            return torch.stack([alone] * (1 if self.training else 1 + len(self.branches)), 1)
+            return torch.stack([alone] * (1 if self.training else 1 + len(self.branches)), 1), own.mean(1)
         own, maps = self.class_maps(clips)
         split = "extreme" if not self.training else "all" if self._stage == "all" else "random"
         resampled = self.sparse(clips, maps, split)
         features = {"original": own} | {branch: self.features(new) for branch, new in resampled.items()}
         together = torch.cat([features[branch].mean(1) for branch in self.branches], 1)
         scores = [self._classify(features[branch]) for branch in self.branches]
-        return torch.stack([self.total(self.dropout(together)), *scores], 1)
+        return torch.stack([self.total(self.dropout(together)), *scores], 1), own.mean(1)
 
 
 def load_model(model: ModelConfig, classes: int, checkpoint: Path) -> VideoModel:

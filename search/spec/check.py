@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from search.spec.schema import COSTS, CostName, Limit, Spec
@@ -128,6 +129,10 @@ def _check_train(spec: Spec, configs: list[TrainConfig]) -> None:
         if rule := train.uneven_parts(workers):
             rule = f"{rule}; take a divisor of it"
             raise spec.error(Problem(("trial", "train", "accumulate"), rule, str(train.accumulate)))
+    for teacher in {train.distill.checkpoint for train in configs if train.distill != "none"}:
+        if not Path(teacher).is_file():
+            rule = "there is no such file; name the weights of the teacher"
+            raise spec.error(Problem(("trial", "train", "distill", "checkpoint"), rule, teacher))
     for weights in {train.weights for train in configs if train.weights}:
         if spec.search.inherit != "none":
             rule = f"search.inherit, {spec.search.inherit}, chooses the weights; write scratch, or inherit: none"

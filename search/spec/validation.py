@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from search.spec.messages import MAX_PROBLEMS, SpecError, problems
 from search.spec.schema import Spec
 from search.spec.store import too_small, with_size
+from search.spec.teacher import with_teachers
 from search.spec.yaml_reader import read
 from spaces.space import RANGES, Params, Problem, Space, SpaceError, Tree
 from vattn.base import Config
@@ -44,7 +45,7 @@ def parse(tree: Tree, path: Path) -> Spec:
     mistakes: list[Problem] = []
     spec, auto = None, False
     if isinstance(tree.get("trial"), dict):
-        trial, auto = with_size(tree["trial"])
+        trial, auto = with_size(with_teachers(tree["trial"], path, ("trial",)))
         tree = tree | {"trial": trial}
     try:
         spec = Spec.parse(tree)
@@ -75,7 +76,7 @@ def read_config(path: Path, sets: Sequence[str] = ()) -> tuple[TrialConfig, bool
             file=path,
             way_out=f"run that (vattn run {path}), and export one (vattn export RUN --pick knee --out FILE.yaml)",
         )
-    tree, auto = with_size(tree)
+    tree, auto = with_size(with_teachers(tree, path))
     try:
         return TrialConfig.parse(tree), auto
     except ValidationError as error:

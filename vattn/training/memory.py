@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from vattn.config import ModelConfig, TrialConfig
 from vattn.cost import cost
 from vattn.model import VideoModel, build_model
+from vattn.training.distill import sees_the_same
 from vattn.training.recipe.norms import prepare
 from vattn.training.recompute import blocks_of, recompute_blocks
 
@@ -43,7 +44,7 @@ class Memory:
     context: int
     """CUDA's own"""
     weights: int
-    """parameters and buffers"""
+    """parameters and buffers, of a teacher too"""
     gradients: int
     """also the buffers in which several workers exchange them"""
     optimizer: int
@@ -79,18 +80,39 @@ def training_memory(config: TrialConfig, classes: int, workers: int = 1) -> Memo
         model.model_copy(update={"sparse": "none"}), classes, micro * branches, evaluated * branches, train.amp,
         train.recompute == "blocks", parts > 1, train.norm, train.freeze,
     )  # fmt: skip
-    activations = max(step + micro * _sparse_bytes(model, classes), evaluation)
-    frames = model.frames * model.backbone.frames_per_segment
-    pixels = 3 * frames * model.size**2
+    # The teacher's forward pass comes before the student's.
+    taught, of_teacher = _of_teacher(config, classes, micro)
+    activations = max(step + micro * _sparse_bytes(model, classes), evaluation, taught)
+    pixels = _pixels(model)
+    if train.distill != "none" and not sees_the_same(config):
+        pixels += _pixels(train.distill.teacher.model)
     return Memory(
         context=CONTEXT,
-        weights=weights,
+        weights=weights + of_teacher,
         gradients=trained,
         optimizer=trained * train.optimizer.moments + (0 if train.ema == "none" else averaged),
         activations=activations,
         inputs=STAGED * share * pixels,
         workspace=WORKSPACE + round(GAPS * activations),
     )
+
+
+def _pixels(model: ModelConfig) -> int:
+    """Return the number of values of a clip."""
+    return 3 * model.frames * model.backbone.frames_per_segment * model.size**2
+
+
+def _of_teacher(config: TrialConfig, classes: int, clips: int) -> tuple[int, int]:
+    """Return the bytes that the forward pass of a teacher takes for ``clips`` clips, and those of its weights."""
+    if config.train.distill == "none":
+        return 0, 0
+    model = config.train.distill.teacher.model
+    branches = 1 if model.sparse == "none" else len(model.sparse.branches)
+    _, forward, weights, *_ = _traced(
+        model.model_copy(update={"sparse": "none"}), classes, 2, clips * branches, config.train.amp, False, False,
+        "train", (),
+    )  # fmt: skip
+    return forward, weights
 
 
 def render(config: TrialConfig, classes: int) -> str:

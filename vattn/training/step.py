@@ -12,6 +12,7 @@ from vattn.config import TrainConfig
 from vattn.model import VideoModel
 from vattn.training.batches.pixels import normalise
 from vattn.training.device import autocast
+from vattn.training.distill import Teacher
 from vattn.training.optimization import ScaledOptimizer
 from vattn.training.recipe.losses import Criterion
 
@@ -39,7 +40,8 @@ def distributed(net: VideoModel, train: TrainConfig, has_stages: bool) -> Distri
 
 def train_step(
     model: nn.Module, net: VideoModel, optimizer: ScaledOptimizer, train: TrainConfig, images: Tensor, labels: Tensor,
-    clips: int, world: int, lr: float, criterion: Criterion = CROSS_ENTROPY,
+    clips: int, world: int, lr: float, criterion: Criterion = CROSS_ENTROPY, teacher: Teacher | None = None,
+    shown: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Train on a worker's clips of one step; return the sum of their losses.
 
@@ -56,6 +58,8 @@ def train_step(
         world: number of workers.
         lr: the learning rate.
         criterion: the loss.
+        teacher: adds a term to the loss.
+        shown: images (N, 3, T, H, W) that the teacher sees; None: ``images``.
     """
     device = net.fc.weight.device
     sizes = part_sizes(len(labels), train.batch // world // train.accumulate)
@@ -63,16 +67,25 @@ def train_step(
     total = torch.zeros((), device=device)
     labels = labels.to(device, non_blocking=True)
     step_weight = criterion.total(labels, clips, world)
-    parts = zip(images.split(sizes), labels.split(sizes), strict=True)
-    for number, (part, target) in enumerate(parts, start=1):
+    shown = images if shown is None else shown
+    parts = zip(images.split(sizes), labels.split(sizes), shown.split(sizes), strict=True)
+    for number, (part, target, shown_part) in enumerate(parts, start=1):
         # Only the last part exchanges gradients with the other workers.
         waits = number < len(sizes)
         with model.no_sync() if waits and isinstance(model, DistributedDataParallel) else nullcontext():
-            with autocast(train, device):
-                loss = net.loss(model(normalise(part, device)), target, criterion)
             # Summed over the parts and averaged over the workers, the gradient is that of the mean over all clips of
             # the step, also where one worker has a clip more than another.
-            optimizer.backward(loss * (criterion.weight(target) * world / step_weight))
+            weight = criterion.weight(target) * world / step_weight
+            with autocast(train, device):
+                if teacher is None:
+                    loss = net.loss(model(normalise(part, device)), target, criterion)
+                    weighted = loss * weight
+                else:
+                    taught = teacher(shown_part)  # first: the student's activations are not in memory yet
+                    scores, features = model(normalise(part, device), with_features=True)
+                    loss, term = net.loss(scores, target, criterion), teacher.loss(scores, features, taught)
+                    loss, weighted = loss + term, loss * weight + term * (len(part) * world / clips)
+            optimizer.backward(weighted)
         total = total + loss.detach() * len(part)
     optimizer.step()
     return total

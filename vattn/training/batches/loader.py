@@ -14,6 +14,7 @@ from torch import Tensor
 from vattn.config import DataConfig, ModelConfig, TrainConfig
 from vattn.data.augment import Region, crops, mixed, scaled, training_region
 from vattn.data.cache import Clips
+from vattn.data.config import AugmentConfig
 from vattn.data.recolour import Operation, Recolour, on_device, recolour_of
 from vattn.data.sampling import evaluation_indices, surrounding, training_indices
 from vattn.errors import UserError
@@ -79,7 +80,9 @@ class Batches:
         device: torch.device,
         recolour: Recolour | None = None,
         mix: Callable[[int, Images, Labels], tuple[Images, Labels]] | None = None,
+        labels: Int64[np.ndarray, " clips"] | None = None,
     ) -> None:
+        self._labels = clips.labels if labels is None else labels
         self.clips, self._parts, self._views, self._device = clips, parts, views, device
         self._recolour, self._mix = recolour, mix
         self._modality, self._around = data.modality, model.backbone.frames_per_segment
@@ -99,7 +102,7 @@ class Batches:
         if isinstance(self.clips, Clips):
             self.clips.read_ahead([(view.clip, view.frames.tolist()) for view in views])
         # A clip that an epoch has several times has several numbers.
-        return Plan(step, part % len(self.clips), views)
+        return Plan(step, part % len(self._labels), views)
 
     def make(self, plan: Plan) -> tuple[Images, Labels]:
         """Return the batch of a plan."""
@@ -135,7 +138,7 @@ class Batches:
                 assert recolour is not None
                 changed = recolour(frames.permute(0, 3, 1, 2), view.operations)
                 frames.copy_(changed.permute(0, 2, 3, 1))
-        labels = self.clips.labels[plan.clips]
+        labels = self._labels[plan.clips]
         if self._mirrored_label.size:
             mirrored = np.array([view.mirrored for view in plan.views]).reshape(len(labels), -1)[:, 0]
             labels = np.where(mirrored, self._mirrored_label[labels], labels)
@@ -143,6 +146,23 @@ class Batches:
         if self._mix:
             images, labels = self._mix(plan.step, images, labels)
         return images, on_device(labels, self._device)
+
+    def beside(
+        self, clips: Clips | ResidentClips, seen: Callable[[View], View], data: DataConfig, model: ModelConfig
+    ) -> "Batches":
+        """Return the same batches, of what another network sees of the same clips, with the same random choices.
+
+        Args:
+            clips: where it reads them.
+            seen: returns its view of a clip for one of this network.
+            data: modality of its frames.
+            model: number and size of its frames.
+        """
+        still = data.model_copy(update={"augment": AugmentConfig()})  # labels are changed by mirrors here already
+        return Batches(
+            clips, self._parts, lambda number: [seen(view) for view in self._views(number)], still, model, self._device,
+            self._recolour and self._recolour.of_size(model.size), self._mix, self._labels,
+        )  # fmt: skip
 
     def _to_read(self, view: View) -> Int64[np.ndarray, " t"]:
         """Return the frames to read; for differences, each frame and the next, or the last frame twice."""

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from vattn.base import LATER, Config, any_or_word
+from vattn.base import LATER, Config, NoneOr, any_or_word
+from vattn.training.recipe.distill import DistillConfig
 from vattn.training.recipe.optimizers import OptimizerConfig, SGDConfig
 from vattn.training.recipe.schedules import CosineConfig, ScheduleConfig, WarmupConfig, scheduled
 
@@ -174,6 +175,9 @@ class TrainConfig(Config):
         "same, but every mechanism that can starts as the identity; or the absolute path of a state dict: layers that "
         "match are loaded, the others start as for identity",
     )
+    distill: NoneOr[DistillConfig] = Field(
+        "none", description="what is learned from a teacher beside the labels; or none", json_schema_extra=LATER
+    )
     seed: int = Field(0, ge=0, description="seed of initial weights, order of clips, augmentation and dropout")
 
     @model_validator(mode="after")
@@ -252,6 +256,8 @@ class TrainConfig(Config):
             update["warmup"] = WarmupConfig()
         if not self.weight_decay:
             update["decay_norms"] = True
+        if self.distill != "none":
+            update["distill"] = self.distill.canonical()
         return self.model_copy(update=update)
 
     def uneven_parts(self, workers: int) -> str:

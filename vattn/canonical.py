@@ -3,9 +3,12 @@
 Configs that describe the same network or the same trial have the same canonical form, and therefore the same identity.
 """
 
+import json
 from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
 
-from vattn.base import identity
+from vattn.base import Config, identity
 from vattn.config import ModelConfig, TrialConfig
 from vattn.modules import ModuleConfig, Position
 from vattn.training.start import as_identity
@@ -49,6 +52,27 @@ def architecture_id(model: ModelConfig) -> str:
 def trial_id(trial: TrialConfig) -> str:
     """Return the identity of a trial, including its seed: 16 hexadecimal digits of the hash of its canonical form."""
     return identity(canonical_trial(trial).identity_tree())
+
+
+#: Differences that a message names.
+MAX_DIFFERENCES = 5
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """Return a text for each value in which two configs differ: its path, the new value, and the old one."""
+    return [text for _, text in changes(old.tree(), new.tree())]
+
+
+def changes(old: Any, new: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the path of each value in which two trees differ, and a text: the path, the new value, and the old one."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*new, *old]):
+            yield from changes(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, pair in enumerate(zip(old, new, strict=True)):
+            yield from changes(*pair, f"{where}[{index}]")
+    elif old != new:
+        yield where, f"{where} ({json.dumps(new)}, and was {json.dumps(old)})"
 
 
 #: Numbers of the blocks that have a site, by stage and position.

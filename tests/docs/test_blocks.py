@@ -144,7 +144,9 @@ def test_commands_that_take_seconds_are_run(
     shutil.copy(RECORDED, run / "ledger.jsonl")
     shutil.copytree(ROOT / "spaces", tmp_path / "spaces")
     monkeypatch.chdir(tmp_path)
-    if any("best.yaml" in words for words in block.commands):
+    if any("best.yaml" in words for words in block.commands if words[1:2] != ["export"]) and not any(
+        words[1:2] == ["export"] for words in block.commands
+    ):
         assert main(["export", "quickstart", "--pick", "knee", "--out", "best.yaml"]) == 0
     for words in block.commands:
         if words[0] == ".":

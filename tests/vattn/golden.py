@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 #: The recordings (.npz) that tests read.
 FOLDER = Path(os.environ.get("VATTN_GOLDEN", Path(__file__).parents[1] / "golden"))
+#: The recordings of MARS's distillation, flow and fusion.
+MARS = Path(__file__).parents[1] / "golden" / "mars"
 
 State = Mapping[str, Tensor]
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from search.cli import main
 from search.commands.test import Scored, fused
-from tests.vattn.golden import FOLDER, Recording
+from tests.vattn.golden import MARS, Recording
 from vattn.config import TrialConfig
 from vattn.data import prepare
 from vattn.data.motion import encode, render
@@ -54,7 +54,7 @@ def test_models_have_weights() -> None:
 
 
 def test_logits_of_clips_and_streams_are_averaged_as_in_mars() -> None:
-    case = Recording(FOLDER / "mars" / "mars_fusion_a__eval.npz")
+    case = Recording(MARS / "mars_fusion_a__eval.npz")
     clips = [case.tensor(name) for name in ("stream1", "stream2")]
     target = torch.zeros(1, dtype=torch.long)
 

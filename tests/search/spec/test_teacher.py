@@ -12,8 +12,9 @@ from search.cli import main
 from search.spec.messages import SpecError
 from search.spec.validation import load, load_config
 from vattn.canonical import trial_id
-from vattn.config import DistillConfig, TrialConfig
+from vattn.config import TrialConfig
 from vattn.files import digest
+from vattn.training.recipe.distill import DistillConfig
 
 CONFIG: dict[str, Any] = {
     "data": {"kind": "motion", "train_clips": 2, "val_clips": 1, "test_clips": 1, "frames": 4, "size": 32,

@@ -18,13 +18,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from tests.vattn.golden import FOLDER, Recording
+from tests.vattn.golden import MARS, Recording
 from tests.vattn.support import model
 from vattn.canonical import trial_id
 from vattn.config import TrialConfig
 from vattn.convert import convert_model
 from vattn.data import open_clips, prepare
 from vattn.data.augment import Region
+from vattn.data.cache import CacheWriter
+from vattn.data.config import SamplingConfig
 from vattn.errors import UserError
 from vattn.files import digest
 from vattn.model import VideoModel, build_model
@@ -47,7 +49,7 @@ CLIPS = 5
 
 @pytest.fixture
 def recorded() -> Callable[[str], Recording]:
-    return lambda name: Recording(FOLDER / "mars" / f"{name}.npz")
+    return lambda name: Recording(MARS / f"{name}.npz")
 
 
 def test_the_loss_of_features_is_that_of_mars(recorded: Callable[[str], Recording]) -> None:
@@ -99,6 +101,34 @@ def test_a_student_and_a_flow_teacher_are_those_of_mars(recorded: Callable[[str]
             statistics, case.tensor(f"tap/grad_{name}").double(), **tolerance["tap"],
             msg=lambda text, n=name: f"gradient of {n}: {text}",
         )  # fmt: skip
+
+
+def test_clips_of_both_streams_are_cropped_and_mirrored_as_in_mars(
+    recorded: Callable[[str], Recording], tmp_path: Path
+) -> None:
+    case = recorded("mars_preprocess_a__train")
+    clip = {"rgb": case.arrays["rgb"], "flow": F.pad(case.tensor("flow_uint8"), (0, 1), value=128).numpy()}
+    mean = {"rgb": (114.7748, 107.7354, 99.4750), "flow": (127.5, 127.5)}
+    seen: dict[str, dict[bool, torch.Tensor]] = {"rgb": {}, "flow": {}}
+    for modality, pixels in clip.items():
+        (tmp_path / modality).mkdir()  # also a class, whose name is that of no side
+        writer = CacheWriter(tmp_path / modality)
+        for number in range(8):  # the flip is drawn for each clip
+            writer.add(number, f"{number}.mp4", 0, "train", pixels)
+        writer.finish([])
+        tree = tree_of(tmp_path, augment={"flip": True, "crop": "center"}, network={"frames": 4, "size": 16})
+        config = TrialConfig.parse(tree | {"data": tree["data"] | {"modality": modality}})
+        clips = open_clips(tmp_path / modality, "train")
+        data = config.data.model_copy(update={"sampling": SamplingConfig(kind="window")})
+        batches = train_batches(clips, data, config.model, config.train, 1)
+        for step, (images, _) in enumerate(batches):
+            for image, view in zip(images, batches.plan(step).views, strict=True):
+                levels = torch.tensor(mean[modality]).view(-1, 1, 1, 1)
+                seen[modality][view.mirrored] = image[: len(levels)].float() - levels
+
+    for name, mirrored in (("output_test", False), ("output_mirrored", True)):
+        together = torch.cat([seen[modality][mirrored] for modality in ("rgb", "flow")])
+        torch.testing.assert_close(together, case.tensor(name), **case.meta["tolerance"][name])
 
 
 def test_the_divergence_of_classes_by_hand() -> None:
@@ -154,13 +184,13 @@ def data(root: Path, modality: str = "rgb", **options: Any) -> dict[str, Any]:
 def flow_weights(root: Path) -> Path:
     """Weights of a network of flow, whose features are far from a fresh student's."""
     torch.manual_seed(5)
-    net = build_model(TrialConfig.parse(tree(root)).model, len(CLASSES))
+    net = build_model(TrialConfig.parse(tree_of(root)).model, len(CLASSES))
     file = root.parent / "teacher.pt"
     torch.save(net.state_dict(), file)
     return file
 
 
-def tree(root: Path, weights: Path | None = None, **options: Any) -> dict[str, Any]:
+def tree_of(root: Path, weights: Path | None = None, **options: Any) -> dict[str, Any]:
     """Return a student's config; with weights, it learns from the flow network that has them."""
     teacher = {"data": data(root, options.pop("taught", "flow")), "model": options.pop("teacher", NETWORK)}
     distill: dict[str, Any] = {"teacher": teacher, "checkpoint": str(weights)} | options.pop("distill", {})
@@ -175,7 +205,7 @@ def tree(root: Path, weights: Path | None = None, **options: Any) -> dict[str, A
 
 
 def student(root: Path, weights: Path | None = None, **options: Any) -> TrialConfig:
-    return TrialConfig.parse(tree(root, weights, **options))
+    return TrialConfig.parse(tree_of(root, weights, **options))
 
 
 @pytest.fixture(scope="module")
@@ -442,7 +472,7 @@ def test_the_identity_is_that_of_what_the_teacher_is_not_of_where_it_lies(
         student(root, flow_weights, teacher=NETWORK | {"frames": 4}),
     ]  # fmt: skip
     assert len({trial_id(each) for each in (config, *different)}) == 1 + len(different)
-    without = tree(root)
+    without = tree_of(root)
     del without["train"]["distill"]
     assert trial_id(TrialConfig.parse(without)) == trial_id(student(root))
 
@@ -465,7 +495,7 @@ def test_a_teacher_with_other_features_or_classes_is_refused(root: Path, flow_we
     wide = NETWORK | {"backbone": {"kind": "resnet", "depth": 10, "width": 0.25}}
     with pytest.raises(ValueError, match=r"mars compares features, of which the teacher has 128 and this network 64"):
         student(root, flow_weights, teacher=wide)
-    TrialConfig.parse(tree(root, flow_weights, teacher=wide, distill={"loss": "kl"}))
+    TrialConfig.parse(tree_of(root, flow_weights, teacher=wide, distill={"loss": "kl"}))
     torch.manual_seed(0)
     seven = root.parent / "seven.pt"
     torch.save(build_model(student(root).model, 7).state_dict(), seven)
@@ -499,7 +529,7 @@ def test_a_clip_without_flow_is_refused(root: Path, cache: Path, flow_weights: P
                 folder.symlink_to(root / split / name / f"{number}")
     distill = config.train.distill
     assert isinstance(distill, DistillConfig)
-    fewer = tree(root, flow_weights)
+    fewer = tree_of(root, flow_weights)
     fewer["train"]["distill"]["teacher"]["data"] |= {"root": str(tmp_path / "fewer"), "cache": "auto"}
 
     with pytest.raises(UserError, match=r"4 of 20 are missing, such as train/down/4; compute their flow"):

@@ -5,27 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, field_validator
 
-from vattn.base import Config, any_of
-from vattn.data import DataConfig
+from vattn.base import Config
 from vattn.data.config import AugmentConfig, SamplingConfig, ViewsConfig
-from vattn.model_config import ModelConfig
 
 if TYPE_CHECKING:
-    AnyData = DataConfig
-else:
-    AnyData = any_of(DataConfig)
+    from vattn.config import TeacherConfig
 
 #: The weight that ``auto`` stands for, by loss.
 WEIGHTS = {"mars": 50.0, "kl": 1.0}
-
-
-class TeacherConfig(Config):
-    """A trained network, and the data that it sees. In a file it is the name of its config file."""
-
-    data: AnyData = Field(
-        description="data of the teacher; of optical flow beside colours, they have the same videos as the student's"
-    )
-    model: ModelConfig = Field(description="the network of the teacher")
 
 
 class DistillConfig(Config):
@@ -39,7 +26,7 @@ class DistillConfig(Config):
       arXiv:1503.02531.
     """
 
-    teacher: TeacherConfig = Field(
+    teacher: "TeacherConfig" = Field(
         description="config of the teacher; in a file also the name of its config file, of which data and model count"
     )
     checkpoint: str = Field(min_length=1, description="weights of the teacher: model.pt of its training")

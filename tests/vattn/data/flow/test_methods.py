@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.models.optical_flow import raft_small
 
-from tests.vattn.golden import FOLDER, Recording
+from tests.vattn.golden import MARS, Recording
 from vattn.data.flow import Method, as_levels
 from vattn.data.flow import methods as module
 from vattn.errors import UserError
@@ -57,7 +57,7 @@ def test_opencv_without_its_contributed_modules_is_named_with_a_way_out(monkeypa
 
 
 def test_levels_are_those_of_mars() -> None:
-    case = Recording(FOLDER / "mars" / "mars_preprocess_a__train.npz")
+    case = Recording(MARS / "mars_preprocess_a__train.npz")
 
     np.testing.assert_array_equal(as_levels(case.arrays["flow"]), case.arrays["flow_uint8"])
 

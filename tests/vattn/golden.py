@@ -69,7 +69,8 @@ class Recording:
         """Return the network for this recording; fail if no builder knows its module or one of its options."""
         module, options = self.meta["module"], Options(self.meta["config"])
         assert module in builders, f"{self.file}: no builder for the module {module!r}"
-        case = builders[module](self.meta | {"config": options})
+        stored = {name.removeprefix("param/"): a.shape for name, a in self.arrays.items() if name.startswith("param/")}
+        case = builders[module](self.meta | {"config": options, "shapes": stored})
         assert not options.unread, f"{self.file}: the builder ignores the options {options.unread}"
         return case
 

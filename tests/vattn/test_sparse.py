@@ -74,7 +74,9 @@ def test_peaks_equal_those_of_the_authors_code() -> None:
     torch.testing.assert_close(mask.view_as(maps).nonzero(), recorded.tensor("peak_list"), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("case", "split"), [("s3n_resample_p0", "all"), ("s3n_resample_p1", "random")])
+@pytest.mark.parametrize(
+    ("case", "split"), [("s3n_resample_p0", "all"), ("s3n_resample_p1", "random"), ("s3n_resample_p2", "extreme")]
+)
 def test_each_step_of_resampling_equals_that_of_the_authors_code(case: str, split: Any) -> None:
     recorded = recording(case)
     attention = SparseAttention(SparseConfig())

@@ -170,6 +170,14 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
     train.add_argument(
         "--tracking", default="auto", metavar="URI", help="MLflow store (default: SQLite in the output folder)"
     )
+    convert = _command(commands, "convert", "bring published weights to the names here; say what was taken and left")
+    _complete(
+        convert.add_argument("file", type=Path, metavar="FILE", help="weights as they were published"), shtab.FILE
+    )
+    convert.add_argument("--out", type=Path, required=True, metavar="F", help="file to write: F.safetensors, or F.pt")
+    convert.add_argument(
+        "--config", type=Path, metavar="CONFIG", help="config with the network (default: inferred from the weights)"
+    )
     explain.add_argument("--checkpoint", type=Path, required=True, metavar="F", help="weights: model.pt of a training")
     explain.add_argument("video", type=Path, metavar="VIDEO")
     explain.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the PNG files")

@@ -8,7 +8,9 @@ from collections import defaultdict
 from vattn.base import identity
 from vattn.config import ModelConfig, TrialConfig
 from vattn.modules import ModuleConfig, Position
+from vattn.normalization import IMAGENET, named
 from vattn.training.start import as_identity
+from vattn.weights.statistics import stated
 
 
 def canonical_model(model: ModelConfig) -> ModelConfig:
@@ -25,10 +27,15 @@ def canonical_model(model: ModelConfig) -> ModelConfig:
 
 
 def canonical_trial(trial: TrialConfig) -> TrialConfig:
-    """Return the canonical form of a trial's config. The places of its files and caches are not part of it."""
+    """Return the canonical form of a trial's config. The places of its files and caches are not part of it.
+
+    Statistics other than ImageNet's are part of it, whether they were written or followed from ``normalize: auto``.
+    """
     # The backbone determines the number of frames per segment: any other value is refused.
     sampling = trial.data.sampling.model_copy(update={"frames_per_segment": "auto"})
-    data = trial.data.canonical().model_copy(update={"sampling": sampling})
+    statistics = stated(trial)
+    normalize = "auto" if statistics.same(IMAGENET) else named(statistics)
+    data = trial.data.canonical().model_copy(update={"sampling": sampling, "normalize": normalize})
     # These options change memory and time, but no result.
     train = trial.train.model_copy(update={"recompute": "none", "checkpoint_minutes": 10.0, "checkpoint_seconds": 30.0})
     model = trial.model

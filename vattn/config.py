@@ -223,3 +223,19 @@ class TrialConfig(Config):
                 f"(got {sampled})"
             )
         return self
+
+    @model_validator(mode="after")
+    def _channels_fit_the_backbone(self) -> Self:
+        needed, normalize = self.model.backbone.input_channels, self.data.normalize
+        if needed == 2 and self.data.modality != "flow":
+            raise ValueError(
+                f"model.backbone.inputs: 2 channels are those of optical flow, and data.modality is "
+                f"{self.data.modality}; write 3, or modality: flow (got 2)"
+            )
+        given = 3 if isinstance(normalize, str) else len(normalize.mean)
+        if normalize != "auto" and given != needed:
+            raise ValueError(
+                f"data.normalize: {self.model.backbone.kind} takes {needed} channels; write auto, or mean and std of "
+                f"{needed} (got {given})"
+            )
+        return self

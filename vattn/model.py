@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from vattn.config import ModelConfig
+from vattn.convert import adopt
 from vattn.errors import UserError
 from vattn.insert import fold, insert
 from vattn.sparse import SparseAttention, class_maps
-from vattn.weights import Fit, read_state
+from vattn.weights import Fit, Taken
 
 
 def build_model(model: ModelConfig, classes: int) -> "VideoModel":
@@ -51,13 +52,18 @@ class VideoModel(nn.Module):
         insert(self.backbone, model)
         self.dropout = nn.Dropout(model.head.dropout)
         self.fc = _classifier(self.backbone.channels, classes)
-        self.folds = model.backbone.folds
+        self.folds, self.input_channels = model.backbone.folds, model.backbone.input_channels
 
     def forward(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n classes"]:
         return self._classify(self.features(clips))
 
     def features(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n rows c"]:
         """Return one row of features per frame from a 2D backbone, or one row per clip from a 3D backbone."""
+        if clips.shape[1] != self.input_channels:
+            raise ValueError(
+                f"the network takes clips of {self.input_channels} channels: "
+                f"{'optical flow' if self.input_channels == 2 else 'colours'} (got {clips.shape[1]})"
+            )
         rows = self.backbone(fold(clips) if self.folds else clips)
         return rows.unflatten(0, (clips.shape[0], -1))
 
@@ -136,20 +142,34 @@ class SparseModel(VideoModel):
 
 
 def load_model(model: ModelConfig, classes: int, checkpoint: Path) -> VideoModel:
-    """Return the network of ``model`` with the weights in a checkpoint, a state dict that `fit` wrote as ``model.pt``.
+    """Return the network of ``model`` with the weights in a checkpoint.
+
+    It is a state dict that `fit` wrote as ``model.pt``, or a published one of the same network (`vattn.convert`).
 
     Raises:
         UserError: the checkpoint cannot be read, or its weights are those of another config.
     """
+    return load_model_and_report(model, classes, checkpoint)[0]
+
+
+def load_model_and_report(model: ModelConfig, classes: int, checkpoint: Path) -> tuple[VideoModel, Taken]:
+    """Return what `load_model` returns, and what was taken from the checkpoint."""
     # The checkpoint replaces the backbone's initial weights, so they are not loaded.
     backbone = model.backbone.model_copy(update={"weights": "none"})
-    net, state = build_model(model.model_copy(update={"backbone": backbone}), classes), read_state(checkpoint)
-    if not (fit := Fit.of(state, net.state_dict())):
+    net = build_model(model.model_copy(update={"backbone": backbone}), classes)
+    own = net.state_dict()
+    adopted = adopt(checkpoint, model, own)
+    if not (fit := Fit.of(adopted.state, own)):
+        family = adopted.recognised.family
         raise UserError(
-            f"is not of this config: {fit}", file=checkpoint, way_out="name the weights that were trained by it"
+            f"is not of this config: {fit}",
+            file=checkpoint,
+            way_out="name the weights that were trained by it"
+            if family.own
+            else f"its names are those of {family.name}",
         )
-    net.load_state_dict(state, strict=False)
-    return net
+    net.load_state_dict(adopted.state, strict=False)
+    return net, adopted.taken(own, own)
 
 
 def use_channels_last(net: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -20,9 +21,10 @@ from vattn.data import listed, open_clips
 from vattn.data.cache import Clips
 from vattn.data.config import ViewsConfig
 from vattn.errors import UserError
-from vattn.model import load_model
+from vattn.model import load_model_and_report
 from vattn.training.device import default_device, set_up
 from vattn.training.evaluation import judge, score
+from vattn.weights.statistics import recorded, statistics
 
 
 class Scored(NamedTuple):
@@ -188,7 +190,10 @@ def _clips(model: _Model, output: Path, split: str) -> Clips:
 def _score(trial: TrialConfig, checkpoint: Path, clips: Clips) -> Scored:
     device = default_device()
     set_up(device, trial.train)
-    net = load_model(trial.model, trial.data.num_classes(), checkpoint)
+    trial = recorded(trial, checkpoint)
+    net, taken = load_model_and_report(trial.model, trial.data.num_classes(), checkpoint)
+    if taken.renamed or taken.left:
+        print(f"{taken}; pixels: {statistics(trial)}", file=sys.stderr)
     batches = [(scores[:, 0].cpu(), target.cpu()) for scores, target in score(net.to(device), clips, trial, device)]
     names = [str(PurePosixPath(path).with_suffix("")) for path in clips.paths]
     scores, target = (torch.cat(parts) for parts in zip(*batches, strict=True))

@@ -31,6 +31,7 @@ from vattn.config import TrialConfig, any_of
 from vattn.cost import cost
 from vattn.data import DataConfig
 from vattn.data.config import StoreConfig
+from vattn.weights.statistics import recorded
 
 #: what training measures
 Accuracy = Literal["top1", "top5", "mean_class", "loss"]
@@ -275,7 +276,7 @@ class Spec(Config):
 
     def trial_config(self, tree: Tree) -> TrialConfig:
         """Return the config for a tree of `space`."""
-        return TrialConfig.parse(tree)
+        return recorded(TrialConfig.parse(tree))
 
     def cost(self, config: TrialConfig) -> dict[str, float]:
         """Return gflops (1e9 multiply-adds), params_m (1e6), activation_mb (1e6 bytes) of one clip."""

@@ -22,6 +22,7 @@ from search.spec.yaml_reader import read
 from spaces.space import RANGES, Params, Problem, Space, SpaceError, Tree
 from vattn.base import Config
 from vattn.config import TrialConfig
+from vattn.weights.statistics import recorded
 from vattn.errors import UserError
 
 #: number of combinations up to which a space is enumerated
@@ -31,7 +32,7 @@ NUM_SAMPLES = 2_000
 #: number of problems at which a check stops: many combinations break the same few rules
 _ENOUGH_PROBLEMS = 50 * MAX_PROBLEMS
 #: the parts of a data config that may be ranges; all trials share one clip cache, which depends on the other parts
-_SEARCHABLE = ("sampling", "views", "augment")
+_SEARCHABLE = ("sampling", "views", "augment", "normalize")
 
 
 def load(path: Path, sets: Sequence[str] = ()) -> Spec:
@@ -67,7 +68,10 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> TrialConfig:
 
 
 def read_config(path: Path, sets: Sequence[str] = ()) -> tuple[TrialConfig, bool]:
-    """Return the config that `load_config` returns, and whether its ``data.store`` is auto: it has a size only."""
+    """Return the config that `load_config` returns, and whether its ``data.store`` is auto: it has a size only.
+
+    ``data.normalize: auto`` is replaced where a file of weights decides it.
+    """
     tree = read(path, sets)
     if {"trial", "search"} <= tree.keys():
         raise UserError(
@@ -77,7 +81,7 @@ def read_config(path: Path, sets: Sequence[str] = ()) -> tuple[TrialConfig, bool
         )
     tree, auto = with_size(tree)
     try:
-        return TrialConfig.parse(tree), auto
+        return recorded(TrialConfig.parse(tree)), auto
     except ValidationError as error:
         raise SpecError.of(path, problems(error, TrialConfig, tree)) from None
 

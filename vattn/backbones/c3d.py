@@ -101,7 +101,7 @@ class C3DConfig(BackboneConfig, kind="c3d"):
     def build(self) -> "C3D":
         """Return the network with its initial weights."""
         net = C3D(self)
-        load_weights(net, self.weights, "", classifier=("fc8.", "fc."))
+        load_weights(net, self)
         return net
 
 

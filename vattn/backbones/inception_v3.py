@@ -60,7 +60,7 @@ class InceptionV3Config(BackboneConfig, kind="inception_v3"):
     def build(self) -> "InceptionV3":
         """Return the network with its initial weights."""
         net = InceptionV3(to_symmetric=self.weights == "default")
-        load_weights(net, self.weights, "inception_v3", classifier=("fc.", "AuxLogits."))
+        load_weights(net, self, "inception_v3")
         return net
 
 

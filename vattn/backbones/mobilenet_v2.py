@@ -89,7 +89,7 @@ class MobileNetV2Config(BackboneConfig, kind="mobilenet_v2"):
     def build(self) -> "MobileNetV2":
         """Return the network with its initial weights."""
         net = MobileNetV2(self)
-        load_weights(net, self.weights, "mobilenet_v2", classifier="classifier.")
+        load_weights(net, self, "mobilenet_v2")
         return net
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vattn.backbones._base import Backbone, Conv3, Part, conv_out, load_weights, part_of_clip, slots
 from vattn.backbones._residual import BlockShape, ResidualConfig, shapes_after_stem, sites_in
+from vattn.base import LATER
 from vattn.modules._base import Site
 from vattn.modules._fold import fold, unfold
 
@@ -30,6 +31,11 @@ class P3DConfig(ResidualConfig, kind="p3d"):
 
     kind: Literal["p3d"] = "p3d"
     depth: Literal[17, 63, 131, 199] = Field(description="number of layers; 17 has one block per stage")
+    inputs: Literal[2, 3] = Field(
+        3,
+        json_schema_extra=LATER,
+        description="channels of a frame: 3 colours, or 2 for optical flow (data.modality: flow)",
+    )
 
     folds: ClassVar[bool] = False
     has_published_weights: ClassVar[bool] = False
@@ -38,6 +44,11 @@ class P3DConfig(ResidualConfig, kind="p3d"):
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = (
         (r"^conv1_custom\.", "conv1."), (r"\.conv_normal\.", ".conv2."), (r"\.bn_normal\.", ".bn2."),
     )  # fmt: skip
+
+    @property
+    def input_channels(self) -> int:
+        """Number of channels of a frame."""
+        return self.inputs
 
     def sites(self, size: int) -> tuple[Site, ...]:
         """Return the sites block by block. The first convolution of a block has the stride."""
@@ -60,7 +71,8 @@ class P3DConfig(ResidualConfig, kind="p3d"):
         stem, side = self.base(2), conv_out(size, 7, 2)
         # The stem keeps the clip, and the output and the indices of its pool.
         pooled = 2 * stem * self._frames_in(2, frames) * conv_out(side, 3, 2) ** 2
-        parts = [part_of_clip(1, [Conv3(3, stem, 49, frames * side**2)], kept=3 * frames * size**2 + pooled)]
+        clip = self.inputs * frames * size**2
+        parts = [part_of_clip(1, [Conv3(self.inputs, stem, 49, frames * side**2)], kept=clip + pooled)]
         for stage in self.stages():
             convs, shortcuts, kept = [], [], 0
             t = self._frames_in(stage, frames)
@@ -86,7 +98,7 @@ class P3DConfig(ResidualConfig, kind="p3d"):
     def build(self) -> "P3D":
         """Return the network with its initial weights."""
         net = P3D(self)
-        load_weights(net, self.weights, "", classifier="fc.")
+        load_weights(net, self)
         return net
 
 
@@ -173,7 +185,7 @@ class P3D(Backbone):
     def __init__(self, config: P3DConfig) -> None:
         super().__init__()
         stem = config.base(2)
-        self.conv1 = nn.Conv3d(3, stem, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)
+        self.conv1 = nn.Conv3d(config.inputs, stem, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)
         self.bn1 = nn.BatchNorm3d(stem)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool3d((2, 3, 3), 2, (0, 1, 1))

@@ -9,6 +9,7 @@ Source: Wang, Tong, Ji and Wu, "TDN: Temporal Difference Networks for Efficient 
 from collections import Counter
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -17,15 +18,16 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from vattn.backbones._base import Part, conv_out
+from vattn.backbones._base import Part, conv_out, load_weights
 from vattn.backbones.resnet import ResNet, ResNetConfig, block_shapes
 from vattn.modules._base import Layer, Site
+from vattn.weights import read_state
 
 
 class TDNResNetConfig(ResNetConfig, kind="resnet_tdn"):
     """A ResNet with a second path for the differences between the frames around each frame.
 
-    ``weights`` are those of a ResNet without this path. Both paths start from them.
+    ``weights`` are those of a TDN, or of a ResNet without this path, from which both paths start.
     """
 
     kind: Literal["resnet_tdn"] = "resnet_tdn"  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -81,10 +83,18 @@ class TDNResNetConfig(ResNetConfig, kind="resnet_tdn"):
     def build(self) -> "TDNResNet":
         """Return the network with its initial weights."""
         net = TDNResNet(self)
+        if self.weights not in ("none", "default") and _has_short_path(self.weights):
+            load_weights(net, self)
+            return net
         if self.weights != "none":
             net.load_state_dict(super().build().state_dict(), strict=False)
         net.start_short_path()
         return net
+
+
+def _has_short_path(file: str) -> bool:
+    path = Path(file)
+    return path.is_file() and any("conv1_5." in name or "short_stem." in name for name in read_state(path))
 
 
 class TDNResNet(ResNet):

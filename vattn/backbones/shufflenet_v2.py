@@ -74,7 +74,7 @@ class ShuffleNetV2Config(BackboneConfig, kind="shufflenet_v2"):
         """Return the network with its initial weights."""
         net = ShuffleNetV2(self)
         published = f"shufflenet_v2_x{self.width:.1f}".replace(".", "_")
-        load_weights(net, self.weights, published, classifier="fc.")
+        load_weights(net, self, published)
         return net
 
 

@@ -95,7 +95,7 @@ class TCNNConfig(BackboneConfig, kind="tcnn"):
     def build(self) -> "TCNN":
         """Return the network with its initial weights."""
         net = TCNN(self)
-        load_weights(net, self.weights, "", classifier="fc.")
+        load_weights(net, self)
         return net
 
 

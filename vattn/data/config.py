@@ -11,6 +11,7 @@ from vattn.base import LATER, Config, Kinded
 from vattn.data.cache.format import JPEG_QUALITY
 from vattn.data.mirror import mirror_labels, read_pairs
 from vattn.errors import UserError
+from vattn.normalization import Normalize
 
 #: Called with (stage, done, total) while work goes on; stages are "motion" and "ingest".
 Progress = Callable[[str, int, int], None]
@@ -180,6 +181,13 @@ class DataConfig(Kinded):
             "flow_x_NNNNN.jpg and flow_y_NNNNN.jpg in folders"
         ),
     ] = "rgb"
+    normalize: Normalize = Field(
+        "auto",
+        json_schema_extra=LATER,
+        description="how pixels are normalised; auto: as the weights expect that the training starts from, ImageNet's "
+        "for none; imagenet, kinetics: statistics of torchvision's image and video models; half: from -1 to 1; or mean "
+        "and std",
+    )
     sampling: SamplingConfig = Field(SamplingConfig(), description="which frames of a video make a clip")
     views: ViewsConfig = Field(ViewsConfig(), description="clips and crops of each video in evaluation")
     augment: AugmentConfig = Field(AugmentConfig(), description="random changes to training clips")

@@ -10,7 +10,7 @@ from torch import nn
 from vattn.base import Kinded
 
 #: In the order in which data flows. At conv1 and conv2 a mechanism replaces a layer; elsewhere it is inserted.
-Position = Literal["block", "a", "conv1", "b", "conv2", "c", "d"]
+Position = Literal["block", "a", "conv1", "b", "conv2", "c", "d", "after"]
 
 #: Types of the fields that all mechanisms have; a mechanism that changes a default keeps the description.
 Stages = Annotated[
@@ -21,7 +21,8 @@ Place = Annotated[
     Field(
         description="place in a residual block: block: before the whole block, shortcut included; a: before the first "
         "convolution, on the residual branch; b: after the first convolution, norm and ReLU; c: after the second; d: "
-        "after the last norm, before the sum; conv1, conv2: replaces this convolution"
+        "after the last norm, before the sum; after: after the whole block, its last ReLU included; conv1, conv2: replaces "
+        "this convolution"
     ),
 ]
 Every = Annotated[
@@ -101,6 +102,8 @@ class ModuleConfig(Kinded):
     #: (vattn/convert.py): within the mechanism, and in the authors' whole network.
     authors_names: ClassVar[tuple[tuple[str, str], ...]] = ()
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = ()
+    #: Regular expressions of parameters that some authors' networks do not have, where they would be 0.
+    authors_zeros: ClassVar[tuple[str, ...]] = ()
 
     @field_validator("stages")
     @classmethod

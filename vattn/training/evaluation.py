@@ -17,6 +17,7 @@ from vattn.training.batches.loader import eval_batches
 from vattn.training.batches.pixels import normalise
 from vattn.training.batches.sources import ResidentClips
 from vattn.training.device import autocast
+from vattn.weights.statistics import statistics
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,12 @@ def score(
     are the logarithm of the mean probabilities (`averaged`). The arguments are those of `evaluate`.
     """
     net.eval()
+    expected = statistics(config)
     with torch.inference_mode():
         batches = eval_batches(clips, config.data, config.model, config.train.batch, rank, world, device)
         for images, labels in feed(batches, device):
             with autocast(config.train, device):
-                scores = net.scores(normalise(images, device))
+                scores = net.scores(normalise(images, device, expected))
             yield averaged(scores.float(), len(labels)), labels
 
 

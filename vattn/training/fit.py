@@ -34,6 +34,7 @@ from vattn.training.saver import Saver
 from vattn.training.start import start
 from vattn.training.state_file import write_state
 from vattn.training.step import distributed, train_step
+from vattn.weights.statistics import recorded, statistics
 
 #: Number of steps between two exchanges in which several workers decide whether a checkpoint is due.
 STEPS_PER_AGREEMENT = 16
@@ -63,6 +64,7 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
         FloatingPointError: the loss of an epoch is not finite.
         StorageError: a checkpoint cannot be written; it is raised at the next step.
     """
+    config = recorded(config)
     saver = Saver(folder, config)
     try:
         yield from _fit(config, cache, folder, device or default_device(), saver)
@@ -138,6 +140,7 @@ def score_test_split(
     Raises:
         UserError: the weights cannot be read.
     """
+    config = recorded(config)
     try:
         clips = open_clips(node_cache(cache, config.data), "test")
     except ValueError:
@@ -158,10 +161,10 @@ def _train_epoch(
     first, total, seen = start
     batches = train_batches(clips, config.data, config.model, config.train, number, rank, world, first, device)
     sizes = step_sizes(len(clips), config.train, world)
-    steps = len(sizes)
+    steps, expected = len(sizes), statistics(config)
     for step, (images, labels) in enumerate(feed(batches, device), first):
         lr = learning_rate(config.train, number - 1 + step / steps)
-        losses = train_step(model, net, optimizer, config.train, images, labels, sizes[step], world, lr)
+        losses = train_step(model, net, optimizer, config.train, images, labels, sizes[step], world, lr, expected)
         # The sum is not read within an epoch, because that would wait for the GPU at each step.
         total = total + losses
         seen += len(labels)

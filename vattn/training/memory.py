@@ -80,7 +80,7 @@ def training_memory(config: TrialConfig, classes: int, workers: int = 1) -> Memo
     )  # fmt: skip
     activations = max(step + micro * _sparse_bytes(model, classes), evaluation)
     frames = model.frames * model.backbone.frames_per_segment
-    pixels = 3 * frames * model.size**2
+    pixels = 3 * frames * model.size**2  # stored frames have 3 channels, also those of optical flow
     return Memory(
         context=CONTEXT,
         weights=weights,
@@ -198,7 +198,9 @@ def evaluation_peak(net: VideoModel, model: ModelConfig, clips: int, amp: str, d
 def _images(model: ModelConfig, clips: int, device: str) -> Tensor:
     frames = model.frames * model.backbone.frames_per_segment
     # In the loader's memory format: N T H W C.
-    return torch.empty(clips, frames, model.size, model.size, 3, device=device).permute(0, 4, 1, 2, 3)
+    return torch.empty(clips, frames, model.size, model.size, model.backbone.input_channels, device=device).permute(
+        0, 4, 1, 2, 3
+    )
 
 
 class Peak(TorchDispatchMode):

@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vattn.config import TrainConfig
 from vattn.model import VideoModel
+from vattn.normalization import IMAGENET, Statistics
 from vattn.training.batches.pixels import normalise
 from vattn.training.device import autocast
 from vattn.training.optimization import ScaledOptimizer
@@ -35,7 +36,7 @@ def distributed(net: VideoModel, train: TrainConfig, has_stages: bool) -> Distri
 
 def train_step(
     model: nn.Module, net: VideoModel, optimizer: ScaledOptimizer, train: TrainConfig, images: Tensor, labels: Tensor,
-    clips: int, world: int, lr: float,
+    clips: int, world: int, lr: float, statistics: Statistics = IMAGENET,
 ) -> Tensor:  # fmt: skip
     """Train on a worker's clips of one step; return the sum of their losses.
 
@@ -51,6 +52,7 @@ def train_step(
         clips: number of clips of the step, summed over the workers.
         world: number of workers.
         lr: the learning rate.
+        statistics: how the images are normalised.
     """
     device = net.fc.weight.device
     sizes = part_sizes(len(labels), train.batch // world // train.accumulate)
@@ -62,7 +64,7 @@ def train_step(
         waits = number < len(sizes)
         with model.no_sync() if waits and isinstance(model, DistributedDataParallel) else nullcontext():
             with autocast(train, device):
-                loss = net.loss(model(normalise(part, device)), target)
+                loss = net.loss(model(normalise(part, device, statistics)), target)
             # Summed over the parts and averaged over the workers, the gradient is that of the mean over all clips of
             # the step, also where one worker has a clip more than another.
             weight = len(part) * world / clips

@@ -1,8 +1,8 @@
 """Fit published weights to whole networks: backbone, mechanisms and classifier.
 
 The file of each mechanism and backbone has its own rules from the authors' names to the names in this package
-(``authors_names``, ``authors_network``). This module combines and applies them; `vattn.weights.families` recognises whose
-names a file has.
+(``authors_names``, ``authors_network``). This module combines and applies them. `vattn.weights.families` recognises
+whose names a file has.
 """
 
 from collections.abc import Iterable, Mapping

@@ -40,7 +40,8 @@ class VideoModel(nn.Module):
     Networks: Towards Good Practices for Deep Action Recognition", ECCV 2016). In the state dict, names of the backbone
     and the mechanisms in it start with ``backbone.``, those of the classifier with ``fc.``.
 
-    Shape: (N, 3, T, H, W) -> logits (N, classes). A backbone with ``frames_per_segment`` F expects T * F frames.
+    Shape: (N, 3, T, H, W) -> logits (N, classes). A backbone with ``frames_per_segment`` F expects T * F frames, one of
+    optical flow 2 channels.
     """
 
     #: Names of further scores that `scores` returns.
@@ -54,10 +55,10 @@ class VideoModel(nn.Module):
         self.fc = _classifier(self.backbone.channels, classes)
         self.folds, self.input_channels = model.backbone.folds, model.backbone.input_channels
 
-    def forward(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n classes"]:
+    def forward(self, clips: Float[Tensor, "n colours t h w"]) -> Float[Tensor, "n classes"]:
         return self._classify(self.features(clips))
 
-    def features(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n rows c"]:
+    def features(self, clips: Float[Tensor, "n colours t h w"]) -> Float[Tensor, "n rows c"]:
         """Return one row of features per frame from a 2D backbone, or one row per clip from a 3D backbone."""
         if clips.shape[1] != self.input_channels:
             raise ValueError(
@@ -68,7 +69,7 @@ class VideoModel(nn.Module):
         return rows.unflatten(0, (clips.shape[0], -1))
 
     def class_maps(
-        self, clips: Float[Tensor, "n 3 f h w"]
+        self, clips: Float[Tensor, "n colours f h w"]
     ) -> tuple[Float[Tensor, "n rows c"], Float[Tensor, "n t classes i j"]]:
         """Return the features of clips, and the response of each class at each pixel of each frame."""
         maps = self.backbone.maps(fold(clips) if self.folds else clips)
@@ -86,7 +87,7 @@ class VideoModel(nn.Module):
         """Return the training loss of the scores that `forward` returned in training mode."""
         return cross_entropy(scores, labels)
 
-    def scores(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n b classes"]:
+    def scores(self, clips: Float[Tensor, "n colours t h w"]) -> Float[Tensor, "n b classes"]:
         """Return the model's scores, followed by the scores of each of ``branches``."""
         return self(clips).unsqueeze(1)
 
@@ -119,7 +120,7 @@ class SparseModel(VideoModel):
     def begin(self, epoch: int, epochs: int) -> None:
         self._stage = self.sparse.config.stage(epoch, epochs)
 
-    def forward(self, clips: Float[Tensor, "n 3 t h w"]) -> Tensor:
+    def forward(self, clips: Float[Tensor, "n colours t h w"]) -> Tensor:
         scores = self.scores(clips)
         return scores if self.training else scores[:, 0]
 
@@ -127,7 +128,7 @@ class SparseModel(VideoModel):
         branches = scores.shape[1]
         return branches * cross_entropy(scores.flatten(0, 1), labels[:, None].expand(-1, branches).flatten())
 
-    def scores(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n b classes"]:
+    def scores(self, clips: Float[Tensor, "n colours t h w"]) -> Float[Tensor, "n b classes"]:
         if self._stage == "alone":
             alone = self._classify(self.features(clips))
             # Only the network itself is trained so far: in evaluation, each branch has its scores.

@@ -22,8 +22,8 @@ from search.spec.yaml_reader import read
 from spaces.space import RANGES, Params, Problem, Space, SpaceError, Tree
 from vattn.base import Config
 from vattn.config import TrialConfig
-from vattn.weights.statistics import recorded
 from vattn.errors import UserError
+from vattn.weights.statistics import recorded
 
 #: number of combinations up to which a space is enumerated
 MAX_COMBINATIONS = 100_000

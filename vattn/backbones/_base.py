@@ -91,8 +91,8 @@ class BackboneConfig(Kinded):
     kind: str
     weights: Literal["none", "default"] | str = Field(
         "none",
-        description="initial weights: none (random), default (those that torchvision publishes), or the path of a file: "
-        "of a training here, or published with the names of torchvision, of its authors, of MMAction2 or of PySlowFast",
+        description="initial weights: none (random), default (those that torchvision publishes), or the path of a file "
+        "of a training here, or published with the names of torchvision, its authors, MMAction2 or PySlowFast",
     )
 
     #: Torchvision publishes weights for at least some sizes of it.

@@ -38,8 +38,8 @@ class I3DResNetConfig(ResNet3DConfig, kind="i3d_resnet"):
     padding: Literal["repeat", "zeros"] = Field(
         "repeat",
         json_schema_extra=LATER,
-        description="frames before the first and after the last one in convolutions; repeat: copies of these; zeros: as "
-        "in most published I3D, whose weights need it",
+        description="frames before the first and after the last one in convolutions; repeat: copies of these; zeros: "
+        "as in published I3D, whose weights need it",
     )
 
     has_published_weights = True

@@ -200,7 +200,7 @@ class P3D(Backbone):
             if isinstance(module, nn.Conv2d | nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def maps(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c s i j"]:
+    def maps(self, images: Float[Tensor, "n colours t h w"]) -> Float[Tensor, "n c s i j"]:
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         for layer in (self.layer1, self.layer2, self.layer3):
             x = self.maxpool_2(layer(x))

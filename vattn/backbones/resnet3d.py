@@ -329,6 +329,6 @@ class ResNet3D(Backbone):
         self.channels = config.channels()
         init_3d_convolutions(self)
 
-    def maps(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c s i j"]:
+    def maps(self, images: Float[Tensor, "n colours t h w"]) -> Float[Tensor, "n c s i j"]:
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))

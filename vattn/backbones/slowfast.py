@@ -96,13 +96,10 @@ class SlowFastConfig(ResidualConfig, kind="slowfast"):
         pooled = conv_out(side, 3, 2)
         convs = [Conv3(3, slow, 49, few * side**2), Conv3(3, fast, 5 * 49, frames * side**2)]
         lateral, joined = self._lateral(slow, fast, few * pooled**2)
-        # The clip, and the slow pathway's copy of spread frames; the indices of the slow pool; the indices and the output of the fast pool.
-        kept = (
-            3 * (frames + few * (self.slow_frames == "spread")) * size**2
-            + slow * few * pooled**2
-            + 2 * fast * frames * pooled**2
-            + joined
-        )
+        # The clip, and the slow pathway's copy of spread frames; the indices of the slow pool; the indices and the
+        # output of the fast pool.
+        copied = few * (self.slow_frames == "spread")
+        kept = 3 * (frames + copied) * size**2 + slow * few * pooled**2 + 2 * fast * frames * pooled**2 + joined
         parts = [part_of_clip(1, [*convs, lateral], kept=kept)]
         for stage in self.stages():
             convs, shortcuts, kept = [], [], 0

@@ -21,7 +21,7 @@ Place = Annotated[
     Field(
         description="place in a residual block: block: before the whole block, shortcut included; a: before the first "
         "convolution, on the residual branch; b: after the first convolution, norm and ReLU; c: after the second; d: "
-        "after the last norm, before the sum; after: after the whole block, its last ReLU included; conv1, conv2: replaces "
+        "after the last norm, before the sum; after: after the whole block and its last ReLU; conv1, conv2: replaces "
         "this convolution"
     ),
 ]

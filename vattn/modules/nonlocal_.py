@@ -41,8 +41,8 @@ class NonLocalConfig(ModuleConfig, kind="nonlocal"):
     maxima: Literal["features", "embeddings"] = Field(
         "features",
         json_schema_extra=LATER,
-        description="what subsample takes the maxima of: the features, as in the authors' code, or their embeddings, as "
-        "in TSM's and MMAction2's",
+        description="what subsample takes the maxima of: the features, as in the authors' code, or their embeddings, "
+        "as in TSM's and MMAction2's",
     )
     batch_norm: bool = Field(True, description="batch norm after the last convolution")
 

@@ -135,11 +135,12 @@ def _of_hara(checkpoint: Checkpoint) -> Statistics:
 
 #: Convolution, norm and activation of MMAction2 are one module.
 _MMACTION: Rules = (
-    (r"^cls_head\.fc_cls\.", "fc."), (r"^backbone\.", ""), (r"^((?:slow|fast)_path\.)?(layer\d\.\d+)\.block\.", r"\1\2."),
+    (r"^cls_head\.fc_cls\.", "fc."), (r"^backbone\.", ""), (r"(layer\d\.\d+)\.block\.", r"\1."),
     (r"(^|\.)conv(\d)\.conv\.", r"\1conv\2."), (r"(^|\.)conv(\d)\.bn\.", r"\1bn\2."),
     (r"\.downsample\.conv\.", ".downsample.0."), (r"\.downsample\.bn\.", ".downsample.1."),
     (r"\.non_local_block\.", ".nl."), (r"\.nl\.(g|phi)(\.0)?\.conv\.", r".nl.\1.0."),
-    (r"\.nl\.theta\.conv\.", ".nl.theta."), (r"\.nl\.conv_out\.conv\.", ".nl.W.0."), (r"\.nl\.conv_out\.bn\.", ".nl.W.1."),
+    (r"\.nl\.theta\.conv\.", ".nl.theta."),
+    (r"\.nl\.conv_out\.conv\.", ".nl.W.0."), (r"\.nl\.conv_out\.bn\.", ".nl.W.1."),
 )  # fmt: skip
 _MMACTION_C3D: Rules = (
     (r"^cls_head\.fc_cls\.", "fc8."), (r"^backbone\.conv([12])a\.conv\.", r"conv\1."),
@@ -154,7 +155,10 @@ _MMACTION_SLOWFAST: Rules = (
         (rf"^slow_path\.layer{i}_lateral\.{part}\.", f"lateral.{i}.{n}.")
         for i in (1, 2, 3) for n, part in enumerate(("conv", "bn"))
     ),
-    *((rf"^{path}_path\.{part}1\.", f"{path}_stem.{n}.") for path, _ in _PATHWAYS for n, part in enumerate(("conv", "bn"))),
+    *(
+        (rf"^{path}_path\.{part}1\.", f"{path}_stem.{n}.")
+        for path, _ in _PATHWAYS for n, part in enumerate(("conv", "bn"))
+    ),
     *((rf"^{path}_path\.layer{i}\.", f"{path}.{i - 1}.") for path, _ in _PATHWAYS for i in (1, 2, 3, 4)),
 )  # fmt: skip
 
@@ -171,8 +175,14 @@ _PYSLOWFAST_LAYERS: Rules = (
     (r"^head\.projection\.", "fc."),
 )  # fmt: skip
 _PYSLOWFAST_SLOWFAST: Rules = (
-    *((rf"^s1\.pathway{p}_stem\.{part}\.", f"{path}_stem.{n}.") for path, p in _PATHWAYS for n, part in enumerate(("conv", "bn"))),
-    *((rf"^s{s}_fuse\.{part}\.", f"lateral.{s - 1}.{n}.") for s in (1, 2, 3, 4) for n, part in enumerate(("conv_f2s", "bn"))),
+    *(
+        (rf"^s1\.pathway{p}_stem\.{part}\.", f"{path}_stem.{n}.")
+        for path, p in _PATHWAYS for n, part in enumerate(("conv", "bn"))
+    ),
+    *(
+        (rf"^s{s}_fuse\.{part}\.", f"lateral.{s - 1}.{n}.")
+        for s in (1, 2, 3, 4) for n, part in enumerate(("conv_f2s", "bn"))
+    ),
     *(rule for path, p in _PATHWAYS for rule in _pyslowfast_blocks(f"{path}.", lambda s: str(s - 2), p)),
     *_PYSLOWFAST_LAYERS,
 )  # fmt: skip
@@ -194,7 +204,7 @@ _REFUSED: Iterable[tuple[str, Callable[[State], bool]]] = (
     ("a Video Swin transformer", _has(r"(?:layers\.\d+\.blocks|features\.\d+)\.\d+\.attn\.(?:qkv|relative_position)")),
     ("a vision transformer, such as VideoMAE or one of timm", _has(r"blocks\.\d+\.attn\.(?:qkv|q_proj|in_proj)")),
     ("a UniFormer", _has(r"blocks[1-4]\.\d+\.(?:pos_embed|attn)")),
-    ("an X3D", _has(r"^s\d\.pathway0_res\d+\.branch2\.(?:se|b)\b|^blocks\.\d+\.res_blocks\.", r"lin_5|conv_5|pre_conv|post_conv")),
+    ("an X3D", _has(r"^head\.lin_5\.|^blocks\.\d+\.proj\.|_res\d+\.branch2\.se\.")),
     ("an S3D of torchvision", _all(_has(r"^features\.\d+\.(?:0\.0|branch0\.)"), _cubes(r"^features\.0\."))),
     ("an Inception I3D", _has(r"^Conv3d_1a_7x7\.|Mixed_3b\.b0")),
     ("a BN-Inception", _has(r"^(?:conv1_7x7_s2|inception_3a_1x1)\b")),
@@ -204,6 +214,7 @@ _REFUSED: Iterable[tuple[str, Callable[[State], bool]]] = (
 
 #: In the order in which they are tried. The last one takes any names: those of a network's own state dict.
 FAMILIES: tuple[Family, ...] = (
+    *(Family(name, matches, refused=_NOT_OURS) for name, matches in _REFUSED),
     Family("this package", _is_ours, own=True),
     Family("MMAction2's C3D", _has(r"^backbone\.conv1a\.conv\."), C3D_MMACTION, _MMACTION_C3D),
     Family("MMAction2's SlowFast", _has(r"^backbone\.slow_path\."), IMAGENET, _MMACTION_SLOWFAST),
@@ -211,14 +222,15 @@ FAMILIES: tuple[Family, ...] = (
     Family("MMAction2's TSM", _all(_is_mmaction, _has(r"\.net\.")), IMAGENET, (*_MMACTION, *_SHIFT)),
     Family("MMAction2's I3D", _all(_is_mmaction, _cubes(r"conv1\.conv\.")), IMAGENET, _MMACTION),
     Family("MMAction2's TSN", _is_mmaction, IMAGENET, _MMACTION),
-    *(Family(name, matches, refused=_NOT_OURS) for name, matches in _REFUSED),
     Family("PySlowFast's SlowFast", _has(r"^s\d\.pathway1_"), SLOWFAST, _PYSLOWFAST_SLOWFAST),
     Family("PySlowFast's I3D, Slow or C2D", _has(r"^s\d\.pathway0_"), SLOWFAST, _PYSLOWFAST_ONE),
     Family("torchvision's video networks", _cubes(r"^stem\.0\."), KINETICS),
     Family("Hara's R(2+1)D", _has(r"(?:^|\.)conv\d_[st]\."), HARA_2020),
     Family("P3D", _has(r"^conv1_custom\."), _by_stem(IMAGENET, FLOW)),
     Family("C3D", _has(r"^conv[345][ab]\.", r"^fc[678]\."), C3D),
-    Family("3D ResNets of Hara or MARS", _all(_has(r"^layer\d\.\d"), _cubes(r"^layer\d\.\d+\.conv\d\.")), _of_hara),
+    Family(
+        "3D ResNets of Hara or MARS", _all(_has(r"^layer\d\.\d"), _cubes(r"^layer\d\.\d+\.conv\d\.weight$")), _of_hara
+    ),
     Family("TDN", _has(r"^layer\d_bak\.|^conv1_5\."), IMAGENET),
     Family("TEA", _has(r"\.shifts\.\d\.conv\."), IMAGENET),
     Family("ACTION-Net", _has(r"\.action_(?:shift|p\d)"), IMAGENET),

@@ -3,6 +3,7 @@
 import re
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -36,8 +37,9 @@ _MAGIC = {
 }
 #: Files of other formats, by their suffix.
 _SUFFIXES = {
-    ".onnx": "an ONNX graph", ".h5": "a file of Keras", ".keras": "a file of Keras", ".index": "a checkpoint of TensorFlow",
-    ".ckpt-meta": "a checkpoint of TensorFlow", ".pdparams": "weights of PaddlePaddle", ".caffemodel": "weights of Caffe",
+    ".onnx": "an ONNX graph", ".h5": "a file of Keras", ".keras": "a file of Keras",
+    ".index": "a checkpoint of TensorFlow", ".pdparams": "weights of PaddlePaddle",
+    ".caffemodel": "weights of Caffe",
     ".npz": "an archive of numpy", ".msgpack": "weights of Flax", ".gguf": "a GGUF file", ".json": "a JSON file",
     ".yaml": "a YAML file", ".yml": "a YAML file", ".tflite": "a TensorFlow Lite model",
 }  # fmt: skip
@@ -144,28 +146,11 @@ def _refuse_other_formats(file: Path, start: bytes) -> None:
 
 
 class _Ignored:
-    """Stands for an object beside a state dict: it accepts whatever a pickle does with it, and keeps nothing."""
+    """Stands for the class of an object beside a state dict. Such an object is read as an empty mapping."""
 
-    def __new__(cls, *args: Any, **options: Any) -> "_Ignored":
-        return object.__new__(cls)
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
-
-    def append(self, value: Any) -> None:
-        """Accept an item of a list."""
-
-    def extend(self, values: Any) -> None:
-        """Accept items of a list."""
-
-    def add(self, value: Any) -> None:
-        """Accept an item of a set."""
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        # Torch fills in items and attributes of this type alone.
+        return OrderedDict()
 
 
 @cache
@@ -208,11 +193,16 @@ def _loaded(file: Path) -> Any:
 
 def _not_torch(file: Path) -> str:
     """Return what a file is that torch cannot read."""
+    if zipfile.is_zipfile(file):
+        return (
+            f"{file} is not read: it holds objects that cannot be read without code; where you trust it, save its "
+            '"state_dict" alone and use that'
+        )
     with file.open("rb") as opened:
         start = opened.read(2)
     if start[:1] == b"\x80" and file.suffix.lower() in (".pkl", ".pickle"):
         return (
-            f"{file} is a pickle that torch did not write, as Caffe2's weights in PySlowFast's model zoo are; convert it "
-            "with PySlowFast, and name what torch.save wrote"
+            f"{file} is a pickle that torch did not write, as Caffe2's weights in PySlowFast's model zoo are; convert "
+            "it with PySlowFast, and name what torch.save wrote"
         )
     return f"{file} is not a state dict saved by torch, or it is damaged"

@@ -40,7 +40,7 @@ class Plain:
         sizes = (kernel,) * dims if isinstance(kernel, int) else kernel
         strides = (stride,) * dims if isinstance(stride, int) else stride
         shape = (outputs, x.shape[1] // groups, *sizes)
-        weight = self._get(name + ".weight", (*shape[:2], *shape[3:]) if flat else shape, gain=2.0).view(shape)
+        weight = self._get(name + ".weight", (*shape[:2], *shape[3:]) if flat else shape, gain=0.5).view(shape)
         offset = self._get(name + ".bias", (outputs,)) if bias else None
         apply = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[dims]
         return apply(x, weight, offset, strides, padding or tuple(k // 2 for k in sizes), groups=groups)
@@ -207,7 +207,7 @@ def tea(p: Plain, x: Tensor) -> Tensor:
     t = x.shape[2]
 
     def block(p: Plain, name: str, y: Tensor, planes: int, stride: int) -> Tensor:
-        width = planes * 26 // 64
+        width, first = planes * 26 // 64, name.endswith(".0")
         z = p.bn(f"{name}.bn1", p.conv(f"{name}.conv1", y, 4 * width, 1)).relu()
         b = p.bn(f"{name}.me.bn1", p.conv(f"{name}.me.conv1", z, 4 * width // 16, 1))
         mean = _difference(p, f"{name}.me.conv2", b, t).mean((2, 3), keepdim=True)
@@ -215,16 +215,17 @@ def tea(p: Plain, x: Tensor) -> Tensor:
         splits = (z + z * gate).chunk(4, 1)
         outputs: list[Tensor] = []
         for i in range(3):
-            # Here each block is the first of its stage: no split gets the output of the one before.
-            s = _temporal(p, f"{name}.shifts.{i}.conv", splits[i], t)
+            joined = splits[i] + outputs[-1] if i and not first else splits[i]
+            s = _temporal(p, f"{name}.shifts.{i}.conv", joined, t)
             outputs.append(p.bn(f"{name}.bns.{i}", p.conv(f"{name}.convs.{i}", s, width, 3, stride)).relu())
         last = _temporal(p, f"{name}.shifts.3.conv", splits[3], t)
-        outputs.append(F.avg_pool2d(last, 3, stride, 1))
+        outputs.append(F.avg_pool2d(last, 3, stride, 1) if first else last)
         z = p.bn(f"{name}.bn3", p.conv(f"{name}.conv3", torch.cat(outputs, 1), 4 * planes, 1))
-        short = p.bn(f"{name}.downsample.1", p.conv(f"{name}.downsample.0", y, 4 * planes, 1, stride))
-        return (z + short).relu()
+        if first:
+            y = p.bn(f"{name}.downsample.1", p.conv(f"{name}.downsample.0", y, 4 * planes, 1, stride))
+        return (z + y).relu()
 
-    return resnet(p, x, block, head="new_fc")
+    return resnet(p, x, block, (3, 4, 6, 3), head="new_fc")
 
 
 def action(p: Plain, x: Tensor) -> Tensor:

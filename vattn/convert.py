@@ -38,7 +38,8 @@ class Adopted:
 
     def taken(self, loaded: Iterable[str], own: State) -> Taken:
         """Return what a network took, of which ``loaded`` are the names, and ``own`` all of its entries."""
-        taken = [name for name in loaded if name in self.names and _counts(name)]
+        loaded = set(loaded)
+        taken = [name for name in own if name in loaded and name in self.names and _counts(name)]
         used = {self.names[name] for name in taken}
         return Taken(
             file=self.recognised.checkpoint.file,
@@ -46,7 +47,7 @@ class Adopted:
             taken=tuple(taken),
             renamed=sum(name != self.names[name] for name in taken),
             left=tuple(name for name in self.recognised.checkpoint.state if name not in used and _counts(name)),
-            new=tuple(name for name in own if name not in self.state and _counts(name)),
+            new=tuple(name for name in own if name not in loaded and _counts(name)),
         )
 
 

@@ -170,7 +170,7 @@ def load_model_and_report(model: ModelConfig, classes: int, checkpoint: Path) ->
             else f"its names are those of {family.name}",
         )
     net.load_state_dict(adopted.state, strict=False)
-    return net, adopted.taken(own, own)
+    return net, adopted.taken(adopted.state, own)
 
 
 def use_channels_last(net: nn.Module) -> None:

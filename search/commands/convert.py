@@ -59,7 +59,7 @@ def convert(file: Path, out: Path, config: Path | None = None) -> None:
     with writing(out, "make room, or name another place with --out"):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_weights(adopted.state, metadata, out)
-    taken = adopted.taken(own, own)
+    taken = adopted.taken(adopted.state, own)
     print(taken)
     print(f"pixels: {statistics}")
     if found.assumed:

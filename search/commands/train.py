@@ -12,6 +12,7 @@ from cluster.placement import Resources, gpu_problem, node_resources
 from search.report.live.progress import progress
 from search.spec.store import check_size, with_chosen_store
 from search.spec.validation import load_config, read_config
+from search.spec.yaml_reader import read
 from vattn.canonical import trial_id
 from vattn.config import TrialConfig
 from vattn.data import listed
@@ -19,7 +20,10 @@ from vattn.data.dataset import Listed, decode
 from vattn.errors import UserError
 from vattn.training.batches.loader import step_sizes
 from vattn.training.checkpoint import exists
-from vattn.training.start import start
+from vattn.training.start import start_and_report
+from vattn.weights import read_checkpoint
+from vattn.weights.families import recognise
+from vattn.weights.statistics import statistics
 
 
 def run(arguments: Namespace) -> int:
@@ -61,6 +65,7 @@ def train_file(
         TrainingError: the training failed.
     """
     config, chooses_store = read_config(path, sets)
+    chosen = read(path, sets).get("data", {}).get("normalize", "auto") == "auto" != config.data.normalize
     _check(config, path, workers)
     _check_gpus(workers, gpus)
     output = output or Path("runs") / path.stem
@@ -77,7 +82,7 @@ def train_file(
         _check_clips(config, clips, path, workers)
     caches = [cache.resolve() for cache in decode(files, progress)]
     output.mkdir(parents=True, exist_ok=True)
-    written = json.dumps(config.tree(), indent=2) if sets or chooses_store else path.read_text()
+    written = json.dumps(config.tree(), indent=2) if sets or chooses_store or chosen else path.read_text()
     (output / "config.yaml").write_text(written)
     split_configs = [config.model_copy(update={"data": data}) for data in splits]
     try:
@@ -107,11 +112,32 @@ def _check(config: TrialConfig, path: Path, workers: int) -> None:
         raise UserError(
             "there is no such file", file=path, path="train.init", way_out="name another", found=config.train.weights
         )
+    try:
+        lines = describe_weights(config)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+def describe_weights(config: TrialConfig) -> list[str]:
+    """Return what a training takes from files of weights, and how its pixels are normalised; nothing without a file.
+
+    Raises:
+        UserError: the weights cannot be read, or do not fit.
+    """
+    backbone = config.model.backbone
+    lines = []
     if config.train.weights:
+        lines.append(str(start_and_report(config)[1]))
+    elif backbone.weights not in ("none", "default"):
         try:
-            start(config)
+            backbone.build()
         except UserError as error:
-            raise UserError(f"{path}: {error}") from None
+            raise UserError(f"model.backbone.{error}") from None
+        family = recognise(read_checkpoint(Path(backbone.weights))).family.name
+        lines.append(f"{backbone.weights}: {family}: took all tensors of the backbone, {backbone.kind}")
+    return [f"{line}; pixels: {statistics(config)}" for line in lines]
 
 
 def _check_clips(config: TrialConfig, clips: Listed, path: Path, workers: int) -> None:

@@ -11,6 +11,7 @@ from spaces.space import Problem, Space, SpaceError
 from vattn.canonical import architecture_id, trial_id
 from vattn.config import ModelConfig, TrainConfig, TrialConfig
 from vattn.cost import cost
+from vattn.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,13 @@ def _check_train(spec: Spec, configs: list[TrainConfig]) -> None:
             raise spec.error(Problem(("trial", "train", "init"), rule, str(weights)))
         if not weights.is_file():
             raise spec.error(Problem(("trial", "train", "init"), "there is no such file; name another", str(weights)))
+        from vattn.weights.families import recognise
+        from vattn.weights.files import read_checkpoint
+
+        try:
+            recognise(read_checkpoint(weights))
+        except UserError as error:
+            raise spec.error(Problem(("trial", "train", "init"), str(error), "")) from None
 
 
 def _cost(model: ModelConfig, classes: int) -> Mapping[str, float]:

@@ -12,7 +12,7 @@ import torch
 import torchvision
 import yaml
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from search.commands.convert import convert
 from tests.vattn.backbones.support import with_random_norms
@@ -23,6 +23,7 @@ from vattn.errors import UserError
 from vattn.model import load_model
 from vattn.normalization import FLOW, IMAGENET, KINETICS, Statistics
 from vattn.training.start import start_and_report
+from vattn.weights import read_state
 from vattn.weights.statistics import statistics
 
 State = dict[str, Tensor]
@@ -74,19 +75,19 @@ CASES: dict[str, Case] = {
     "ACTION-Net": Case(plain.action, FRAMES, IMAGENET, tsn_file),
     "M2A": Case(plain.m2a, FRAMES, IMAGENET, tsn_file),
     "TDN": Case(plain.tdn, (3, 20, 64, 64), IMAGENET, tsn_file),
-    "Hara's ResNet-18": Case(
-        partial(plain.hara, block=plain.basic3d, blocks=(2, 2, 2, 2)), MARS_CLIP, HARA, hara_file
+    "Hara's ResNet": Case(
+        partial(plain.hara, block=plain.basic3d), MARS_CLIP, HARA, hara_file
     ),
-    "Hara's ResNet-18, shortcut A": Case(
-        partial(plain.hara, block=partial(plain.basic3d, shortcut="A"), blocks=(2, 2, 2, 2)), MARS_CLIP, HARA, hara_file
+    "Hara's ResNet, shortcut A": Case(
+        partial(plain.hara, block=partial(plain.basic3d, shortcut="A")), MARS_CLIP, HARA, hara_file
     ),
     "Hara's ResNet with bottlenecks": Case(plain.hara, MARS_CLIP, HARA, hara_file),
     "Hara's ResNeXt": Case(MARS_NET, MARS_CLIP, HARA, hara_file),
     "Hara's ResNeXt of 8 groups": Case(
         partial(plain.hara, block=partial(plain.bottleneck3d, groups=8)), MARS_CLIP, HARA, hara_file
     ),
-    "Hara's R(2+1)D-18": Case(
-        partial(plain.hara, block=plain.basic2p1d, blocks=(2, 2, 2, 2)), MARS_CLIP, HARA, hara_file
+    "Hara's R(2+1)D": Case(
+        partial(plain.hara, block=plain.basic2p1d), MARS_CLIP, HARA, hara_file
     ),
     "Hara's R(2+1)D with bottlenecks": Case(
         partial(plain.hara, block=plain.bottleneck2p1d), MARS_CLIP, HARA, hara_file
@@ -165,19 +166,15 @@ def printed_model(text: str) -> dict[str, Any]:
     return yaml.safe_load(text[text.index("model:") :])["model"]
 
 
-#: Networks that need the depth of 50 layers to have all of their kinds of blocks.
-DEEP = (
-    "TEA",
-    "TSM, non-local",
-    "PySlowFast's I3D",
-    "PySlowFast's Slow",
-    "MMAction2's TSM, non-local",
-    "MMAction2's I3D",
-)
+#: Networks that need the depth of 50 layers to have all of their kinds of blocks, or whose layout another case has.
+SLOW = (
+    "TEA", "TSM, non-local", "PySlowFast's I3D", "PySlowFast's Slow", "MMAction2's TSM, non-local", "MMAction2's I3D",
+    "SlowFast 4x16", "MMAction2's SlowFast 4x16", "Hara's ResNeXt", "P3D", "Hara's R(2+1)D with bottlenecks",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow if n in DEEP else pytest.mark.medium) for n in CASES]
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else pytest.mark.medium) for n in CASES]
 )
 def test_published_weights_give_the_published_logits_and_a_part_of_them_is_refused(
     name: str, tmp_path: Path, capsys: Any
@@ -194,33 +191,68 @@ def test_published_weights_give_the_published_logits_and_a_part_of_them_is_refus
     counted = [n for n in state if not n.endswith("num_batches_tracked")]
     used = [n for n in counted if not n.startswith("conv1_temp")]
     assert f"took {len(used)} of {len(counted)} tensors" in text
-    nets = [load_model(model, CLASSES, weights).eval() for weights in (file, out)]
-    for net, weights in zip(nets, (file, out), strict=True):
-        with torch.no_grad():
-            assert_same(net(clips), expected)
+    net = load_model(model, CLASSES, file).eval()
+    with torch.no_grad():
+        assert_same(net(clips), expected)
+    own, written = net.state_dict(), read_state(out)
+    assert all(value.equal(own[n]) for n, value in written.items())
+    assert {n for n in own if not n.endswith("num_batches_tracked")} <= written.keys()
+    for weights in (file, out):
         assert statistics(trial(model, tmp_path), weights).same(case.statistics)
-    # A training takes all but the classifier, which is of other classes.
-    started, taken = start_and_report(trial(model, tmp_path, init=str(file)))
-    own = nets[0].state_dict()
-    assert taken
-    assert len(taken.taken) == len(used) - 2
-    assert all(value.equal(own[n]) for n, value in started.state_dict().items() if not n.startswith("fc."))
 
-    part = tmp_path / "part.pth"
-    torch.save(case.wrap({n: v for i, (n, v) in enumerate(state.items()) if i % 3 != 1}), part)
+    part = part_of(case, state, tmp_path)
     with pytest.raises(UserError):
         convert(part, tmp_path / "broken.safetensors")
     assert not (tmp_path / "broken.safetensors").exists()
     with pytest.raises(UserError, match=r"is not of this config: it lacks"):
         load_model(model, CLASSES, part)
+
+
+def part_of(case: Case, state: State, folder: Path) -> Path:
+    """Save a file without a third of the names."""
+    torch.save(case.wrap({n: v for i, (n, v) in enumerate(state.items()) if i % 3 != 1}), folder / "part.pth")
+    return folder / "part.pth"
+
+
+#: One of each way of naming.
+_STARTED = ("TSM", "TANet", "Hara's ResNet", "MARS, flow", "C3D", "MMAction2's TSM of blocks")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.medium if n in _STARTED else pytest.mark.slow) for n in CASES]
+)
+def test_a_training_takes_all_but_the_classifier_of_other_classes(name: str, tmp_path: Path, capsys: Any) -> None:
+    case = CASES[name]
+    state, clips, _ = published(case)
+    file = tmp_path / "published.pth"
+    torch.save(case.wrap(state), file)
+    convert(file, tmp_path / "ours.safetensors")
+    model = with_clips(printed_model(capsys.readouterr().out), clips)
+
+    net, taken = start_and_report(trial(model, tmp_path, init=str(file)))
+
+    assert taken
+    left = [n for n in taken.left if "conv1_temp" not in n]
+    assert len(left) == 2
+    assert taken.new == ("fc.weight", "fc.bias")
+    own = read_state(tmp_path / "ours.safetensors")
+    assert all(value.equal(own[n]) for n, value in net.state_dict().items() if n in own and not n.startswith("fc."))
     with pytest.raises(UserError, match=r"train\.init: .*part\.pth has \d+ of \d+ tensors|has no layer"):
-        start_and_report(trial(model, tmp_path, init=str(part)))
+        start_and_report(trial(model, tmp_path, init=str(part_of(case, state, tmp_path))))
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("name", ["r3d_18", "mc3_18", "r2plus1d_18"])
+@pytest.mark.parametrize(
+    "name", ["r3d", "mc3", "r2plus1d", *(pytest.param(f"{n}_18", marks=pytest.mark.slow) for n in ("r3d", "r2plus1d"))]
+)
 def test_torchvisions_video_networks_give_the_same_logits(name: str, tmp_path: Path, capsys: Any) -> None:
-    net: nn.Module = with_random_norms(getattr(torchvision.models.video, name)(num_classes=CLASSES))
+    video = torchvision.models.video.resnet
+    kind, _, whole = name.partition("_")
+    makers = {"r3d": [video.Conv3DSimple] * 4, "r2plus1d": [video.Conv2Plus1D] * 4}
+    makers["mc3"] = [video.Conv3DSimple] + [video.Conv3DNoTemporal] * 3
+    stem = video.R2Plus1dStem if kind == "r2plus1d" else video.BasicStem
+    net = video.VideoResNet(video.BasicBlock, makers[kind], [2 if whole else 1] * 4, stem, num_classes=CLASSES)
+    with_random_norms(net)
     clips = torch.randn(2, 3, 8, 32, 32)
     torch.save(net.state_dict(), tmp_path / "tv.pth")
 

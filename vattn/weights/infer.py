@@ -13,7 +13,7 @@ from vattn.weights.state import State, first_of
 
 Tree = dict[str, Any]
 #: Number of layers of a residual network, by the blocks of its stages and whether they are bottlenecks.
-_DEPTHS = {
+_DEPTHS: dict[tuple[tuple[int, ...], bool], int] = {
     ((1, 1, 1, 1), False): 10, ((2, 2, 2, 2), False): 18, ((3, 4, 6, 3), False): 34,
     ((1, 1, 1, 1), True): 14, ((3, 4, 6, 3), True): 50, ((3, 4, 23, 3), True): 101, ((3, 8, 36, 3), True): 152,
 }  # fmt: skip

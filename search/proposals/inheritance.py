@@ -8,6 +8,8 @@ from search.ledger.events import Event, Finished, Inherited, Proposed, Reported,
 from search.ledger.history import History, Trial
 from search.proposals.trainings import proposed
 from search.spec.schema import Spec
+from vattn.backbones import BackboneConfig
+from vattn.base import Kinded
 from vattn.canonical import trial_id
 from vattn.config import TrialConfig
 
@@ -71,8 +73,12 @@ class Inheritance:
 
 
 def base_of(config: TrialConfig, plain: TrialConfig) -> TrialConfig:
-    """Return the training of the same model without mechanisms, with the data and train sections of ``plain``."""
-    return plain.model_copy(update={"model": config.model.model_copy(update={"attention": ()})})
+    """Return the training of the same model without mechanisms, with the data and train sections of ``plain``.
+
+    Pixels are normalised as for ``config``, whose backbone may start from other weights than that of ``plain``.
+    """
+    data = plain.data.model_copy(update={"normalize": config.data.normalize})
+    return plain.model_copy(update={"data": data, "model": config.model.model_copy(update={"attention": ()})})
 
 
 def nearest(history: History, trial: Trial) -> tuple[Trial, int] | None:
@@ -81,12 +87,18 @@ def nearest(history: History, trial: Trial) -> tuple[Trial, int] | None:
     Of equally near trials it is the newest. A choice that only one of the two trials has counts as one difference.
     Return None if no finished trial has the same backbone.
     """
-    backbone = trial.config["model"]["backbone"]
-    candidates = [known for known in history.in_state("finished") if known.config["model"]["backbone"] == backbone]
+    backbone = _backbone(trial)
+    candidates = [known for known in history.in_state("finished") if _backbone(known) == backbone]
     if not candidates:
         return None
     parent = min(candidates, key=lambda known: (_differing(trial.params, known.params), -known.number))
     return parent, _differing(trial.params, parent.params)
+
+
+def _backbone(trial: Trial) -> Kinded:
+    """Return the backbone of a trial, with the defaults of keys that its ledger does not know yet."""
+    tree = trial.config["model"]["backbone"]
+    return BackboneConfig.kinds[tree["kind"]].parse(tree)
 
 
 def _differing(params: Mapping[str, Any], others: Mapping[str, Any]) -> int:

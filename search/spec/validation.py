@@ -32,7 +32,7 @@ NUM_SAMPLES = 2_000
 #: number of problems at which a check stops: many combinations break the same few rules
 _ENOUGH_PROBLEMS = 50 * MAX_PROBLEMS
 #: the parts of a data config that may be ranges; all trials share one clip cache, which depends on the other parts
-_SEARCHABLE = ("sampling", "views", "augment", "normalize")
+_SEARCHABLE = ("sampling", "views", "augment")
 
 
 def load(path: Path, sets: Sequence[str] = ()) -> Spec:

@@ -69,10 +69,12 @@ def explain(model: Trained, video: Path, out: Path, i3d: Trained | None = None) 
         The written files.
 
     Raises:
-        UserError: the video cannot be read, the model's clips are larger than the stored frames, or ``i3d`` has no
-            mechanism of kind i3d.
+        UserError: the model takes optical flow, the video cannot be read, the model's clips are larger than the stored
+            frames, or ``i3d`` has no mechanism of kind i3d.
     """
     config, net = model
+    if config.data.modality == "flow":
+        raise UserError("reads the colours of a video, and this model takes optical flow", path="data.modality")
     clip, shown = _read_clip(config, video)
     images = normalise(torch.from_numpy(clip).permute(3, 0, 1, 2)[None], torch.device("cpu"), statistics(config))
     out.mkdir(parents=True, exist_ok=True)

@@ -147,7 +147,7 @@ def _backbone_rows(backbone: BackboneConfig, size: int, frames: int) -> tuple[Ro
 @lru_cache(maxsize=65536)
 def _module_rows(module: ModuleConfig, backbone: BackboneConfig, size: int, frames: int) -> tuple[Row, ...]:
     totals: dict[int, list[int]] = {}
-    for site, count in _shapes(backbone, size, module.stages, module.position, module.every):
+    for site, count in _shapes(backbone, size, module.stages, module.position, module.every, module.offset):
         t = backbone.frames_at(site, frames)
         total = totals.setdefault(site.stage, [0, 0, 0])
         for i, added in enumerate(_added(module, site, t)):
@@ -165,9 +165,9 @@ def _added(module: ModuleConfig, site: Site, frames: int) -> tuple[int, int, int
 
 @lru_cache(maxsize=65536)
 def _shapes(
-    backbone: BackboneConfig, size: int, stages: tuple[int, ...], position: Position, every: int
+    backbone: BackboneConfig, size: int, stages: tuple[int, ...], position: Position, every: int, offset: int
 ) -> tuple[tuple[Site, int], ...]:
     """Return one site for each stage and shape of features, and the number of such sites, which have the same cost."""
-    sites = choose(backbone.sites(size), stages, position, every)
+    sites = choose(backbone.sites(size), stages, position, every, offset)
     shapes = [(s.stage, s.block > 0, s.channels, s.height, s.width) for s in sites]
     return tuple((sites[shapes.index(shape)], count) for shape, count in Counter(shapes).items())

@@ -90,7 +90,6 @@ class BlockShape:
             "b": (self.planes, self.side_out if strides_first else self.side_in),
             "c": (self.planes, self.side_out),
             "d": (self.outputs, self.side_out),
-            "after": (self.outputs, self.side_out),
         }[position]
         return Site(self.stage, self.block, position, channels, side, side)
 

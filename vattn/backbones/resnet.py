@@ -11,7 +11,7 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from vattn.backbones._base import POSITIONS, Backbone, Part, conv_out, load_weights, slots
+from vattn.backbones._base import Backbone, Part, conv_out, load_weights, slots
 from vattn.backbones._residual import (
     BlockShape,
     ResidualBlock,
@@ -47,8 +47,7 @@ class ResNetConfig(ResidualConfig, kind="resnet"):
         The second convolution of a basic block is the last one, so c is the same place as d. Its layers cannot be
         replaced.
         """
-        layers: tuple[Position, ...] = ("block", "a", "conv1", "b", "conv2", "c", "d", "after")
-        return layers if self.bottleneck else ("block", "a", "b", "d", "after")
+        return ("block", "a", "conv1", "b", "conv2", "c", "d") if self.bottleneck else ("block", "a", "b", "d")
 
     def sites(self, size: int) -> tuple[Site, ...]:
         """Return the sites block by block. The first 3x3 convolution of a block has the stride."""
@@ -168,10 +167,7 @@ class Block(ResidualBlock):
         else:
             self.downsample = None
         self.bottleneck = bottleneck
-        self.at = slots((*POSITIONS, "after"))
-
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
-        return self.at["after"](super().forward(x))
+        self.at = slots()
 
     def replace_conv2(self, module: nn.Module) -> None:
         """Put ``module`` in place of a bottleneck's second convolution with its norm and ReLU."""

@@ -10,7 +10,7 @@ from torch import nn
 from vattn.base import Kinded
 
 #: In the order in which data flows. At conv1 and conv2 a mechanism replaces a layer; elsewhere it is inserted.
-Position = Literal["block", "a", "conv1", "b", "conv2", "c", "d", "after"]
+Position = Literal["block", "a", "conv1", "b", "conv2", "c", "d"]
 
 #: Types of the fields that all mechanisms have; a mechanism that changes a default keeps the description.
 Stages = Annotated[
@@ -21,8 +21,7 @@ Place = Annotated[
     Field(
         description="place in a residual block: block: before the whole block, shortcut included; a: before the first "
         "convolution, on the residual branch; b: after the first convolution, norm and ReLU; c: after the second; d: "
-        "after the last norm, before the sum; after: after the whole block and its last ReLU; conv1, conv2: replaces "
-        "this convolution"
+        "after the last norm, before the sum; conv1, conv2: replaces this convolution"
     ),
 ]
 Every = Annotated[
@@ -59,9 +58,14 @@ class Layer(Site):
     activations: int
 
 
-def choose(sites: Iterable[Site], stages: tuple[int, ...], position: Position, every: int) -> tuple[Site, ...]:
-    """Return the sites at ``position`` in blocks 0, ``every``, 2 * ``every``, ... of ``stages``."""
-    return tuple(s for s in sites if s.position == position and s.stage in stages and s.block % every == 0)
+def choose(
+    sites: Iterable[Site], stages: tuple[int, ...], position: Position, every: int, offset: int = 0
+) -> tuple[Site, ...]:
+    """Return the sites at ``position`` in the blocks ``offset`` + 0, ``every``, 2 * ``every``, ... of ``stages``."""
+    return tuple(
+        s for s in sites
+        if s.position == position and s.stage in stages and s.block >= offset and (s.block - offset) % every == 0
+    )  # fmt: skip
 
 
 def check_divisors(site: Site, **divisors: int) -> None:
@@ -134,9 +138,14 @@ class ModuleConfig(Kinded):
         """
         return False
 
+    @property
+    def offset(self) -> int:
+        """Number of the first block of a stage that gets it."""
+        return 0
+
     def at(self, sites: Iterable[Site]) -> tuple[Site, ...]:
         """Return the sites of a backbone that get this mechanism."""
-        return choose(sites, self.stages, self.position, self.every)
+        return choose(sites, self.stages, self.position, self.every, self.offset)
 
     def canonical(self) -> Self:
         """Return an equal mechanism in which each option without effect has its default."""

@@ -46,12 +46,24 @@ class NonLocalConfig(ModuleConfig, kind="nonlocal"):
     )
     batch_norm: bool = Field(True, description="batch norm after the last convolution")
 
-    places = (*ModuleConfig.places, "after")
+    first: int = Field(
+        0,
+        ge=0,
+        le=64,
+        json_schema_extra=LATER,
+        description="number of the first block of a stage that gets it; 1: the layout of TSM's and MMAction2's code, "
+        "after the first, third, ... block",
+    )
+
     authors_names = (
         (r"^g(?:\.0)?\.", "value."), (r"^theta\.", "query."), (r"^phi(?:\.0)?\.", "key."),
         (r"^W\.(weight|bias)$", r"restore.0.\1"), (r"^W\.", "restore."),
     )  # fmt: skip
-    authors_network = ((r"(layer\d\.\d+)\.block\.", r"\1."), (r"(layer\d\.\d+)\.nl\.", r"\1.at.after.0.module."))
+    # The authors' block follows a residual block: it is before the next one.
+    authors_network = (
+        (r"(layer\d\.\d+)\.block\.", r"\1."),
+        *((rf"(layer\d)\.{i}\.nl\.", rf"\g<1>.{i + 1}.at.block.0.module.") for i in range(64)),
+    )
     # A norm follows, which has a bias itself.
     authors_zeros = (r"^restore\.0\.bias$",)
 
@@ -69,6 +81,11 @@ class NonLocalConfig(ModuleConfig, kind="nonlocal"):
     def embeds(self) -> bool:
         """Whether the pairwise function takes embeddings instead of the features themselves."""
         return self.pairwise != "gaussian"
+
+    @property
+    def offset(self) -> int:
+        """The first block of a stage that gets it."""
+        return self.first
 
     def canonical(self) -> Self:
         """Return an equal block; only Gaussians use ``scale``, and only ``subsample`` takes maxima."""

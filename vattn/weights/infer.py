@@ -143,7 +143,7 @@ def _tsm(names: _Names) -> tuple[Tree, tuple[str, ...]]:
         )
         sampled = names.has(r"\.(?:nl|non_local_block)\.phi\.0\.")
         tree["attention"].append({
-            "kind": "nonlocal", "stages": stages, "position": "after", "every": 2, "scale": scale,
+            "kind": "nonlocal", "stages": stages, "position": "block", "first": 1, "every": 2, "scale": scale,
             "subsample": sampled, "maxima": "embeddings" if sampled else "features",
         })  # fmt: skip
         assumed += ("scale of nonlocal, false",)

@@ -69,6 +69,9 @@ def ingest_set(
     for split in splits:
         summary = split.summary()
         print("\n".join([*summary_lines(kind, summary), *warning_lines(summary)]), file=screen)
+        # Clips without a training or validation split may be there to be scored; wrong classes are never right.
+        if summary.wrong_labels:
+            summary.refuse()
     together = splits[0]
     if len(splits) > 1:
         # Clips that are in several splits are stored once.

@@ -13,7 +13,7 @@ from vattn.base import LATER
 from vattn.data.config import AugmentConfig, DataConfig, SamplingConfig, StoreConfig, ViewsConfig
 from vattn.data.faults import tolerance
 from vattn.data.layouts._classes import refuse_shifted
-from vattn.data.layouts._rows import Row, as_table, checked, hold_out
+from vattn.data.layouts._rows import Row, as_table, checked, divided, hold_out
 
 #: The type of ``split`` in data sets that have only one.
 OneSplit = Annotated[Literal[1], Field(description="number of the train/test split; this data set has only one")]
@@ -103,7 +103,8 @@ class LayoutConfig(DataConfig):
         present = {row.split for row in rows}
         shares = {"val": self.val_share, "test": self.test_share}
         shares = {split: share for split, share in shares.items() if share and split not in present}
-        return as_table(hold_out(rows, shares, lambda row: self.source_of(row.path)), problems, len(listed))
+        rows = hold_out(rows, shares, lambda row: row.group or self.source_of(row.path))
+        return as_table(rows, problems, len(listed), divided(rows))
 
     def canonical(self) -> Self:
         """Return the same data in canonical form: the number of tolerated problems does not change the other rows."""

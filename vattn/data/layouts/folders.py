@@ -1,5 +1,7 @@
 """Class folders: the folder in which a clip lies is its class."""
 
+import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -7,15 +9,12 @@ from typing import Literal
 from vattn.data.decode import is_litter
 from vattn.data.faults import printable
 from vattn.data.layouts._base import LayoutConfig, OneSplit
-from vattn.data.layouts._files import VIDEOS
+from vattn.data.layouts._files import VIDEOS, split_of
 from vattn.data.layouts._rows import Row, is_utf8
 from vattn.errors import UserError
 
-#: The split for each usual name of its folder, in small letters.
-SPLITS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validate": "val", "validation": "val",
-    "dev": "val", "eval": "val", "test": "test", "testing": "test",
-}  # fmt: skip
+#: Kinds of files, and files, that a remark names.
+NAMED = 5
 
 
 class FoldersDataConfig(LayoutConfig, kind="folders"):
@@ -23,7 +22,8 @@ class FoldersDataConfig(LayoutConfig, kind="folders"):
 
     A clip is a video or a folder of images. Labels are the classes in alphabetical order. Without a ``val`` folder some
     training clips are held out for validation. Other usual names of the splits are known too, in any capitals:
-    training; valid, validate, validation, dev and eval; testing.
+    training; valid, validate, validation, dev and eval; testing; each also with set, split, data, videos, clips or
+    frames after it, such as train_set.
     """
 
     kind: Literal["folders"] = "folders"
@@ -32,6 +32,13 @@ class FoldersDataConfig(LayoutConfig, kind="folders"):
     def read_labels(self, root: Path) -> tuple[str, ...]:
         """List the class folders; hidden folders, and those of operating systems, are skipped."""
         labels = sorted({folder.name for _, folder in _class_folders(root)})
+        inner = [folder for folder in _folders(root) if len(labels) == 1 and _split_folders(folder)]
+        if inner:
+            raise UserError(
+                f"{root}: has one folder, {inner[0].name}, which holds the splits",
+                path="data.root",
+                way_out=f"write {inner[0]}",
+            )
         if not labels:
             raise UserError(
                 f"{root}: has no folders of classes", path="data.root", way_out="name the folder in which these are"
@@ -53,13 +60,37 @@ class FoldersDataConfig(LayoutConfig, kind="folders"):
                 yield Row(path, numbers[folder.name], split, str(folder.relative_to(root)))
 
     def remarks(self, root: Path) -> list[str]:
-        """Name the folders beside those of the splits: their clips are not used."""
-        splits = _split_folders(root)
-        unused = [folder.name for folder in _folders(root) if folder not in splits.values()] if splits else []
-        if not unused:
-            return []
+        """Name the folders and files that may be meant for this data set, but are not used."""
+        splits, remarks = _split_folders(root), []
         used = ", ".join(folder.name for folder in splits.values())
-        return [f"beside {used}, these folders are not used: {', '.join(unused)}; move them, or rename them"]
+        unused = [folder.name for folder in _folders(root) if folder not in splits.values()] if splits else []
+        if unused:
+            remarks.append(
+                f"beside {used}, these folders are not used: {', '.join(unused)}; move them, or rename them"
+            )
+        unread: Counter[str] = Counter()
+        for _, folder in _class_folders(root):
+            for name in _files(folder):
+                suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+                unread[suffix or "without a suffix"] += suffix not in VIDEOS
+        if unread := +unread:
+            kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in unread.most_common(NAMED))
+            remarks.append(
+                f"{unread.total():,} files in folders of classes are not read, as their names are not those of videos: "
+                f"{kinds}; if they are clips, rename or convert them, and put images into a folder for each clip"
+            )
+        outside = [
+            f"{parent.relative_to(root) / name}"
+            for parent in [root, *splits.values()]
+            for name in _files(parent)
+            if os.path.splitext(name)[1].lower() in VIDEOS  # noqa: PTH122
+        ]
+        if outside:
+            remarks.append(
+                f"{len(outside):,} videos are in no folder of a class, and are not used: "
+                f"{printable(', '.join(sorted(outside)[:NAMED]))}; move them"
+            )
+        return remarks
 
 
 def _class_folders(root: Path) -> list[tuple[str, Path]]:
@@ -72,7 +103,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
     """Return the folder of each split that has one; raise UserError if two folders could be the one of a split."""
     found: dict[str, list[Path]] = {split: [] for split in ("train", "val", "test")}
     for folder in _folders(root):
-        split = SPLITS.get(folder.name.casefold())
+        split = split_of(folder.name)
         # A class may have such a name, but has no folders of classes, except for clips that are folders of images.
         if split and (folder.name == split or any(_clips(inner) for inner in _folders(folder))):
             found[split].append(folder)
@@ -84,6 +115,12 @@ def _split_folders(root: Path) -> dict[str, Path]:
             way_out = f"name the one to use {split}"
             raise UserError(f"{root}: {names} could all be the {split} split", path="data.root", way_out=way_out)
     return {split: folders[0] for split, folders in found.items() if folders}
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the names of the files in a folder, without hidden ones and those of operating systems."""
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries if entry.is_file() and not is_litter(entry.name)]
 
 
 def _folders(parent: Path) -> list[Path]:

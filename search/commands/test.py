@@ -5,6 +5,7 @@ import re
 from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from statistics import fmean
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from vattn.config import TrialConfig
 from vattn.data import listed, open_clips
 from vattn.data.cache import Clips
 from vattn.data.config import ViewsConfig
+from vattn.data.dataset import Listed
 from vattn.errors import UserError
 from vattn.model import load_model
 from vattn.training.device import default_device, set_up
@@ -39,6 +41,8 @@ class _Model(NamedTuple):
     file: Path
     trial: TrialConfig
     weights: Path
+    files: Listed | None = None
+    """its clips, if they were listed to choose their store"""
 
 
 def run(arguments: Namespace) -> None:
@@ -97,8 +101,9 @@ def _models(file: Path, weights: Path, sets: list[str], views: str | None, out: 
     """Return the model of a config file; with ``split: all``, the models of all splits."""
     trial, chooses_store = read_config(file, sets)
     check_size(trial, file)
+    files: list[Listed] = []
     if chooses_store:
-        trial = with_chosen_store(trial, out or Path("runs") / file.stem)
+        trial, files = with_chosen_store(trial, out or Path("runs") / file.stem, progress)
     data = trial.data if views is None else trial.data.model_copy(update={"views": parse_views(views)})
     splits = data.each_split()
     models = [
@@ -106,8 +111,9 @@ def _models(file: Path, weights: Path, sets: list[str], views: str | None, out: 
             file,
             trial.model_copy(update={"data": split}),
             weights if len(splits) == 1 else weights / f"split{split.split}" / "model.pt",
+            files[number] if files else None,
         )
-        for split in splits
+        for number, split in enumerate(splits)
     ]
     if missing := [model.weights for model in models if len(models) > 1 and not model.weights.is_file()]:
         raise UserError(
@@ -177,7 +183,8 @@ def fused(streams: Sequence[Scored]) -> Scored:
 
 def _clips(model: _Model, output: Path, split: str) -> Clips:
     """Return the clips of a split; raise UserError if the data have no such split."""
-    files = listed(model.trial.data, output, progress, test=split == "test")
+    test = split == "test"
+    files = replace(model.files, test=test) if model.files else listed(model.trial.data, output, progress, test)
     if split not in files.manifest["split"].unique().to_pylist():
         # Many data sets do not publish the labels of their test split.
         way_out = "give one, hold one out for the training with data.test_share, or score the validation split: "

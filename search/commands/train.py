@@ -63,16 +63,16 @@ def train_file(
     config, chooses_store = read_config(path, sets)
     _check(config, path, workers)
     _check_gpus(workers, gpus)
-    output = output or Path("runs") / path.stem
+    output, files = output or Path("runs") / path.stem, None
     if chooses_store:
-        config = with_chosen_store(config, output)
+        config, files = with_chosen_store(config, output.resolve(), progress, test=False)
     splits = config.data.each_split()
     folders = [output / f"split{data.split}" for data in splits] if len(splits) > 1 else [output]
     if any(exists(folder) for folder in folders):
         _check_output(config, path, output, resume)
     # Paths are absolute: workers have other working directories.
     output, folders = output.resolve(), [folder.resolve() for folder in folders]
-    files = [listed(data, output, progress, test=False) for data in splits]
+    files = files or [listed(data, output, progress, test=False) for data in splits]
     for clips in files:
         _check_clips(config, clips, path, workers)
     caches = [cache.resolve() for cache in decode(files, progress)]

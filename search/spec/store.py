@@ -10,7 +10,8 @@ from pathlib import Path
 from spaces.space import Problem, Space, SpaceError, Tree
 from vattn.config import ModelConfig, TrialConfig
 from vattn.data import DataConfig, listed
-from vattn.data.config import StoreConfig
+from vattn.data.config import Progress, StoreConfig
+from vattn.data.dataset import Listed
 from vattn.errors import UserError
 
 #: Largest model.size that is assumed where none is given, pixels.
@@ -61,11 +62,17 @@ def check_size(config: TrialConfig, file: Path) -> None:
         raise UserError(f"{file}: {problem}")
 
 
-def with_chosen_store(config: TrialConfig, output: Path) -> TrialConfig:
-    """Return a config with ``data.store: auto`` decided; ``output`` is the folder of its training."""
-    first = listed(config.data.each_split()[0], output, generate=False)
-    store = first.fitted(frames_seen([config.model], [config.data])).data.store
-    return config.model_copy(update={"data": config.data.model_copy(update={"store": store})})
+def with_chosen_store(
+    config: TrialConfig, output: Path, progress: Progress | None = None, test: bool = True
+) -> tuple[TrialConfig, list[Listed]]:
+    """Return a config with ``data.store: auto`` decided, and the clips of each of its splits, stored so.
+
+    ``output`` is the folder of its training, ``progress`` and ``test`` are those of `vattn.data.listed`.
+    """
+    files = [listed(data, output, progress, test) for data in config.data.each_split()]
+    store = files[0].fitted(frames_seen([config.model], [config.data])).data.store
+    chosen = config.model_copy(update={"data": config.data.model_copy(update={"store": store})})
+    return chosen, [each.stored(store) for each in files]
 
 
 def frames_seen(models: Iterable[ModelConfig], datas: Iterable[DataConfig]) -> int | None:

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from vattn.base import identity
 from vattn.data import workers
-from vattn.data.cache.format import CONCEALED, COUNTED, INDEX, VERSION, Location, Origin, StoredClip
-from vattn.data.cache.index import is_cache, locations, read_failures
+from vattn.data.cache.format import CONCEALED, COUNTED, INDEX, READER, VERSION, Location, Origin, StoredClip
+from vattn.data.cache.index import is_cache, locations, read_failures, read_otherwise
 from vattn.data.cache.writer import CacheWriter
 from vattn.data.config import Progress, StoreConfig
 from vattn.data.decode import ImageFolder, UnreadableFileError, decode_video, read_images
@@ -136,6 +136,13 @@ def execute(
         files = len({job.path for _, job in plan.rows})
         what = "are damaged or incomplete, and used as they are"
         log.warning("%d of %d files %s; %s says why", len(damaged), files, what, plan.folder / CONCEALED)
+    earlier, which = read_otherwise(plan.folder)
+    if earlier:
+        log.warning(
+            "%d clips of %s were decoded by an earlier version, which read some files in another way (%s); they are "
+            "used; if there are such files, remove the folders %s-* beside it to decode all anew",
+            earlier, plan.folder, which, plan.folder.name.partition("-")[0],
+        )  # fmt: skip
     return plan.folder
 
 
@@ -365,7 +372,7 @@ def _read(
                 StoredClip.jpeg(frames, store.quality) if store.codec == "jpeg" else StoredClip.raw(np.stack(frames))
             )
             seconds = length / rate if rate else -1.0
-            clips.append((stored, Origin(*job, *state, digest, damage, length, seconds)))
+            clips.append((stored, Origin(*job, *state, digest, damage, length, seconds, READER)))
     return clips
 
 

@@ -125,7 +125,7 @@ ORIGINS = [
                 intact(root, ".mp4"), root / f"run/a{suffix}", lambda number, _: number != 0
             ),
             data=FOLDERS,
-            says=["1 of 1 files are damaged, which their decoder concealed"],
+            says=["1 of 1 files are damaged or incomplete, and used as they are"],
         )
         for suffix in (".mkv", ".mp4")
     ),
@@ -230,7 +230,7 @@ DAMAGE = [
         name="one damaged packet of 200",
         make=garbled,
         data=FOLDERS,
-        says=["1 of 1 files are damaged, which their decoder concealed"],
+        says=["1 of 1 files are damaged or incomplete, and used as they are"],
     ),
     Case(
         name="titles that are not UTF-8",

@@ -162,7 +162,7 @@ def as_table(
 
 def is_utf8(name: str) -> bool:
     """Return whether a name of a file has no bytes that are not UTF-8, which Python keeps as surrogates."""
-    return not any("\ud800" <= char <= "\udfff" for char in name)
+    return name.isascii() or not any("\ud800" <= char <= "\udfff" for char in name)
 
 
 def _problem(row: Row, labels: Sequence[str], files: "_Files", accepted: Mapping[str, list[Row]]) -> tuple[str, str]:

@@ -298,6 +298,23 @@ def test_a_cache_of_an_earlier_version_is_read_and_its_clips_are_taken_over(root
     assert read_index(more)["length"].to_pylist() == [-1, -1, 6]
 
 
+def test_clips_that_an_earlier_version_decoded_are_announced(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = manifest("good0.mp4", "good1.mp4")
+    earlier = ingest(names, root, tmp_path / "cache", STORE, jobs=1)
+    assert not caplog.records
+    without_lengths(earlier)
+
+    assert ingest(names, root, tmp_path / "cache", STORE, jobs=1) == earlier
+    ingest(manifest("good0.mp4", "good1.mp4", "good2.mp4"), root, tmp_path / "cache", STORE, jobs=1)
+
+    for record, folder in zip(caplog.records, (earlier, tmp_path / "cache"), strict=True):
+        assert f"2 clips of {folder}" in record.getMessage()
+        assert "images that EXIF turns, of 16 bits or damaged" in record.getMessage()
+        assert f"remove the folders {earlier.name[:8]}-* beside it" in record.getMessage()
+
+
 def test_a_shard_of_an_earlier_version_is_continued(root: Path, tmp_path: Path) -> None:
     killed_at(2, root, tmp_path / "cache")
     (part,) = (tmp_path / "cache").glob("*.part")

@@ -34,6 +34,16 @@ CASES = [
         frames={"run/a": [8, 9, 10, 11]},
     ),
     Case(
+        name="images missing in the middle, without a list that states their number",
+        make=lambda root: (
+            images(root / "run/a", "%03d.png", [5, 10, 15, 25, 30]),
+            images(root / "run/b", "%03d.png", [1, 4, 9, 11]),
+        ),
+        data=FOLDERS,
+        frames={"run/a": [5, 10, 15, 25, 30], "run/b": [1, 4, 9, 11]},
+        says=["1 of 2 files are damaged or incomplete, and used as they are"],
+    ),
+    Case(
         name="files of operating systems",
         make=lambda root: (
             images(root / "run/a", "img_%05d.png", range(1, 7)),

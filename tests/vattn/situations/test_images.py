@@ -13,6 +13,7 @@ import pytest
 from av.codec.context import Flags
 from PIL import Image, ImageOps
 
+from vattn.data.cache import StoredClip
 from vattn.data.config import StoreConfig
 from vattn.data.decode import UnreadableFileError, read_images
 from vattn.data.decode.images import image_size
@@ -207,6 +208,48 @@ def test_of_a_photo_with_previews_the_photo_is_the_frame(tmp_path: Path) -> None
     (frame,) = read(tmp_path, photo, suffix=".jpg")
 
     assert np.abs(frame.astype(int) - blocks()).mean() < 12
+
+
+def flawed(data: bytes, at: int) -> bytes:
+    """Change one byte of a file."""
+    return data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
+
+
+SCAN = saved(blocks(), "JPEG").index(b"\xff\xda") + 40
+
+
+@pytest.mark.parametrize(
+    ("suffix", "data", "reason"),
+    [
+        (".jpg", flawed(saved(blocks(), "JPEG"), SCAN)[:-30] + b"\xff\xd9", "Corrupt JPEG data: "),
+        (".jpg", saved(blocks(), "JPEG")[:-2] + b"rest\xff\xd9", "extraneous bytes before marker 0xd9"),
+        (".png", flawed(saved(blocks()), -13), "a checksum is wrong"),
+        (".png", saved(blocks())[:-12], "a checksum is wrong"),
+    ],
+    ids=["half a scan", "bytes after the scan", "checksum of the last data", "no end"],
+)
+@pytest.mark.parametrize("codec", ["raw", "jpeg"])
+def test_damage_that_a_decoder_conceals_is_named_and_can_be_stored(
+    suffix: str, data: bytes, reason: str, codec: str, tmp_path: Path
+) -> None:
+    path, damaged, store = tmp_path / f"0{suffix}", list[str](), StoreConfig(size=HEIGHT, codec=codec)
+    path.write_bytes(data)
+
+    (frame,) = read_images([(path,)], store, damaged)
+
+    assert len(damaged) == 1
+    assert damaged[0].startswith(path.name)
+    assert reason in damaged[0]
+    assert not isinstance(frame, bytes)
+    StoredClip.jpeg([frame])
+
+
+def test_a_whole_jpeg_file_is_stored_as_it_is(tmp_path: Path) -> None:
+    path, damaged = tmp_path / "0.jpg", list[str]()
+    path.write_bytes(saved(blocks(), "JPEG"))
+
+    assert read_images([(path,)], StoreConfig(size=HEIGHT, codec="jpeg"), damaged) == [path.read_bytes()]
+    assert not damaged
 
 
 @pytest.mark.parametrize(

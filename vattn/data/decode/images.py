@@ -130,6 +130,8 @@ def _has_right_checksums(png: bytes) -> bool:
     """Return whether each chunk of a PNG file is whole and has its checksum: length, type, content, CRC-32."""
     start, kind = _SIGNATURE, b""
     while kind != b"IEND":
+        if start >= len(png):
+            return False
         length, kind = int.from_bytes(png[start : start + _FIELD]), png[start + _FIELD : start + 2 * _FIELD]
         end = start + 2 * _FIELD + length
         if zlib.crc32(memoryview(png)[start + _FIELD : end]) != int.from_bytes(png[end : end + _FIELD]):

@@ -71,7 +71,7 @@ class ImageFolder:
         Numbers may be multiples, such as 5, 10, 15. Frames are missing where most numbers follow each other by one step
         and the others by multiples of it.
         """
-        chosen = {frame for frame in files}
+        chosen = set(files)
         numbers = [number for number, frame in self._frames if frame in chosen]
         steps = [after - before for before, after in pairwise(numbers)]
         step = min(steps, default=1)

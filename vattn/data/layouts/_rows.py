@@ -13,7 +13,6 @@ import pyarrow as pa
 from vattn.data.faults import Problem, printable, report_listed, with_faults
 from vattn.errors import UserError
 
-
 #: Groups or files that a remark names.
 NAMED = 5
 
@@ -143,9 +142,7 @@ def divided(rows: Sequence[Row]) -> list[str]:
     return remarks
 
 
-def as_table(
-    rows: Sequence[Row], problems: Sequence[Problem], num_rows: int, remarks: Sequence[str] = ()
-) -> pa.Table:
+def as_table(rows: Sequence[Row], problems: Sequence[Problem], num_rows: int, remarks: Sequence[str] = ()) -> pa.Table:
     """Return the rows as a manifest, see `DataConfig.manifest`; its metadata notes the problems of others.
 
     ``remarks`` are further warnings for the summary of the data set.
@@ -234,9 +231,7 @@ class _Files:
             folder = os.path.join(self._root, name + slash)  # noqa: PTH118
             try:
                 with os.scandir(folder) as entries:
-                    is_link = {
-                        entry.name: entry.is_symlink() for entry in entries if entry.is_file() or entry.is_dir()
-                    }
+                    is_link = {entry.name: entry.is_symlink() for entry in entries if entry.is_file() or entry.is_dir()}
                 self._folders[name] = _Folder(os.path.realpath(folder), is_link)
             except (OSError, ValueError):  # ValueError: a character of 0
                 self._folders[name] = _Folder("", {})

@@ -65,9 +65,7 @@ class FoldersDataConfig(LayoutConfig, kind="folders"):
         used = ", ".join(folder.name for folder in splits.values())
         unused = [folder.name for folder in _folders(root) if folder not in splits.values()] if splits else []
         if unused:
-            remarks.append(
-                f"beside {used}, these folders are not used: {', '.join(unused)}; move them, or rename them"
-            )
+            remarks.append(f"beside {used}, these folders are not used: {', '.join(unused)}; move them, or rename them")
         unread: Counter[str] = Counter()
         for _, folder in _class_folders(root):
             for name in _files(folder):
@@ -133,6 +131,5 @@ def _clips(folder: Path) -> list[str]:
         return sorted(
             entry.name
             for entry in entries
-            if not is_litter(entry.name)
-            and (os.path.splitext(entry.name)[1].lower() in VIDEOS or entry.is_dir())  # noqa: PTH122
+            if not is_litter(entry.name) and (os.path.splitext(entry.name)[1].lower() in VIDEOS or entry.is_dir())  # noqa: PTH122
         )

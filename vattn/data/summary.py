@@ -85,7 +85,8 @@ class Summary:
             "clips": self.totals,
             "clips_by_class": by_class,
             "points_per_validation_clip": self.points_per_clip,
-            "least_difference_points": min(LEAST_DIFFERENCE * self.points_per_clip, 100.0),
+            # With fewer clips no difference is significant.
+            "least_difference_points": points if (points := LEAST_DIFFERENCE * self.points_per_clip) <= 100 else None,
             "constant_guess": self.constant_guess,
             "flips": None if self.flips is None else {"pairs": self.flips.pairs, "never": self.flips.never},
             "problems": self.problems,

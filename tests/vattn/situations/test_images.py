@@ -13,7 +13,7 @@ import pytest
 from av.codec.context import Flags
 from PIL import Image, ImageOps
 
-from vattn.data.cache import StoredClip
+from vattn.data.cache import Codec, StoredClip
 from vattn.data.config import StoreConfig
 from vattn.data.decode import UnreadableFileError, read_images
 from vattn.data.decode.images import image_size
@@ -230,7 +230,7 @@ SCAN = saved(blocks(), "JPEG").index(b"\xff\xda") + 40
 )
 @pytest.mark.parametrize("codec", ["raw", "jpeg"])
 def test_damage_that_a_decoder_conceals_is_named_and_can_be_stored(
-    suffix: str, data: bytes, reason: str, codec: str, tmp_path: Path
+    suffix: str, data: bytes, reason: str, codec: Codec, tmp_path: Path
 ) -> None:
     path, damaged, store = tmp_path / f"0{suffix}", list[str](), StoreConfig(size=HEIGHT, codec=codec)
     path.write_bytes(data)

@@ -207,6 +207,16 @@ def test_a_video_with_sound_that_ends_early_is_cut_off(suffix: str, tmp_path: Pa
             read_video(path, HEIGHT)
 
 
+def test_a_wmv_file_that_ends_early_is_cut_off(tmp_path: Path) -> None:
+    path = encoded(tmp_path / "a.wmv", map(frame, range(12)), "wmv2")
+    whole = path.read_bytes()
+    assert numbers(read_video(path, HEIGHT)) == list(range(12))
+
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UnreadableFileError, match=rf"is cut off: has {len(whole) // 2:,} of {len(whole):,} bytes"):
+        read_video(path, HEIGHT)
+
+
 def test_data_beside_a_frame_of_a_kind_that_pyav_cannot_name_is_ignored(tmp_path: Path) -> None:
     path = encoded(tmp_path / "a.mov", map(frame, range(4)), "tiff", "rgb24")  # its decoder passes on EXIF
     with av.open(str(path)) as container, pytest.raises(ValueError, match="is not a valid Type"):

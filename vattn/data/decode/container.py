@@ -29,6 +29,8 @@ CONSTANT = 0.1
 HIDING = ("vp8", "vp9", "libvpx", "libvpx-vp9", "libdav1d", "av1", "libaom-av1")
 #: A packet of MPEG-4 with fewer bytes may repeat the last frame, and shows nothing.
 REPEATING = 16
+#: Identifier of the file properties of an ASF file, and bytes at the beginning in which they are looked for.
+_ASF_PROPERTIES, _ASF_HEADER = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"), 1 << 16
 #: Formats of files that are no videos, whatever their names end in: lists of other files. Single pictures end in _pipe.
 _LISTS = ("concat", "hls", "dash", "imf")
 
@@ -258,6 +260,9 @@ def _is_whole(container: Any, stream: Any, packets: _Packets, start: float, end:
         found = max(found, packets.last_dts + 1)
     if found < WHOLE * announced:
         raise UnreadableFileError(f"is cut off: has {found} of {announced} frames")
+    if name == "asf" and container.size < WHOLE * (size := _asf_bytes(Path(container.name))):
+        # FFmpeg does not believe the length of such a file.
+        raise UnreadableFileError(f"is cut off: has {container.size:,} of {size:,} bytes")
     length = (container.duration or 0) / av.time_base
     if announced or not length or end < start:
         return bool(announced)
@@ -267,6 +272,17 @@ def _is_whole(container: Any, stream: Any, packets: _Packets, start: float, end:
     if end - start < WHOLE * length:
         raise UnreadableFileError(f"is cut off: has {end - start:.1f} of {length:.1f} seconds")
     return True
+
+
+def _asf_bytes(path: Path) -> int:
+    """Return the size of an ASF file (WMV) as its header says; 0 if it does not.
+
+    The file properties object has an identifier, its size (8 bytes), an identifier of the file (16) and the file's size
+    (8): Microsoft, "Advanced Systems Format (ASF) Specification", 2012, section 3.2.
+    """
+    with path.open("rb") as file:
+        _, found, properties = file.read(_ASF_HEADER).partition(_ASF_PROPERTIES)
+    return int.from_bytes(properties[24:32], "little") if found else 0
 
 
 def _rate(stream: Any) -> Fraction:

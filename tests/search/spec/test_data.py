@@ -75,7 +75,8 @@ def test_a_store_is_chosen_for_all_splits_from_one_listing(tmp_path: Path, caplo
         write(tmp_path, {f"{name}list0{split}.txt": "\n".join(lines) for name, lines in lists.items()})
     write(tmp_path, {f"{name}/v_{name}_g0{group}_c01.avi": "" for name in "AB" for group in (1, 2, 3, 4)})
     data = {"kind": "ucf101", "root": str(tmp_path), "split": "all", "store": {"size": 64}, "max_faults": 1}
-    config = TrialConfig.parse({"data": data, "model": MODEL, "train": {"epochs": 1, "batch": 4, "lr": 0.1}})
+    model = {"frames": 4, "size": 48, "backbone": {"kind": "resnet", "depth": 10}}
+    config = TrialConfig.parse({"data": data, "model": model, "train": {"epochs": 1, "batch": 4, "lr": 0.1}})
 
     chosen, clips = with_chosen_store(config, tmp_path / "out", test=False)
 

@@ -1,6 +1,8 @@
 """Which classes a flip exchanges."""
 
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from tests.vattn.data.layouts.support import config, write
 from vattn.canonical import trial_id
 from vattn.config import TrialConfig
-from vattn.data.mirror import mirror_labels
+from vattn.data.mirror import mirror_labels, read_pairs
 from vattn.errors import UserError
 
 
@@ -115,6 +117,19 @@ def test_a_file_names_pairs_and_classes_that_do_not_change_or_are_never_flipped(
 def test_a_wrong_file_of_pairs_is_named_with_the_line(pairs: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^data\.augment\.mirror: " + message):
         classes(tmp_path, pairs)
+
+
+@given(data=st.binary(max_size=60) | st.text('ab,\t\n\r"0 none', max_size=60).map(str.encode))
+def test_a_file_of_pairs_of_any_bytes_gives_pairs_or_is_named(data: bytes, tmp_path_factory: Any) -> None:
+    file = tmp_path_factory.mktemp("pairs") / "pairs.txt"
+    file.write_bytes(data)
+    names = ["a", "b", "ab", "no", "none"]
+
+    pairs: dict[int, int] = {}
+    with suppress(UserError):
+        pairs = read_pairs(file, names)
+
+    assert all(other < 0 or pairs[other] == label for label, other in pairs.items())
 
 
 def test_the_file_of_pairs_must_exist_and_be_text(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -257,12 +258,17 @@ def test_a_whole_jpeg_file_is_stored_as_it_is(tmp_path: Path) -> None:
     [
         b"", b"text", saved(blocks())[:200], saved(blocks(), "JPEG")[:300], b"\x89PNG\r\n\x1a\n" + bytes(50),
         saved(blocks())[:60] + bytes(40) + saved(blocks())[100:],
+        saved(blocks()).replace(b"IDAT", b"\xe5DAT"),
     ],
-    ids=["empty", "text", "half a PNG", "half a JPEG", "only a signature", "zeros in the middle"],
+    ids=["empty", "text", "half a PNG", "half a JPEG", "only a signature", "zeros in the middle", "chunk"],
 )  # fmt: skip
 def test_a_damaged_image_is_named(data: bytes, tmp_path: Path) -> None:
     with pytest.raises(UnreadableFileError, match=r"^1\.png: "):
         read(tmp_path, saved(blocks()), data)
+    with pytest.raises(UnreadableFileError, match=r"^1\.png: "):
+        read_images([(tmp_path / "1.png",) * 2], STORE)
+    with suppress(UnreadableFileError):  # its header may be whole
+        image_size(tmp_path / "1.png")
 
 
 def test_an_image_of_a_size_that_no_memory_holds_is_named(tmp_path: Path) -> None:

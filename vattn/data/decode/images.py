@@ -1,7 +1,8 @@
 """Reads clips that are folders of images: RGB frames, or optical flow as pairs of grey images."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +52,17 @@ def read_images(
 
 def image_size(file: Path) -> tuple[int, int]:
     """Return (height, width) of an image in pixels; raise UnreadableFileError if it is no image."""
-    image = _opened(file)
-    width, height = image.size
-    return (width, height) if _orientation(image) > 4 else (height, width)
+    with _naming(file) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) > 4 else (height, width)
 
 
 def _rgb(file: Path, store: StoreConfig, damaged: list[str]) -> tuple[tuple[int, int], Frame | bytes]:
     """Return (height, width) of an image, and its pixels, or its bytes if the cache can store the file as it is."""
-    image = _opened(file)
-    plain = image.format == "JPEG" and image.mode == "RGB" and _orientation(image) == 1
     before = len(damaged)
-    pixels = _pixels(file, image, "RGB", damaged)
+    with _naming(file) as image:
+        plain = image.format == "JPEG" and image.mode == "RGB" and _orientation(image) == 1
+        pixels = _pixels(file, image, "RGB", damaged)
     # Encoding a file a second time would only lose quality. Readers of a cache refuse damaged ones.
     if store.codec == "jpeg" and plain and min(pixels.shape[:2]) == store.size and len(damaged) == before:
         return pixels.shape[:2], file.read_bytes()
@@ -72,10 +73,10 @@ def _flow(x: Path, y: Path, store: StoreConfig, damaged: list[str]) -> tuple[tup
     """Return (height, width) of a flow frame, and its two components as the first two channels."""
     components = []
     for file in (x, y):
-        image = _opened(file)
-        if _orientation(image) != 1:
-            raise UnreadableFileError(f"{file.name}: is turned by its EXIF orientation, which would mix x and y")
-        components.append(_pixels(file, image, "L", damaged))
+        with _naming(file) as image:
+            if _orientation(image) != 1:
+                raise UnreadableFileError(f"{file.name}: is turned by its EXIF orientation, which would mix x and y")
+            components.append(_pixels(file, image, "L", damaged))
     across, down = components
     if across.shape != down.shape:
         raise UnreadableFileError(f"{x.name} and {y.name} are of different sizes")
@@ -89,12 +90,17 @@ def _scaled(pixels: Frame, store: StoreConfig) -> tuple[tuple[int, int], Frame]:
     return frame.shape[:2], frame
 
 
-def _opened(file: Path) -> Any:
+@contextmanager
+def _naming(file: Path) -> Iterator[Any]:
+    """Open an image; raise UnreadableFileError, with its name, if it cannot be read."""
     from PIL import Image
 
     try:
-        return Image.open(file)
-    except (OSError, Image.DecompressionBombError) as error:
+        with Image.open(file) as image:
+            yield image
+    except UnreadableFileError:
+        raise
+    except Exception as error:  # of broken files Pillow raises whatever its parsers raise
         raise UnreadableFileError(f"{file.name}: {error}") from error
 
 
@@ -105,25 +111,22 @@ def _pixels(file: Path, image: Any, mode: str, damaged: list[str]) -> np.ndarray
     # An MPO file is a photo with previews; its first picture is the photo.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         raise UnreadableFileError(f"{file.name}: is an animation of {image.n_frames} pictures, not one frame")
-    try:
-        # Pillow conceals the damage that libjpeg warns of, and does not compare the checksums of PNG files.
-        if image.format == "JPEG" and image.mode in _JPEG_COLOURS:
-            try:
-                pixels = decode_jpeg(file.read_bytes(), _JPEG_COLOURS[image.mode])
-            except ValueError as error:
-                damaged.append(f"{file.name}: {error}")
-            else:
-                if image.mode == mode and _orientation(image) == 1:
-                    return pixels if mode == "RGB" else pixels[..., 0]
-        elif image.format == "PNG" and not _has_right_checksums(file.read_bytes()):
-            damaged.append(f"{file.name}: a checksum is wrong")
-        ImageOps.exif_transpose(image, in_place=True)
-        if image.mode.startswith("I"):
-            # 16 bits of grey. Pillow would cut values off at 255; of colours with 16 bits it keeps the upper 8.
-            image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-        return np.asarray(image.convert(mode))
-    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG file
-        raise UnreadableFileError(f"{file.name}: {error}") from error
+    # Pillow conceals the damage that libjpeg warns of, and does not compare the checksums of PNG files.
+    if image.format == "JPEG" and image.mode in _JPEG_COLOURS:
+        try:
+            pixels = decode_jpeg(file.read_bytes(), _JPEG_COLOURS[image.mode])
+        except ValueError as error:
+            damaged.append(f"{file.name}: {error}")
+        else:
+            if image.mode == mode and _orientation(image) == 1:
+                return pixels if mode == "RGB" else pixels[..., 0]
+    elif image.format == "PNG" and not _has_right_checksums(file.read_bytes()):
+        damaged.append(f"{file.name}: a checksum is wrong")
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I"):
+        # 16 bits of grey. Pillow would cut values off at 255; of colours with 16 bits it keeps the upper 8.
+        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    return np.asarray(image.convert(mode))
 
 
 def _has_right_checksums(png: bytes) -> bool:

@@ -8,8 +8,10 @@ multivariate Student's t distribution, which is sampled:
 
 .. math:: \mu_i \sim \bar x_i + \sqrt{\nu / \chi^2_\nu} \; N(0, S / k_i)
 
-Joint samples for all trials give the intervals, and the probability that a trial is on the front. They account for the
-variation between seeds, not for that between sets of validation clips.
+Joint samples for all trials give the intervals, and the probability that a trial is on the front. Where the number n of
+validation clips is known, each sample of a rate also has an independent error of variance p (1 - p) / n, with
+p = (n x + 2) / (n + 4), so that two seeds that agree, or are both always right, are not taken as certain. Models fail
+on the same clips in part, so their differences are known better than these independent errors say.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.analysis.front import in_order, on_front, settled, values
+from search.analysis.intervals import LEVEL, num_clips
+from search.analysis.metrics import RATES
 from search.analysis.pareto import Objectives, front
 from search.ledger.history import History, Trial
 
@@ -26,8 +30,6 @@ from search.ledger.history import History, Trial
 NUM_SAMPLES = 20_000
 #: number of samples that are compared at once; divides `NUM_SAMPLES`
 _BATCH = 1_000
-#: coverage of the intervals
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def confirmation(history: History, objectives: Objectives) -> Confirmation | Non
         return None
     measured = [name for name in objectives if name not in trials[0].cost]
     seeds = [np.array([[metrics[name] for name in measured] for metrics in trial.fresh]) for trial in trials]
-    samples = _sample(seeds)
+    samples = _sample(seeds, _clip_variance(seeds, measured, num_clips(history)))
     means = np.array([[trial.metrics[name] for name in measured] for trial in trials])
     half_widths = np.quantile(np.abs(samples - means), LEVEL, axis=0)
     front_numbers = {trial.number for trial in on_front(trials, objectives)}
@@ -129,11 +131,22 @@ def confirmation(history: History, objectives: Objectives) -> Confirmation | Non
     return Confirmation(rows, accuracy, sign * sum(gaps) / len(gaps) if gaps else 0.0)
 
 
-def _sample(seeds: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+def _clip_variance(
+    seeds: Sequence[NDArray[np.float64]], measured: Sequence[str], clips: int | None
+) -> NDArray[np.float64]:
+    """Return the variance of each mean (trials, measured objectives) by the choice of clips; 0 where not known."""
+    means = np.array([results.mean(axis=0) for results in seeds])
+    if clips is None:
+        return np.zeros_like(means)
+    rate = (clips * means + 2) / (clips + 4)
+    return np.where([name in RATES for name in measured], rate * (1 - rate) / clips, 0.0)
+
+
+def _sample(seeds: Sequence[NDArray[np.float64]], clip_variance: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return joint samples of the expected values (samples, trials, measured objectives).
 
-    ``seeds`` has for each trial the results of its seeds (seeds, measured objectives). All samples are NaN if no trial
-    has two seeds.
+    ``seeds`` has for each trial the results of its seeds (seeds, measured objectives); ``clip_variance`` is that of
+    their means. All samples are NaN if no trial has two seeds.
     """
     means = np.array([results.mean(axis=0) for results in seeds])
     freedom = sum(len(results) - 1 for results in seeds)
@@ -144,7 +157,8 @@ def _sample(seeds: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     rng = np.random.default_rng(0)
     noise = rng.multivariate_normal(np.zeros(means.shape[1]), covariance, (NUM_SAMPLES, len(seeds)))
     scale = np.sqrt(freedom / rng.chisquare(freedom, NUM_SAMPLES))[:, None, None]
-    return means + scale * noise / np.sqrt([len(results) for results in seeds])[:, None]
+    samples = means + scale * noise / np.sqrt([len(results) for results in seeds])[:, None]
+    return samples + np.sqrt(clip_variance) * rng.standard_normal(samples.shape) if clip_variance.any() else samples
 
 
 def _probabilities(

@@ -147,7 +147,9 @@ def _search(
             if ledger.history.search:
                 search.record(Resumed(budget=spec.search.budget.tree()))
             else:
-                search.record(SearchBegan(id=uuid.uuid4().hex, name=spec.name, spec=spec.tree(), versions=_versions()))
+                clips = {split: number for split, number in data.summary.totals.items() if number}
+                began = {"id": uuid.uuid4().hex, "name": spec.name, "spec": spec.tree(), "versions": _versions()}
+                search.record(SearchBegan(**began, clips=clips))
             for source in sources:
                 search.record(source)
             with suppress(KeyboardInterrupt):  # Tune handles Ctrl-C while it runs, but not before and after

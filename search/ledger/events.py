@@ -51,6 +51,8 @@ class SearchBegan(_Event):
     """the whole spec, with defaults filled in"""
     versions: dict[str, str] = Field(default={})
     """versions of Python and of the main packages"""
+    clips: dict[str, int] = Field(default={})
+    """number of clips of each split; empty in ledgers of earlier versions"""
 
 
 class Resumed(_Event):

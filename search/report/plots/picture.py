@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from search.analysis.confirmation import LEVEL, Confirmation, confirmation
+from search.analysis.confirmation import Confirmation, confirmation
 from search.analysis.front import front_of
+from search.analysis.intervals import LEVEL
 from search.analysis.metrics import RATES
 from search.analysis.pareto import Direction, Objectives
 from search.ledger.history import History, Trial

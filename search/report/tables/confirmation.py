@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from search.analysis.confirmation import LEVEL, Confirmation, Row
+from search.analysis.confirmation import Confirmation, Row
+from search.analysis.intervals import LEVEL
 from search.analysis.metrics import RATES, TEST
 from search.analysis.pareto import Objectives
 from search.report.tables.columns import align

@@ -3,7 +3,8 @@
 import math
 import textwrap
 
-from search.analysis.confirmation import LEVEL, Row
+from search.analysis.confirmation import Row
+from search.analysis.intervals import LEVEL
 from search.analysis.metrics import TEST
 from search.report.tables.columns import align
 from search.report.why.parts import End, OffFront, OnFront, SimilarTrial, Standing, Weights, Why

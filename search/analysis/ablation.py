@@ -139,10 +139,10 @@ def ablations(history: History, metric: str) -> list[Ablation]:
             place = (row_of(trial.config["model"]), column_of(trial.config["model"]))
             if place[0] is not None and place[1] is not None:
                 places.setdefault((place[0], place[1]), []).append(trial)
-        # A model counts for a table only with both settings: the frames of models without TAM are none of TAM's.
-        both = [model for model in models if row_of(model) is not None and column_of(model) is not None]
-        rows, columns = (_values(setting, both, places, n) for n, setting in enumerate((row_of, column_of)))
-        if places and max(len(rows), len(columns)) > 1:
+        # The frames of models without TAM are none of TAM's.
+        own = [model for model in models if row_of(model) is not None]
+        rows, columns = (_values(setting, own, places, n) for n, setting in enumerate((row_of, column_of)))
+        if places and (min if row == "mechanism" else max)(len(rows), len(columns)) > 1:
             cells = {
                 place: _cell(trials, metric, clips)
                 for place, trials in places.items()

@@ -1,5 +1,6 @@
 """How sure a front is: the interval of each trial, and from which other trials it differs beyond chance."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def certainty(history: History, objectives: Objectives) -> Certainty:
         name=name,
         front=front,
         estimates=estimates,
-        steps=[Step(low, high, gain(high, low)) for low, high in zip(front, front[1:], strict=False)],
+        steps=[Step(low, high, gain(high, low)) for low, high in itertools.pairwise(front)],
         rivals={
             trial.number: [
                 other.number
@@ -105,5 +106,5 @@ def _estimates(history: History, objectives: Objectives, name: str, means: dict[
         value, half = row.trial.metrics[name], row.half_width[name]
         estimate = by_clips(name, value, clips)
         # The half-width has both parts already; it is not known where no trial has two fresh seeds.
-        estimates[row.trial.number] = widened(Estimate(value), half) if math.isfinite(half) else estimate
+        estimates[row.trial.number] = widened(name, Estimate(value), half) if math.isfinite(half) else estimate
     return estimates

@@ -4,6 +4,7 @@ A choice among options is one choice. A subset is one for each of its items: wit
 with many values is divided into three parts with about equally many trials.
 """
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def _numbers(name: str, values: dict[int, float]) -> Choice:
         options = tuple(f"{value:.4g}" for value in distinct)
         return Choice(name, options, {n: distinct.index(value) for n, value in values.items()})
     edges = np.quantile(list(values.values()), [n / PARTS for n in range(1, PARTS)], method="lower").tolist()
-    middle = [f"{low:.2g} to {high:.2g}" for low, high in zip(edges, edges[1:], strict=False)]
+    middle = [f"{low:.2g} to {high:.2g}" for low, high in itertools.pairwise(edges)]
     options = (f"up to {edges[0]:.2g}", *middle, f"above {edges[-1]:.2g}")
     # Of several equal edges, as many trials have one value, the parts between are empty.
     return Choice(name, options, {n: int(np.searchsorted(edges, value)) for n, value in values.items()})

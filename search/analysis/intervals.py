@@ -79,17 +79,20 @@ def of_mean(name: str, values: Sequence[float], clips: int | None) -> Estimate:
     if len(values) == 1:
         return clip_part
     spread = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2)) * stdev(values) / math.sqrt(len(values))
-    return widened(clip_part, spread)
+    return widened(name, clip_part, spread)
 
 
-def widened(estimate: Estimate, half_width: float) -> Estimate:
-    """Return an estimate with a further independent error of that half-width.
+def widened(name: str, estimate: Estimate, half_width: float) -> Estimate:
+    """Return an estimate of a metric with a further independent error of that half-width.
 
-    Where an estimate has no interval, it gets that of this error alone.
+    Where an estimate has no interval, it gets that of this error alone. The interval of a rate stays in 0 ... 1.
     """
     value = estimate.value
     low, high = (0.0, 0.0) if not estimate.is_known else (value - estimate.low, estimate.high - value)
-    return Estimate(value, value - math.hypot(low, half_width), value + math.hypot(high, half_width))
+    ends = (value - math.hypot(low, half_width), value + math.hypot(high, half_width))
+    if name.removeprefix(TEST) in RATES:
+        ends = (max(0.0, ends[0]), min(1.0, ends[1]))
+    return Estimate(value, *ends)
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:

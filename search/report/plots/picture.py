@@ -27,7 +27,8 @@ FAINT = 0.45
 STOPPED = "stopped early (partial)"
 FRESH = f"fresh seeds, {100 * LEVEL:.0f} % interval"
 
-_AXIS_LABELS = {
+#: labels of the axes, by metric
+AXIS_LABELS = {
     "top1": "top-1 accuracy (%)",
     "top5": "top-5 accuracy (%)",
     "mean_class": "mean class accuracy (%)",
@@ -64,7 +65,7 @@ class Picture:
     @property
     def axes(self) -> tuple[str, str]:
         """The labels of the two axes."""
-        return _AXIS_LABELS.get(self.x, self.x), _AXIS_LABELS.get(self.y, self.y)
+        return AXIS_LABELS.get(self.x, self.x), AXIS_LABELS.get(self.y, self.y)
 
     @property
     def front_name(self) -> str:

@@ -15,7 +15,7 @@ import shtab
 from vattn.errors import StorageError, UserError
 
 #: names of commands that are not implemented yet
-PLANNED = ("report", "compare", "predict", "latency")
+PLANNED = ("compare", "predict", "latency")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -121,8 +121,9 @@ def _add_results(commands: "argparse._SubParsersAction") -> None:
     pareto = _command(commands, "pareto", "print the front of a search")
     why = _command(commands, "why", "explain what was decided about a trial, and by which comparison")
     export = _command(commands, "export", "write one trial as a complete config")
+    report = _command(commands, "report", "write or serve the page that explains a search")
     ui = _command(commands, "ui", "serve MLflow's page for a search on loopback")
-    for command in (pareto, why, export, ui):
+    for command in (pareto, why, export, report, ui):
         run = command.add_argument("search", metavar="RUN", help="output folder or name of the search")
         _complete(run, shtab.DIRECTORY)
     pareto.add_argument("--json", action="store_true", help="print the front as JSON")
@@ -132,6 +133,16 @@ def _add_results(commands: "argparse._SubParsersAction") -> None:
     export.add_argument("--pick", required=True, metavar="WHICH", help="knee, best, trial=ID or gflops<=X")
     export.add_argument("--out", type=Path, required=True, metavar="FILE.yaml", help="where to write the config")
     export.add_argument("--weights", type=Path, metavar="DIR", help="copy the trained weights to this folder")
+    report.add_argument("--out", type=Path, metavar="FILE.html", help="write the page: one file that needs no network")
+    report.add_argument("--tables", type=Path, metavar="DIR", help="write its tables as CSV and LaTeX")
+    report.add_argument(
+        "--tests", type=Path, nargs="+", metavar="FILE", help="results clip by clip, Parquet of `test --out`: accuracy "
+        "by class and by length (default: tests/*.parquet in the folder of the search)",
+    )  # fmt: skip
+    report.add_argument(
+        "--serve", action="store_true", help="serve the page on loopback, up to date while a search runs"
+    )
+    report.add_argument("--port", type=int, default=8050, help="port on loopback (default: 8050)")
     ui.add_argument("--port", type=int, default=5000, help="port on loopback (default: 5000)")
 
 

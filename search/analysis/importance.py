@@ -15,11 +15,11 @@ from search.analysis.pareto import Objectives
 from search.analysis.runs import Run
 
 #: runs below which importances are mostly chance
-ENOUGH_RUNS = 30
+ENOUGH_RUNS = 50
 #: runs that count as nearest to the front, at least
 _MIN_NEAREST = 6
 #: their share of all runs, at least
-_NEAREST = 0.1
+_NEAREST = 0.2
 
 
 @dataclass(frozen=True)

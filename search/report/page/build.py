@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from html import escape
+from html import escape as _escape
 from pathlib import Path
 
 from search.report.page.content import Content
@@ -60,6 +60,11 @@ def page(content: Content, version: str | None = None) -> str:
     # One pass over the skeleton, so that a text with the name of a part is not replaced.
     pieces = _read("page.html").split("@@")
     return "".join(parts[piece] if n % 2 else piece for n, piece in enumerate(pieces))
+
+
+def escape(text: str) -> str:
+    """Return text as HTML, in which no line ends between a number and its percent sign."""
+    return _escape(text).replace(" %", "&nbsp;%")
 
 
 def _read(name: str) -> str:
@@ -121,7 +126,9 @@ def _advice(content: Content) -> str:
         for step in content.advice
     )
     note = "SPEC is the file that the search was run with." if "SPEC" in steps else ""
-    return f"<ol class=advice>{steps}</ol><p class=note>{note}</p>" if steps else "<p>Nothing: no run has ended yet.</p>"
+    return (
+        f"<ol class=advice>{steps}</ol><p class=note>{note}</p>" if steps else "<p>Nothing: no run has ended yet.</p>"
+    )
 
 
 def _tables(section: str, tables: Sequence[Table]) -> list[str]:

@@ -49,7 +49,8 @@ class Tested:
         part = np.searchsorted(edges[1:-1], self.lengths, "left")
         groups = [part == n for n in np.unique(part)]
         return [
-            (float(self.lengths[g].min()), float(self.lengths[g].max()), int(g.sum()), self._accuracy(g)) for g in groups
+            (float(self.lengths[g].min()), float(self.lengths[g].max()), int(g.sum()), self._accuracy(g))
+            for g in groups
         ]
 
     def _accuracy(self, chosen: NDArray[np.bool_]) -> Estimate:
@@ -72,9 +73,7 @@ def _read(file: Path) -> Tested:
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"is not a Parquet file ({str(error).partition(chr(10))[0]})", file=file) from None
     if missing := [name for name in _COLUMNS if name not in table.column_names]:
-        raise UserError(
-            f"has no column {missing[0]}", file=file, way_out="name a file that `vattn test --out` wrote"
-        )
+        raise UserError(f"has no column {missing[0]}", file=file, way_out="name a file that `vattn test --out` wrote")
     scores = np.array(table["scores"].to_pylist(), dtype=float)
     if not len(scores) or scores.ndim != 2:
         raise UserError("must have a list of scores for each clip, all of one length", file=file)
@@ -88,7 +87,9 @@ def _read(file: Path) -> Tested:
         labels = [names.index(label) for label in labels]
     classes = tuple(names or (f"class {n}" for n in range(scores.shape[1])))
     if len(classes) < scores.shape[1] or min(labels) < 0 or max(labels) >= len(classes):
-        raise UserError(f"has {len(classes)} classes for {scores.shape[1]} scores and labels up to {max(labels)}", file=file)
+        raise UserError(
+            f"has {len(classes)} classes for {scores.shape[1]} scores and labels up to {max(labels)}", file=file
+        )
     lengths = None
     if "length" in table.column_names and table["length"].null_count == 0:
         lengths = np.array(table["length"].to_pylist(), dtype=float)

@@ -11,6 +11,7 @@ from search.analysis.course import attempts, compute, moments
 from search.analysis.equal_cost import Gain, gains
 from search.analysis.importance import Importances, importances
 from search.analysis.intervals import num_clips
+from search.analysis.pareto import Objectives
 from search.analysis.runs import Run, cost_objective, runs_of
 from search.ledger.history import History
 from search.report.page import tables
@@ -46,16 +47,18 @@ class Content:
     all_tables: list[Table] = field(default_factory=list)
 
 
-def content(history: History, run: str, tests: Sequence[Tested] = (), only_front: bool = False) -> Content:
+def content(
+    history: History, objectives: Objectives, run: str, tests: Sequence[Tested] = (), only_front: bool = False
+) -> Content:
     """Return what a page shows of a search.
 
     Args:
         history: the search.
+        objectives: the objectives by which it is judged.
         run: its folder or name, for commands.
         tests: results clip by clip.
         only_front: whether to show the front and nothing else, which takes a fraction of the time.
     """
-    objectives = history.objectives
     trials = list(history.trials.values())
     sure = certainty(history, objectives)
     spans, kinds = attempts(history), kinds_of(history)
@@ -110,7 +113,7 @@ def content(history: History, run: str, tests: Sequence[Tested] = (), only_front
     return Content(
         name=history.name,
         state=_state(history),
-        facts=_facts(history, sure),
+        facts=_facts(history, objectives, sure),
         cards=cards(history, sure, objectives),
         answers=sentences(history, sure, objectives, num_clips(history), gained, course),
         advice=[] if only_front else advice(history, sure, choices, course, run),
@@ -128,9 +131,9 @@ def _state(history: History) -> str:
     return "not ended" if history.unfinished() or not history.trials else "all runs have ended"
 
 
-def _facts(history: History, sure: Certainty) -> list[str]:
+def _facts(history: History, objectives: Objectives, sure: Certainty) -> list[str]:
     facts = [describe_states(history) or "no trial was started"]
-    facts.append("objectives: " + ", ".join(f"{name} {way}" for name, way in history.objectives.items()))
+    facts.append("objectives: " + ", ".join(f"{name} {way}" for name, way in objectives.items()))
     limits = [
         f"{name} {word} {value:g}"
         for name, limit in history.constraints.items()
@@ -168,7 +171,9 @@ def _confirmed(history: History, sure: Certainty) -> list[dict[str, Any]]:
         if trial.confirmed and trial.fresh and trial.number in sure.estimates:
             mean = sure.estimates[trial.number]
             ends = [shown(sure.name, value) for value in (mean.value, mean.low, mean.high)]
-            rows.append({"n": trial.number, "mean": ends, "seeds": [shown(sure.name, f[sure.name]) for f in trial.fresh]})
+            rows.append(
+                {"n": trial.number, "mean": ends, "seeds": [shown(sure.name, f[sure.name]) for f in trial.fresh]}
+            )
     return rows
 
 
@@ -188,4 +193,3 @@ def _choice(choice: Choice, runs: Sequence[Run], name: str) -> dict[str, Any]:
             point = [number(run.cost), shown(name, run.value), run.trial.number, int(run.is_forecast)]
             by_option[choice.taken[run.trial.number]].append(point)
     return {"name": choice.name, "options": list(choice.options), "runs": by_option}
-

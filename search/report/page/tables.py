@@ -38,7 +38,9 @@ def front_table(sure: Certainty) -> Table:
     note = "Cannot be told from: finished trials of no higher cost whose difference is within chance, nearest first."
     numbers = [trial.number for trial in sure.front]
     picked = frozenset(numbers.index(trial.number) for trial in picks.values() if trial)
-    return Table("front", "The front", head, rows, note, frozenset({1, 2, len(head) - 2, len(head) - 1}), picked, numbers)
+    return Table(
+        "front", "The front", head, rows, note, frozenset({1, 2, len(head) - 2, len(head) - 1}), picked, numbers
+    )
 
 
 def gain_table(sure: Certainty, gains: Sequence[tuple[Choice, Gain]], cost: str) -> Table:
@@ -52,7 +54,15 @@ def gain_table(sure: Certainty, gains: Sequence[tuple[Choice, Gain]], cost: str)
         ]
         for choice, gain in gains
     ]  # fmt: skip
-    head = ["choice", "option", "against", "runs", f"{sure.name} at equal cost", "gain (95 % interval)", "beyond chance"]
+    head = [
+        "choice",
+        "option",
+        "against",
+        "runs",
+        f"{sure.name} at equal cost",
+        "gain (95 % interval)",
+        "beyond chance",
+    ]
     note = (
         f"The gain is the mean difference of the two fronts over the range of {cost} that both have. Stopped runs count "
         "with the forecasts of their last values. The interval compares equally many runs of both sides. Runs with and "
@@ -137,7 +147,10 @@ def test_tables(tests: Sequence[Tested]) -> list[Table]:
     by_class = [test.by_class() for test in tests]
     labels = sorted({label for found in by_class for label in found})
     rows = [
-        [tests[0].classes[label], *(format_estimate("top1", found[label]) if label in found else "" for found in by_class)]
+        [
+            tests[0].classes[label],
+            *(format_estimate("top1", found[label]) if label in found else "" for found in by_class),
+        ]
         for label in labels
     ]
     tables.append(Table("classes", "Accuracy by class", ["class", *(test.name for test in tests)], rows))

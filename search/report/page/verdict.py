@@ -106,11 +106,14 @@ def in_words(trial: Trial) -> str:
     """
     model = trial.config["model"]
     modules = [
-        module["kind"].upper() + (f" in {', '.join(f'res{n}' for n in module['stages'])}" if module.get("stages") else "")
+        module["kind"].upper()
+        + (f" in {', '.join(f'res{n}' for n in module['stages'])}" if module.get("stages") else "")
         for module in model["attention"]
     ]
     backbone = model.get("backbone") or {}
-    network = f"a {backbone['kind']}" + (f" of depth {backbone['depth']}" if "depth" in backbone else "") if backbone else ""
+    network = (
+        f"a {backbone['kind']}" + (f" of depth {backbone['depth']}" if "depth" in backbone else "") if backbone else ""
+    )
     values = searched_values(trial)
     searched = [
         f"{name.rpartition('.')[-1]} {format_value(value)}"

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.analysis.confirmation import confirmation
+from search.analysis.confirmation import Confirmation, confirmation
 from search.analysis.front import front_of, settled, values
 from search.analysis.intervals import Estimate, by_clips, difference, num_clips, widened
 from search.analysis.pareto import Objectives, knee
@@ -39,8 +39,13 @@ class Certainty:
     nearest first"""
     best: Trial | None
     knee: Trial | None
-    is_confirmed: bool
-    """whether the front is that of fresh seeds"""
+    confirmed: Confirmation | None
+    """what fresh seeds say; None until the front was trained again"""
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the front is that of fresh seeds."""
+        return self.confirmed is not None
 
     @property
     def unsure(self) -> list[Step]:
@@ -60,7 +65,8 @@ def certainty(history: History, objectives: Objectives) -> Certainty:
     sign = 1 if objectives[name] == "max" else -1
     front = front_of(history, objectives)
     means = {trial.number: trial for trial in settled(history, objectives)}
-    estimates = _estimates(history, objectives, name, means)
+    confirmed = confirmation(history, objectives) if means else None
+    estimates = _estimates(history, name, confirmed)
     compared = [means.get(trial.number, trial) for trial in history.in_state("finished")]
     if means:
         compared = list(means.values())
@@ -92,16 +98,15 @@ def certainty(history: History, objectives: Objectives) -> Certainty:
         },
         best=picks[0],
         knee=picks[1],
-        is_confirmed=bool(means),
+        confirmed=confirmed,
     )  # fmt: skip
 
 
-def _estimates(history: History, objectives: Objectives, name: str, means: dict[int, Trial]) -> dict[int, Estimate]:
+def _estimates(history: History, name: str, confirmed: Confirmation | None) -> dict[int, Estimate]:
     clips = num_clips(history)
     estimates = {
         trial.number: by_clips(name, trial.metrics.get(name, math.nan), clips) for trial in history.in_state("finished")
     }
-    confirmed = confirmation(history, objectives) if means else None
     for row in confirmed.rows if confirmed else []:
         value, half = row.trial.metrics[name], row.half_width[name]
         estimate = by_clips(name, value, clips)

@@ -43,7 +43,8 @@ class Row:
     searched: Mapping[str, float]
     """its metrics in the search"""
     half_width: Mapping[str, float]
-    """half-width of the interval of each measured objective; NaN if no trial has two seeds"""
+    """half-width of the interval of each measured objective; NaN if no trial has two seeds, or if seeds agree in
+    everything and the number of clips is not known"""
     probability: float
     """probability that it is on the front; NaN if no trial has two seeds"""
     on_front: bool
@@ -60,6 +61,10 @@ class Confirmation:
     """the first measured objective"""
     optimism: float
     """how much better the search showed its front than fresh seeds do: mean over the front, in units of ``accuracy``"""
+    clips: int | None
+    """number of validation clips; None if it is not known"""
+    test_clips: int | None
+    """number of clips of the test split"""
 
 
 def plan(history: History, objectives: Objectives, top: int, seeds: int) -> list[tuple[Trial, int]]:
@@ -106,9 +111,12 @@ def confirmation(history: History, objectives: Objectives) -> Confirmation | Non
         return None
     measured = [name for name in objectives if name not in trials[0].cost]
     seeds = [np.array([[metrics[name] for name in measured] for metrics in trial.fresh]) for trial in trials]
-    samples = _sample(seeds, _clip_variance(seeds, measured, num_clips(history)))
+    clips = num_clips(history)
+    samples = _sample(seeds, _clip_variance(seeds, measured, clips))
     means = np.array([[trial.metrics[name] for name in measured] for trial in trials])
     half_widths = np.quantile(np.abs(samples - means), LEVEL, axis=0)
+    # Seeds that agree do not show that others will: without clips there is nothing to estimate an interval from.
+    half_widths[half_widths == 0] = np.nan
     front_numbers = {trial.number for trial in on_front(trials, objectives)}
     searched = {trial.number: trial.metrics for trial in history.in_state("finished")}
     rows = [
@@ -128,7 +136,8 @@ def confirmation(history: History, objectives: Objectives) -> Confirmation | Non
     shown = {trial.number for trial in on_front(history.in_state("finished"), objectives)}
     gaps = [row.searched[accuracy] - row.trial.metrics[accuracy] for row in rows if row.trial.number in shown]
     sign = 1 if objectives[accuracy] == "max" else -1
-    return Confirmation(rows, accuracy, sign * sum(gaps) / len(gaps) if gaps else 0.0)
+    optimism = sign * sum(gaps) / len(gaps) if gaps else 0.0
+    return Confirmation(rows, accuracy, optimism, clips, num_clips(history, "test"))
 
 
 def _clip_variance(

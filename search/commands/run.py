@@ -90,7 +90,7 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
     if history.search:
         if machine_output:
             print(json.dumps(as_json(history, spec.objectives), indent=2))
-        print(summary(history, spec.objectives, output), file=screen)
+        print(summary(history, spec.objectives, output, str(path)), file=screen)
     if history.in_state("finished"):
         for name in ("pareto.html", "pareto.png"):
             try:

@@ -11,8 +11,8 @@ from search.analysis.choices import Choice
 from search.analysis.course import Moment
 from search.analysis.equal_cost import FEW_RUNS
 from search.ledger.history import EXHAUSTED, History
+from search.report.wording.certainty import confirm_command, doubt
 from search.report.wording.program import program
-from search.report.wording.values import format_gain
 
 #: part of the finished trials that counts as the end of a search
 _LAST = 0.25
@@ -23,9 +23,6 @@ _NAMED = 5
 #: share of a limit from which a model is at it
 _AT_LIMIT = 0.9
 
-#: the change of a spec that trains its best trials again
-CONFIRM = "search.confirm={top: 3, seeds: 2}"
-
 
 @dataclass(frozen=True)
 class Advice:
@@ -34,11 +31,6 @@ class Advice:
     what: str
     why: str
     command: str = ""
-
-
-def confirm_command() -> str:
-    """Return the command that trains the best trials of a search again."""
-    return shlex.join([program(), "run", "SPEC", "--resume", "--set", CONFIRM])
 
 
 def advice(
@@ -76,25 +68,6 @@ def advice(
             )
         )
     return steps
-
-
-def doubt(sure: Certainty) -> str:
-    """Return in a sentence which differences on the front are within chance; that they have one seed, if none is."""
-    rivals = sure.rivals.get(sure.best.number, []) if sure.best else []
-    parts = []
-    if sure.unsure:
-        steps = ", ".join(
-            f"{step.better.number} over {step.cheaper.number} ({format_gain(sure.name, step.gain)})"
-            for step in sure.unsure[:_NAMED]
-        )
-        parts.append(f"{len(sure.unsure)} of {len(sure.steps)} steps of the front are within chance: trial {steps}.")
-    if rivals and sure.best:
-        numbers = ", ".join(map(str, rivals[:_NAMED]))
-        parts.append(
-            f"The best, trial {sure.best.number}, does not differ beyond chance from trial{'s' * (len(rivals) > 1)} "
-            f"{numbers}{' and others' * (len(rivals) > _NAMED)} at no higher cost."
-        )
-    return " ".join(parts) or "Each model was trained once, so nothing is known of the variation between seeds."
 
 
 def _more(history: History) -> int:

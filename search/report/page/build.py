@@ -98,7 +98,8 @@ def _section(name: str, content: Content) -> str:
         case "next":
             body.append(_advice(content))
     body += _tables(name, content.tables.get(name, []))
-    return f'<section id="{name}" aria-labelledby="h-{name}"><h2 id="h-{name}">{escape(title)}</h2>{"".join(body)}</section>'
+    head = f'<section id="{name}" aria-labelledby="h-{name}"><h2 id="h-{name}">{escape(title)}</h2>'
+    return f"{head}{''.join(body)}</section>"
 
 
 def _figure(name: str, title: str) -> str:
@@ -134,8 +135,9 @@ def _advice(content: Content) -> str:
 def _tables(section: str, tables: Sequence[Table]) -> list[str]:
     if section == "classes" and not tables:
         return [
-            "<p>A ledger has accuracies of whole splits only. To see classes and lengths here, test models clip by clip "
-            "and name the files; with files of the same model on shuffled or frozen frames, these stand beside it:</p>"
+            "<p>A ledger has accuracies of whole splits only. To see classes and lengths here, test models clip "
+            "by clip and name the files; with files of the same model on shuffled or frozen frames, these "
+            "stand beside it:</p>"
             '<pre tabindex="0"><code>vattn test best.yaml --checkpoint model.pt --out tests\n'
             "vattn report RUN --tests tests/*.parquet --out report.html</code></pre>"
         ]

@@ -153,8 +153,8 @@ def _warnings(found: Importances | None, runs: Sequence[Run]) -> dict[str, str]:
     warnings = {}
     if found and found.has_few_runs:
         warnings["importance"] = (
-            f"Only {found.runs} runs, {found.forecasts} of them forecasts of stopped ones: importances are mostly chance. "
-            "Trust the gains at equal cost and their intervals."
+            f"Only {found.runs} runs, {found.forecasts} of them forecasts of stopped ones: importances are mostly "
+            "chance. Trust the gains at equal cost and their intervals."
         )
     stopped = sum(run.is_forecast for run in runs)
     if stopped:

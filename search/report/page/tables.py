@@ -64,9 +64,9 @@ def gain_table(sure: Certainty, gains: Sequence[tuple[Choice, Gain]], cost: str)
         "beyond chance",
     ]
     note = (
-        f"The gain is the mean difference of the two fronts over the range of {cost} that both have. Stopped runs count "
-        "with the forecasts of their last values. The interval compares equally many runs of both sides. Runs with and "
-        "without an option can differ in other choices too."
+        f"The gain is the mean difference of the two fronts over the range of {cost} that both have. Stopped runs "
+        "count with the forecasts of their last values. The interval compares equally many runs of both sides. Runs "
+        "with and without an option can differ in other choices too."
     )
     return Table("gains", "What each option gains at equal cost", head, rows, note, frozenset({0, 1, 2, 6}))
 
@@ -101,7 +101,8 @@ def trials_table(history: History, sure: Certainty) -> Table:
     costs = list(trials[0].cost) if trials else []
     rows = [
         [
-            str(trial.number), describe_state(trial.state), describe(trial), _measured(sure, trial), _interval(sure, trial),
+            str(trial.number), describe_state(trial.state), describe(trial),
+            _measured(sure, trial), _interval(sure, trial),
             *(format_metric(name, trial.cost.get(name, float("nan"))) for name in costs),
             f"{trial.epoch}/{trial.epochs}", format_duration(trial.seconds),
         ]

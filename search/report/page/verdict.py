@@ -11,12 +11,12 @@ from search.analysis.intervals import difference
 from search.analysis.pareto import Objectives
 from search.ledger.history import History, Trial
 from search.report.page.advice import still_growing
+from search.report.tables.confirmation import format_optimism
+from search.report.wording.certainty import name_trials
 from search.report.wording.states import describe_states
 from search.report.wording.trials import describe, searched_values
 from search.report.wording.values import format_duration, format_estimate, format_gain, format_metric, format_value
 
-#: rivals that are named
-_NAMED = 5
 #: costs as they are counted in a sentence
 _UNITS = {"gflops": "GFLOPs", "params_m": "million parameters", "activation_mb": "MB of activations",
           "latency_ms": "ms"}  # fmt: skip
@@ -127,8 +127,11 @@ def in_words(trial: Trial) -> str:
 
 def _sure(sure: Certainty, best: Trial, clips: int | None) -> str:
     parts = []
-    if sure.is_confirmed:
-        parts.append("The front was trained again with fresh seeds; intervals hold for other seeds and other clips.")
+    if sure.confirmed:
+        parts.append(
+            "The front was trained again with fresh seeds; intervals hold for other seeds and other clips. Optimism of "
+            f"the search, by which it showed its front too good: {format_optimism(sure.confirmed)}."
+        )
     elif clips:
         parts.append(
             f"Each model was trained once and measured on {clips:,} clips; intervals (95 %) hold for other clips, not "
@@ -141,8 +144,7 @@ def _sure(sure: Certainty, best: Trial, clips: int | None) -> str:
         beyond = len(known) - len(sure.unsure)
         parts.append(f"{beyond} of {len(known)} steps along the front are gains beyond chance.")
     if rivals := sure.rivals.get(best.number):
-        names = ", ".join(map(str, rivals[:_NAMED])) + (" and others" if len(rivals) > _NAMED else "")
-        parts.append(f"At no higher cost, the best cannot be told from trial{'s' * (len(rivals) > 1)} {names}.")
+        parts.append(f"At no higher cost, the best cannot be told from {name_trials(rivals)}.")
     return " ".join(parts)
 
 
@@ -170,7 +172,7 @@ def _course(course: Sequence[Moment]) -> str:
         rose = [n for n in range(1, len(course)) if course[n].hypervolume > course[n - 1].hypervolume]
         at = course[rose[-1]] if rose else course[0]
         return (
-            f"The last {last} finished runs added less than 1 % to the hypervolume of the front; the last gain was trial "
-            f"{at.trial}, number {at.finished} of {len(course)} finished runs."
+            f"The last {last} finished runs added less than 1 % to the hypervolume of the front; the last gain was "
+            f"trial {at.trial}, number {at.finished} of {len(course)} finished runs."
         )
     return f"Not yet settled: the last {last} finished runs added {100 * growth:.0f} % to the hypervolume of the front."

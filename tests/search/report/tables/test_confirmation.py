@@ -1,6 +1,7 @@
 """The table, JSON and figures of a confirmed search."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ def test_the_figures_show_intervals_and_optimism(tmp_path: Path) -> None:
     front_html(whole, BOTH, tmp_path / "front.html")
 
     page = (tmp_path / "front.html").read_text()
-    assert "optimism of the search: +15.0 points of top1" in page
-    assert "fresh seeds, 95 % interval" in page
+    assert "showed its front too good: +15.0 points of top1" in page
+    # The means of 0, 1 and 3, and of 2, which is no longer on the front.
+    assert re.search(r'"confirmed":\[\{"n":0,"mean":\[40.0,[^]]*\],"seeds":\[42.0,38.0\]', page)
     assert (tmp_path / "front.png").stat().st_size > 10_000

@@ -48,7 +48,7 @@ def num_clips(history: History, split: str = "val") -> int | None:
     It is in the first event of a ledger. Earlier versions have not written it; there it follows from the config of
     generated clips only.
     """
-    if clips := history.began.clips.get(split):
+    if history.search and (clips := history.search.clips.get(split)):
         return clips
     data = next((trial.config.get("data") or {} for trial in history.trials.values()), {})
     per_class = data.get(f"{split}_clips")
@@ -65,7 +65,7 @@ def by_clips(name: str, value: float, clips: int | None) -> Estimate:
     centre = (value + Z**2 / (2 * clips)) / (1 + Z**2 / clips)
     half = Z / (1 + Z**2 / clips) * math.sqrt(value * (1 - value) / clips + Z**2 / (4 * clips**2))
     # At a rate of 0 or 1 an end is the rate itself, but for rounding.
-    return Estimate(value, min(value, centre - half), max(value, centre + half))
+    return Estimate(value, max(0.0, min(value, centre - half)), min(1.0, max(value, centre + half)))
 
 
 def of_mean(name: str, values: Sequence[float], clips: int | None) -> Estimate:

@@ -62,7 +62,7 @@ def read_tests(files: Sequence[Path]) -> list[Tested]:
     return [_read(file) for file in files]
 
 
-def tests_in(folder: Path) -> list[Path]:
+def clip_files(folder: Path) -> list[Path]:
     """Return the files with results clip by clip in the folder ``tests`` of a search."""
     return sorted((folder / "tests").glob("*.parquet"))
 
@@ -74,9 +74,10 @@ def _read(file: Path) -> Tested:
         raise UserError(f"is not a Parquet file ({str(error).partition(chr(10))[0]})", file=file) from None
     if missing := [name for name in _COLUMNS if name not in table.column_names]:
         raise UserError(f"has no column {missing[0]}", file=file, way_out="name a file that `vattn test --out` wrote")
-    scores = np.array(table["scores"].to_pylist(), dtype=float)
-    if not len(scores) or scores.ndim != 2:
+    rows = table["scores"].to_pylist()
+    if not rows or any(not isinstance(row, list) or not row or len(row) != len(rows[0]) for row in rows):
         raise UserError("must have a list of scores for each clip, all of one length", file=file)
+    scores = np.array(rows, dtype=float)
     metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     names = json.loads(metadata["classes"]) if "classes" in metadata else None
     labels = table["label"].to_pylist()

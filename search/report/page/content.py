@@ -78,7 +78,7 @@ def content(
             "difference": [tables.gain_table(sure, gained, cost)] if gained else [],
             "importance": [tables.importance_table(found)] if found else [],
             "ablation": [tables.ablation_table(table, sure.name, n) for n, table in enumerate(papers, start=1)],
-            "classes": tables.test_tables(tests),
+            "classes": tables.clip_tables(tests),
             "compute": [tables.compute_table(spent)] if spent else [],
             "runs": [tables.trials_table(history, sure)] if trials else [],
         }

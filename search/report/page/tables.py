@@ -135,7 +135,7 @@ def compute_table(spent: dict[str, tuple[int, float, float]]) -> Table:
     return Table("compute", "Training time by purpose", head, rows)
 
 
-def test_tables(tests: Sequence[Tested]) -> list[Table]:
+def clip_tables(tests: Sequence[Tested]) -> list[Table]:
     """Return the tables of results clip by clip: whole tests, by class, classes that gain most, by length."""
     if not tests:
         return []

@@ -95,6 +95,6 @@ def _prediction(measured: str, is_rate: bool, error: float, spread: float | None
     low, high = (math.exp(math.log(error + OFFSET) + sign * Z * spread) - OFFSET for sign in (-1, 1))
     low, high = max(0.0, low), min(1.0, high) if is_rate else high
     # As many digits as the interval is wide.
-    digits = decimals(factor * (high - low) / 10, 0)
+    digits = decimals(factor * (high - low) / 2, 0)
     value, low_text, high_text = (f"{factor * end:.{digits}f}" for end in (error, low, high))
     return f"predicted {name} {value}{unit} ({low_text} to {high_text}{unit})"

@@ -67,7 +67,8 @@ def test_every_form_of_the_papers_is_filled() -> None:
     models = [
         tam(kernel_size=5) | {"frames": 16}, tam(stages=[5], position="a"),
         with_("sta", step=1, deconv=True, weights="sta"), with_("sta", step=4, deconv=False, weights="ta"),
-        with_("m2a", motion="m2a", attention="tam", reduction=8), with_("m2a", motion="tdn", attention="none", reduction=4),
+        with_("m2a", motion="m2a", attention="tam", reduction=8),
+        with_("m2a", motion="tdn", attention="none", reduction=4),
         {"frames": 4, "attention": [], "backbone": {"kind": "tcnn", "dilations": [[1], [1, 4], [1, 2]]}},
         {"frames": 8, "attention": [], "backbone": {"kind": "tcnn", "dilations": [[1], [1], [1]]}},
     ]  # fmt: skip

@@ -11,7 +11,8 @@ def test_options_subsets_and_long_ranges_become_groups() -> None:
     choices = {choice.name: choice for choice in choices_of(SPEC, trials)}
 
     assert list(choices) == [
-        "frames", "width", "attention", "tsm: stages 2", "tsm: stages 3", "tsm: stages 4", "tam: alpha", "tam: beta", "lr",
+        "frames", "width", "attention", "tsm: stages 2", "tsm: stages 3", "tsm: stages 4", "tam: alpha", "tam: beta",
+        "lr",
     ]  # fmt: skip
     assert choices["attention"].options == ("none", "tsm", "tam")
     assert choices["tsm: stages 3"].options == ("without", "with")

@@ -23,6 +23,7 @@ def gain(found: list[Gain], option: str, against: str) -> Gain:
     return next(g for g in found if (g.option, g.against) == (option, against))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("stopped", [0.0, 0.4])
 def test_the_gain_of_a_mechanism_is_what_was_built_in(stopped: float) -> None:
     choices, runs = choices_and_runs(history(240, seed=1, stopped=stopped))
@@ -39,6 +40,7 @@ def test_the_gain_of_a_mechanism_is_what_was_built_in(stopped: float) -> None:
     assert sum(run.is_forecast for run in runs) == pytest.approx(240 * stopped, abs=25)
 
 
+@pytest.mark.medium
 def test_choices_without_effect_gain_nothing_beyond_chance() -> None:
     # 95 % intervals of many gains in four searches: few may miss 0.
     missed = total = 0
@@ -52,6 +54,7 @@ def test_choices_without_effect_gain_nothing_beyond_chance() -> None:
     assert missed <= 0.1 * total
 
 
+@pytest.mark.medium
 def test_a_few_runs_against_many_are_no_loss() -> None:
     # 3 of 200 runs at random: the best of the 197 others is better, by their number alone.
     missed = 0

@@ -19,7 +19,8 @@ def test_the_table_shows_means_intervals_probabilities_and_the_test_split() -> N
     assert text[1].split()[:11] == ["0", "40.0", "±", "3.7", "%", "50.0", "%", "100", "%", "35.0", "%"]
     assert text[4].split()[0] == "2"
     assert "behind" in text[4]
-    assert text[-1].startswith("optimism: +15.0 points of top1")
+    assert text[-3].startswith("optimism: +15.0 points of top1")
+    assert text[-2].startswith("best: +6.0 points (")
 
 
 def test_without_a_test_split_the_table_has_no_such_column_and_says_so() -> None:

@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from search.ledger.runs import open_run, resolve_run
-from search.report.page.clips import read_tests, clip_files
+from search.report.page.clips import clip_files, read_tests
 from search.report.page.files import read_content, write_page, write_tables
 from search.report.page.serve import LivePage, serve
 from vattn.errors import UserError

@@ -39,7 +39,14 @@ def front_table(sure: Certainty) -> Table:
     numbers = [trial.number for trial in sure.front]
     picked = frozenset(numbers.index(trial.number) for trial in picks.values() if trial)
     return Table(
-        "front", "The front", head, rows, note, frozenset({1, 2, len(head) - 2, len(head) - 1}), picked, numbers
+        "front",
+        "Models of the front",
+        head,
+        rows,
+        note,
+        frozenset({1, 2, len(head) - 2, len(head) - 1}),
+        picked,
+        numbers,
     )
 
 
@@ -109,7 +116,7 @@ def trials_table(history: History, sure: Certainty) -> Table:
         for trial in trials
     ]  # fmt: skip
     head = ["trial", "state", "model", sure.name, "95 % interval", *costs, "epochs", "time"]
-    return Table("trials", "All runs", head, rows, words=frozenset({1, 2}))
+    return Table("trials", "Runs as a table", head, rows, words=frozenset({1, 2}))
 
 
 def _measured(sure: Certainty, trial: Trial) -> str:

@@ -143,7 +143,7 @@ function allRuns() {
       more.textContent = `Show all ${runs.length} runs`;
     },
   };
-  place.append(html("div", { class: "table", "data-table": "trials" }, html("div", { class: "bar" }, html("h3", { id: "t-runs" }, "All runs"), search),
+  place.append(html("div", { class: "table", "data-table": "trials" }, html("div", { class: "bar" }, html("h3", { id: "t-runs" }, "Runs as a table"), search),
     html("div", { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": "t-runs" }, html("table", {}, html("thead", {}, head), body)), more));
   runsTable.draw();
 }

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from search.analysis.intervals import by_clips
-from search.report.page.clips import class_gains, read_tests, clip_files
+from search.report.page.clips import class_gains, clip_files, read_tests
 from search.report.page.tables import clip_tables
 from tests.search.report.page.per_clip import write_test
 

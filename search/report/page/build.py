@@ -10,7 +10,17 @@ from search.report.page.table import Table
 
 _STATIC = Path(__file__).parent / "static"
 #: scripts of all pages, in the order in which they need each other
-_SCRIPTS = ("base.js", "chart.js", "select.js", "front.js", "difference.js", "course.js", "parallel.js", "main.js")
+_SCRIPTS = (
+    "base.js",
+    "chart.js",
+    "select.js",
+    "front.js",
+    "difference.js",
+    "clips.js",
+    "course.js",
+    "parallel.js",
+    "main.js",
+)
 
 #: title and introduction of each section, in the order in which a supervisor asks
 _SECTIONS = {
@@ -86,6 +96,10 @@ def _section(name: str, content: Content) -> str:
                      _figure("options-figure", "The fronts of the options of one choice")]  # fmt: skip
         case "importance":
             body.append(_figure("importance-figure", "Importance of each choice"))
+        case "classes":
+            clips = content.data.get("clips") or {"gains": [], "lengths": []}
+            body += [_figure("class-gains-figure", clips["title"])] if clips["gains"] else []
+            body += [_figure("lengths-figure", "Accuracy by length of the video")] if clips["lengths"] else []
         case "course":
             body += [_figure("hypervolume-figure", "Hypervolume of the front"),
                      _figure("curves-figure", "Learning curves; a cross is where a run was stopped"),
@@ -116,7 +130,11 @@ def _cards(content: Content) -> str:
 
 
 def _answers(answers: Sequence[tuple[str, str]]) -> str:
-    return "<dl>" + "".join(f"<dt>{escape(word)}</dt><dd>{escape(text)}</dd>" for word, text in answers) + "</dl>"
+    return (
+        "<dl>"
+        + "".join(f"<dt>{escape(word)}</dt><dd>{escape(text).replace(chr(10), '<br>')}</dd>" for word, text in answers)
+        + "</dl>"
+    )
 
 
 def _advice(content: Content) -> str:

@@ -108,3 +108,9 @@ def class_gains(base: Tested, other: Tested) -> list[tuple[str, Estimate, Estima
         if label in second
     ]
     return sorted(rows, key=lambda row: -row[3].value)
+
+
+def shown_gains(base: Tested, other: Tested) -> list[tuple[str, Estimate, Estimate, Estimate]]:
+    """Return `class_gains`; of many classes, the `GAINING` at each end."""
+    gains = class_gains(base, other)
+    return gains if len(gains) <= 2 * GAINING else [*gains[:GAINING], *gains[-GAINING:]]

@@ -16,7 +16,7 @@ from search.analysis.runs import Run, cost_objective, runs_of
 from search.ledger.history import History
 from search.report.page import tables
 from search.report.page.advice import Advice, advice
-from search.report.page.clips import Tested
+from search.report.page.clips import Tested, shown_gains
 from search.report.page.table import Table
 from search.report.page.trials import axes, kinds_of, number, shown, trial_rows
 from search.report.page.verdict import Card, cards, sentences
@@ -103,6 +103,7 @@ def content(
             "course": [
                 [m.trial, m.finished, round(m.seconds, 1), number(m.gpu_hours), number(m.hypervolume)] for m in course
             ],
+            "clips": _clips(tests),
             "compute": [[purpose, *map(number, entry)] for purpose, entry in spent.items()],
             "extras": [
                 {"n": n, "spans": [[s.lane, round(s.start, 1), round(s.end, 1)] for s in spans if s.trial == n],
@@ -175,6 +176,26 @@ def _confirmed(history: History, sure: Certainty) -> list[dict[str, Any]]:
                 {"n": trial.number, "mean": ends, "seeds": [shown(sure.name, f[sure.name]) for f in trial.fresh]}
             )
     return rows
+
+
+def _clips(tests: Sequence[Tested]) -> dict[str, Any] | None:
+    """Return the gains by class of the last test over the first, and the accuracy by length of each; in percent."""
+    if not tests:
+        return None
+    found = shown_gains(tests[0], tests[-1]) if len(tests) > 1 else []
+
+    def percent(*values: float) -> list[float]:
+        return [round(100 * value, 2) for value in values]
+
+    return {
+        "title": f"Classes that gain most: {tests[-1].name} over {tests[0].name}",
+        "gains": [[name, *percent(a.value, b.value, gain.value, gain.low, gain.high)] for name, a, b, gain in found],
+        "lengths": [
+            [test.name, [[low, high, clips, *percent(e.value, e.low, e.high)] for low, high, clips, e in rows]]
+            for test in tests
+            if (rows := test.by_length())
+        ],
+    }
 
 
 def _gain(choice: Choice, gain: Gain, name: str) -> dict[str, Any]:

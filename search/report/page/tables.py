@@ -9,7 +9,7 @@ from search.analysis.equal_cost import Gain
 from search.analysis.importance import Importances
 from search.analysis.metrics import RATES
 from search.ledger.history import History, Trial
-from search.report.page.clips import GAINING, Tested, class_gains
+from search.report.page.clips import Tested, shown_gains
 from search.report.page.table import Table
 from search.report.wording.states import describe_state
 from search.report.wording.trials import describe
@@ -164,11 +164,9 @@ def clip_tables(tests: Sequence[Tested]) -> list[Table]:
     tables.append(Table("classes", "Accuracy by class", ["class", *(test.name for test in tests)], rows))
     if len(tests) > 1:
         base, last = tests[0], tests[-1]
-        gains = class_gains(base, last)
-        shown = gains if len(gains) <= 2 * GAINING else [*gains[:GAINING], *gains[-GAINING:]]
         rows = [
             [name, format_metric("top1", a.value), format_metric("top1", b.value), format_gain("top1", gain)]
-            for name, a, b, gain in shown
+            for name, a, b, gain in shown_gains(base, last)
         ]
         head = ["class", base.name, last.name, "gain"]
         tables.append(Table("class-gains", f"Classes that gain most: {last.name} over {base.name}", head, rows))

@@ -152,17 +152,17 @@ def _difference(sure: Certainty, gains: Sequence[tuple[Choice, Gain]]) -> str:
     """Return the greatest gains of one option over another beyond chance, those with enough runs first."""
     beyond = [(choice, gain) for choice, gain in gains if gain.against and gain.gain.low > 0]
     beyond.sort(key=lambda pair: (pair[1].has_few_runs, -pair[1].gain.value))
-    sentences: list[str] = []
+    lines: list[str] = []
     named: set[tuple[str, bool]] = set()
     for choice, gain in beyond:
         if (choice.name, gain.has_few_runs) in named:
             continue
         named.add((choice.name, gain.has_few_runs))
         few = f", but only {gain.runs} against {gain.others} runs" if gain.has_few_runs else ""
-        sentences.append(
+        lines.append(
             f"{choice.name}: {gain.option} over {gain.against} {format_gain(sure.name, gain.gain)} at equal cost{few}."
         )
-    return " ".join(sentences[:4]) or "No choice made a difference beyond chance at equal cost."
+    return "\n".join(lines[:4]) or "No choice made a difference beyond chance at equal cost."
 
 
 def _course(course: Sequence[Moment]) -> str:

@@ -59,6 +59,7 @@ theme();
 filters();
 front();
 difference();
+clips();
 course();
 parallel();
 allRuns();

@@ -104,7 +104,9 @@ def compute(history: History, on_front: set[int]) -> dict[str, tuple[int, float,
 
     Epochs that were lost to a failure are not in a ledger, and so not counted.
     """
-    spent = dict.fromkeys(PURPOSES, (0, 0.0, 0.0))
+    spent: dict[str, tuple[int, float, float]] = {}
+    for purpose in PURPOSES:
+        spent[purpose] = (0, 0.0, 0.0)
     for trial in [*history.trials.values(), *history.extras.values()]:
         purpose = _purpose(trial, on_front)
         number, seconds, gpu_seconds = spent[purpose]

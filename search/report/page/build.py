@@ -90,16 +90,16 @@ def _section(name: str, content: Content) -> str:
         case "answer":
             body += [_cards(content), _answers(content.answers)]
         case "front":
-            body += [_figure("front-figure", "Accuracy against cost"), '<div id="details" aria-live="polite"></div>']
+            body.append(_figure("front-figure", "Accuracy against cost"))
         case "difference":
             body += [_figure("gains-figure", "Gain of each option at equal cost"),
                      _figure("options-figure", "The fronts of the options of one choice")]  # fmt: skip
         case "importance":
             body.append(_figure("importance-figure", "Importance of each choice"))
         case "classes":
-            clips = content.data.get("clips") or {"gains": [], "lengths": []}
-            body += [_figure("class-gains-figure", clips["title"])] if clips["gains"] else []
-            body += [_figure("lengths-figure", "Accuracy by length of the video")] if clips["lengths"] else []
+            if clips := content.data.get("clips"):
+                body += [_figure("class-gains-figure", clips["title"])] if clips["gains"] else []
+                body += [_figure("lengths-figure", "Accuracy by length of the video")] if clips["lengths"] else []
         case "course":
             body += [_figure("hypervolume-figure", "Hypervolume of the front"),
                      _figure("curves-figure", "Learning curves; a cross is where a run was stopped"),
@@ -163,8 +163,9 @@ def _tables(section: str, tables: Sequence[Table]) -> list[str]:
         return ["<p>No setting of a model has several values in this space.</p>"]
     if section == "runs":
         return ['<div id="runs-table"></div>'] if tables else []
-    long = section in ("difference", "importance", "compute")
-    html = "".join(table.html() for table in tables)
-    if long and html:
-        html = f"<details><summary>The numbers as a table</summary>{html}</details>"
-    return [html]
+    # Tables that say the same as a drawing, or more than one asks for at first, are folded.
+    opened = {"difference": 0, "importance": 0, "compute": 0, "classes": 1}.get(section, len(tables))
+    html = [table.html() for table in tables]
+    folded = "".join(html[opened:])
+    details = f"<details><summary>The numbers as tables</summary>{folded}</details>" if folded else ""
+    return [*html[:opened], details]

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+#: milliseconds that a busy machine has for a step
+PATIENCE = 120_000
+
 
 @contextmanager
 def chromium() -> Iterator[Any]:
@@ -17,7 +20,7 @@ def chromium() -> Iterator[Any]:
     if program is None:
         pytest.skip("no Chromium is installed")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"], timeout=PATIENCE)
         yield browser
         browser.close()
 
@@ -27,6 +30,7 @@ def opened(browser: Any, url: str, width: int = 1440, dark: bool = False, offlin
     """Give a page that has drawn everything, and assert that it reports no error and asks for no other address."""
     scheme = "dark" if dark else "light"
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=offline)
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)

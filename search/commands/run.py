@@ -87,10 +87,11 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
         except KeyboardInterrupt:  # during data preparation, or while the end is recorded
             complete = False
         history = ledger.history
+    words = [str(path), *(word for change in sets for word in ("--set", change))]
     if history.search:
         if machine_output:
             print(json.dumps(as_json(history, spec.objectives), indent=2))
-        print(summary(history, spec.objectives, output, str(path)), file=screen)
+        print(summary(history, spec.objectives, output, words), file=screen)
     if history.in_state("finished"):
         for name in ("pareto.html", "pareto.png"):
             try:
@@ -99,7 +100,7 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
                 # The ledger has the result, and it was printed: the search itself has not failed.
                 print(error, file=sys.stderr)
     if not complete:
-        command = shlex.join([program(), "run", str(path), *(word for change in sets for word in ("--set", change))])
+        command = shlex.join([program(), "run", *words])
         print(f"interrupted; go on with: {command} --resume", file=screen)
         return 130
     return 0 if history.in_state("finished") else 1

@@ -1,5 +1,6 @@
 """The summary that ends a run: the front, failures, where the results are, and the next commands."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from search.analysis.certainty import certainty
@@ -21,10 +22,10 @@ _ENDS = {
 }
 
 
-def summary(history: History, objectives: Objectives, output: Path, spec: str = "SPEC") -> str:
+def summary(history: History, objectives: Objectives, output: Path, spec: Sequence[str] = ("SPEC",)) -> str:
     """Return the end of a search in words: the front, failed trials, the folder ``output``, and the next commands.
 
-    ``spec`` is the file of the search. Where the front lies within noise, its confirmation is proposed.
+    ``spec`` is the file of the search, and the words that change it. Where the front lies within noise, its confirmation is proposed.
     """
     lines = [f"{history.name}: {describe_states(history) or 'no trial was started'}"]
     if history.ended and history.ended.reason in _ENDS:

@@ -14,9 +14,9 @@ NAMED = 5
 CONFIRM = "search.confirm={top: 3, seeds: 2}"
 
 
-def confirm_command(spec: str = "SPEC") -> str:
-    """Return the command that trains the best trials of a search again."""
-    return shlex.join([program(), "run", spec, "--resume", "--set", CONFIRM])
+def confirm_command(spec: Sequence[str] = ("SPEC",)) -> str:
+    """Return the command that trains the best trials of a search again; ``spec`` is its file, with changes of it."""
+    return shlex.join([program(), "run", *spec, "--resume", "--set", CONFIRM])
 
 
 def name_trials(numbers: Sequence[int]) -> str:

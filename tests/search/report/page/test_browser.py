@@ -165,6 +165,7 @@ def test_drawings_and_tables_are_saved(browser: Any, page_file: Path, tmp_path: 
             assert "var(" not in ElementTree.tostring(drawing, encoding="unicode")
         assert saved("Save as CSV: Models of the front").startswith("trial,model,pick,top1")
         assert r"\begin{tabular}" in saved("Save as LaTeX: Runs as a table")
+        page.locator("#classes details summary").click()
         assert saved("Save as CSV: Accuracy by class").splitlines()[3].startswith("turn,0.0 %")
 
 

@@ -69,7 +69,7 @@ def test_a_summary_without_a_front_offers_no_export(events: Trees) -> None:
 
 def test_a_front_within_noise_is_proposed_for_confirmation(events: Trees) -> None:
     few, many = (
-        summary(history_of([events[0] | {"clips": {"val": clips}}, *events[1:]]), BOTH, Path("out"), "a spec.yaml")
+        summary(history_of([events[0] | {"clips": {"val": clips}}, *events[1:]]), BOTH, Path("out"), ["a spec.yaml"])
         for clips in (12, 10_000)
     )
 

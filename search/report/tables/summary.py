@@ -25,7 +25,8 @@ _ENDS = {
 def summary(history: History, objectives: Objectives, output: Path, spec: Sequence[str] = ("SPEC",)) -> str:
     """Return the end of a search in words: the front, failed trials, the folder ``output``, and the next commands.
 
-    ``spec`` is the file of the search, and the words that change it. Where the front lies within noise, its confirmation is proposed.
+    ``spec`` is the file of the search, and the words that change it. Where the front lies within noise, its
+    confirmation is proposed.
     """
     lines = [f"{history.name}: {describe_states(history) or 'no trial was started'}"]
     if history.ended and history.ended.reason in _ENDS:

@@ -92,7 +92,8 @@ function save(name, text, type) {
   document.body.append(link);
   link.click();
   link.remove();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  // A busy browser reads it later.
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
 }
 
 // A drawing as a file of its own: styles are written into each element, as the file has no style sheet.

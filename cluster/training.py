@@ -41,8 +41,9 @@ SAVE_MEMORY = (
 
 
 def epochs(
-    config: TrialConfig, cache: Path, folder: Path, tested: bool, device: torch.device, known: int = 0
-) -> Iterator[dict[str, Any]]:
+    config: TrialConfig, cache: Path, folder: Path, tested: bool, device: torch.device, known: int = 0,
+    keep_best: bool = False,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Train in this process, and yield the result of each epoch.
 
     Args:
@@ -53,11 +54,12 @@ def epochs(
             none if the data have no test split.
         device: the device to train on.
         known: number of epochs whose results are known; they are not yielded.
+        keep_best: also keep the weights of the best epoch.
 
     Yields:
         ``epoch`` (from 1), ``metrics`` of the validation split, ``seconds``.
     """
-    for epoch in fit(config, cache, folder, device):
+    for epoch in fit(config, cache, folder, device, keep_best):
         if epoch.number <= known:
             continue
         last = tested and epoch.number == config.train.epochs
@@ -68,7 +70,7 @@ def epochs(
 
 def run(
     config: TrialConfig, cache: Path, folder: Path, resources: Resources, callbacks: list[Any], tested: bool = False,
-    known: int = 0,
+    known: int = 0, keep_best: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Train on workers that report what `epochs` yields; start them again after one of their processes was lost.
 
@@ -90,7 +92,7 @@ def run(
             # The last of them may not have been reported.
             known = max(known, len(finished(folder, config)) - 1)
         try:
-            trainer(config, cache, folder, resources, callbacks, tested, known).fit()
+            trainer(config, cache, folder, resources, callbacks, tested, known, keep_best).fit()
             return {}
         except WorkerGroupError as error:
             if result := final_result(error.worker_failures.values()):
@@ -103,7 +105,7 @@ def run(
 
 def trainer(
     config: TrialConfig, cache: Path, folder: Path, resources: Resources, callbacks: list[Any], tested: bool = False,
-    known: int = 0,
+    known: int = 0, keep_best: bool = False,
 ) -> TorchTrainer:  # fmt: skip
     """Return a Ray trainer, data-parallel over ``resources.workers``; the arguments are those of `run`."""
     per_worker: dict[str, float] = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
@@ -111,7 +113,7 @@ def trainer(
         _train_on_worker,
         train_loop_config={
             "config": config.tree(), "cache": str(cache), "folder": str(folder), "threads": resources.cpus,
-            "tested": tested, "known": known, "timeout": TIMEOUT,
+            "tested": tested, "known": known, "keep_best": keep_best, "timeout": TIMEOUT,
         },
         scaling_config=ScalingConfig(
             num_workers=resources.workers, use_gpu=resources.gpus > 0, resources_per_worker=per_worker
@@ -135,7 +137,7 @@ def _train_on_worker(task: dict[str, Any]) -> None:
         record_group(folder)
     config, cache = TrialConfig.parse(task["config"]), Path(task["cache"])
     try:
-        for result in epochs(config, cache, folder, task["tested"], device, task["known"]):
+        for result in epochs(config, cache, folder, task["tested"], device, task["known"], task["keep_best"]):
             ray.train.report(result)
     except Exception as error:
         failure = classified(error, rank, task["timeout"])
@@ -150,6 +152,8 @@ def _train_on_worker(task: dict[str, Any]) -> None:
 
 def train(config: TrialConfig, cache: Path, folder: Path, resources: Resources) -> Iterator[dict[str, Any]]:
     """Train on the workers of a Ray cluster, and yield the result of each epoch as `epochs` does.
+
+    ``folder`` gets the weights of the last epoch and those of the best one (`vattn.training.best`).
 
     If ``folder`` has the checkpoint of an interrupted training, its results come first.
 
@@ -195,7 +199,9 @@ def _raise_failure(result: dict[str, Any]) -> None:
 def _drive(
     tree: dict[str, Any], cache: Path, folder: Path, resources: Resources, results: Queue, known: int
 ) -> dict[str, Any]:
-    return run(TrialConfig.parse(tree), cache, folder, resources, [_ReportForwarder(results)], known=known)
+    return run(
+        TrialConfig.parse(tree), cache, folder, resources, [_ReportForwarder(results)], known=known, keep_best=True
+    )
 
 
 class _ReportForwarder(UserCallback):

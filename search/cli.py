@@ -15,7 +15,7 @@ import shtab
 from vattn.errors import StorageError, UserError
 
 #: names of commands that are not implemented yet
-PLANNED = ("report", "compare", "predict", "latency")
+PLANNED = ("compare", "predict", "latency")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -121,8 +121,9 @@ def _add_results(commands: "argparse._SubParsersAction") -> None:
     pareto = _command(commands, "pareto", "print the front of a search")
     why = _command(commands, "why", "explain what was decided about a trial, and by which comparison")
     export = _command(commands, "export", "write one trial as a complete config")
+    report = _command(commands, "report", "write or serve the page that explains a search")
     ui = _command(commands, "ui", "serve MLflow's page for a search on loopback")
-    for command in (pareto, why, export, ui):
+    for command in (pareto, why, export, report, ui):
         run = command.add_argument("search", metavar="RUN", help="output folder or name of the search")
         _complete(run, shtab.DIRECTORY)
     pareto.add_argument("--json", action="store_true", help="print the front as JSON")
@@ -132,6 +133,23 @@ def _add_results(commands: "argparse._SubParsersAction") -> None:
     export.add_argument("--pick", required=True, metavar="WHICH", help="knee, best, trial=ID or gflops<=X")
     export.add_argument("--out", type=Path, required=True, metavar="FILE.yaml", help="where to write the config")
     export.add_argument("--weights", type=Path, metavar="DIR", help="copy the trained weights to this folder")
+    export.add_argument(
+        "--epochs",
+        type=_positive_int,
+        metavar="N",
+        help="full length of the training: epochs in the schedule and the warm-up grow in proportion",
+    )
+    export.add_argument("--force", action="store_true", help="overwrite files that exist and differ")
+    report.add_argument("--out", type=Path, metavar="FILE.html", help="write the page: one file that needs no network")
+    report.add_argument("--tables", type=Path, metavar="DIR", help="write its tables as CSV and LaTeX")
+    report.add_argument(
+        "--tests", type=Path, nargs="+", metavar="FILE", help="results clip by clip, Parquet of `test --out`: accuracy "
+        "by class and by length (default: tests/*.parquet in the folder of the search)",
+    )  # fmt: skip
+    report.add_argument(
+        "--serve", action="store_true", help="serve the page on loopback, up to date while a search runs"
+    )
+    report.add_argument("--port", type=int, default=8050, help="port on loopback (default: 8050)")
     ui.add_argument("--port", type=int, default=5000, help="port on loopback (default: 5000)")
 
 
@@ -141,9 +159,15 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
     cost = _command(commands, "cost", "print GFLOPs, parameters and memory of a config by stage")
     explain = _command(commands, "explain", "draw what a trained model looks at in a video")
     for command in (test, train, cost, explain):
-        config = command.add_argument("config", type=Path, metavar="CONFIG", help="the YAML file that `export` wrote")
+        meaning = "the YAML file that `export` wrote"
+        if command is not explain:
+            meaning += ", or a recipe's name from spaces/library/recipes"
+        config = command.add_argument("config", type=Path, metavar="CONFIG", help=meaning)
         _complete(config, shtab.FILE)
         _add_set(command)
+        if command is not explain:
+            root = command.add_argument("--data", metavar="ROOT", help="folder of the data set's files: data.root")
+            _complete(root, shtab.DIRECTORY)
     test.add_argument("--checkpoint", type=Path, required=True, metavar="F", help="weights: model.pt of a training")
     test.add_argument("--views", metavar="10x3", help="clips x crops of a video, averaged (default: as in the config)")
     test.add_argument(
@@ -151,14 +175,38 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
         nargs="+",
         default=[],
         metavar="CONFIG=F",
-        help="further models, whose softmax is averaged with this one's",
+        help="further models, whose scores are averaged with this one's",
+    )
+    test.add_argument(
+        "--fuse-weights",
+        type=_non_negative_float,
+        nargs="+",
+        default=[],
+        metavar="W",
+        help="weight of each model in the average: of CONFIG, then of each of --fuse (default: all are equal)",
+    )
+    test.add_argument(
+        "--average",
+        choices=("auto", "softmax", "logits"),
+        default="auto",
+        help="what is averaged over views and models: softmax; logits, as in the code of MARS; auto (default): softmax "
+        "over models, and over views what the protocol of the config averages",
     )
     test.add_argument(
         "--split", choices=("test", "val"), default="test", help="clips to score: test (default), or val for validation"
     )
     test.add_argument("--out", type=Path, metavar="DIR", help="folder of the clip cache (default: that of `train`)")
-    train.add_argument("--resume", action="store_true", help="continue from the checkpoint in the output folder")
-    train.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: runs/<name of CONFIG>)")
+    train.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue from the checkpoint in the output folder; --set train.epochs=N gives it another length",
+    )
+    train.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="output folder (default: runs/<name of CONFIG>; of a config.yaml in such a folder, that folder)",
+    )
     train.add_argument(
         "--workers", type=_positive_int, default=1, metavar="N", help="number of workers, which share each batch"
     )
@@ -169,6 +217,14 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
     train.add_argument("--address", help="Ray cluster to train on (default: a new one on this machine)")
     train.add_argument(
         "--tracking", default="auto", metavar="URI", help="MLflow store (default: SQLite in the output folder)"
+    )
+    convert = _command(commands, "convert", "bring published weights to the names here; say what was taken and left")
+    _complete(
+        convert.add_argument("file", type=Path, metavar="FILE", help="weights as they were published"), shtab.FILE
+    )
+    convert.add_argument("--out", type=Path, required=True, metavar="F", help="file to write: F.safetensors, or F.pt")
+    convert.add_argument(
+        "--config", type=Path, metavar="CONFIG", help="config with the network (default: inferred from the weights)"
     )
     explain.add_argument("--checkpoint", type=Path, required=True, metavar="F", help="weights: model.pt of a training")
     explain.add_argument("video", type=Path, metavar="VIDEO")
@@ -191,13 +247,24 @@ def _add_data(commands: "argparse._SubParsersAction") -> None:
     ingest.add_argument("kind", metavar="KIND", help="kind of the data set, as data.kind in a spec")
     _complete(ingest.add_argument("root", metavar="ROOT", help="its folder, as its owners publish it"), shtab.DIRECTORY)
     ingest.add_argument(
-        "--out", type=Path, required=True, metavar="CACHE", help="folder of the cache, as data.cache in a spec"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="CACHE",
+        help="folder of the cache, as data.cache in a spec; with --flow, of the images",
     )
-    ingest.add_argument("--size", type=int, default=128, metavar="N", help="shorter side in pixels (default: 128)")
+    ingest.add_argument("--size", type=int, metavar="N", help="shorter side in pixels (default: 128, of flow 256)")
     ingest.add_argument("--frames", default="all", metavar="N", help="frames kept of a clip (default: all)")
     ingest.add_argument("--codec", default="raw", help="raw (reads fastest) or jpeg (a ninth of the size)")
-    ingest.add_argument("--quality", type=int, default=90, metavar="Q", help="of codec jpeg (default: 90)")
+    ingest.add_argument("--quality", type=int, default=90, metavar="Q", help="of codec jpeg and of flow (default: 90)")
     ingest.add_argument("--modality", default="rgb", help="rgb or flow")
+    ingest.add_argument(
+        "--flow",
+        choices=("tvl1", "raft"),
+        help="compute optical flow, as folders of images with lists for kind: list, instead of decoding into a cache: "
+        "tvl1 by OpenCV (the extra flow), raft by torchvision",
+    )
+    ingest.add_argument("--flow-weights", type=Path, metavar="F", help="weights of raft, as torchvision publishes them")
     ingest.add_argument(
         "--set", action="append", default=[], metavar="A.B=V", help="set a value of `data`: max_faults=10"
     )

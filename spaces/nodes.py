@@ -270,7 +270,12 @@ def _recover_all(pairs: Sequence[tuple[Node, Tree]], exact: bool) -> Iterator[Pa
 
 
 def _is_contained(value: Tree, tree: Tree) -> bool:
-    """Return whether ``tree`` has everything that ``value`` has; its mappings may have further keys."""
+    """Return whether ``tree`` has everything that ``value`` has; its mappings may have further keys.
+
+    A word has what a mapping of that kind has.
+    """
+    if isinstance(value, str) and isinstance(tree, Mapping):
+        return value == tree.get("kind")
     if isinstance(value, Mapping):
         return isinstance(tree, Mapping) and all(
             _is_contained(item, tree.get(k, _MISSING)) for k, item in value.items()

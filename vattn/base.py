@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+from functools import reduce
+from operator import or_
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, dataclass_transform
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 #: Marks a field that did not exist when the first identities were made: ``Field(..., json_schema_extra=LATER)``. Its
 #: default must give the results of the time before. `Config.identity_tree` leaves the default out.
@@ -36,13 +38,18 @@ class Config(BaseModel, metaclass=_Frozen):
         return self.model_dump(mode="json")
 
     def identity_tree(self) -> dict[str, Any]:
-        """Return `tree` without the defaults of fields marked `LATER`: an identity does not change with a new field."""
+        """Return `tree` without the defaults of fields marked `LATER`: an identity does not change with a new field.
+
+        A config of a family with `Kinded.is_word` whose options all have their defaults is the word of its kind.
+        """
         return _identity_tree(self, self.tree())
 
 
 def _identity_tree(value: Any, tree: Any) -> Any:
     if isinstance(value, Config):
         fields = {name: (field, getattr(value, name)) for name, field in type(value).model_fields.items()}
+        if isinstance(value, Kinded) and value.is_word and all(v == field.default for field, v in fields.values()):
+            return tree["kind"]
         return {
             name: _identity_tree(inner, tree[name])
             for name, (field, inner) in fields.items()
@@ -71,6 +78,8 @@ class Kinded(Config):
     """
 
     kinds: ClassVar[dict[str, type["Kinded"]]]
+    #: In a file, the word of a kind stands for that kind with its defaults (`any_or_word`).
+    is_word: ClassVar[bool] = False
 
     def __init_subclass__(cls, kind: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -79,6 +88,29 @@ class Kinded(Config):
         if kind is not None:
             assert kind not in cls.kinds, f"two config classes have the kind {kind!r}"
             cls.kinds[kind] = cls
+
+
+def any_of(family: type[Kinded]) -> Any:
+    """Return the union of all configs of a family, discriminated by ``kind``."""
+    union = reduce(or_, family.kinds.values())
+    return Annotated[union, Field(discriminator="kind")] if len(family.kinds) > 1 else union
+
+
+def any_or_word(family: type[Kinded]) -> Any:
+    """Return the type `any_of` that also takes the word of a kind whose options all have defaults."""
+    words = tuple(kind for kind, config in family.kinds.items() if _has_defaults(config))
+    named = AfterValidator(lambda word: family.kinds[word]())
+    return Annotated[
+        Annotated[Literal[words], named, Tag("word")] | Annotated[any_of(family), Tag("config")], Discriminator(_naming)
+    ]
+
+
+def _naming(value: Any) -> str:
+    return "word" if isinstance(value, str) else "config"
+
+
+def _has_defaults(config: type[Config]) -> bool:
+    return not any(field.is_required() for field in config.model_fields.values())
 
 
 def identity(tree: Any) -> str:

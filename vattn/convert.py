@@ -1,21 +1,68 @@
-"""Load checkpoints that the authors of a mechanism published.
+"""Fit published weights to whole networks: backbone, mechanisms and classifier.
 
 The file of each mechanism and backbone has its own rules from the authors' names to the names in this package
-(``authors_names``, ``authors_network``). This module combines and applies them.
+(``authors_names``, ``authors_network``). This module combines and applies them. `vattn.weights.families` recognises
+whose names a file has.
 """
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from vattn.config import ModelConfig
 from vattn.errors import UserError
 from vattn.modules import ModuleConfig
-from vattn.weights import Fit, State, read_state, rename, rename_one
+from vattn.weights.families import HEADS, PREFIXES, Recognised, recognise
+from vattn.weights.files import read_checkpoint
+from vattn.weights.fitting import Names, best, shaped
+from vattn.weights.state import Fit, Rules, State, Taken, rename, rename_one
 
-#: Prefixes that published checkpoints put before a network's names, and their names of the classifier.
-_WRAPPING = ((r"^(module\.)?(base_model\.)?", ""), (r"^(new_fc|classifier)\.", "fc."))
 _INTO_BACKBONE = ((r"^(?!fc\.)", "backbone."),)
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A checkpoint in the names and shapes of a network; ``names`` leads from them to the names in the file.
+
+    ``names`` lacks entries that the file does not have and that are 0 in the network of the file.
+    """
+
+    recognised: Recognised
+    state: dict[str, Tensor]
+    names: Names
+
+    def taken(self, loaded: Iterable[str], own: State) -> Taken:
+        """Return what a network took, of which ``loaded`` are the names, and ``own`` all of its entries."""
+        loaded = set(loaded)
+        taken = [name for name in own if name in loaded and name in self.names and _counts(name)]
+        used = {self.names[name] for name in taken}
+        return Taken(
+            file=self.recognised.checkpoint.file,
+            family=self.recognised.family.name,
+            taken=tuple(taken),
+            renamed=sum(name != self.names[name] for name in taken),
+            left=tuple(name for name in self.recognised.checkpoint.state if name not in used and _counts(name)),
+            new=tuple(name for name in own if name not in loaded and _counts(name)),
+        )
+
+
+def adopt(file: Path, model: ModelConfig, own: State) -> Adopted:
+    """Return the weights in a file under the names of ``build_model(model, ...)``, of which ``own`` is the state dict.
+
+    Raises:
+        UserError: the file cannot be read, holds weights of a network that this package does not have, or weights with
+            which this network would compute another result than theirs.
+    """
+    recognised = recognise(read_checkpoint(file))
+    model.backbone.check_published(recognised)
+    names = recognised.names if recognised.family.own else _best(recognised, model, own)
+    state = shaped(names, recognised, own)
+    return Adopted(recognised, state | _zeros(model, state, own), names)
 
 
 def load_published(net: nn.Module, model: ModelConfig, file: Path, head: bool = True, strict: bool = True) -> Fit:
@@ -24,7 +71,7 @@ def load_published(net: nn.Module, model: ModelConfig, file: Path, head: bool = 
     Args:
         net: the network to load into, ``build_model(model, ...)``. Entries that do not fit keep their values.
         model: a config that describes the authors' network; see `convert_model`.
-        file: the checkpoint, as torch saved it.
+        file: the checkpoint, as torch or safetensors saved it.
         head: load the classifier too. False keeps the classifier of ``net``, for other classes than the authors'.
         strict: raise an error if anything does not fit, and load nothing.
 
@@ -35,7 +82,7 @@ def load_published(net: nn.Module, model: ModelConfig, file: Path, head: bool = 
         UserError: the file holds no state dict, could run code, or does not fit where ``strict`` is set.
     """
     own = net.state_dict()
-    state = convert_model(read_state(file), model)
+    state: State = adopt(file, model, own).state
     if not head:
         own, state = ({name: v for name, v in names.items() if not name.startswith("fc.")} for names in (own, state))
     fit = Fit.of(state, own)
@@ -51,7 +98,7 @@ def convert_module(state: State, module: ModuleConfig) -> dict[str, Tensor]:
     return rename(state, module.authors_names)
 
 
-def convert_model(state: State, model: ModelConfig) -> dict[str, Tensor]:
+def convert_model(state: Mapping[str, _Value], model: ModelConfig) -> dict[str, _Value]:
     """Return the authors' state dict of a whole network with the names that ``build_model(model, ...)`` uses.
 
     ``model`` must describe the network that the authors build around their mechanism. For TEA this is a backbone
@@ -62,8 +109,12 @@ def convert_model(state: State, model: ModelConfig) -> dict[str, Tensor]:
     Raises:
         UserError: two entries get the same name, so ``model`` describes another network.
     """
+    return _converted(state, model, model.backbone.authors_network)
+
+
+def _converted(state: Mapping[str, _Value], model: ModelConfig, of_backbone: Rules) -> dict[str, _Value]:
     modules = {module.kind: module for module in model.attention}.values()
-    network = [*_WRAPPING, *model.backbone.authors_network]
+    network = [*PREFIXES, *HEADS, *of_backbone]
     network += [rule for module in modules for rule in module.authors_network]
     own = [rule for module in modules for rule in module.authors_names]
     renamed = {}
@@ -73,3 +124,32 @@ def convert_model(state: State, model: ModelConfig) -> dict[str, Tensor]:
         place, mark, part = name.rpartition(".module.")
         renamed[place + mark + (rename_one(part, own) if mark else part)] = value
     return rename(renamed, _INTO_BACKBONE)
+
+
+def _best(recognised: Recognised, model: ModelConfig, own: State) -> Names:
+    """Return the names with the rules of the backbone, or without them where more fit: in this package's own names."""
+    candidates = []
+    for rules in (model.backbone.authors_network, ()):
+        try:
+            candidates.append(_converted(recognised.names, model, rules))
+        except UserError:
+            if not rules and not candidates:
+                raise
+    return best(candidates, recognised, own)
+
+
+def _zeros(model: ModelConfig, state: State, own: State) -> dict[str, Tensor]:
+    """Return the entries that some networks of the authors do not have, because they are 0 there."""
+    patterns: Rules = tuple((pattern, "") for module in model.attention for pattern in module.authors_zeros)
+    missing = [name for name in own if name not in state and ".module." in name]
+    zero = [name for name in missing if not rename_one(name.rpartition(".module.")[2], patterns)]
+    # The layer itself must be there.
+    return {
+        name: torch.zeros_like(own[name], device="cpu")
+        for name in zero if name.replace(".bias", ".weight") in state
+    }  # fmt: skip
+
+
+def _counts(name: str) -> bool:
+    """Return whether a report counts an entry; numbers of batches are no weights."""
+    return not name.endswith("num_batches_tracked")

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from vattn.backbones import BackboneConfig
 from vattn.config import ModelConfig
-from vattn.modules import Layer, ModuleConfig, Position, Site, choose
+from vattn.data.config import ViewsConfig
+from vattn.modules import Layer, ModuleConfig, Pathway, Position, Site, choose
 from vattn.sparse import SIDE, TOP, SparseConfig
 
 #: Number of peaks of a frame that the estimate of memory assumes.
@@ -77,6 +78,15 @@ def cost(model: ModelConfig, classes: int) -> Cost:
     return Cost(sum(macs), sum(params), sum(activations), tuple(rows))
 
 
+def gflops_video(model: ModelConfig, views: ViewsConfig, classes: int) -> float:
+    """Return 1e9 multiply-accumulates of one video in evaluation: those of one view, times the number of views.
+
+    A view has the size of the evaluation's crops, which may differ from that of the training (``views.size``).
+    """
+    evaluated = model.model_copy(update={"size": views.crop(model.size)})
+    return views.clips * views.crops * cost(evaluated, classes).gflops
+
+
 def _sparse_rows(model: ModelConfig, sparse: SparseConfig, classes: int, network: list[Row]) -> list[Row]:
     """Return the cost of sparse attention, without the first pass through the network, whose rows are ``network``.
 
@@ -120,6 +130,15 @@ def render(model: ModelConfig, classes: int) -> str:
     return "\n".join(lines)
 
 
+def render_video(model: ModelConfig, views: ViewsConfig, classes: int) -> str:
+    """Return the cost of one video in evaluation in words."""
+    size, total = views.crop(model.size), gflops_video(model, views, classes)
+    return (
+        f"One video in evaluation, {views.clips} x {views.crops} views of {size} x {size} pixels: {total:.4g} GFLOPs "
+        "(gflops_video)"
+    )
+
+
 def _line(row: Row, memory: bool = True) -> str:
     stage = {-2: "all", -1: "sparse", 0: "head", 1: "stem"}.get(row.stage, f"res{row.stage}")
     kept = f"{row.activations * 4 / 1e6:.2f}" if memory else "-"
@@ -147,7 +166,9 @@ def _backbone_rows(backbone: BackboneConfig, size: int, frames: int) -> tuple[Ro
 @lru_cache(maxsize=65536)
 def _module_rows(module: ModuleConfig, backbone: BackboneConfig, size: int, frames: int) -> tuple[Row, ...]:
     totals: dict[int, list[int]] = {}
-    for site, count in _shapes(backbone, size, module.stages, module.position, module.every):
+    for site, count in _shapes(
+        backbone, size, module.stages, module.position, module.every, module.pathway, module.offset
+    ):
         t = backbone.frames_at(site, frames)
         total = totals.setdefault(site.stage, [0, 0, 0])
         for i, added in enumerate(_added(module, site, t)):
@@ -165,9 +186,10 @@ def _added(module: ModuleConfig, site: Site, frames: int) -> tuple[int, int, int
 
 @lru_cache(maxsize=65536)
 def _shapes(
-    backbone: BackboneConfig, size: int, stages: tuple[int, ...], position: Position, every: int
-) -> tuple[tuple[Site, int], ...]:
+    backbone: BackboneConfig, size: int, stages: tuple[int, ...], position: Position, every: int, pathway: Pathway,
+    offset: int,
+) -> tuple[tuple[Site, int], ...]:  # fmt: skip
     """Return one site for each stage and shape of features, and the number of such sites, which have the same cost."""
-    sites = choose(backbone.sites(size), stages, position, every)
+    sites = choose(backbone.sites(size), stages, position, every, pathway, offset)
     shapes = [(s.stage, s.block > 0, s.channels, s.height, s.width) for s in sites]
     return tuple((sites[shapes.index(shape)], count) for shape, count in Counter(shapes).items())

@@ -1,6 +1,7 @@
 """Locks on folders, and files that are either complete or absent."""
 
 import fcntl
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,3 +56,9 @@ def write_whole(path: Path, text: str) -> None:
     """Write a text file that appears when it is complete."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def digest(path: Path) -> str:
+    """Return the hash of a file's content: the first 32 hexadecimal digits of its SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]

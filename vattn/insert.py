@@ -39,4 +39,5 @@ def insert(backbone: Backbone, model: ModelConfig) -> None:
                 built = module.build(site, frames)
                 if isinstance(site, Layer):
                     module.inherit_weights(built, backbone.layer(site))
+                backbone.mechanisms.append(built)
                 backbone.insert(site, Folded(built, frames) if model.backbone.folds else built)

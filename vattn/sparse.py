@@ -264,8 +264,8 @@ class SparseAttention(nn.Module):
             self.register_buffer(name, matrix, persistent=False)
 
     def forward(
-        self, clips: Float[Tensor, "n 3 f h w"], maps: Float[Tensor, "n t s i j"], split: Split
-    ) -> dict[str, Float[Tensor, "n 3 f h w"]]:
+        self, clips: Float[Tensor, "n colours f h w"], maps: Float[Tensor, "n t s i j"], split: Split
+    ) -> dict[str, Float[Tensor, "n colours f h w"]]:
         """Return the resampled clips by branch.
 
         The class maps are those of T frames. F is T, or a multiple of T with several frames per segment.

@@ -8,8 +8,10 @@ multivariate Student's t distribution, which is sampled:
 
 .. math:: \mu_i \sim \bar x_i + \sqrt{\nu / \chi^2_\nu} \; N(0, S / k_i)
 
-Joint samples for all trials give the intervals, and the probability that a trial is on the front. They account for the
-variation between seeds, not for that between sets of validation clips.
+Joint samples for all trials give the intervals, and the probability that a trial is on the front. Where the number n of
+validation clips is known, each sample of a rate also has an independent error of variance p (1 - p) / n, with
+p = (n x + 2) / (n + 4), so that two seeds that agree, or are both always right, are not taken as certain. Models fail
+on the same clips in part, so their differences are known better than these independent errors say.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.analysis.front import in_order, on_front, settled, values
+from search.analysis.intervals import LEVEL, num_clips
+from search.analysis.metrics import RATES
 from search.analysis.pareto import Objectives, front
 from search.ledger.history import History, Trial
 
@@ -26,8 +30,6 @@ from search.ledger.history import History, Trial
 NUM_SAMPLES = 20_000
 #: number of samples that are compared at once; divides `NUM_SAMPLES`
 _BATCH = 1_000
-#: coverage of the intervals
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Row:
     searched: Mapping[str, float]
     """its metrics in the search"""
     half_width: Mapping[str, float]
-    """half-width of the interval of each measured objective; NaN if no trial has two seeds"""
+    """half-width of the interval of each measured objective; NaN if no trial has two seeds, or if seeds agree in
+    everything and the number of clips is not known"""
     probability: float
     """probability that it is on the front; NaN if no trial has two seeds"""
     on_front: bool
@@ -58,6 +61,10 @@ class Confirmation:
     """the first measured objective"""
     optimism: float
     """how much better the search showed its front than fresh seeds do: mean over the front, in units of ``accuracy``"""
+    clips: int | None
+    """number of validation clips; None if it is not known"""
+    test_clips: int | None
+    """number of clips of the test split"""
 
 
 def plan(history: History, objectives: Objectives, top: int, seeds: int) -> list[tuple[Trial, int]]:
@@ -104,9 +111,12 @@ def confirmation(history: History, objectives: Objectives) -> Confirmation | Non
         return None
     measured = [name for name in objectives if name not in trials[0].cost]
     seeds = [np.array([[metrics[name] for name in measured] for metrics in trial.fresh]) for trial in trials]
-    samples = _sample(seeds)
+    clips = num_clips(history)
+    samples = _sample(seeds, _clip_variance(seeds, measured, clips))
     means = np.array([[trial.metrics[name] for name in measured] for trial in trials])
     half_widths = np.quantile(np.abs(samples - means), LEVEL, axis=0)
+    # Seeds that agree do not show that others will: without clips there is nothing to estimate an interval from.
+    half_widths[half_widths == 0] = np.nan
     front_numbers = {trial.number for trial in on_front(trials, objectives)}
     searched = {trial.number: trial.metrics for trial in history.in_state("finished")}
     rows = [
@@ -126,14 +136,26 @@ def confirmation(history: History, objectives: Objectives) -> Confirmation | Non
     shown = {trial.number for trial in on_front(history.in_state("finished"), objectives)}
     gaps = [row.searched[accuracy] - row.trial.metrics[accuracy] for row in rows if row.trial.number in shown]
     sign = 1 if objectives[accuracy] == "max" else -1
-    return Confirmation(rows, accuracy, sign * sum(gaps) / len(gaps) if gaps else 0.0)
+    optimism = sign * sum(gaps) / len(gaps) if gaps else 0.0
+    return Confirmation(rows, accuracy, optimism, clips, num_clips(history, "test"))
 
 
-def _sample(seeds: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+def _clip_variance(
+    seeds: Sequence[NDArray[np.float64]], measured: Sequence[str], clips: int | None
+) -> NDArray[np.float64]:
+    """Return the variance of each mean (trials, measured objectives) by the choice of clips; 0 where not known."""
+    means = np.array([results.mean(axis=0) for results in seeds])
+    if clips is None:
+        return np.zeros_like(means)
+    rate = (clips * means + 2) / (clips + 4)
+    return np.where([name in RATES for name in measured], rate * (1 - rate) / clips, 0.0)
+
+
+def _sample(seeds: Sequence[NDArray[np.float64]], clip_variance: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return joint samples of the expected values (samples, trials, measured objectives).
 
-    ``seeds`` has for each trial the results of its seeds (seeds, measured objectives). All samples are NaN if no trial
-    has two seeds.
+    ``seeds`` has for each trial the results of its seeds (seeds, measured objectives); ``clip_variance`` is that of
+    their means. All samples are NaN if no trial has two seeds.
     """
     means = np.array([results.mean(axis=0) for results in seeds])
     freedom = sum(len(results) - 1 for results in seeds)
@@ -144,7 +166,8 @@ def _sample(seeds: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     rng = np.random.default_rng(0)
     noise = rng.multivariate_normal(np.zeros(means.shape[1]), covariance, (NUM_SAMPLES, len(seeds)))
     scale = np.sqrt(freedom / rng.chisquare(freedom, NUM_SAMPLES))[:, None, None]
-    return means + scale * noise / np.sqrt([len(results) for results in seeds])[:, None]
+    samples = means + scale * noise / np.sqrt([len(results) for results in seeds])[:, None]
+    return samples + np.sqrt(clip_variance) * rng.standard_normal(samples.shape) if clip_variance.any() else samples
 
 
 def _probabilities(

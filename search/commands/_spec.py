@@ -1,4 +1,4 @@
-"""Arguments shared by the commands that take a spec."""
+"""Arguments shared by the commands that take a spec or a config."""
 
 import json
 from argparse import Namespace
@@ -11,6 +11,17 @@ def spec_file(name: str) -> Path:
     """Return the path of a spec. A bare name that is no file is a ready spec: spaces/library/quickstart.yaml."""
     ready = Path(spaces.__path__[0]) / "library" / f"{name}.yaml"
     return ready if not Path(name).exists() and Path(name).name == name and ready.is_file() else Path(name)
+
+
+def config_file(name: Path) -> Path:
+    """Return the path of a config. A bare name that is no file is a recipe: spaces/library/recipes/tam_ssv1.yaml."""
+    recipe = Path(spaces.__path__[0]) / "library" / "recipes" / f"{name}.yaml"
+    return recipe if not name.exists() and name.name == str(name) and recipe.is_file() else name
+
+
+def data_overrides(arguments: Namespace) -> list[str]:
+    """Return the values of the config that ``--set`` and ``--data`` change, as A.B=V."""
+    return arguments.set + ([] if arguments.data is None else [f"data.root={json.dumps(arguments.data)}"])
 
 
 def overrides(arguments: Namespace) -> list[str]:

@@ -18,13 +18,21 @@ def run(arguments: Namespace) -> None:
     """Print what can be computed before a search starts, and its warm-start sources; raise SpecError for a bad spec."""
     spec = load(spec_file(arguments.spec), arguments.set)
     checked, sources = check(spec), read_sources(spec)
-    files = listed(spec.data, spec.output_dir(), test=spec.search.confirm != "none", generate=False)
-    _, _, data = check_data(spec, files)
+    data = None
+    if not spec.data.awaits_files:
+        files = listed(spec.data, spec.output_dir(), test=spec.search.confirm != "none", generate=False)
+        _, _, data = check_data(spec, files)
     earlier = [describe_source(source) for source in sources]
     if arguments.json:
-        print(json.dumps(as_tree(checked) | {"data": data_tree(data), "warm_start": earlier}, indent=2))
+        tree = None if data is None else data_tree(data)
+        print(json.dumps(as_tree(checked) | {"data": tree, "warm_start": earlier}, indent=2))
         return
     print(render(checked))
     for source in earlier:
         print(f"warm start     {source}")
-    print(f"\n{render_data(data)}")
+    if data is None:
+        print(
+            f"\ndata           not checked: {spec.data.root} does not exist; it is taken to have {spec.classes} classes"
+        )
+    else:
+        print(f"\n{render_data(data)}")

@@ -1,4 +1,7 @@
-"""`vattn ingest`: print the classes, splits and predicted size of a data set, then decode it into the clip cache."""
+"""`vattn ingest`: print the classes, splits and predicted size of a data set, then decode it into the clip cache.
+
+With ``--flow``, compute its optical flow instead (`search.commands._flow`).
+"""
 
 import json
 import sys
@@ -11,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
+from search.commands._flow import write_flow
 from search.report.live.progress import progress
 from search.report.tables.data import cache_lines, cache_tree, summary_lines, warning_lines
 from search.spec.messages import SpecError, problems
@@ -21,6 +25,8 @@ from vattn.data import listed, workers
 from vattn.data.cache import CONCEALED, FAILURES, read_failures, read_index
 from vattn.data.dataset import Listed
 from vattn.data.estimate import format_bytes, written
+from vattn.data.flow import Method
+from vattn.errors import UserError
 
 
 class _Section(Config):
@@ -29,10 +35,18 @@ class _Section(Config):
     data: AnyData
 
 
+#: Shorter side of what is stored, pixels: of frames, and of images of optical flow.
+SIZE, FLOW_SIZE = 128, 256
+
+
 def run(arguments: Namespace) -> int:
-    """Decode the data set of the command line; return the exit status."""
+    """Decode the data set of the command line, or compute its optical flow; return the exit status."""
     names = ("size", "frames", "codec", "quality")
     store = {name: getattr(arguments, name) for name in names}
+    if arguments.size is None:
+        store["size"] = FLOW_SIZE if arguments.flow else SIZE
+    if arguments.flow:
+        return _flow(arguments, store)
     return ingest_set(
         arguments.kind, arguments.root, arguments.out, store, arguments.modality, arguments.set,
         arguments.jobs, arguments.time_limit, arguments.address, arguments.json,
@@ -69,6 +83,9 @@ def ingest_set(
     for split in splits:
         summary = split.summary()
         print("\n".join([*summary_lines(kind, summary), *warning_lines(summary)]), file=screen)
+        # Clips without a training or validation split may be there to be scored; wrong classes are never right.
+        if summary.wrong_labels:
+            summary.refuse()
     together = splits[0]
     if len(splits) > 1:
         # Clips that are in several splits are stored once.
@@ -108,6 +125,25 @@ def _data_config(tree: Tree, sets: list[str]) -> DataConfig:
         return _Section.parse({"data": tree}).data
     except ValidationError as error:
         raise SpecError([f"vattn ingest: {problem}" for problem in problems(error, _Section, {"data": tree})]) from None
+
+
+def _flow(arguments: Namespace, store: Tree) -> int:
+    """Compute the optical flow of the data set of the command line; return the exit status."""
+    if arguments.modality != "rgb":
+        raise UserError(
+            "is computed from frames of colours",
+            path="--flow",
+            way_out="leave --modality out",
+            found=arguments.modality,
+        )
+    tree = {"kind": arguments.kind, "root": arguments.root, "store": store}
+    weights = arguments.flow_weights
+    method = Method(arguments.flow, str(weights.absolute()) if weights else "")
+    cluster = _connected(arguments.address) if arguments.address else None
+    return write_flow(
+        _data_config(tree, arguments.set), arguments.out, method, arguments.jobs, arguments.time_limit, cluster,
+        arguments.json,
+    )  # fmt: skip
 
 
 def _connected(address: str) -> Any:

@@ -6,7 +6,6 @@ import shlex
 import sys
 import uuid
 from argparse import Namespace
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +29,7 @@ from search.spec.check import check
 from search.spec.data import check_data
 from search.spec.schema import Spec
 from search.spec.validation import load
+from vattn.canonical import changes
 from vattn.data import listed
 from vattn.data.config import StoreConfig
 from vattn.data.dataset import Listed
@@ -87,10 +87,11 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
         except KeyboardInterrupt:  # during data preparation, or while the end is recorded
             complete = False
         history = ledger.history
+    words = [str(path), *(word for change in sets for word in ("--set", change))]
     if history.search:
         if machine_output:
             print(json.dumps(as_json(history, spec.objectives), indent=2))
-        print(summary(history, spec.objectives, output), file=screen)
+        print(summary(history, spec.objectives, output, words), file=screen)
     if history.in_state("finished"):
         for name in ("pareto.html", "pareto.png"):
             try:
@@ -99,7 +100,7 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
                 # The ledger has the result, and it was printed: the search itself has not failed.
                 print(error, file=sys.stderr)
     if not complete:
-        command = shlex.join([program(), "run", str(path), *(word for change in sets for word in ("--set", change))])
+        command = shlex.join([program(), "run", *words])
         print(f"interrupted; go on with: {command} --resume", file=screen)
         return 130
     return 0 if history.in_state("finished") else 1
@@ -147,7 +148,9 @@ def _search(
             if ledger.history.search:
                 search.record(Resumed(budget=spec.search.budget.tree()))
             else:
-                search.record(SearchBegan(id=uuid.uuid4().hex, name=spec.name, spec=spec.tree(), versions=_versions()))
+                clips = {split: number for split, number in data.summary.totals.items() if number}
+                began = {"id": uuid.uuid4().hex, "name": spec.name, "spec": spec.tree(), "versions": _versions()}
+                search.record(SearchBegan(**began, clips=clips))
             for source in sources:
                 search.record(source)
             with suppress(KeyboardInterrupt):  # Tune handles Ctrl-C while it runs, but not before and after
@@ -164,7 +167,7 @@ def _listed(spec: Spec, output: Path) -> Listed:
 
 def _check_unchanged(path: Path, spec: Spec, ledger: Ledger) -> None:
     """Raise UserError if the spec differs from the one that the search began with."""
-    changed = list(_differences(_fixed(ledger.history.began.spec), _fixed(spec.tree())))
+    changed = [text for _, text in changes(_fixed(ledger.history.began.spec), _fixed(spec.tree()))]
     if changed:
         raise UserError(
             f"must be as when the search began, to go on with it; only {', '.join(CHANGEABLE)} may change. Undo the "
@@ -180,15 +183,6 @@ def _with_chosen_store(spec: Spec, ledger: Ledger) -> Spec:
     if not spec.chooses_store or not isinstance(store, dict) or store.get("size") != spec.data.store.size:
         return spec
     return spec.stored(StoreConfig.parse(store))
-
-
-def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    """Yield a text for each changed value of a spec: its path, the new value, and the old one."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in dict.fromkeys([*new, *old]):
-            yield from _differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
-    elif old != new:
-        yield f"{where} ({json.dumps(new)}, and was {json.dumps(old)})"
 
 
 def _fixed(tree: dict[str, Any]) -> dict[str, Any]:

@@ -1,32 +1,46 @@
-"""`vattn test`: score checkpoints by the papers' protocols, averaged over views of a video and over models."""
+"""`vattn test`: score checkpoints by the papers' protocols, averaged over views of a video and over models.
 
-import math
+Averages are those of the softmax, or of the logits as the code of MARS takes them: N. Crasto, P. Weinzaepfel,
+K. Alahari, C. Schmid: "MARS: Motion-Augmented RGB Stream for Action Recognition", CVPR 2019.
+"""
+
 import re
+import sys
 from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
+from search.commands._resume import output_of
+from search.commands._spec import config_file, data_overrides
 from search.report.live.progress import progress
+from search.spec.messages import SpecError, problems
 from search.spec.store import check_size, with_chosen_store
 from search.spec.validation import read_config
 from vattn.config import TrialConfig
+from vattn.cost import gflops_video
 from vattn.data import listed, open_clips
 from vattn.data.cache import Clips
-from vattn.data.config import ViewsConfig
+from vattn.data.dataset import Listed
 from vattn.errors import UserError
-from vattn.model import load_model
+from vattn.model import load_model_and_report
 from vattn.training.device import default_device, set_up
-from vattn.training.evaluation import judge, score
+from vattn.training.evaluation import Average, judge, score
+from vattn.weights.statistics import recorded, statistics
 
 
 class Scored(NamedTuple):
-    """Scores of one model on a split: names of the N clips, log-probabilities (N, classes), labels (N)."""
+    """Scores of one model on a split: names of the N clips, scores (N, classes), labels (N).
+
+    Scores are log-probabilities, or logits where these are averaged.
+    """
 
     names: list[str]
     scores: Tensor
@@ -39,19 +53,21 @@ class _Model(NamedTuple):
     file: Path
     trial: TrialConfig
     weights: Path
+    files: Listed | None = None
+    """its clips, if they were listed to choose their store"""
 
 
 def run(arguments: Namespace) -> None:
     """Score the checkpoint that the command line names."""
     score_files(
-        arguments.config, arguments.checkpoint, arguments.set, arguments.views, arguments.fuse, arguments.out,
-        arguments.split,
+        config_file(arguments.config), arguments.checkpoint, data_overrides(arguments), arguments.views,
+        arguments.fuse, arguments.out, arguments.split, arguments.fuse_weights, arguments.average,
     )  # fmt: skip
 
 
 def score_files(
     path: Path, checkpoint: Path, sets: list[str], views: str | None, fuse: Sequence[str], out: Path | None,
-    split: str = "test",
+    split: str = "test", fuse_weights: Sequence[float] = (), average: Average = "auto",
 ) -> None:  # fmt: skip
     """Print the metrics of a checkpoint on one split.
 
@@ -63,13 +79,22 @@ def score_files(
         checkpoint: the weights.
         sets: changes of the config's values, as A.B=V.
         views: clips x crops of a video, such as 10x3; None: as in the config.
-        fuse: further models as CONFIG=CHECKPOINT, such as one of optical flow, whose softmax is averaged with it.
-        out: folder of the clip cache; None: runs/<name of the config file>.
+        fuse: further models as CONFIG=CHECKPOINT, such as one of optical flow, whose scores are averaged with it.
+        out: folder of the clip cache; None: that of its training, see `output_of`.
         split: the clips to score, ``test`` or ``val``.
+        fuse_weights: the weight of each model in the average, that of ``path`` first; none: all are equal.
+        average: what is averaged over views and models, ``softmax`` or ``logits``; ``auto``: softmax over models, and
+            over views what the protocol of the data config averages.
 
     Raises:
         UserError: the input is invalid, or the data have no such split.
     """
+    if fuse_weights and (len(fuse_weights) != 1 + len(fuse) or not sum(fuse_weights)):
+        raise UserError(
+            f"must be one number of 0 or more for each of the {1 + len(fuse)} models, not all 0",
+            path="--fuse-weights", way_out="the first is that of CONFIG, the others are those of --fuse, in order",
+            found=" ".join(f"{weight:g}" for weight in fuse_weights),
+        )  # fmt: skip
     streams = [(path, checkpoint)]
     for stream in fuse:
         config, equals, weights = stream.rpartition("=")
@@ -85,7 +110,7 @@ def score_files(
     by_split: dict[str, list[dict[str, float]]] = defaultdict(list)
     for split_models in zip(*models, strict=True):
         prefix = f"split {split_models[0].trial.data.split}: " if len(models[0]) > 1 else ""
-        for name, metrics in _score_together(split_models, out, prefix, split):
+        for name, metrics in _score_together(split_models, out, prefix, split, fuse_weights, average):
             by_split[name].append(metrics)
     if len(models[0]) > 1:
         for name, per_split in by_split.items():
@@ -97,17 +122,20 @@ def _models(file: Path, weights: Path, sets: list[str], views: str | None, out: 
     """Return the model of a config file; with ``split: all``, the models of all splits."""
     trial, chooses_store = read_config(file, sets)
     check_size(trial, file)
+    files: list[Listed] = []
     if chooses_store:
-        trial = with_chosen_store(trial, out or Path("runs") / file.stem)
-    data = trial.data if views is None else trial.data.model_copy(update={"views": parse_views(views)})
-    splits = data.each_split()
+        trial, files = with_chosen_store(trial, out or output_of(file), progress)
+    if views is not None:
+        trial = _with_views(trial, views, file)
+    splits = trial.data.each_split()
     models = [
         _Model(
             file,
             trial.model_copy(update={"data": split}),
             weights if len(splits) == 1 else weights / f"split{split.split}" / "model.pt",
+            files[number] if files else None,
         )
-        for split in splits
+        for number, split in enumerate(splits)
     ]
     if missing := [model.weights for model in models if len(models) > 1 and not model.weights.is_file()]:
         raise UserError(
@@ -119,18 +147,20 @@ def _models(file: Path, weights: Path, sets: list[str], views: str | None, out: 
 
 
 def _score_together(
-    models: Sequence[_Model], out: Path | None, prefix: str, split: str
+    models: Sequence[_Model], out: Path | None, prefix: str, split: str, weights: Sequence[float], average: Average
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Print and yield the metrics of each model on one split, then those of their fusion if there are several."""
     scored, clips = [], None
     for model in models:
-        clips = _clips(model, out or Path("runs") / model.file.stem, split)
-        scored.append(_score(model.trial, model.weights, clips))
+        clips = _clips(model, out or output_of(model.file), split)
+        scored.append(_score(model.trial, model.weights, clips, average))
         views, metrics = model.trial.data.views, judge(scored[-1].scores, scored[-1].target).metrics
-        print(f"{prefix}{model.file}: {_format_metrics(metrics)}; {views.clips} x {views.crops} views")
+        cost = gflops_video(model.trial.model, views, model.trial.data.num_classes())
+        views_text = f"{views.clips} x {views.crops} views, {cost:.4g} GFLOPs a video"
+        print(f"{prefix}{model.file}: {_format_metrics(metrics)}; {views_text}")
         yield str(model.file), metrics
     if len(models) > 1:
-        fusion = fused(scored)
+        fusion = fused(scored, weights, average)
         metrics = judge(fusion.scores, fusion.target).metrics
         print(f"{prefix}fused: {_format_metrics(metrics)}")
         yield "fused", metrics
@@ -138,20 +168,35 @@ def _score_together(
     print(f"{prefix}{len(clips)} clips of the {clips.split} split")
 
 
-def parse_views(text: str) -> ViewsConfig:
-    """Return the views that a text such as "10x3", clips x crops, asks for; raise UserError if it has another form."""
+def parse_views(text: str) -> dict[str, int]:
+    """Return the clips and crops that a text such as "10x3" asks for; raise UserError if it has another form."""
     match = re.fullmatch(r"([1-9]\d?|100)x([13])", text)
     if match is None:
         rule = "must be clips x crops, 1 to 100 and 1 or 3, such as 10x3"
         raise UserError(rule, path="--views", found=text)
-    return ViewsConfig.parse({"clips": int(match[1]), "crops": int(match[2])})
+    return {"clips": int(match[1]), "crops": int(match[2])}
 
 
-def fused(streams: Sequence[Scored]) -> Scored:
-    """Return the mean over models of their softmax, for each clip (late fusion).
+def _with_views(trial: TrialConfig, text: str, file: Path) -> TrialConfig:
+    """Return the config with other numbers of clips and crops; raise SpecError if its protocol does not define them."""
+    tree = trial.tree()
+    tree["data"]["views"] |= parse_views(text)
+    try:
+        return TrialConfig.parse(tree)
+    except ValidationError as error:
+        raise SpecError.of(file, problems(error, TrialConfig, tree)) from None
 
-    Clips are matched by their names, which have no file ending: the input of one model may be a video, that of another
-    the folder of its flow.
+
+def fused(streams: Sequence[Scored], weights: Sequence[float] = (), average: Average = "auto") -> Scored:
+    """Return the weighted mean over models of their softmax, or of their logits, for each clip (late fusion).
+
+    Clips are matched by their names, which have no ending of a video: the input of one model may be a video, that of
+    another the folder of its flow.
+
+    Args:
+        streams: the scores of the models.
+        weights: the weight of each; none: all are equal.
+        average: ``softmax`` or ``auto``: the result is the logarithm of the mean; ``logits``: the mean of the scores.
 
     Raises:
         UserError: the clips or classes of the models differ.
@@ -172,12 +217,17 @@ def fused(streams: Sequence[Scored]) -> Scored:
         if stream.scores.shape != first.scores.shape or not torch.equal(stream.target[order], first.target):
             raise UserError("all models must have the same classes; their configs name different data", path="--fuse")
         scores.append(stream.scores[order])
-    return first._replace(scores=torch.stack(scores).logsumexp(0) - math.log(len(scores)))
+    shares = torch.tensor(list(weights) or [1.0] * len(scores), dtype=torch.float64)
+    shares = (shares / shares.sum()).view(-1, 1, 1)
+    together = torch.stack(scores).double()
+    mean = (together + shares.log()).logsumexp(0) if average != "logits" else (together * shares).sum(0)
+    return first._replace(scores=mean.to(first.scores.dtype))
 
 
 def _clips(model: _Model, output: Path, split: str) -> Clips:
     """Return the clips of a split; raise UserError if the data have no such split."""
-    files = listed(model.trial.data, output, progress, test=split == "test")
+    test = split == "test"
+    files = replace(model.files, test=test) if model.files else listed(model.trial.data, output, progress, test)
     if split not in files.manifest["split"].unique().to_pylist():
         # Many data sets do not publish the labels of their test split.
         way_out = "give one, hold one out for the training with data.test_share, or score the validation split: "
@@ -185,14 +235,17 @@ def _clips(model: _Model, output: Path, split: str) -> Clips:
     return open_clips(files.decode(progress), split)
 
 
-def _score(trial: TrialConfig, checkpoint: Path, clips: Clips) -> Scored:
+def _score(trial: TrialConfig, checkpoint: Path, clips: Clips, average: Average) -> Scored:
     device = default_device()
     set_up(device, trial.train)
-    net = load_model(trial.model, trial.data.num_classes(), checkpoint)
-    batches = [(scores[:, 0].cpu(), target.cpu()) for scores, target in score(net.to(device), clips, trial, device)]
-    names = [str(PurePosixPath(path).with_suffix("")) for path in clips.paths]
+    trial = recorded(trial, checkpoint)
+    net, taken = load_model_and_report(trial.model, trial.data.num_classes(), checkpoint)
+    if taken.renamed or taken.left:
+        print(f"{taken}; pixels: {statistics(trial)}", file=sys.stderr)
+    scored = score(net.to(device), clips, trial, device, average=average)
+    batches = [(scores[:, 0].cpu(), target.cpu()) for scores, target in scored]
     scores, target = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    return Scored(names, scores.log_softmax(1), target)
+    return Scored(clips.names, scores if average == "logits" else scores.log_softmax(1), target)
 
 
 def _format_metrics(metrics: dict[str, float]) -> str:

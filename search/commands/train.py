@@ -1,6 +1,7 @@
 """`vattn train`: train one config at full length on one or more workers, and log it to MLflow."""
 
 import json
+import shlex
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -9,25 +10,36 @@ from typing import Any
 
 from cluster.failures import TrainingError
 from cluster.placement import Resources, gpu_problem, node_resources
+from search.commands._resume import CONFIG, Resume, output_of
+from search.commands._spec import config_file, data_overrides
 from search.report.live.progress import progress
+from search.report.wording.program import program
+from search.report.wording.values import format_duration
 from search.spec.store import check_size, with_chosen_store
-from search.spec.validation import load_config, read_config
-from vattn.canonical import trial_id
+from search.spec.validation import read_config
+from search.spec.yaml_reader import read
 from vattn.config import TrialConfig
 from vattn.data import listed
 from vattn.data.dataset import Listed, decode
 from vattn.errors import UserError
+from vattn.files import write_whole, writing
 from vattn.training.batches.loader import step_sizes
-from vattn.training.checkpoint import exists
-from vattn.training.start import start
+from vattn.training.best import best
+from vattn.training.checkpoint import Epoch, exists, finished
+from vattn.training.distill import load_teacher, shares_clips, teacher_cache
+from vattn.training.start import start_and_report
+from vattn.training.state_file import WAY_OUT
+from vattn.weights import read_checkpoint
+from vattn.weights.families import recognise
+from vattn.weights.statistics import statistics
 
 
 def run(arguments: Namespace) -> int:
     """Train the config that the command line names; return the exit status."""
     try:
         train_file(
-            arguments.config, arguments.set, arguments.out, arguments.resume, arguments.tracking, arguments.address,
-            arguments.workers, arguments.cpus, arguments.gpus,
+            config_file(arguments.config), data_overrides(arguments), arguments.out, arguments.resume,
+            arguments.tracking, arguments.address, arguments.workers, arguments.cpus, arguments.gpus,
         )  # fmt: skip
     except TrainingError as error:
         print(error, file=sys.stderr)
@@ -39,17 +51,19 @@ def train_file(
     path: Path, sets: list[str], output: Path | None, resume: bool, tracking: str, address: str | None,
     workers: int, cpus: int, gpus: float,
 ) -> None:  # fmt: skip
-    """Train the config in a file and print its metrics after each epoch.
+    """Train the config in a file and print its metrics after each epoch, with the time that is left.
 
-    The output folder gets ``config.yaml``, ``checkpoint.pt``, ``model.pt`` (a plain state dict) and ``metrics.json``.
-    With ``split: all`` one model is trained for each split, one after another, in the folders ``splitN``;
-    ``metrics.json`` then has the mean over the splits of the metrics after the last epoch.
+    The output folder gets ``config.yaml``, ``checkpoint.pt``, ``metrics.json`` and two state dicts: ``model.pt`` of the
+    last epoch and ``best.pt`` of the best one (`vattn.training.best`). ``metrics.json`` has the metrics after the last
+    epoch, and those of the best one under ``best``. With ``split: all`` one model is trained for each split, one after
+    another, in the folders ``splitN``; ``metrics.json`` then has the means over the splits.
 
     Args:
         path: the config file.
         sets: changes of its values, as A.B=V.
-        output: the output folder; None: runs/<name of the config file>.
-        resume: whether to continue the training in the output folder.
+        output: the output folder; None: `search.commands._resume.output_of`.
+        resume: whether to continue the training in the output folder. A training that is continued may get another
+            ``train.epochs``, greater than the number of finished epochs.
         tracking: URI of the MLflow store; ``auto``: SQLite in the output folder.
         address: Ray cluster to train on, see `cluster.connect.connected`.
         workers: number of workers, which share each batch.
@@ -61,40 +75,91 @@ def train_file(
         TrainingError: the training failed.
     """
     config, chooses_store = read_config(path, sets)
+    chosen = read(path, sets).get("data", {}).get("normalize", "auto") == "auto" != config.data.normalize
     _check(config, path, workers)
     _check_gpus(workers, gpus)
-    output = output or Path("runs") / path.stem
-    if chooses_store:
-        config = with_chosen_store(config, output)
+    if gpus and config.train.amp == "none":
+        print("float32 on GPUs: products with TF32; train.amp: bf16 is faster", file=sys.stderr)
+    # Paths are absolute: workers have other working directories.
+    shown, files = output or output_of(path), None
+    output = shown.resolve()
     splits = config.data.each_split()
     folders = [output / f"split{data.split}" for data in splits] if len(splits) > 1 else [output]
-    if any(exists(folder) for folder in folders):
-        _check_output(config, path, output, resume)
-    # Paths are absolute: workers have other working directories.
-    output, folders = output.resolve(), [folder.resolve() for folder in folders]
-    files = [listed(data, output, progress, test=False) for data in splits]
+    if not resume and any(exists(folder) for folder in folders):
+        way_out = "go on with --resume, or name another folder with --out"
+        raise UserError("holds a training already", file=shown, way_out=way_out)
+    if chooses_store:
+        config, files = with_chosen_store(config, output, progress, test=False)
+        splits = config.data.each_split()
+    split_configs = [config.model_copy(update={"data": data}) for data in splits]
+    resumed = Resume(path, split_configs, folders, output)
+    files = files or [listed(data, output, progress, test=False) for data in splits]
     for clips in files:
         _check_clips(config, clips, path, workers)
     caches = [cache.resolve() for cache in decode(files, progress)]
+    for split_config, cache in zip(split_configs, caches, strict=True):
+        if not shares_clips(split_config):
+            teacher_cache(split_config, cache, progress)
     output.mkdir(parents=True, exist_ok=True)
-    written = json.dumps(config.tree(), indent=2) if sets or chooses_store else path.read_text()
-    (output / "config.yaml").write_text(written)
-    split_configs = [config.model_copy(update={"data": data}) for data in splits]
+    resumed.apply()
+    written = path.read_text(encoding="utf-8")
+    if sets or chooses_store or chosen:
+        written = json.dumps(config.tree(), indent=2)
+    with writing(output / CONFIG, WAY_OUT):
+        write_whole(output / CONFIG, written)
     try:
-        final = _train(split_configs, caches, folders, tracking, output, address, (workers, cpus, gpus))
+        done = _train(split_configs, caches, folders, tracking, output, address, (workers, cpus, gpus))
     except KeyboardInterrupt:
-        print("the same command with --resume continues after the last epoch above", file=sys.stderr)
+        amounts = {"--workers": (workers, 1), "--cpus": (cpus, 1), "--gpus": (gpus, 0), "--address": (address, None)}
+        options = [word for name, (value, usual) in amounts.items() if value != usual for word in (name, f"{value}")]
+        options += ["--tracking", tracking] if tracking != "auto" else []
+        print(f"go on with: {_command('train', shown, '--resume', *options)}", file=sys.stderr)
         raise
-    mean = {name: fmean(metrics[name] for metrics in final) for name in final[0]}
-    (output / "metrics.json").write_text(json.dumps(mean, indent=2) + "\n")
-    if len(splits) == 1:
-        print(f"top-1 {mean['top1']:.2%} on the validation split; the weights are in {output / 'model.pt'}")
-    else:
-        print(f"top-1 {mean['top1']:.2%}, mean of the validation splits; the weights are in {output}/split*")
+    metrics = _metrics(done)
+    with writing(output / "metrics.json", WAY_OUT):
+        write_whole(output / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    where, last = (
+        ("/split*", ", mean of the validation splits") if len(splits) > 1 else ("", " on the validation split")
+    )
+    at_best = metrics["best"]
+    numbers = ", ".join(map(str, at_best["epoch"]))
+    print(
+        f"top-1 {metrics['top1']:.2%}{last}; the weights are in {shown}{where}/model.pt\n"
+        f"top-1 {at_best['top1']:.2%} after the best epoch, {numbers} of {config.train.epochs}: "
+        f"{shown}{where}/best.pt"
+    )
+    split = [] if "test" in files[0].manifest["split"].unique().to_pylist() else ["--split", "val"]
+    weights = shown if len(splits) > 1 else shown / "model.pt"
+    print(f"next: {_command('test', shown, '--checkpoint', str(weights), *split)}")
+
+
+def _command(name: str, output: Path, *options: str) -> str:
+    """Return a command on the config in an output folder."""
+    where = [] if output_of(output / CONFIG) == output else ["--out", str(output)]
+    return f"{program()} {shlex.join([name, str(output / CONFIG), *options, *where])}"
+
+
+def _metrics(done: list[list[Epoch]]) -> dict[str, Any]:
+    """Return the means over trainings of the metrics after the last epoch, and, as ``best``, after the best one.
+
+    ``best`` also has the number of the best epoch of each training. If a training was lengthened, ``lengths`` are the
+    numbers of epochs for which its learning rates were, in order.
+    """
+
+    def mean(epochs: list[Epoch]) -> dict[str, Any]:
+        return {name: fmean(epoch.metrics[name] for epoch in epochs) for name in epochs[0].metrics}
+
+    bests = [best(epochs) for epochs in done]
+    lengths = list(dict.fromkeys(epoch.length for epochs in done for epoch in epochs if epoch.length))
+    return (
+        mean([epochs[-1] for epochs in done])
+        | {"best": {"epoch": [epoch.number for epoch in bests]} | mean(bests)}
+        | ({"lengths": lengths} if len(lengths) > 1 else {})
+    )
 
 
 def _check(config: TrialConfig, path: Path, workers: int) -> None:
-    """Raise UserError if the batch cannot be shared, crops are larger than frames, or initial weights do not fit."""
+    """Raise UserError if the batch cannot be shared, crops are larger than frames, or weights do not fit."""
     check_size(config, path)
     if config.train.batch % workers:
         rule = f"must be divisible by the {workers} workers, who share it"
@@ -107,11 +172,34 @@ def _check(config: TrialConfig, path: Path, workers: int) -> None:
         raise UserError(
             "there is no such file", file=path, path="train.init", way_out="name another", found=config.train.weights
         )
+    try:
+        lines = describe_weights(config)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+def describe_weights(config: TrialConfig) -> list[str]:
+    """Return what a training takes from files of weights, and how its pixels are normalised; nothing without a file.
+
+    Raises:
+        UserError: the weights cannot be read, or do not fit.
+    """
+    backbone = config.model.backbone
+    lines = []
     if config.train.weights:
+        lines.append(str(start_and_report(config)[1]))
+    elif backbone.weights not in ("none", "default"):
         try:
-            start(config)
+            backbone.build()
         except UserError as error:
-            raise UserError(f"{path}: {error}") from None
+            raise UserError(f"model.backbone.{error}") from None
+        family = recognise(read_checkpoint(Path(backbone.weights))).family.name
+        lines.append(f"{backbone.weights}: {family}: took all tensors of the backbone, {backbone.kind}")
+    if config.train.distill != "none":
+        load_teacher(config)
+    return [f"{line}; pixels: {statistics(config)}" for line in lines]
 
 
 def _check_clips(config: TrialConfig, clips: Listed, path: Path, workers: int) -> None:
@@ -132,21 +220,11 @@ def _check_gpus(workers: int, gpus: float) -> None:
         raise UserError(problem.rule, path="--gpus", way_out=way_out, found=f"{gpus:g}")
 
 
-def _check_output(config: TrialConfig, path: Path, output: Path, resume: bool) -> None:
-    """Raise UserError if the training in the output folder may not be continued, or is one of another config."""
-    if not resume:
-        way_out = "go on with --resume, or name another folder with --out"
-        raise UserError("holds a training already", file=output, way_out=way_out)
-    if trial_id(load_config(output / "config.yaml")) != trial_id(config):
-        rule = f"must be as when the training in {output} began, to go on with it"
-        raise UserError(rule, file=path, way_out="undo the change, or name another folder with --out")
-
-
 def _train(
     configs: list[TrialConfig], caches: list[Path], folders: list[Path], tracking: str, output: Path,
     address: str | None, amounts: tuple[int, int, float],
-) -> list[dict[str, float]]:  # fmt: skip
-    """Train the configs one after another; return the metrics of each after its last epoch.
+) -> list[list[Epoch]]:  # fmt: skip
+    """Train the configs one after another; return the epochs of each.
 
     ``amounts`` are the number of workers, and the CPUs and GPUs of each.
     """
@@ -159,25 +237,31 @@ def _train(
 
     workers, cpus, gpus = amounts
     resources, uri = Resources(workers=workers, cpus=cpus, gpus=gpus), tracking_uri(tracking, output)
-    final = []
+    done = []
     with connected(address):
         resources.concurrency(node_resources())
         if gpus:
             smallest_gpu("--gpus")  # it refuses nodes that cannot use theirs
-        for config, cache, folder in zip(configs, caches, folders, strict=True):
-            prefix, metrics = f"split {config.data.split}  " if len(configs) > 1 else "", {}
+        for number, (config, cache, folder) in enumerate(zip(configs, caches, folders, strict=True)):
+            prefix = f"split {config.data.split}  " if len(configs) > 1 else ""
+            others = sum(later.train.epochs for later in configs[number + 1 :])
+            seconds: list[float] = []
             with log_training(uri, config, folder) as log:
                 for result in train(config, cache, folder, resources):
-                    metrics = result["metrics"]
                     log(result)
-                    print(prefix + _epoch_line(result, config), flush=True)
-            final.append(metrics)
-    return final
+                    seconds.append(result["seconds"])
+                    left = config.train.epochs - result["epoch"] + others
+                    # The first epoch compiles, and warms up caches: it is left out once there are others.
+                    time_left = left * fmean(seconds[1:] or seconds)
+                    print(prefix + _epoch_line(result, config, time_left), flush=True)
+            done.append(finished(folder, config))
+    return done
 
 
-def _epoch_line(result: dict[str, Any], config: TrialConfig) -> str:
+def _epoch_line(result: dict[str, Any], config: TrialConfig, time_left: float) -> str:
     metrics = result["metrics"]
     return (
         f"epoch {result['epoch']}/{config.train.epochs}  top-1 {metrics['top1']:.2%}  loss {metrics['loss']:.4f}  "
         f"training loss {metrics['train_loss']:.4f}  {result['seconds']:.1f} s"
+        + (f"  {format_duration(time_left)} left" if time_left else "")
     )

@@ -51,6 +51,8 @@ class SearchBegan(_Event):
     """the whole spec, with defaults filled in"""
     versions: dict[str, str] = Field(default={})
     """versions of Python and of the main packages"""
+    clips: dict[str, int] = Field(default={})
+    """number of clips of each split; empty in ledgers of earlier versions"""
 
 
 class Resumed(_Event):
@@ -127,7 +129,8 @@ class Proposed(_TrialEvent):
     architecture: str
     """`vattn.canonical.architecture_id` of its model"""
     cost: dict[str, float]
-    """gflops (1e9 multiply-adds), params_m (1e6 parameters) and activation_mb (1e6 bytes), of one clip"""
+    """gflops (1e9 multiply-adds), params_m (1e6 parameters) and activation_mb (1e6 bytes), of one clip; also
+    gflops_video (1e9 multiply-adds of one video in evaluation), where `Spec.costs` has it"""
     why: dict[str, Any] | None = None
     """what the sampler knew, or one of plain (the plainest config, which comes first), chance (sampled at random) and
     earlier (the config of a trial of an earlier search); None in ledgers of the first versions"""

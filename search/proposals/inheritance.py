@@ -1,15 +1,22 @@
 """Inheritance (``search.inherit``): with the weights of which finished training a trial starts."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from search.ledger.events import Event, Finished, Inherited, Proposed, Reported, Started
 from search.ledger.history import History, Trial
 from search.proposals.trainings import proposed
 from search.spec.schema import Spec
+from vattn.backbones import BackboneConfig
 from vattn.canonical import trial_id
 from vattn.config import TrialConfig
+from vattn.model_config import AnyBackbone
+
+_BACKBONE: TypeAdapter[BackboneConfig] = TypeAdapter(AnyBackbone)
 
 
 @dataclass(frozen=True)
@@ -71,8 +78,12 @@ class Inheritance:
 
 
 def base_of(config: TrialConfig, plain: TrialConfig) -> TrialConfig:
-    """Return the training of the same model without mechanisms, with the data and train sections of ``plain``."""
-    return plain.model_copy(update={"model": config.model.model_copy(update={"attention": ()})})
+    """Return the training of the same model without mechanisms, with the data and train sections of ``plain``.
+
+    Pixels are normalised as for ``config``, whose backbone may start from other weights than that of ``plain``.
+    """
+    data = plain.data.model_copy(update={"normalize": config.data.normalize})
+    return plain.model_copy(update={"data": data, "model": config.model.model_copy(update={"attention": ()})})
 
 
 def nearest(history: History, trial: Trial) -> tuple[Trial, int] | None:
@@ -81,12 +92,17 @@ def nearest(history: History, trial: Trial) -> tuple[Trial, int] | None:
     Of equally near trials it is the newest. A choice that only one of the two trials has counts as one difference.
     Return None if no finished trial has the same backbone.
     """
-    backbone = trial.config["model"]["backbone"]
-    candidates = [known for known in history.in_state("finished") if known.config["model"]["backbone"] == backbone]
+    backbone = _backbone(trial)
+    candidates = [known for known in history.in_state("finished") if _backbone(known) == backbone]
     if not candidates:
         return None
     parent = min(candidates, key=lambda known: (_differing(trial.params, known.params), -known.number))
     return parent, _differing(trial.params, parent.params)
+
+
+def _backbone(trial: Trial) -> BackboneConfig:
+    """Return the config of a trial's backbone, with the defaults of options that were added since."""
+    return _BACKBONE.validate_json(json.dumps(trial.config["model"]["backbone"]))
 
 
 def _differing(params: Mapping[str, Any], others: Mapping[str, Any]) -> int:

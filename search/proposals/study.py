@@ -19,7 +19,7 @@ from search.proposals.time_budget import spent
 from search.proposals.warm_start import moved
 from search.samplers import SearchContext
 from search.samplers.shared.optuna_space import distributions, fixed_params, suggest
-from search.spec.schema import Spec
+from search.spec.schema import MODEL_COSTS, Spec
 from spaces.space import Params, Tree
 from vattn.files import writing
 
@@ -168,9 +168,15 @@ class Study:
             trial.set_user_attr("curve", curve)
 
     def _cost_within_limits(self, params: Params) -> dict[str, float] | None:
-        """Return the cost of a config; None if it is over a limit."""
+        """Return the cost of a config as samplers know it; None if it is over a limit.
+
+        Only an objective adds the cost of a video to those of the model: the sampler learns from each cost, and a
+        search whose objectives are others proposes the same configs as before there was this cost.
+        """
         cost = self._spec.cost(self._spec.trial_config(self._spec.space.replay(params)))
-        return None if self._spec.broken_limits(cost) else cost
+        if self._spec.broken_limits(cost):
+            return None
+        return {name: cost[name] for name in (*MODEL_COSTS, *self._spec.objectives) if name in cost}
 
 
 class _Journal(JournalFileBackend):

@@ -1,1 +1,1 @@
-"""Reports of a search, all derived from its ledger: texts, tables, plots, a live display, MLflow, and `vattn why`."""
+"""Reports of a search, all derived from its ledger: texts, tables, plots, a page, a display, MLflow, `vattn why`."""

@@ -3,14 +3,15 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from search.spec.schema import COSTS, CostName, Limit, Spec
+from search.spec.schema import CostName, Limit, Spec
 from search.spec.validation import combinations
 from spaces.space import Problem, Space, SpaceError
 from vattn.canonical import architecture_id, trial_id
 from vattn.config import ModelConfig, TrainConfig, TrialConfig
-from vattn.cost import cost
+from vattn.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,14 @@ class Check:
     """number of combinations of the model's ranges; None if it is infinite"""
     architectures: tuple[Mapping[str, float], ...]
     """cost of each distinct architecture"""
+    videos: tuple[float, ...]
+    """gflops_video of each distinct architecture with each of the views; empty where it is not recorded"""
+    uncounted_views: bool
+    """whether trials differ in their views, and no objective or limit counts these"""
     exact: bool
     """whether these are all architectures of the space, not those of a sample"""
     within: int
-    """number of these architectures that are within the limits"""
+    """number of these architectures that are within the limits, with some of the views"""
     trials: int | None
     """number of distinct trials within the limits; None if they were not all counted"""
     limits: Mapping[CostName, Limit]
@@ -53,8 +58,7 @@ def check(spec: Spec) -> Check:
     or if initial weights do not exist or are chosen twice.
     """
     example = spec.trial_config(next(spec.space.one_at_a_time())[1])
-    classes = spec.classes
-    seen: dict[str, Mapping[str, float]] = {}
+    seen: dict[str, list[dict[str, float]]] = {}  # costs with each of the views
     # (activations, model) of the architectures with the least and the most of them
     least, most = (math.inf, example.model), (-math.inf, example.model)
     no_identity: dict[str, str] = {}
@@ -63,15 +67,16 @@ def check(spec: Spec) -> Check:
         model = ModelConfig.parse(tree)
         no_identity |= {module.kind: module.no_identity for module in model.attention}
         if (architecture := architecture_id(model)) not in seen:
-            seen[architecture] = _cost(model, classes)
-            activations = seen[architecture]["activation_mb"]
+            seen[architecture] = [spec.cost_of(model, views) for views in spec.views]
+            activations = seen[architecture][0]["activation_mb"]
             if activations < least[0]:
                 least = activations, model
             if activations >= most[0]:
                 most = activations, model
-    within = sum(not spec.broken_limits(known) for known in seen.values())
+    allowed = [[not spec.broken_limits(known) for known in costs] for costs in seen.values()]
+    within = sum(map(any, allowed))
     if not within:
-        _refuse_if_certain(spec, classes, tuple(seen.values()), exact)
+        _refuse_if_certain(spec, [known for costs in seen.values() for known in costs], exact)
 
     trains, all_trains = combinations(spec.space.part("train"))
     train_configs = [TrainConfig.parse(tree) for _, tree in trains]
@@ -81,14 +86,18 @@ def check(spec: Spec) -> Check:
     if exact and all_trains and all_datas:
         # Whether two sections are equivalent does not depend on the other sections.
         distinct_trains = {trial_id(example.model_copy(update={"train": train})) for train in train_configs}
-        distinct_datas = {trial_id(TrialConfig.parse(example.tree() | {"data": tree})) for _, tree in datas}
-        trials = within * len(distinct_trains) * len(distinct_datas)
+        configs = [TrialConfig.parse(example.tree() | {"data": tree}) for _, tree in datas]
+        distinct_datas = {trial_id(config): spec.views.index(config.data.views) for config in configs}
+        with_views = [sum(column) for column in zip(*allowed, strict=True)]
+        trials = len(distinct_trains) * sum(with_views[views] for views in distinct_datas.values())
     epochs = [train.epochs for train in train_configs]
     starts_trained = spec.search.inherit != "none" or any(train.init != "scratch" for train in train_configs)
     return Check(
         name=spec.name,
         combinations=spec.space.part("model").size(),
-        architectures=tuple(seen.values()),
+        architectures=tuple(costs[0] for costs in seen.values()),
+        videos=tuple(known["gflops_video"] for costs in seen.values() for known in costs if "gflops_video" in known),
+        uncounted_views=_differ(spec) and not {"gflops_video"} & {*spec.objectives, *spec.constraints},
         exact=exact,
         within=within,
         trials=trials,
@@ -128,26 +137,36 @@ def _check_train(spec: Spec, configs: list[TrainConfig]) -> None:
         if rule := train.uneven_parts(workers):
             rule = f"{rule}; take a divisor of it"
             raise spec.error(Problem(("trial", "train", "accumulate"), rule, str(train.accumulate)))
+    for teacher in {train.distill.checkpoint for train in configs if train.distill != "none"}:
+        if not Path(teacher).is_file():
+            rule = "there is no such file; name the weights of the teacher"
+            raise spec.error(Problem(("trial", "train", "distill", "checkpoint"), rule, teacher))
     for weights in {train.weights for train in configs if train.weights}:
         if spec.search.inherit != "none":
             rule = f"search.inherit, {spec.search.inherit}, chooses the weights; write scratch, or inherit: none"
             raise spec.error(Problem(("trial", "train", "init"), rule, str(weights)))
         if not weights.is_file():
             raise spec.error(Problem(("trial", "train", "init"), "there is no such file; name another", str(weights)))
+        from vattn.weights.families import recognise
+        from vattn.weights.files import read_checkpoint
+
+        try:
+            recognise(read_checkpoint(weights))
+        except UserError as error:
+            raise spec.error(Problem(("trial", "train", "init"), str(error), "")) from None
 
 
-def _cost(model: ModelConfig, classes: int) -> Mapping[str, float]:
-    """Return the costs of a model, by name."""
-    counted = cost(model, classes)
-    return {name: getattr(counted, name) for name in COSTS}
+def _differ(spec: Spec) -> bool:
+    """Return whether the views of trials differ in their number or size."""
+    return len({(views.clips * views.crops, views.size) for views in spec.views}) > 1
 
 
-def _refuse_if_certain(spec: Spec, classes: int, costs: tuple[Mapping[str, float], ...], exact: bool) -> None:
+def _refuse_if_certain(spec: Spec, costs: list[dict[str, float]], exact: bool) -> None:
     """Raise SpecError if it is certain that no config of the space is within the limits.
 
     It is, if all architectures were counted, or if even the models without their mechanisms are over a limit.
     """
-    lowest = costs if exact else _without_mechanisms(spec, classes)
+    lowest = costs if exact else _without_mechanisms(spec)
     for name, limit in spec.constraints.items():
         values = [cost[name] for cost in lowest]
         if limit.max is not None and values and min(values) > limit.max:
@@ -163,7 +182,7 @@ def _impossible(name: str, end: str, which: str, value: float, change: str, limi
     return Problem(("constraints", name, end), rule, f"{limit:g}")
 
 
-def _without_mechanisms(spec: Spec, classes: int) -> list[Mapping[str, float]]:
+def _without_mechanisms(spec: Spec) -> list[dict[str, float]]:
     """Return the costs of all models of the space without their mechanisms, which only add to a cost.
 
     The list is empty if they cannot all be counted.
@@ -173,7 +192,8 @@ def _without_mechanisms(spec: Spec, classes: int) -> list[Mapping[str, float]]:
         models, exact = combinations(space)
     except SpaceError:  # the whole model section is a choice
         return []
-    return [_cost(ModelConfig.parse(tree), classes) for _, tree in models] if exact else []
+    configs = [ModelConfig.parse(tree) for _, tree in models] if exact else []
+    return [spec.cost_of(model, views) for model in configs for views in spec.views]
 
 
 def _rounded_up(value: float) -> float:

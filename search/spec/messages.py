@@ -110,7 +110,8 @@ def _problem(item: Any, schema: Any, path: Path, value: Any, where: Path) -> Pro
         return Problem(path, _not_one_of(value, _listed(context["expected_tags"]), (*where, *path)), shown(value))
     if kind == "literal_error":
         rule = _not_one_of(value, _listed(context["expected"]), (*where, *path))
-        if keys := _keys(_configs_at(schema, item["loc"])):
+        keys = _keys(_configs_at(schema, item["loc"]))
+        if keys and "did you mean" not in rule:
             rule += f" or a mapping; it can have {', '.join(keys)}"
         return Problem(path, rule, shown(value))
     if kind in _BOUNDS:

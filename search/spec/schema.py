@@ -26,20 +26,24 @@ from search.schedulers import SchedulerConfig
 from search.schedulers.none import NoSchedulerConfig
 from search.spec.messages import SpecError
 from spaces.space import Problem, Space, Tree
-from vattn.base import Config, NoneOr
-from vattn.config import TrialConfig, any_of
-from vattn.cost import cost
+from vattn.base import Config, NoneOr, any_of
+from vattn.config import ModelConfig, TrialConfig
+from vattn.cost import cost, gflops_video
 from vattn.data import DataConfig
-from vattn.data.config import StoreConfig
+from vattn.data.config import StoreConfig, ViewsConfig
+from vattn.weights.statistics import recorded
 
 #: what training measures
 Accuracy = Literal["top1", "top5", "mean_class", "loss"]
 #: what is known before training
-CostName = Literal["gflops", "params_m", "activation_mb"]
+CostName = Literal["gflops", "params_m", "activation_mb", "gflops_video"]
 #: the direction of each accuracy
 ACCURACIES: dict[str, str] = {"top1": "max", "top5": "max", "mean_class": "max", "loss": "min"}
-#: gflops (1e9 multiply-adds of one clip), params_m (1e6 parameters), activation_mb (1e6 bytes of one clip)
-COSTS = ("gflops", "params_m", "activation_mb")
+#: costs of a model: gflops (1e9 multiply-adds of one clip), params_m (1e6 parameters), activation_mb (1e6 bytes of one
+#: clip)
+MODEL_COSTS = ("gflops", "params_m", "activation_mb")
+#: all costs; gflops_video (1e9 multiply-adds of all views of one video in evaluation) depends on the data section too
+COSTS = (*MODEL_COSTS, "gflops_video")
 
 
 class Limit(Config):
@@ -177,8 +181,9 @@ class Spec(Config):
     )
     constraints: dict[CostName, Limit] = Field(
         default={},
-        description="limits on gflops (1e9 multiply-adds of one clip), params_m (1e6 parameters) and activation_mb "
-        "(1e6 bytes of one clip); a config beyond a limit is never trained",
+        description="limits on gflops (1e9 multiply-adds of one clip), params_m (1e6 parameters), activation_mb (1e6 "
+        "bytes of one clip) and gflops_video (1e9 multiply-adds of all views of one video in evaluation); a config "
+        "beyond a limit is never trained",
     )
     search: Search = Field(description="how the search chooses, stops and confirms trials")
     resources: Resources = Field(default=Resources(), description="resources of one trial")
@@ -275,12 +280,33 @@ class Spec(Config):
 
     def trial_config(self, tree: Tree) -> TrialConfig:
         """Return the config for a tree of `space`."""
-        return TrialConfig.parse(tree)
+        return recorded(TrialConfig.parse(tree))
+
+    @cached_property
+    def views(self) -> tuple[ViewsConfig, ...]:
+        """The distinct views that trials can have in evaluation."""
+        space = Space({"views": self.trial["data"].get("views", {})}, ("trial", "data"))
+        return tuple(dict.fromkeys(ViewsConfig.parse(tree) for _, tree in space.part("views").enumerate()))
+
+    @cached_property
+    def costs(self) -> tuple[str, ...]:
+        """The names of the costs that are recorded of each trial.
+
+        gflops_video is one of them where an objective or a limit names it, or where it differs from gflops.
+        """
+        named = "gflops_video" in self.objectives or "gflops_video" in self.constraints
+        differs = any(views.clips * views.crops > 1 or views.size != "auto" for views in self.views)
+        return COSTS if named or differs else MODEL_COSTS
 
     def cost(self, config: TrialConfig) -> dict[str, float]:
-        """Return gflops (1e9 multiply-adds), params_m (1e6), activation_mb (1e6 bytes) of one clip."""
-        counted = cost(config.model, self.classes)
-        return {name: getattr(counted, name) for name in COSTS}
+        """Return the `costs` of a config by name, each in its unit (see `COSTS`)."""
+        return self.cost_of(config.model, config.data.views)
+
+    def cost_of(self, model: ModelConfig, views: ViewsConfig) -> dict[str, float]:
+        """Return the `costs` of a model with these views in evaluation."""
+        counted = cost(model, self.classes)
+        known: dict[str, float] = {name: getattr(counted, name) for name in MODEL_COSTS}
+        return known | {name: gflops_video(model, views, self.classes) for name in self.costs if name not in known}
 
     def broken_limits(self, cost: Mapping[str, float]) -> list[str]:
         """Return a text for each limit that a model of this cost breaks, such as "gflops 1.25 is above 1"."""

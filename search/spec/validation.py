@@ -18,11 +18,13 @@ from pydantic import TypeAdapter, ValidationError
 from search.spec.messages import MAX_PROBLEMS, SpecError, problems
 from search.spec.schema import Spec
 from search.spec.store import too_small, with_size
+from search.spec.teacher import with_teachers
 from search.spec.yaml_reader import read
 from spaces.space import RANGES, Params, Problem, Space, SpaceError, Tree
 from vattn.base import Config
 from vattn.config import TrialConfig
 from vattn.errors import UserError
+from vattn.weights.statistics import recorded
 
 #: number of combinations up to which a space is enumerated
 MAX_COMBINATIONS = 100_000
@@ -44,7 +46,7 @@ def parse(tree: Tree, path: Path) -> Spec:
     mistakes: list[Problem] = []
     spec, auto = None, False
     if isinstance(tree.get("trial"), dict):
-        trial, auto = with_size(tree["trial"])
+        trial, auto = with_size(with_teachers(tree["trial"], path, ("trial",)))
         tree = tree | {"trial": trial}
     try:
         spec = Spec.parse(tree)
@@ -67,7 +69,10 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> TrialConfig:
 
 
 def read_config(path: Path, sets: Sequence[str] = ()) -> tuple[TrialConfig, bool]:
-    """Return the config that `load_config` returns, and whether its ``data.store`` is auto: it has a size only."""
+    """Return the config that `load_config` returns, and whether its ``data.store`` is auto: it has a size only.
+
+    ``data.normalize: auto`` is replaced where a file of weights decides it.
+    """
     tree = read(path, sets)
     if {"trial", "search"} <= tree.keys():
         raise UserError(
@@ -75,9 +80,9 @@ def read_config(path: Path, sets: Sequence[str] = ()) -> tuple[TrialConfig, bool
             file=path,
             way_out=f"run that (vattn run {path}), and export one (vattn export RUN --pick knee --out FILE.yaml)",
         )
-    tree, auto = with_size(tree)
+    tree, auto = with_size(with_teachers(tree, path))
     try:
-        return TrialConfig.parse(tree), auto
+        return recorded(TrialConfig.parse(tree)), auto
     except ValidationError as error:
         raise SpecError.of(path, problems(error, TrialConfig, tree)) from None
 
@@ -114,9 +119,9 @@ def _trial_problems(trial: Tree) -> list[Problem]:
         rule = "a search compares trials on one split; take 1, 2 or 3, and all for `vattn train` of what it found"
         mistakes.append(Problem(("trial", "data", "split"), rule, "all"))
     if {"data", "model"} <= valid.keys() and valid["data"]:
-        stored: Any = valid["data"][0][1]
+        datas: Any = [data for _, data in valid["data"]]
         models: Any = [model for _, model in valid["model"]]
-        if problem := too_small(stored.store, models):
+        if problem := too_small(datas, models):
             mistakes.append(replace(problem, path=("trial", *problem.path)))
     return mistakes or _combined_problems(space, valid)
 

@@ -30,7 +30,8 @@ def next_measure(trial: Trial, gpus: float, workers: int, classes: int) -> Memor
     if can_recompute and has_blocks(config.model, classes):
         return last.model_copy(update={"recompute": True, "time": 0.0})
     share, parts = train.batch // workers, max(last.accumulate, train.accumulate)
-    more = [n for n in range(2 * parts, share + 1) if share % n == 0]
+    # Synchronised norms need one part.
+    more = [n for n in range(2 * parts, share + 1) if share % n == 0 and train.norm != "sync"]
     if not more:
         return None
     changes = has_batch_norm(config.model, classes)

@@ -192,6 +192,7 @@ def loading_shares(folder: Path, frames: int, width: float) -> tuple[float, floa
     The first is the fraction of wall-clock time in which the training waited for a batch. The second is the fraction of
     CPU time that was spent on making batches; a loader thread cannot hide it if no core is idle.
     """
+    import vattn.training.distill
     import vattn.training.fit
     from vattn.config import TrialConfig
     from vattn.data import prepare
@@ -226,7 +227,7 @@ def loading_shares(folder: Path, frames: int, width: float) -> tuple[float, floa
             yield batch
             began = time.perf_counter()
 
-    vattn.training.fit.feed = count_waited
+    vattn.training.distill.feed = count_waited
     try:
         epochs = vattn.training.fit.fit(config, prepare(config.data, folder), folder / f"{frames}-{width}")
         next(epochs)
@@ -234,7 +235,7 @@ def loading_shares(folder: Path, frames: int, width: float) -> tuple[float, floa
         next(epochs)
         return waited / (time.perf_counter() - clock), made / (time.process_time() - cpu)
     finally:
-        vattn.training.fit.feed = feed
+        vattn.training.distill.feed = feed
 
 
 def open_million(folder: Path) -> tuple[float, float]:

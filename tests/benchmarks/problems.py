@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from search.spec.schema import COSTS
+from search.spec.schema import MODEL_COSTS
 from search.spec.validation import load
 from spaces.space import Domain, Params, Space
 
@@ -165,7 +165,7 @@ def _curves() -> Problem:
         space=load(CURVES / "space.yaml").space,
         params=[json.loads(group[0]["params"]) for group in groups],
         price="gflops",
-        known={name: np.array([group[0][name] for group in groups]) for name in COSTS},
+        known={name: np.array([group[0][name] for group in groups]) for name in MODEL_COSTS},
         errors=[1 - np.array([row["top1"] for row in group]) for group in groups],
         seconds=[np.array([row["seconds"] for row in group]) for group in groups],
     )

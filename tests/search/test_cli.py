@@ -3,6 +3,7 @@
 import compileall
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+import spaces
 from search.analysis.pareto import knee
 from search.cli import PLANNED, main
 
@@ -253,3 +255,43 @@ def test_vattn_and_python_m_search_are_the_same_program() -> None:
     module = subprocess.run([sys.executable, "-m", "search", "--help"], capture_output=True, check=True)
 
     assert vattn.stdout == module.stdout
+
+
+RECIPES = Path(spaces.__file__).parent / "library" / "recipes"
+
+
+def test_cost_of_a_recipe_needs_no_data_set(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["cost", "tam_ssv1"]) == 0
+    by_name = capsys.readouterr().out
+    assert main(["cost", str(RECIPES / "tam_ssv1.yaml"), "--data", "elsewhere"]) == 0
+    assert capsys.readouterr().out == by_name
+
+    # A TANet-50 has 25.59 M parameters with 400 classes, and 2049 for each.
+    parameters = 25_590_320 - 226 * 2049
+    assert re.search(rf"Model size \(size_mb\): [\d.]+ MB, 4 bytes for each of {parameters:,} parameters", by_name)
+    assert "1 x 1 views of 224 x 224 pixels" in by_name
+
+
+def test_train_names_the_folder_that_data_must_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "tam_ssv1", "--data", str(tmp_path / "gone"), "--out", str(tmp_path / "out")]) == 2
+
+    assert f"{tmp_path}/gone" in capsys.readouterr().err
+
+
+def test_check_needs_no_data_set_where_the_number_of_classes_is_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = tmp_path / "spec.yaml"
+    data = "{kind: ucf101, root: gone, classes: 101}"
+    spec.write_text(VALID.replace(VALID[VALID.index("{kind: motion") : VALID.index("}}") + 2], data))
+
+    assert main(["check", str(spec), "--json"]) == 0
+    tree = json.loads(capsys.readouterr().out)
+    assert tree["data"] is None
+    assert tree["architectures"] == 2
+    assert main(["check", str(spec)]) == 0
+    assert "does not exist; it is taken to have 101 classes" in capsys.readouterr().out

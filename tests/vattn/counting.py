@@ -40,7 +40,7 @@ def on_meta(model: ModelConfig, classes: int) -> VideoModel:
 
 def clips(model: ModelConfig, num: int = 1) -> Tensor:
     frames = model.frames * model.backbone.frames_per_segment
-    return torch.empty(num, 3, frames, model.size, model.size, device="meta")
+    return torch.empty(num, model.backbone.input_channels, frames, model.size, model.size, device="meta")
 
 
 def count_macs(net: nn.Module, x: Tensor) -> int:

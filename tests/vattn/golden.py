@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 #: The recordings (.npz) that tests read.
 FOLDER = Path(os.environ.get("VATTN_GOLDEN", Path(__file__).parents[1] / "golden"))
+#: The recordings of MARS's distillation, flow and fusion.
+MARS = Path(__file__).parents[1] / "golden" / "mars"
 
 State = Mapping[str, Tensor]
 
@@ -69,7 +71,8 @@ class Recording:
         """Return the network for this recording; fail if no builder knows its module or one of its options."""
         module, options = self.meta["module"], Options(self.meta["config"])
         assert module in builders, f"{self.file}: no builder for the module {module!r}"
-        case = builders[module](self.meta | {"config": options})
+        stored = {name.removeprefix("param/"): a.shape for name, a in self.arrays.items() if name.startswith("param/")}
+        case = builders[module](self.meta | {"config": options, "shapes": stored})
         assert not options.unread, f"{self.file}: the builder ignores the options {options.unread}"
         return case
 

@@ -30,7 +30,7 @@ def random_network(seed: int) -> ModelConfig:
             for kind in rng.choices(kinds, k=rng.choice([0, 0, 1, 2])):
                 network = _with(kind, network, rng) or network
             return network
-        if attempt > 20:
+        if attempt > 60:
             # No block of this backbone has a site for this mechanism.
             backbone = rng.choice(backbones)
     raise AssertionError(f"no backbone has a site for {lead}")
@@ -38,7 +38,7 @@ def random_network(seed: int) -> ModelConfig:
 
 def _bare(backbone: str, rng: random.Random) -> ModelConfig | None:
     """Return a backbone without mechanisms, or None if its config is not valid."""
-    tree = {"backbone": _options(BackboneConfig.kinds[backbone], rng, leave="weights")}
+    tree = {"backbone": _options(BackboneConfig.kinds[backbone], rng, leave=("weights", "stochastic_depth"))}
     # Some backbones need at least 16 frames.
     frames = rng.choice([1, 2, 3, 4, 5, 6, 16])
     tree |= {"frames": frames, "size": rng.randint(16, 96), "head": {"dropout": rng.choice([0.0, 0.5])}}
@@ -51,8 +51,9 @@ def _bare(backbone: str, rng: random.Random) -> ModelConfig | None:
 def _with(kind: str, network: ModelConfig, rng: random.Random) -> ModelConfig | None:
     """Return the network with one more mechanism that has a site in it, or None if no sampled config has one."""
     sites = network.backbone.sites(network.size)
+    leave = () if any(site.pathway for site in sites) else ("pathway",)
     for _ in range(20):
-        module = ModuleConfig.kinds[kind].parse(_options(ModuleConfig.kinds[kind], rng))
+        module = ModuleConfig.kinds[kind].parse(_options(ModuleConfig.kinds[kind], rng, leave))
         try:
             larger = ModelConfig.parse(network.tree() | {"attention": [*network.tree()["attention"], module.tree()]})
         except ValidationError:
@@ -69,13 +70,13 @@ _LISTS: dict[str, Callable[[random.Random], Any]] = {
 }
 
 
-def _options(config: type[Any], rng: random.Random, leave: str = "") -> dict[str, Any]:
+def _options(config: type[Any], rng: random.Random, leave: tuple[str, ...] = ()) -> dict[str, Any]:
     """Sample every option of ``config``, and sample again if the config is not valid."""
     while True:
         tree = {
             name: _LISTS[name](rng) if name in _LISTS else _value(field.annotation, rng)
             for name, field in config.model_fields.items()
-            if name != leave and (field.is_required() or rng.random() < 0.7)
+            if name not in leave and (field.is_required() or rng.random() < 0.7)
         }
         try:
             return config.parse({"kind": config.model_fields["kind"].default} | tree).tree()

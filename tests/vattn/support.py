@@ -32,7 +32,8 @@ def site(
     features = (stage, block, position, channels, size, width or size)
     if position not in ("conv1", "conv2"):
         return Site(*features)
-    return Layer(*features, **{"outputs": channels, "stride": 1, "macs": 0, "params": 0, "activations": 0} | layer)
+    options: dict[str, Any] = {"outputs": channels, "stride": 1, "macs": 0, "params": 0, "activations": 0, **layer}
+    return Layer(*features, **options)
 
 
 def place_of(module: ModuleConfig) -> Position:

@@ -1,5 +1,6 @@
 """Configs of the same network have the same canonical form, and configs of different networks do not."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,3 +120,50 @@ def test_where_frames_lie_is_no_part_of_an_identity() -> None:
     ):
         assert identity_with(**places) == "ef93efae38f06963"
     assert identity_with(seed=1) != "ef93efae38f06963"
+
+
+def evaluated(**data: object) -> TrialConfig:
+    return TrialConfig.parse({
+        "data": {"kind": "motion"} | data,
+        "model": {
+            "frames": 4, "size": 32, "backbone": {"kind": "resnet", "depth": 10},
+            "attention": [{"kind": "tsm", "stages": [3]}],
+        },
+        "train": {"epochs": 2, "batch": 4, "lr": 0.05},
+    })  # fmt: skip
+
+
+def test_equal_ways_to_write_the_views_are_one_trial() -> None:
+    plain = trial_id(evaluated())
+
+    # The size of the training; the shorter side as stored (80 pixels).
+    assert trial_id(evaluated(views={"size": 32})) == trial_id(evaluated(views={"short": 80})) == plain
+    assert len({plain, *(trial_id(evaluated(views=views)) for views in ({"size": 64}, {"short": 40}))}) == 3
+
+
+def test_the_single_clip_of_segments_is_the_same_in_the_protocols_that_follow_tsn() -> None:
+    protocols = ("auto", "tsm", "tsn", "tanet", "tdn", "slowfast")
+    identities = {name: trial_id(evaluated(sampling={"protocol": name})) for name in protocols}
+
+    assert identities["tsm"] == identities["tsn"] == identities["tanet"]
+    assert len({*identities.values()}) == 4
+    two = [trial_id(evaluated(sampling={"protocol": name}, views={"clips": 2})) for name in ("tsm", "tanet")]
+    assert two[0] != two[1]
+
+
+def test_a_network_is_evaluated_at_another_size_only_if_its_weights_do_not_depend_on_it() -> None:
+    assert evaluated(views={"size": 64}).model.at(64).size == 64
+    tree = evaluated(views={"size": 64}).tree()
+    sta = tree["model"] | {"backbone": {"kind": "r3d"}, "attention": [{"kind": "sta", "stages": [3]}]}
+    with pytest.raises(ValueError, match=r"data\.views\.size: the weights of this network depend on the size"):
+        TrialConfig.parse(tree | {"model": sta})
+    inception = tree["model"] | {"backbone": {"kind": "inception_v3"}, "size": 75}
+    with pytest.raises(ValueError, match=r"data\.views\.size: size: inception_v3 takes images of 75 pixels"):
+        TrialConfig.parse(tree | {"model": inception})
+
+
+def test_frames_are_never_enlarged_to_the_views() -> None:
+    with pytest.raises(ValueError, match=r"data\.views\.short: must be at least the side of the crops, 32 \(got 24\)"):
+        evaluated(views={"short": 24})
+    with pytest.raises(ValueError, match=r"views\.short: must be at most store\.size, 80"):
+        evaluated(views={"short": 96})

@@ -9,7 +9,8 @@ from tests.vattn.random_configs import PAIRS, random_network
 from tests.vattn.support import model
 from vattn.backbones import BackboneConfig
 from vattn.config import ModelConfig
-from vattn.cost import cost, render
+from vattn.cost import cost, gflops_video, render, render_video
+from vattn.data.config import ViewsConfig
 from vattn.modules import ModuleConfig
 
 TAM, TSM = {"kind": "tam"}, {"kind": "tsm"}
@@ -171,3 +172,13 @@ def test_table_shows_no_stc_for_ta_and_sa() -> None:
 
     for weights in ("ta", "sa"):
         assert "stc" not in render(model({"kind": "sta", "weights": weights}, backbone=backbone, size=64), 7)
+
+
+def test_the_cost_of_a_video_is_that_of_its_views_at_the_size_of_the_evaluation() -> None:
+    network = model(TAM, depth=50, width=1.0, frames=8, size=224)
+
+    # TANet-50, 10 x 3 views of 256 x 256 pixels: 42.784 GFLOPs a view.
+    views = ViewsConfig(clips=10, crops=3, size=256)
+    assert gflops_video(network, views, 400) == pytest.approx(30 * 42.784, abs=0.02)
+    assert gflops_video(network, ViewsConfig(), 400) == cost(network, 400).gflops
+    assert "10 x 3 views of 256 x 256 pixels: 1284 GFLOPs (gflops_video)" in render_video(network, views, 400)

@@ -74,10 +74,17 @@ def test_peaks_equal_those_of_the_authors_code() -> None:
     torch.testing.assert_close(mask.view_as(maps).nonzero(), recorded.tensor("peak_list"), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("case", "split"), [("s3n_resample_p0", "all"), ("s3n_resample_p1", "random")])
+@pytest.mark.parametrize(
+    ("case", "split"), [("s3n_resample_p0", "all"), ("s3n_resample_p1", "random"), ("s3n_resample_p2", "extreme")]
+)
 def test_each_step_of_resampling_equals_that_of_the_authors_code(case: str, split: Any) -> None:
     recorded = recording(case)
     attention = SparseAttention(SparseConfig())
+    radii = recorded.params()
+    attention.load_state_dict({
+        "betas.discriminative": radii["radius.scale"].squeeze(),
+        "betas.complementary": radii["radius_inv.scale"].squeeze(),
+    })  # fmt: skip
     maps = recorded.tensor("class_response_maps")
 
     draws = draws_of_cells(attention, maps[:, None], recorded.tensor("uniform_draws").float())
@@ -527,3 +534,12 @@ def test_coordinates_are_exact_in_mixed_precision() -> None:
         mixed = net.sparse(clips, maps, "extreme")
 
     torch.testing.assert_close(mixed, plain, rtol=0, atol=0)
+
+
+def test_the_loss_of_shares_that_are_all_of_one_class_is_that_of_labels() -> None:
+    net = build_model(model(sparse={}), 5)
+    scores, labels = torch.randn(3, 1 + len(net.branches), 5), torch.tensor([0, 4, 2])
+
+    shares = one_hot(labels, 5).float()
+
+    torch.testing.assert_close(net.loss(scores, shares), net.loss(scores, labels))

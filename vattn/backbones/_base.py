@@ -1,5 +1,6 @@
 """The interface of a backbone: the sites that it offers to mechanisms, its weights, and its cost."""
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
@@ -13,7 +14,11 @@ from torch import Tensor, nn
 from vattn.base import Kinded
 from vattn.errors import UserError
 from vattn.modules._base import Layer, Position, Site
-from vattn.weights import Fit, read_state
+from vattn.normalization import FLOW, IMAGENET, Statistics
+from vattn.weights.families import Recognised, recognise
+from vattn.weights.files import Checkpoint, read_checkpoint
+from vattn.weights.fitting import to_backbone
+from vattn.weights.state import Fit
 
 #: The positions that are not layers.
 POSITIONS: tuple[Position, ...] = ("block", "a", "b", "c", "d")
@@ -39,12 +44,18 @@ class Backbone(nn.Module):
     """A network without a classifier, with slots for mechanisms.
 
     Shape: a network of 2D convolutions maps images (N*T, 3, H, W) to features (N*T, ``channels``). A network of 3D
-    convolutions (``BackboneConfig.folds`` is False) maps clips (N, 3, T, H, W) to features (N, ``channels``).
+    convolutions (``BackboneConfig.folds`` is False) maps clips (N, 3, T, H, W) to features (N, ``channels``). Networks
+    of optical flow have 2 channels in the place of 3 (``BackboneConfig.input_channels``).
     """
 
     channels: int
     #: The global average pool that gives the features of `maps`, where `BackboneConfig.averages`.
     avgpool: nn.Module
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: the mechanisms that `vattn.insert.insert` has inserted
+        self.mechanisms: list[nn.Module] = []
 
     def forward(self, images: Tensor) -> Tensor:
         return self.features_of(self.maps(images))
@@ -71,6 +82,15 @@ class Backbone(nn.Module):
         assert isinstance(sequence, nn.Sequential)
         sequence.append(module)
 
+    def stage_of(self, name: str) -> int:
+        """Return the stage of the module or parameter ``name``; 1 is the stem. Unless overridden, layer1 is stage 2."""
+        layer = re.match(r"layer(\d)(\.|$)", name)
+        return int(layer[1]) + 1 if layer else 1
+
+    def first_convolutions(self) -> list[nn.Module]:
+        """Return the convolutions whose input is the pixels."""
+        return [next(m for m in self.modules() if isinstance(m, nn.Conv2d | nn.Conv3d))]
+
 
 def slots(positions: Iterable[str] = POSITIONS) -> nn.ModuleDict:
     """Return one slot for mechanisms per position.
@@ -87,7 +107,7 @@ class BackboneConfig(Kinded):
     weights: Literal["none", "default"] | str = Field(
         "none",
         description="initial weights: none (random), default (those that torchvision publishes), or the path of a file "
-        "with a state dict in torchvision's names",
+        "of a training here, or published with the names of torchvision, its authors, MMAction2 or PySlowFast",
     )
 
     #: Torchvision publishes weights for at least some sizes of it.
@@ -102,6 +122,8 @@ class BackboneConfig(Kinded):
     frames_per_segment: ClassVar[int] = 1
     #: As for mechanisms: regular expressions from the names in the authors' network to the names in this package.
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = ()
+    #: What ``weights: default`` expect of pixels.
+    default_statistics: ClassVar[Statistics] = IMAGENET
 
     @model_validator(mode="after")
     def _any_weights_exist(self) -> Self:
@@ -111,6 +133,20 @@ class BackboneConfig(Kinded):
                 "(got default)"
             )
         return self
+
+    @property
+    def input_channels(self) -> int:
+        """Number of channels of a frame: 3 colours, or 2 directions of optical flow."""
+        return 3
+
+    def statistics(self) -> Statistics:
+        """Return how pixels are normalised, unless the weights in a file say otherwise."""
+        if self.input_channels == 2:
+            return FLOW
+        return self.default_statistics if self.weights == "default" else IMAGENET
+
+    def check_published(self, recognised: Recognised) -> None:
+        """Raise UserError if published weights have the names of this network, but it would compute another result."""
 
     def stages(self) -> Sequence[int]:
         """Return the numbers of the stages. Unless overridden, they are those of a ResNet.
@@ -226,52 +262,58 @@ def conv_out(size: int, kernel: int, stride: int) -> int:
 
 def load_weights(
     net: nn.Module,
-    weights: str,
-    published: str,
-    classifier: str | tuple[str, ...],
+    config: BackboneConfig,
+    published: str = "",
     adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
 ) -> None:
-    """Load initial weights into ``net``.
+    """Load the initial weights ``config.weights`` into ``net``: all of its entries, under whatever names.
 
     Args:
         net: the backbone to load into.
-        weights: none (load nothing), default (torchvision's weights of ``published``), or the path of a file.
+        config: its config; ``weights`` is none (load nothing), default (torchvision's of ``published``), or a file.
         published: torchvision's name of the model.
-        classifier: entries whose names start with this are left out.
-        adapt: maps the other entries to the names and shapes of ``net``.
+        adapt: maps entries with the names of ``net`` to its shapes.
 
     Raises:
         UserError: the weights cannot be read or fetched, or do not fit.
     """
-    if weights == "none":
+    if config.weights == "none":
         return
-    state = _published_state(published) if weights == "default" else _state_in(weights)
-    state = adapt({name: value for name, value in state.items() if not name.startswith(classifier)})
-    fit = Fit.of(state, net.state_dict())
-    if not fit:
-        raise UserError(f"{weights} does not fit this backbone: {fit}", path="weights")
+    checkpoint = _published(published) if config.weights == "default" else _read(config.weights)
+    try:
+        recognised = recognise(checkpoint)
+        config.check_published(recognised)
+        state = adapt(to_backbone(recognised, config.authors_network, net.state_dict()))
+    except UserError as error:
+        raise UserError(str(error), path="weights") from error
+    if not (fit := Fit.of(state, net.state_dict())):
+        raise UserError(
+            f"{config.weights} does not fit this backbone: {fit}",
+            path="weights",
+            way_out=f"its names are those of {recognised.family.name}",
+        )
     net.load_state_dict(state, strict=False)
 
 
-def _state_in(file: str) -> dict[str, Tensor]:
+def _read(file: str) -> Checkpoint:
     try:
-        return read_state(Path(file))
+        return read_checkpoint(Path(file))
     except UserError as error:
         raise UserError(
             str(error), path="weights", way_out="write none, default, or the path of a state dict"
         ) from error
 
 
-def _published_state(published: str) -> dict[str, Tensor]:
+def _published(published: str) -> Checkpoint:
     from torchvision.models import get_model_weights  # takes a second to import, and only default weights need it
 
     default = get_model_weights(published)["DEFAULT"]
     file = Path(torch.hub.get_dir()) / "checkpoints" / default.url.rpartition("/")[2]
     if file.is_file():
-        return _state_in(str(file))
+        return _read(str(file))
     try:
         with redirect_stdout(sys.stderr):  # torch prints the address that it downloads from
-            return dict(default.get_state_dict(progress=False, check_hash=True, weights_only=True))
+            return Checkpoint(file, dict(default.get_state_dict(progress=False, check_hash=True, weights_only=True)))
     except (OSError, RuntimeError) as error:  # no network, or the hash of the downloaded file is wrong
         raise UserError(
             f"default needs {default.url}, which cannot be fetched ({error})",

@@ -9,11 +9,41 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from vattn.backbones._base import POSITIONS, BackboneConfig, conv_out
+from vattn.backbones._base import POSITIONS, Backbone, BackboneConfig, conv_out
+from vattn.base import LATER
 from vattn.modules._base import Position, Site
 
 
-class ResidualConfig(BackboneConfig):
+class BlocksConfig(BackboneConfig):
+    """A network of residual blocks, which training can leave out by chance.
+
+    Stochastic depth, with the linear rule: of L blocks, block l is left out with probability l / L * p, separately for
+    each clip. A block that stays is divided by the probability that it does, so that evaluation changes nothing. The
+    blocks of one stage in several pathways are numbered for each pathway. Source: Huang, Sun, Liu, Sedra and
+    Weinberger, "Deep Networks with Stochastic Depth", ECCV 2016 (arXiv:1603.09382).
+    """
+
+    stochastic_depth: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="p, probability that training leaves out the residual branch of the last block, for each clip; "
+        "from the first block to the last it rises linearly; 0: never",
+        json_schema_extra=LATER,
+    )
+
+    def leave_out_blocks(self, net: Backbone, frames: int) -> None:
+        """Let ``net`` leave out its blocks in training; ``frames`` successive images of its batch are one clip."""
+        for blocks in self.pathways(net):
+            for number, block in enumerate(blocks, start=1):
+                block.skips, block.frames = self.stochastic_depth * number / len(blocks), frames
+
+    def pathways(self, net: Backbone) -> "list[list[SkippedBlock]]":
+        """Return the blocks in the order of the forward pass, for each pathway; unless overridden, there is one."""
+        return [[module for module in net.modules() if isinstance(module, SkippedBlock)]]
+
+
+class ResidualConfig(BlocksConfig):
     """Four stages, 2 to 5, of basic blocks (two convolutions) or bottlenecks (three; the first and last are 1x1)."""
 
     depth: int = Field(description="number of layers, which sets the type of the blocks and their number per stage")
@@ -119,7 +149,24 @@ def sites_in(
     )
 
 
-class ResidualBlock(nn.Module):
+class SkippedBlock(nn.Module):
+    """A residual block whose residual branch training can leave out; see `BlocksConfig`."""
+
+    #: Probability that the residual branch is left out.
+    skips: float = 0.0
+    #: Number of successive images in the batch that are one clip.
+    frames: int = 1
+
+    def residual(self, branch: Float[Tensor, "n d *fewer"]) -> Float[Tensor, "n d *fewer"]:
+        """Return the output of the residual branch, in training without that of some clips."""
+        if not self.training or not self.skips:
+            return branch
+        clips, stays = branch.unflatten(0, (-1, self.frames)), 1 - self.skips
+        kept = clips.new_empty(len(clips), *[1] * (clips.dim() - 1)).bernoulli_(stays)
+        return (clips * kept.div_(stays)).flatten(0, 1)
+
+
+class ResidualBlock(SkippedBlock):
     """The forward pass of a residual block, basic or bottleneck, with a norm after each convolution; and its sites.
 
     A subclass creates the layers, for images or for clips. ``downsample`` is None where the shortcut is the identity.
@@ -148,7 +195,7 @@ class ResidualBlock(nn.Module):
         else:
             y = self.bn2(self.conv2(y))
         # Not in place: a mechanism may need its own output for its gradient.
-        return self.relu(self.at["d"](y) + (x if self.downsample is None else self.downsample(x)))
+        return self.relu(self.residual(self.at["d"](y)) + (x if self.downsample is None else self.downsample(x)))
 
 
 def check_resnet_weights(weights: str, depth: int, width: float) -> None:

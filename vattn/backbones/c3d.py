@@ -4,6 +4,7 @@ Source: Tran, Bourdev, Fergus, Torresani and Paluri, "Learning Spatiotemporal Fe
 ICCV 2015 (arXiv:1412.0767).
 """
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import ClassVar, Literal, NamedTuple
@@ -101,7 +102,7 @@ class C3DConfig(BackboneConfig, kind="c3d"):
     def build(self) -> "C3D":
         """Return the network with its initial weights."""
         net = C3D(self)
-        load_weights(net, self.weights, "", classifier=("fc8.", "fc."))
+        load_weights(net, self)
         return net
 
 
@@ -173,6 +174,11 @@ class C3D(Backbone):
             x = self.get_submodule(f"pool{stage}")(self.at[f"{stage}d"](x))
         x = self.dropout(self.relu(self.fc6(self.mean(x).flatten(1))))
         return self.relu(self.fc7(x))
+
+    def stage_of(self, name: str) -> int:
+        """Return the stage of a module or parameter; the fully connected layers belong to the last."""
+        stage = re.match(r"(?:conv|at\.)(\d)", name)
+        return int(stage[1]) if stage else 5
 
     def insert(self, site: Site, module: nn.Module) -> None:
         """Put ``module`` at ``site``, after the modules that are already there."""

@@ -60,7 +60,7 @@ class InceptionV3Config(BackboneConfig, kind="inception_v3"):
     def build(self) -> "InceptionV3":
         """Return the network with its initial weights."""
         net = InceptionV3(to_symmetric=self.weights == "default")
-        load_weights(net, self.weights, "inception_v3", classifier=("fc.", "AuxLogits."))
+        load_weights(net, self, "inception_v3")
         return net
 
 
@@ -346,6 +346,11 @@ class InceptionV3(Backbone):
             for name in blocks:
                 x = self.get_submodule(f"Mixed_{name}")(x)
         return x
+
+    def stage_of(self, name: str) -> int:
+        """Return the stage of a module or parameter."""
+        block = name.partition(".")[0].removeprefix("Mixed_")
+        return next((stage for stage, blocks in _BLOCKS.items() if block in blocks), 1)
 
     def block(self, site: Site) -> nn.Module:
         """Return the block that contains ``site``."""

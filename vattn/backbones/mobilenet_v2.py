@@ -4,6 +4,7 @@ Source: Sandler, Howard, Zhu, Zhmoginov and Chen, "MobileNetV2: Inverted Residua
 (arXiv:1801.04381).
 """
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, Literal, NamedTuple, Self
@@ -89,7 +90,7 @@ class MobileNetV2Config(BackboneConfig, kind="mobilenet_v2"):
     def build(self) -> "MobileNetV2":
         """Return the network with its initial weights."""
         net = MobileNetV2(self)
-        load_weights(net, self.weights, "mobilenet_v2", classifier="classifier.")
+        load_weights(net, self, "mobilenet_v2")
         return net
 
 
@@ -233,6 +234,7 @@ class MobileNetV2(Backbone):
         self.features = nn.Sequential(
             _conv(3, shapes[0].inputs, 3, stride=2), *blocks, _conv(shapes[-1].outputs, self.channels, 1)
         )
+        self._stages = [1, *(s.stage for s in shapes), shapes[-1].stage]
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self._block_at = {(s.stage, s.block): block for s, block in zip(shapes, blocks, strict=True)}
         for module in self.modules():
@@ -241,6 +243,11 @@ class MobileNetV2(Backbone):
 
     def maps(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c i j"]:
         return self.features(images)
+
+    def stage_of(self, name: str) -> int:
+        """Return the stage of a module or parameter; the last convolution belongs to the last."""
+        feature = re.match(r"features\.(\d+)", name)
+        return self._stages[int(feature[1])] if feature else 1
 
     def block(self, site: Site) -> nn.Module:
         """Return the block that contains ``site``."""

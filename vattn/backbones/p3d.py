@@ -13,7 +13,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vattn.backbones._base import Backbone, Conv3, Part, conv_out, load_weights, part_of_clip, slots
-from vattn.backbones._residual import BlockShape, ResidualConfig, shapes_after_stem, sites_in
+from vattn.backbones._residual import BlockShape, ResidualConfig, SkippedBlock, shapes_after_stem, sites_in
+from vattn.base import LATER
 from vattn.modules._base import Site
 from vattn.modules._fold import fold, unfold
 
@@ -30,6 +31,11 @@ class P3DConfig(ResidualConfig, kind="p3d"):
 
     kind: Literal["p3d"] = "p3d"
     depth: Literal[17, 63, 131, 199] = Field(description="number of layers; 17 has one block per stage")
+    inputs: Literal[2, 3] = Field(
+        3,
+        json_schema_extra=LATER,
+        description="channels of a frame: 3 colours, or 2 for optical flow (data.modality: flow)",
+    )
 
     folds: ClassVar[bool] = False
     has_published_weights: ClassVar[bool] = False
@@ -38,6 +44,11 @@ class P3DConfig(ResidualConfig, kind="p3d"):
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = (
         (r"^conv1_custom\.", "conv1."), (r"\.conv_normal\.", ".conv2."), (r"\.bn_normal\.", ".bn2."),
     )  # fmt: skip
+
+    @property
+    def input_channels(self) -> int:
+        """Number of channels of a frame."""
+        return self.inputs
 
     def sites(self, size: int) -> tuple[Site, ...]:
         """Return the sites block by block. The first convolution of a block has the stride."""
@@ -60,7 +71,8 @@ class P3DConfig(ResidualConfig, kind="p3d"):
         stem, side = self.base(2), conv_out(size, 7, 2)
         # The stem keeps the clip, and the output and the indices of its pool.
         pooled = 2 * stem * self._frames_in(2, frames) * conv_out(side, 3, 2) ** 2
-        parts = [part_of_clip(1, [Conv3(3, stem, 49, frames * side**2)], kept=3 * frames * size**2 + pooled)]
+        clip = self.inputs * frames * size**2
+        parts = [part_of_clip(1, [Conv3(self.inputs, stem, 49, frames * side**2)], kept=clip + pooled)]
         for stage in self.stages():
             convs, shortcuts, kept = [], [], 0
             t = self._frames_in(stage, frames)
@@ -86,7 +98,7 @@ class P3DConfig(ResidualConfig, kind="p3d"):
     def build(self) -> "P3D":
         """Return the network with its initial weights."""
         net = P3D(self)
-        load_weights(net, self.weights, "", classifier="fc.")
+        load_weights(net, self)
         return net
 
 
@@ -113,7 +125,7 @@ class FrameConv(nn.Conv2d):
         return unfold(super().forward(fold(input)), input.shape[2])
 
 
-class P3DBlock(nn.Module):
+class P3DBlock(SkippedBlock):
     """A bottleneck with a spatial convolution S (1x3x3) and a temporal convolution T (3x1x1), with its sites.
 
     Between the two 1x1x1 convolutions, a block of kind A has T(S(x)), B has S(x) + T(x), C has S(x) + T(S(x)), and 2D
@@ -154,7 +166,7 @@ class P3DBlock(nn.Module):
         else:
             t = self.relu(self.bn3(self.conv3(y if self.kind == "B" else s)))
             y = t if self.kind == "A" else s + t
-        y = self.at["d"](self.bn4(self.conv4(self.at["c"](y))))
+        y = self.residual(self.at["d"](self.bn4(self.conv4(self.at["c"](y)))))
         return self.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
@@ -173,7 +185,7 @@ class P3D(Backbone):
     def __init__(self, config: P3DConfig) -> None:
         super().__init__()
         stem = config.base(2)
-        self.conv1 = nn.Conv3d(3, stem, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)
+        self.conv1 = nn.Conv3d(config.inputs, stem, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)
         self.bn1 = nn.BatchNorm3d(stem)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool3d((2, 3, 3), 2, (0, 1, 1))
@@ -188,7 +200,7 @@ class P3D(Backbone):
             if isinstance(module, nn.Conv2d | nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def maps(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c s i j"]:
+    def maps(self, images: Float[Tensor, "n colours t h w"]) -> Float[Tensor, "n c s i j"]:
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         for layer in (self.layer1, self.layer2, self.layer3):
             x = self.maxpool_2(layer(x))

@@ -1,4 +1,4 @@
-"""R3D and R(2+1)D, with torchvision's layers; stage 2 is torchvision's layer1.
+"""R3D, MC3 and R(2+1)D, with torchvision's layers; stage 2 is torchvision's layer1.
 
 Source: Tran, Wang, Torresani, Ray, LeCun and Paluri, "A Closer Look at Spatiotemporal Convolutions for Action
 Recognition", CVPR 2018 (arXiv:1711.11248).
@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from vattn.backbones._base import load_weights
 from vattn.backbones.resnet3d import ResNet3D, ResNet3DConfig
-from vattn.weights import rename
+from vattn.normalization import KINETICS
 
 
 class R3DConfig(ResNet3DConfig, kind="r3d"):
@@ -23,6 +23,7 @@ class R3DConfig(ResNet3DConfig, kind="r3d"):
     )
 
     has_published_weights = True
+    default_statistics = KINETICS
     stem_frames = 3
     pool = "none"
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -42,10 +43,18 @@ class R3DConfig(ResNet3DConfig, kind="r3d"):
     def build(self) -> ResNet3D:
         """Return the network with its initial weights."""
         net = ResNet3D(self)
-        load_weights(
-            net, self.weights, f"{self.kind}_18", classifier="fc.", adapt=lambda s: rename(s, self.authors_network)
-        )
+        load_weights(net, self, f"{self.kind}_18")
         return net
+
+
+class MC3Config(R3DConfig, kind="mc3"):
+    """MC3: R3D whose stages 3 to 5 have 2D convolutions, frame by frame; no stage reduces the number of frames."""
+
+    kind: Literal["mc3"] = "mc3"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def cube_frames(self, stage: int) -> int:
+        """Return the temporal kernel size of a stage's convolutions: 3 frames in res2, and 1 after it."""
+        return 3 if stage == 2 else 1
 
 
 class R2Plus1DConfig(R3DConfig, kind="r2plus1d"):

@@ -60,7 +60,7 @@ class ResNetConfig(ResidualConfig, kind="resnet"):
     def build(self) -> "ResNet":
         """Return the network with its initial weights."""
         net = ResNet(self)
-        load_weights(net, self.weights, self.published, classifier="fc.")
+        load_weights(net, self, self.published)
         return net
 
 

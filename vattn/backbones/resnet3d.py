@@ -6,12 +6,12 @@ Source: Hara, Kataoka and Satoh, "Can Spatiotemporal 3D CNNs Retrace the History
 
 from collections.abc import Iterator
 from functools import cache
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from vattn.backbones._base import (
@@ -31,6 +31,7 @@ from vattn.backbones._residual import (
     shapes_after_stem,
     sites_in,
 )
+from vattn.base import LATER
 from vattn.modules._base import Site
 
 
@@ -50,6 +51,11 @@ class ResNet3DConfig(ResidualConfig, kind="resnet3d"):
         description="shortcut of a block that changes the size or the number of channels; A: every second place and "
         "further channels of zeros; B: a 1x1x1 convolution",
     )
+    inputs: Literal[2, 3] = Field(
+        3,
+        json_schema_extra=LATER,
+        description="channels of a frame: 3 colours, or 2 for optical flow (data.modality: flow)",
+    )
 
     folds: ClassVar[bool] = False
     has_published_weights: ClassVar[bool] = False
@@ -57,10 +63,33 @@ class ResNet3DConfig(ResidualConfig, kind="resnet3d"):
     stem_frames: ClassVar[int] = 7
     #: What the pool after the stem halves: frames and pixels (clip), or only pixels (frame); none: there is no pool.
     pool: ClassVar[Literal["clip", "frame", "none"]] = "clip"
-    #: Convolutions pad in time by repeating the first and the last frame, not with zeros.
-    repeats_frames: ClassVar[bool] = False
     #: A 3x3x3 convolution is replaced by a spatial and a temporal convolution.
     factorized: ClassVar[bool] = False
+
+    @property
+    def input_channels(self) -> int:
+        """Number of channels of a frame."""
+        return self.inputs
+
+    @property
+    def repeats_frames(self) -> bool:
+        """Convolutions pad in time by repeating the first and the last frame, not with zeros."""
+        return False
+
+    def cube_frames(self, stage: int) -> int:
+        """Return the temporal kernel size of a stage's 3x3x3 convolutions, frames."""
+        return 3
+
+    def middle(self, s: BlockShape, inputs: int, outputs: int) -> int:
+        """Return the channels between a spatial and a temporal convolution, which replace one of 3x3x3.
+
+        With them, both together have about as many weights as the first 3x3x3 convolution of the block.
+        """
+        return middle_channels(s.inputs, s.planes)
+
+    def stem_middle(self) -> int:
+        """Return the channels between the convolutions of a factorized stem; torchvision has 45 for 64 outputs."""
+        return 45 * self.base(2) // 64
 
     def sites(self, size: int) -> tuple[Site, ...]:
         """Return the sites block by block. The first 3x3x3 convolution of a block has the stride."""
@@ -77,7 +106,8 @@ class ResNet3DConfig(ResidualConfig, kind="resnet3d"):
 
     def frames_after(self, stage: int, frames: int) -> int:
         """Return the number of frames at the output of a stage; stage 1 is the stem with its pool."""
-        for _ in range((self.pool == "clip") + max(0, stage - 2)):
+        halving = sum(self.cube_frames(later) > 1 for later in range(3, stage + 1))
+        for _ in range((self.pool == "clip") + halving):
             frames = conv_out(frames, 3, 2)
         return frames
 
@@ -88,54 +118,37 @@ class ResNet3DConfig(ResidualConfig, kind="resnet3d"):
     def build(self) -> "ResNet3D":
         """Return the network with its initial weights."""
         net = ResNet3D(self)
-        load_weights(net, self.weights, "", classifier="fc.")
+        load_weights(net, self)
         return net
 
 
 class ResNeXt3DConfig(ResNet3DConfig, kind="resnext3d"):
-    """A 3D ResNeXt: the 3x3x3 convolutions are grouped and have half as many channels as a block's output."""
+    """A 3D ResNeXt: the 3x3x3 convolutions are grouped.
+
+    With 32 groups they have half as many channels as a block's output, and with others as many in each group.
+    """
 
     kind: Literal["resnext3d"] = "resnext3d"  # pyright: ignore[reportIncompatibleVariableOverride]
     depth: Literal[14, 50, 101, 152] = Field(101, description="number of layers; 14 has one block per stage")
-    cardinality: int = Field(
-        32, ge=1, le=256, description="number of groups of a 3x3x3 convolution; it divides the channels"
-    )
+    cardinality: int = Field(32, ge=1, le=256, description="number of groups of a 3x3x3 convolution")
 
     @property
     def groups(self) -> int:
         """Number of groups of a bottleneck's 3x3x3 convolution."""
         return self.cardinality
 
-    @model_validator(mode="after")
-    def _groups_divide_the_channels(self) -> Self:
-        if any(self.planes(stage) % self.cardinality for stage in self.stages()):
-            planes = ", ".join(str(self.planes(stage)) for stage in self.stages())
-            raise ValueError(
-                f"cardinality: must divide the channels of each stage, {planes} at width {self.width:g}; take another "
-                f"cardinality or width (got {self.cardinality})"
-            )
-        return self
-
     def planes(self, stage: int) -> int:
-        """Return the number of channels of a stage's 3x3x3 convolutions."""
-        return 2 * self.base(stage)
+        """Return the number of channels of a stage's 3x3x3 convolutions.
+
+        This is the authors' cardinality * planes / 32, where their planes are half of a block's output. Each group has
+        at least one channel.
+        """
+        return self.cardinality * max(1, 2 * self.base(stage) // 32)
 
 
-def _middle(inputs: int, outputs: int, pixels: int) -> int:
-    return 3 * pixels * inputs * outputs // (pixels * inputs + 3 * outputs)
-
-
-def _block_middle(s: BlockShape) -> int:
-    """Return the channels between the spatial and the temporal convolution of a block.
-
-    With them, both together have about as many weights as the 3x3x3 convolution that they replace.
-    """
-    return _middle(s.inputs, s.planes, 9)
-
-
-def _stem_middle(config: ResNet3DConfig) -> int:
-    """Return the channels between the convolutions of a factorized stem; torchvision has 45 for 64 outputs."""
-    return 45 * config.base(2) // 64
+def middle_channels(inputs: int, outputs: int) -> int:
+    """Return the channels with which a 1x3x3 and a 3x1x1 convolution have about as many weights as one of 3x3x3."""
+    return 27 * inputs * outputs // (9 * inputs + 3 * outputs)
 
 
 def _shapes(config: ResNet3DConfig, size: int) -> Iterator[BlockShape]:
@@ -148,11 +161,11 @@ def _shapes(config: ResNet3DConfig, size: int) -> Iterator[BlockShape]:
 def _parts(config: ResNet3DConfig, size: int, frames: int) -> tuple[Part, ...]:
     stem, side = config.base(2), conv_out(size, 7, 2)
     if config.factorized:
-        middle = _stem_middle(config)
-        convs = [Conv3(3, middle, 49, frames * side**2), Conv3(middle, stem, 3, frames * side**2)]
+        middle, places = config.stem_middle(), frames * side**2
+        convs = [Conv3(config.inputs, middle, 49, places), Conv3(middle, stem, config.stem_frames, places)]
     else:
-        convs = [Conv3(3, stem, 49 * config.stem_frames, frames * side**2)]
-    kept = 3 * _padded(config, frames) * size**2
+        convs = [Conv3(config.inputs, stem, 49 * config.stem_frames, frames * side**2)]
+    kept = config.inputs * _padded(config, frames) * size**2
     if config.pool != "none":
         # The pool's indices, and its output unless the first convolution keeps a padded copy of it instead.
         copied = config.repeats_frames and not config.bottleneck
@@ -163,15 +176,15 @@ def _parts(config: ResNet3DConfig, size: int, frames: int) -> tuple[Part, ...]:
         for s in (s for s in _shapes(config, size) if s.stage == stage):
             after = config.frames_after(stage, frames)
             before = after if s.stride == 1 else config.frames_after(stage - 1, frames)
-            places, middle = after * s.side_out**2, _block_middle(s)
+            places = after * s.side_out**2
             if config.bottleneck:
                 convs.append(Conv3(s.inputs, s.planes, 1, before * s.side_in**2))
-                convs += _cube_cost(config, s.planes, s.planes, middle, before, after, s.side_out)
+                convs += _cube_cost(config, s, s.planes, s.planes, before, after)
                 convs.append(Conv3(s.planes, s.outputs, 1, places))
                 cubes = [(s.planes, before, s.side_in)]
             else:
-                convs += _cube_cost(config, s.inputs, s.planes, middle, before, after, s.side_out)
-                convs += _cube_cost(config, s.planes, s.outputs, middle, after, after, s.side_out)
+                convs += _cube_cost(config, s, s.inputs, s.planes, before, after)
+                convs += _cube_cost(config, s, s.planes, s.outputs, after, after)
                 cubes = [(s.inputs, before, s.side_in), (s.planes, after, s.side_out)]
             if config.repeats_frames:
                 # The convolutions keep padded copies of their inputs.
@@ -188,12 +201,14 @@ def _padded(config: ResNet3DConfig, frames: int) -> int:
 
 
 def _cube_cost(
-    config: ResNet3DConfig, inputs: int, outputs: int, middle: int, before: int, after: int, side: int
+    config: ResNet3DConfig, s: BlockShape, inputs: int, outputs: int, before: int, after: int
 ) -> list[Conv3]:
     """Return the convolutions that a 3x3x3 convolution consists of, from ``before`` frames to ``after``."""
+    pixels = s.side_out**2
     if config.factorized:
-        return [Conv3(inputs, middle, 9, before * side**2), Conv3(middle, outputs, 3, after * side**2)]
-    return [Conv3(inputs // config.groups, outputs, 27, after * side**2)]
+        middle = config.middle(s, inputs, outputs)
+        return [Conv3(inputs, middle, 9, before * pixels), Conv3(middle, outputs, 3, after * pixels)]
+    return [Conv3(inputs // config.groups, outputs, 9 * config.cube_frames(s.stage), after * pixels)]
 
 
 class RepeatedEnds(nn.Conv3d):
@@ -218,12 +233,12 @@ def _conv(
 
 
 def _factors(
-    config: ResNet3DConfig, inputs: int, middle: int, outputs: int, pixels: int, stride: tuple[int, int]
+    config: ResNet3DConfig, inputs: int, middle: int, outputs: int, frames: int, pixels: int, stride: tuple[int, int]
 ) -> nn.Sequential:
-    """Return a spatial convolution, norm, ReLU and a temporal convolution."""
+    """Return a spatial convolution, norm, ReLU and a temporal convolution over ``frames`` frames."""
     return nn.Sequential(
         _conv(config, inputs, middle, 1, pixels, (1, stride[1])), nn.BatchNorm3d(middle), nn.ReLU(inplace=True),
-        _conv(config, middle, outputs, 3, 1, (stride[0], 1)),
+        _conv(config, middle, outputs, frames, 1, (stride[0], 1)),
     )  # fmt: skip
 
 
@@ -251,10 +266,13 @@ class Block3D(ResidualBlock):
     def __init__(self, config: ResNet3DConfig, s: BlockShape) -> None:
         super().__init__()
 
+        frames = config.cube_frames(s.stage)
+
         def cube(inputs: int, outputs: int, stride: int) -> nn.Module:
+            strides = (stride if frames > 1 else 1, stride)
             if config.factorized:
-                return _factors(config, inputs, _block_middle(s), outputs, 3, (stride, stride))
-            return _conv(config, inputs, outputs, 3, 3, (stride, stride), config.groups)
+                return _factors(config, inputs, config.middle(s, inputs, outputs), outputs, frames, 3, strides)
+            return _conv(config, inputs, outputs, frames, 3, strides, config.groups)
 
         if config.bottleneck:
             self.conv1 = nn.Conv3d(s.inputs, s.planes, 1, bias=False)
@@ -275,7 +293,8 @@ class Block3D(ResidualBlock):
             self.downsample = ZeroChannels(s.outputs, s.stride)
         else:
             self.downsample = nn.Sequential(
-                nn.Conv3d(s.inputs, s.outputs, 1, s.stride, bias=False), nn.BatchNorm3d(s.outputs)
+                _conv(config, s.inputs, s.outputs, 1, 1, (s.stride if frames > 1 else 1, s.stride)),
+                nn.BatchNorm3d(s.outputs),
             )
         self.bottleneck = config.bottleneck
         self.at = slots()
@@ -292,9 +311,9 @@ class ResNet3D(Backbone):
         stem = config.base(2)
         self.conv1: nn.Module
         if config.factorized:
-            self.conv1 = _factors(config, 3, _stem_middle(config), stem, 7, (1, 2))
+            self.conv1 = _factors(config, config.inputs, config.stem_middle(), stem, config.stem_frames, 7, (1, 2))
         else:
-            self.conv1 = _conv(config, 3, stem, config.stem_frames, 7, (1, 2))
+            self.conv1 = _conv(config, config.inputs, stem, config.stem_frames, 7, (1, 2))
         self.bn1 = nn.BatchNorm3d(stem)
         self.relu = nn.ReLU(inplace=True)
         if config.pool == "none":
@@ -310,6 +329,6 @@ class ResNet3D(Backbone):
         self.channels = config.channels()
         init_3d_convolutions(self)
 
-    def maps(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c s i j"]:
+    def maps(self, images: Float[Tensor, "n colours t h w"]) -> Float[Tensor, "n c s i j"]:
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))

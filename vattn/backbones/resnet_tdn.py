@@ -9,6 +9,8 @@ Source: Wang, Tong, Ji and Wu, "TDN: Temporal Difference Networks for Efficient 
 from collections import Counter
 from copy import deepcopy
 from dataclasses import replace
+from itertools import chain
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -17,15 +19,17 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from vattn.backbones._base import Part, conv_out
+from vattn.backbones._base import Backbone, Part, conv_out, load_weights
+from vattn.backbones._residual import SkippedBlock
 from vattn.backbones.resnet import ResNet, ResNetConfig, block_shapes
 from vattn.modules._base import Layer, Site
+from vattn.weights import read_state
 
 
 class TDNResNetConfig(ResNetConfig, kind="resnet_tdn"):
     """A ResNet with a second path for the differences between the frames around each frame.
 
-    ``weights`` are those of a ResNet without this path. Both paths start from them.
+    ``weights`` are those of a TDN, or of a ResNet without this path, from which both paths start.
     """
 
     kind: Literal["resnet_tdn"] = "resnet_tdn"  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -78,13 +82,28 @@ class TDNResNetConfig(ResNetConfig, kind="resnet_tdn"):
             for part in super().parts(size, frames) for more in [added.get(part.stage, nothing)]
         )  # fmt: skip
 
+    def pathways(self, net: Backbone) -> list[list[SkippedBlock]]:
+        """Return the ResNet's blocks, and those with the blocks of the path of differences in their places."""
+        assert isinstance(net, TDNResNet)
+        first, others = net.layer1, (net.layer2, net.layer3, net.layer4)
+        paths = [chain.from_iterable([layer, *others]) for layer in (first, net.short_layer1)]
+        return [[block for block in path if isinstance(block, SkippedBlock)] for path in paths]
+
     def build(self) -> "TDNResNet":
         """Return the network with its initial weights."""
         net = TDNResNet(self)
+        if self.weights not in ("none", "default") and _has_short_path(self.weights):
+            load_weights(net, self)
+            return net
         if self.weights != "none":
             net.load_state_dict(super().build().state_dict(), strict=False)
         net.start_short_path()
         return net
+
+
+def _has_short_path(file: str) -> bool:
+    path = Path(file)
+    return path.is_file() and any("conv1_5." in name or "short_stem." in name for name in read_state(path))
 
 
 class TDNResNet(ResNet):
@@ -131,6 +150,14 @@ class TDNResNet(ResNet):
         middle = images.unflatten(0, (-1, 5))[:, 2]
         x = self._mixed(self.maxpool(self.relu(self.bn1(self.conv1(middle)))), short)
         return self._mixed(self.layer1(x), self.short_layer1(short))
+
+    def stage_of(self, name: str) -> int:
+        """Return the stage of a module or parameter; the path of differences has stages 1 and 2."""
+        return super().stage_of(name.removeprefix("short_"))
+
+    def first_convolutions(self) -> list[nn.Module]:
+        """Return the convolutions of both stems."""
+        return [self.conv1, self.short_stem[0]]
 
     def _mixed(self, x: Float[Tensor, "n c h w"], short: Float[Tensor, "n c i j"]) -> Float[Tensor, "n c h w"]:
         return self.keep * x + (1 - self.keep) * F.interpolate(short, x.shape[-2:])

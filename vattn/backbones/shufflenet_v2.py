@@ -4,6 +4,7 @@ Source: Ma, Zhang, Zheng and Sun, "ShuffleNet V2: Practical Guidelines for Effic
 (arXiv:1807.11164).
 """
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Literal, NamedTuple
@@ -74,7 +75,7 @@ class ShuffleNetV2Config(BackboneConfig, kind="shufflenet_v2"):
         """Return the network with its initial weights."""
         net = ShuffleNetV2(self)
         published = f"shufflenet_v2_x{self.width:.1f}".replace(".", "_")
-        load_weights(net, self.weights, published, classifier="fc.")
+        load_weights(net, self, published)
         return net
 
 
@@ -220,6 +221,11 @@ class ShuffleNetV2(Backbone):
     def maps(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c i j"]:
         x = self.maxpool(self.conv1(images))
         return self.conv5(self.stage4(self.stage3(self.stage2(x))))
+
+    def stage_of(self, name: str) -> int:
+        """Return the stage of a module or parameter; the last convolution belongs to the last."""
+        stage = re.match(r"stage(\d)", name)
+        return int(stage[1]) + 1 if stage else 5 if name.startswith("conv5") else 1
 
     def block(self, site: Site) -> nn.Module:
         """Return the block that contains ``site``."""

@@ -4,7 +4,7 @@ Source: Feichtenhofer, Fan, Malik and He, "SlowFast Networks for Video Recogniti
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -22,11 +22,10 @@ from vattn.backbones._base import (
     part_of_clip,
     slots,
 )
-from vattn.backbones._residual import BlockShape, ResidualBlock, ResidualConfig, sites_in
-from vattn.modules._base import Site
+from vattn.backbones._residual import BlockShape, ResidualBlock, ResidualConfig, SkippedBlock, sites_in
+from vattn.base import LATER
+from vattn.modules._base import Position, Site
 
-#: Temporal kernel size of the lateral convolution, from the fast to the slow pathway.
-_LATERAL_FRAMES = 5
 #: Output channels of the lateral convolution per channel of the fast pathway.
 _LATERAL_CHANNELS = 2
 #: Channels of the slow pathway per channel of the fast pathway (1 / beta in the paper).
@@ -37,8 +36,8 @@ class SlowFastConfig(ResidualConfig, kind="slowfast"):
     """SlowFast with bottlenecks; the model's ``frames`` are those of the fast pathway.
 
     Each stage has the slow pathway's blocks, numbered from 0, followed by the fast pathway's blocks: a mechanism is
-    inserted into both pathways. With ``temporal: none``, only mechanisms such as ``tam`` exchange information between
-    frames within a block.
+    inserted into both pathways, or into the one that its ``pathway`` names. With ``temporal: none``, only mechanisms
+    such as ``tam`` exchange information between frames within a block.
     """
 
     kind: Literal["slowfast"] = "slowfast"
@@ -54,6 +53,18 @@ class SlowFastConfig(ResidualConfig, kind="slowfast"):
         "conv",
         description="first convolution of a block; conv: 3x1x1 in every block of the fast pathway and in res4 and res5 "
         "of the slow pathway, elsewhere 1x1x1; none: 1x1x1",
+    )
+    lateral_frames: Literal[5, 7] = Field(
+        5,
+        json_schema_extra=LATER,
+        description="temporal kernel size of the lateral convolutions, frames; the authors' code has 5 in 4x16 and 7 "
+        "in 8x8",
+    )
+    slow_frames: Literal["step", "spread"] = Field(
+        "step",
+        json_schema_extra=LATER,
+        description="frames of the slow pathway; step: every alpha-th, from the first; spread: evenly spaced from the "
+        "first to the last and rounded down, as in the authors' code",
     )
 
     folds: ClassVar[bool] = False
@@ -85,8 +96,10 @@ class SlowFastConfig(ResidualConfig, kind="slowfast"):
         pooled = conv_out(side, 3, 2)
         convs = [Conv3(3, slow, 49, few * side**2), Conv3(3, fast, 5 * 49, frames * side**2)]
         lateral, joined = self._lateral(slow, fast, few * pooled**2)
-        # The clip; the indices of the slow pool; the indices and the output of the fast pool.
-        kept = 3 * frames * size**2 + slow * few * pooled**2 + 2 * fast * frames * pooled**2 + joined
+        # The clip, and the slow pathway's copy of spread frames; the indices of the slow pool; the indices and the
+        # output of the fast pool.
+        copied = few * (self.slow_frames == "spread")
+        kept = 3 * (frames + copied) * size**2 + slow * few * pooled**2 + 2 * fast * frames * pooled**2 + joined
         parts = [part_of_clip(1, [*convs, lateral], kept=kept)]
         for stage in self.stages():
             convs, shortcuts, kept = [], [], 0
@@ -110,24 +123,33 @@ class SlowFastConfig(ResidualConfig, kind="slowfast"):
     def _lateral(self, slow: int, fast: int, places: int) -> tuple[Conv3, int]:
         """Return the lateral convolution, and the number of values of its output and the slow pathway's together."""
         outputs = _LATERAL_CHANNELS * fast
-        return Conv3(fast, outputs, _LATERAL_FRAMES, places), (slow + outputs) * places
+        return Conv3(fast, outputs, self.lateral_frames, places), (slow + outputs) * places
+
+    def pathways(self, net: Backbone) -> list[list[SkippedBlock]]:
+        """Return the blocks of the slow and of the fast pathway."""
+        assert isinstance(net, SlowFast)
+        return [[m for m in pathway.modules() if isinstance(m, SkippedBlock)] for pathway in (net.slow, net.fast)]
 
     def build(self) -> "SlowFast":
         """Return the network with its initial weights."""
         net = SlowFast(self)
-        load_weights(net, self.weights, "", classifier="fc.")
+        load_weights(net, self)
         return net
 
 
 @dataclass(frozen=True)
-class _Shape(BlockShape):
+class PathwayShape(BlockShape):
     """The shape of one block of either pathway; ``frames`` is the temporal kernel size of its first convolution."""
 
     fast: bool
     frames: int
 
+    def site(self, position: Position, *, strides_first: bool) -> Site:
+        """Return the block's site at ``position``, with its pathway."""
+        return replace(super().site(position, strides_first=strides_first), pathway="fast" if self.fast else "slow")
 
-def _shapes(config: SlowFastConfig, size: int) -> Iterator[_Shape]:
+
+def _shapes(config: SlowFastConfig, size: int) -> Iterator[PathwayShape]:
     """Yield the blocks for clips of ``size`` x ``size`` pixels, stage by stage, the slow pathway's first."""
     start = conv_out(conv_out(size, 7, 2), 3, 2)
     given = config.base(2)
@@ -140,7 +162,7 @@ def _shapes(config: SlowFastConfig, size: int) -> Iterator[_Shape]:
             for block in range(blocks):
                 stride = 2 if stage > 2 and block == 0 else 1
                 end = conv_out(side, 3, stride)
-                yield _Shape(
+                yield PathwayShape(
                     stage, block + blocks * fast, inputs, planes, 4 * planes, stride, side, end, fast, taps
                 )  # fmt: skip
                 inputs, side = 4 * planes, end
@@ -153,7 +175,7 @@ class PathwayBlock(ResidualBlock):
     Shape: (N, inputs, T, H, W) -> (N, outputs, T, H / stride, W / stride), rounded up.
     """
 
-    def __init__(self, s: _Shape) -> None:
+    def __init__(self, s: PathwayShape) -> None:
         super().__init__()
         self.bottleneck = True
         self.conv1 = nn.Conv3d(s.inputs, s.planes, (s.frames, 1, 1), padding=(s.frames // 2, 0, 0), bias=False)
@@ -181,9 +203,10 @@ class SlowFast(Backbone):
     def __init__(self, config: SlowFastConfig) -> None:
         super().__init__()
         self.alpha, self.channels, base = config.alpha, config.channels(), config.base(2)
+        self.spread = config.slow_frames == "spread"
         self.slow_stem, self.fast_stem = _stem(base, 1), _stem(base // _BETA, 5)
         given = [base, *(4 * config.base(stage) for stage in (2, 3, 4))]
-        self.lateral = nn.ModuleList(_lateral(channels // _BETA, config.alpha) for channels in given)
+        self.lateral = nn.ModuleList(_lateral(channels // _BETA, config) for channels in given)
         slow: list[list[PathwayBlock]] = [[], [], [], []]
         fast: list[list[PathwayBlock]] = [[], [], [], []]
         for s in _shapes(config, size=224):
@@ -194,11 +217,29 @@ class SlowFast(Backbone):
         init_3d_convolutions(self)
 
     def forward(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c"]:
-        slow, fast = self.slow_stem(images[:, :, :: self.alpha]), self.fast_stem(images)
+        slow, fast = self.slow_stem(self._slow_frames(images)), self.fast_stem(images)
         for lateral, slow_stage, fast_stage in zip(self.lateral, self.slow, self.fast, strict=True):
             slow = slow_stage(torch.cat([slow, lateral(fast)], dim=1))
             fast = fast_stage(fast)
         return torch.cat([self.avgpool(slow), self.avgpool(fast)], dim=1).flatten(1)
+
+    def stage_of(self, name: str) -> int:
+        """Return the stage of a module or parameter; a lateral connection belongs to the stage before it."""
+        part, _, rest = name.partition(".")
+        offset = {"slow": 2, "fast": 2, "lateral": 1}.get(part)
+        return int(rest[0]) + offset if offset and rest else 1
+
+    def first_convolutions(self) -> list[nn.Module]:
+        """Return the convolutions of both stems."""
+        return [self.slow_stem[0], self.fast_stem[0]]
+
+    def _slow_frames(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n 3 s h w"]:
+        if not self.spread:
+            return images[:, :, :: self.alpha]
+        frames = images.shape[2]
+        few = frames // self.alpha
+        # In integers: torch.linspace rounds differently on different devices.
+        return images[:, :, [i * (frames - 1) // max(few - 1, 1) for i in range(few)]]
 
     def block(self, site: Site) -> nn.Module:
         """Return the block of either pathway that contains ``site``."""
@@ -214,9 +255,9 @@ def _stem(channels: int, frames: int) -> nn.Sequential:
     )  # fmt: skip
 
 
-def _lateral(channels: int, alpha: int) -> nn.Sequential:
+def _lateral(channels: int, config: SlowFastConfig) -> nn.Sequential:
     """Return the lateral convolution, from the fast pathway's ``channels`` and frames to the slow pathway's frames."""
-    outputs, k = _LATERAL_CHANNELS * channels, _LATERAL_FRAMES
+    outputs, k, alpha = _LATERAL_CHANNELS * channels, config.lateral_frames, config.alpha
     return nn.Sequential(
         nn.Conv3d(channels, outputs, (k, 1, 1), (alpha, 1, 1), (k // 2, 0, 0), bias=False), nn.BatchNorm3d(outputs),
         nn.ReLU(inplace=True),

@@ -4,6 +4,7 @@ Source: Zhou, Li, Wang and Li, "Integrating Temporal and Spatial Attention for V
 Communication Networks, 2022, Table 1. The layout there was found by architecture search.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, Self
@@ -14,7 +15,6 @@ from torch import Tensor, nn
 
 from vattn.backbones._base import (
     Backbone,
-    BackboneConfig,
     Conv3,
     Part,
     conv_out,
@@ -23,7 +23,7 @@ from vattn.backbones._base import (
     part_of_clip,
     slots,
 )
-from vattn.backbones._residual import BlockShape, ResidualBlock, sites_in
+from vattn.backbones._residual import BlocksConfig, BlockShape, ResidualBlock, sites_in
 from vattn.modules._base import Position, Site
 
 Dilation = Literal[1, 2, 4]
@@ -31,7 +31,7 @@ Dilation = Literal[1, 2, 4]
 _STRIDES = (2, 2, 2, 1, 2, 1, 1)
 
 
-class TCNNConfig(BackboneConfig, kind="tcnn"):
+class TCNNConfig(BlocksConfig, kind="tcnn"):
     """T-CNN, seven stages of pairs. The defaults are the paper's layout.
 
     The paper's table lists 36 convolutions and marks the dilated ones, which are all the second convolution of a pair.
@@ -95,7 +95,7 @@ class TCNNConfig(BackboneConfig, kind="tcnn"):
     def build(self) -> "TCNN":
         """Return the network with its initial weights."""
         net = TCNN(self)
-        load_weights(net, self.weights, "", classifier="fc.")
+        load_weights(net, self)
         return net
 
 
@@ -164,6 +164,11 @@ class TCNN(Backbone):
 
     def maps(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c s i j"]:
         return self.layers[1:](self.maxpool(self.layers[0](images)))
+
+    def stage_of(self, name: str) -> int:
+        """Return the stage of a module or parameter."""
+        layer = re.match(r"layers\.(\d)", name)
+        return int(layer[1]) + 1 if layer else 1
 
     def block(self, site: Site) -> nn.Module:
         """Return the pair that contains ``site``."""

@@ -11,11 +11,22 @@ from vattn.base import LATER, Config, Kinded
 from vattn.data.cache.format import JPEG_QUALITY
 from vattn.data.mirror import mirror_labels, read_pairs
 from vattn.errors import UserError
+from vattn.normalization import Normalize
 
 #: Called with (stage, done, total) while work goes on; stages are "motion" and "ingest".
 Progress = Callable[[str, int, int], None]
 
 _Item = TypeVar("_Item")
+
+#: Test protocols of published code: the kinds of sampling that each defines, with the greatest number of clips. The
+#: rules are in `vattn.data.protocols`.
+PROTOCOLS: dict[str, dict[str, int]] = {
+    "tsn": {"segments": 1},
+    "tsm": {"segments": 2, "dense": 100},
+    "tanet": {"segments": 100, "dense": 100},
+    "tdn": {"segments": 100},
+    "slowfast": {"segments": 1, "dense": 100, "window": 100},
+}
 
 
 class StoreConfig(Config):
@@ -71,6 +82,14 @@ class SamplingConfig(Config):
             "auto: as many as the backbone takes"
         ),
     ] = "auto"
+    protocol: Annotated[
+        Literal["auto", "tsm", "tsn", "tanet", "tdn", "slowfast"],
+        Field(
+            description="whose code determines the frames, the crops and the average over views in evaluation, to the "
+            "frame; auto: the rules of `vattn.data.sampling`; `vattn.data.protocols` has the others",
+            json_schema_extra=LATER,
+        ),
+    ] = "auto"
 
 
 class ViewsConfig(Config):
@@ -85,6 +104,28 @@ class ViewsConfig(Config):
         Literal[1, 3],
         Field(description="square crops of each clip; 1: the centre; 3: the centre and both ends of the longer side"),
     ] = 1
+    size: Literal["auto"] | Annotated[int, Field(ge=8)] = Field(
+        "auto", json_schema_extra=LATER, description="side of the crops, pixels; auto: model.size"
+    )
+    short: Literal["auto"] | Annotated[int, Field(ge=8)] = Field(
+        "auto",
+        json_schema_extra=LATER,
+        description="shorter side to which frames are scaled before they are cropped, pixels; at most store.size; "
+        "auto: as stored",
+    )
+
+    @property
+    def plain(self) -> bool:
+        """Whether crops have the size of those of the training and are cut from frames as stored."""
+        return self.size == self.short == "auto"
+
+    def crop(self, size: int) -> int:
+        """Return the side of the crops for a model that is trained with crops of ``size`` pixels."""
+        return size if self.size == "auto" else self.size
+
+    def needs(self, size: int) -> int:
+        """Return the smallest shorter side of stored frames that these crops can be cut from, pixels."""
+        return max(self.crop(size), 0 if self.short == "auto" else self.short)
 
 
 class AugmentConfig(Config):
@@ -180,6 +221,13 @@ class DataConfig(Kinded):
             "flow_x_NNNNN.jpg and flow_y_NNNNN.jpg in folders"
         ),
     ] = "rgb"
+    normalize: Normalize = Field(
+        "auto",
+        json_schema_extra=LATER,
+        description="how pixels are normalised; auto: as the weights expect that the training starts from, ImageNet's "
+        "for none; imagenet, kinetics: statistics of torchvision's image and video models; half: from -1 to 1; or mean "
+        "and std",
+    )
     sampling: SamplingConfig = Field(SamplingConfig(), description="which frames of a video make a clip")
     views: ViewsConfig = Field(ViewsConfig(), description="clips and crops of each video in evaluation")
     augment: AugmentConfig = Field(AugmentConfig(), description="random changes to training clips")
@@ -207,6 +255,36 @@ class DataConfig(Kinded):
             raise ValueError(f"augment.mirror: must be an absolute path, as root is auto (got {mirror})")
         return self
 
+    @model_validator(mode="after")
+    def _protocol_defines_the_views(self) -> Self:
+        sampling, views = self.sampling, self.views
+        if sampling.protocol == "auto":
+            return self
+        kinds = PROTOCOLS[sampling.protocol]
+        if sampling.kind not in kinds:
+            raise ValueError(
+                f"sampling.protocol: {sampling.protocol} has rules for sampling.kind {' and '.join(kinds)}; take "
+                f"{'it' if len(kinds) == 1 else 'one of them'}, or protocol auto (got {sampling.kind})"
+            )
+        if views.clips > kinds[sampling.kind]:
+            raise ValueError(
+                f"views.clips: protocol {sampling.protocol} has at most {kinds[sampling.kind]} of sampling.kind "
+                f"{sampling.kind}; take fewer, or protocol auto (got {views.clips})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _frames_hold_the_crops(self) -> Self:
+        views, stored = self.views, self.store.size
+        if views.short != "auto" and views.size != "auto" and views.size > views.short:
+            raise ValueError(f"views.short: must be at least views.size, {views.size} (got {views.short})")
+        if views.short != "auto" and views.short > stored:
+            raise ValueError(
+                f"views.short: must be at most store.size, {stored}, as frames are not enlarged; raise that "
+                f"(got {views.short})"
+            )
+        return self
+
     def labels(self) -> Sequence[str]:
         """Return the names of the classes; label i is the i-th."""
         raise NotImplementedError
@@ -214,6 +292,11 @@ class DataConfig(Kinded):
     def num_classes(self) -> int:
         """Return the number of classes; labels are 0 ... num_classes - 1."""
         return len(self.labels())
+
+    @property
+    def awaits_files(self) -> bool:
+        """Whether the files do not exist yet, and the config says what is needed of them: the number of classes."""
+        return False
 
     def each_split(self) -> Sequence[Self]:
         """Return one config for each split that is trained and tested on: this config, or three for ``split: all``."""
@@ -276,4 +359,9 @@ class DataConfig(Kinded):
         """Return the same data in canonical form: where files and frames lie has no part in a trial's identity."""
         places = {"root": "auto", "cache": "auto", "local": "none", "resident": "auto"}
         parts = {"augment": self.augment.canonical(), "store": self.store.canonical()}
+        if self.views.short == self.store.size:
+            parts["views"] = self.views.model_copy(update={"short": "auto"})
+        if self.sampling.kind == "segments" and self.views.clips == 1 and self.sampling.protocol in ("tsn", "tanet"):
+            # Their single clip is that of tsm.
+            parts["sampling"] = self.sampling.model_copy(update={"protocol": "tsm"})
         return self.model_copy(update=places | parts)

@@ -78,10 +78,16 @@ def report_listed(problems: Sequence[Problem], num_rows: int, max_faults: int | 
         _report(problems, Counter(), num_rows, max_faults, root, "leave them out", "they are left out")
 
 
-def with_faults(manifest: pa.Table, problems: Sequence[Problem], num_rows: int) -> pa.Table:
-    """Return the manifest with the number of rows in the lists, and of those left out, noted for `check`."""
+def with_faults(
+    manifest: pa.Table, problems: Sequence[Problem], num_rows: int, remarks: Sequence[str] = ()
+) -> pa.Table:
+    """Return the manifest with the number of rows in the lists, and of those left out, noted for `check`.
+
+    ``remarks`` are noted for `vattn.data.summary.summarize`.
+    """
     kinds = Counter(problem.kind for problem in problems)
-    return manifest.replace_schema_metadata({"faults": json.dumps({"rows": num_rows, "kinds": kinds})})
+    faults = {"rows": num_rows, "kinds": kinds}
+    return manifest.replace_schema_metadata({"faults": json.dumps(faults), "remarks": json.dumps(remarks)})
 
 
 def check(manifest: pa.Table, cache: Path, store: StoreConfig, root: Path, max_faults: int | str) -> None:

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from vattn.base import identity
 from vattn.data import workers
-from vattn.data.cache.format import CONCEALED, COUNTED, INDEX, VERSION, Location, Origin, StoredClip
-from vattn.data.cache.index import is_cache, locations, read_failures
+from vattn.data.cache.format import CONCEALED, COUNTED, INDEX, READER, VERSION, Location, Origin, StoredClip
+from vattn.data.cache.index import is_cache, locations, read_failures, read_otherwise
 from vattn.data.cache.writer import CacheWriter
 from vattn.data.config import Progress, StoreConfig
 from vattn.data.decode import ImageFolder, UnreadableFileError, decode_video, read_images
@@ -134,8 +134,15 @@ def execute(
                 plan.part.rename(plan.folder)
     if damaged := read_failures(plan.folder, CONCEALED):
         files = len({job.path for _, job in plan.rows})
-        what = "are damaged, which their decoder concealed"
+        what = "are damaged or incomplete, and used as they are"
         log.warning("%d of %d files %s; %s says why", len(damaged), files, what, plan.folder / CONCEALED)
+    earlier, which = read_otherwise(plan.folder)
+    if earlier:
+        log.warning(
+            "%d clips of %s were decoded by an earlier version, which read some files in another way (%s); they are "
+            "used; if there are such files, remove the folders %s-* beside it to decode all anew",
+            earlier, plan.folder, which, plan.folder.name.partition("-")[0],
+        )  # fmt: skip
     return plan.folder
 
 
@@ -325,33 +332,39 @@ def _read(
     """
     path = root / jobs[0].path
     state = _state(path)
-    damage, rate = "", 0.0
+    rate = 0.0
     if path.is_dir():
         images = folders(path)
 
-        def frames_of(job: Job) -> tuple[list[Any], int]:
-            files = images.clip(job.first, job.last)
-            return read_images(files, store), _length(images, files, job)
+        def frames_of(job: Job) -> tuple[list[Any], int, str]:
+            files, damaged = images.clip(job.first, job.last), list[str]()
+            frames = read_images(files, store, damaged)
+            notes = [f"{len(damaged)} damaged images, the first: {damaged[0]}"] if damaged else []
+            # Where a list states the number of frames, it is compared with theirs.
+            notes += [gaps] if job.last < 0 and (gaps := images.gaps(files)) else []
+            return frames, _length(images, files, job), "; ".join(notes)
     elif modality == "flow":
         raise UnreadableFileError("has no optical flow: that is a folder of flow_x_NNNNN.jpg and flow_y_NNNNN.jpg")
     else:
         spans = [(max(job.first, 0), math.inf if job.last < 0 else job.last) for job in jobs]
-        video, damage, rate = decode_video(path, store.size, lambda t: any(first <= t <= last for first, last in spans))
+        video, concealed, rate = decode_video(
+            path, store.size, lambda t: any(first <= t <= last for first, last in spans)
+        )
 
-        def frames_of(job: Job) -> tuple[list[Any], int]:
+        def frames_of(job: Job) -> tuple[list[Any], int, str]:
             span = video[max(job.first, 0) : job.last + 1 if job.last >= 0 else None]
             frames = [frame for frame in span if frame is not None]
             if span and not frames:
-                raise UnreadableFileError(f"all frames from {job.first} on to {job.last} are lost: {damage}")
+                raise UnreadableFileError(f"all frames from {job.first} on to {job.last} are lost: {concealed}")
             if not frames:
                 raise UnreadableFileError(f"has {len(video)} frames, and none from {max(job.first, 0)} on")
-            return store.select(frames), len(frames)
+            return store.select(frames), len(frames), concealed
 
     digest = _digest(path)
     clips: list[tuple[StoredClip, Origin] | workers.Failure] = []
     for job in jobs:
         try:
-            frames, length = frames_of(job)
+            frames, length, damage = frames_of(job)
         except UnreadableFileError as error:
             clips.append(workers.Failure(str(error)))
         else:
@@ -359,7 +372,7 @@ def _read(
                 StoredClip.jpeg(frames, store.quality) if store.codec == "jpeg" else StoredClip.raw(np.stack(frames))
             )
             seconds = length / rate if rate else -1.0
-            clips.append((stored, Origin(*job, *state, digest, damage, length, seconds)))
+            clips.append((stored, Origin(*job, *state, digest, damage, length, seconds, READER)))
     return clips
 
 

@@ -28,6 +28,8 @@ _TURN = re.compile(
 #: The same without boundaries, for names that write words together; used only if the opposite is a class too.
 _INNER_SIDE = re.compile(r"left|right")
 _INNER_TURN = re.compile(r"(counter|anti|contra)?clockwise")
+#: Abbreviations of a side, such as arm_L and RH; used only if the opposite is a class too.
+_LETTER = re.compile(rf"{_NO_LETTER_BEFORE}(l|r)(h|hs|t)?{_NO_LETTER_AFTER}")
 
 # Capitals, because the rest of a name is written in small letters.
 _OPPOSITE = {"LEFT": "RIGHT", "RIGHT": "LEFT", "TURN": "COUNTERTURN", "COUNTERTURN": "TURN"}
@@ -70,7 +72,10 @@ def read_pairs(file: Path, names: Sequence[str]) -> dict[int, int]:
         if not line.strip():
             continue
         place = f"{file.name}:{number}"
-        fields = [field.strip() for field in (line.split("\t") if "\t" in line else next(csv.reader([line])))]
+        try:
+            fields = [field.strip() for field in (line.split("\t") if "\t" in line else next(csv.reader([line])))]
+        except csv.Error as error:
+            raise _error(f"{place}: must be two classes, separated by a tab or a comma ({error})") from None
         if len(fields) != 2:
             raise _error(f"{place}: must be two classes, separated by a tab or a comma", found=line.strip())
         first = _label(fields[0], labels, place)
@@ -84,8 +89,9 @@ def read_pairs(file: Path, names: Sequence[str]) -> dict[int, int]:
 def _label(text: str, labels: dict[str, int], place: str) -> int:
     if text in labels:
         return labels[text]
-    if text.isascii() and text.isdecimal() and int(text) < len(labels):
-        return int(text)
+    number = re.fullmatch(r"0*([0-9]{1,9})", text)
+    if number and int(number[1]) < len(labels):
+        return int(number[1])
     close = get_close_matches(text, labels, 1)
     raise _error(f"{place}: names no class", f"did you mean {close[0]}?" if close else "", text)
 
@@ -139,4 +145,5 @@ def _inner_opposites(text: str) -> list[str]:
             _INNER_TURN.sub(lambda match, prefix=prefix: "clockwise" if match[1] else f"{prefix}clockwise", swapped)
             for prefix in ("counter", "anti", "contra")
         ]
-    return [other for other in texts if other != text]
+    letters = _LETTER.sub(lambda match: ("r" if match[1] == "l" else "l") + (match[2] or ""), text)
+    return [other for other in (*texts, letters) if other != text]

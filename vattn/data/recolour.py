@@ -53,6 +53,10 @@ class Recolour:
         self._augment, self._size, self._device = augment, size, device
         self._sources: dict[Operation, tuple[Tensor, Tensor]] = {}
 
+    def of_size(self, size: int) -> "Recolour":
+        """Return the same for frames of another size; pixels of shifts are not converted."""
+        return recolour_of(self._augment, size, self._device)
+
     def choose(self, rng: np.random.Generator) -> list[Operation]:
         """Draw what is done to a clip, in this order; the only number that is taken from ``rng`` is a seed."""
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))

@@ -1,6 +1,7 @@
 """Rules that choose the frames of a clip. Each has a random form for training and a deterministic one for evaluation.
 
-Frames are numbered from 0. The rules are those of
+Frames are numbered from 0. `vattn.data.protocols` has the rules of published code for evaluation, to the frame. The
+rules here follow
 
 * TSN: L. Wang, Y. Xiong, Z. Wang, Y. Qiao, D. Lin, X. Tang, L. Van Gool: "Temporal Segment Networks: Towards Good
   Practices for Deep Action Recognition", ECCV 2016, arXiv:1608.00859;
@@ -51,7 +52,7 @@ def training_indices(kind: Kind, num_frames: int, frames: int, rng: np.random.Ge
             return random_indices(num_frames, frames, rng)
         case "uniform":
             return ((np.arange(frames) + rng.random()) * num_frames / frames).astype(np.int64)
-    span, step = _window(kind, frames)
+    span, step = window(kind, frames)
     return _cyclic(int(rng.integers(max(num_frames - span, 0), endpoint=True)), step, num_frames, frames)
 
 
@@ -80,13 +81,13 @@ def evaluation_indices(
         if clips == 1:
             return centre_indices(num_frames, frames, late)
         return ((np.arange(frames) * clips + clip) * num_frames // (clips * frames)).astype(np.int64)
-    span, step = _window(kind, frames)
+    span, step = window(kind, frames)
     room = max(num_frames - span, 0)
     return _cyclic(room // 2 if clips == 1 else clip * room // (clips - 1), step, num_frames, frames)
 
 
-def _window(kind: Kind, frames: int) -> tuple[int, int]:
-    """Return the number of successive frames that a clip spans, and the step between its frames."""
+def window(kind: Kind, frames: int) -> tuple[int, int]:
+    """Return the number of successive frames that a clip of kind dense or window spans, and the step between frames."""
     if kind == "window":
         return frames, 1
     step = max(WINDOW // frames, 1)

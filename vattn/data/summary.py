@@ -1,5 +1,6 @@
 """Summary of a data set before anything is decoded: clips of each class and split, and what would mislead a user."""
 
+import json
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,8 @@ FEW_CLIPS = 100
 LEAST_DIFFERENCE = 6
 #: Classes or clips that a message names.
 NAMED = 5
+#: Letters of other alphabets that look like Latin ones, small, and these.
+_LOOKALIKES = str.maketrans("\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u04bb\u03bf", "aeopcyxijsho")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Summary:
     problems: tuple[str, ...]
     """why nothing can be trained on these clips, or why the result would be wrong"""
     warnings: tuple[str, ...]
+    wrong_labels: bool = False
+    """whether clips of one action would be of two classes, which is one of the problems"""
 
     @cached_property
     def totals(self) -> dict[str, int]:
@@ -80,7 +85,8 @@ class Summary:
             "clips": self.totals,
             "clips_by_class": by_class,
             "points_per_validation_clip": self.points_per_clip,
-            "least_difference_points": min(LEAST_DIFFERENCE * self.points_per_clip, 100.0),
+            # With fewer clips no difference is significant.
+            "least_difference_points": points if (points := LEAST_DIFFERENCE * self.points_per_clip) <= 100 else None,
             "constant_guess": self.constant_guess,
             "flips": None if self.flips is None else {"pairs": self.flips.pairs, "never": self.flips.never},
             "problems": self.problems,
@@ -104,7 +110,8 @@ def summarize(data: DataConfig, manifest: pa.Table, flip: bool = False, remarks:
     clips = count_clips(manifest, len(names))
     flips = _flips(names, data.mirrored()) if flip else None
     numbered = all(name == str(label) for label, name in enumerate(names))
-    warnings = [*_empty_classes(names, clips, numbered), *remarks, *_few_clips(int(clips["val"].sum()))]
+    listed = json.loads((manifest.schema.metadata or {}).get(b"remarks", b"[]"))
+    warnings = [*_empty_classes(names, clips, numbered), *remarks, *listed, *_few_clips(int(clips["val"].sum()))]
     if len(names) == 1:
         warnings.append("there is only one class, so that every answer is right; add another")
     if flips is not None and numbered and not flips.pairs:
@@ -112,7 +119,8 @@ def summarize(data: DataConfig, manifest: pa.Table, flip: bool = False, remarks:
             "classes have numbers instead of names, so that a flip exchanges no classes; if some of them name a side, "
             "give data.names, or pairs of labels in a file data.augment.mirror"
         )
-    return Summary(names, clips, flips, (*_unusable_splits(clips), *_confusable(names)), tuple(warnings))
+    alike = _confusable(names)
+    return Summary(names, clips, flips, (*_unusable_splits(clips), *alike), tuple(warnings), bool(alike))
 
 
 def count_clips(manifest: pa.Table, classes: int) -> dict[str, Int64[np.ndarray, " classes"]]:
@@ -154,9 +162,13 @@ def _confusable(names: Sequence[str]) -> list[str]:
 
 
 def _folded(name: str) -> str:
-    """Return a name without what a person does not see: capitals, blanks, invisible and equivalent characters."""
+    """Return a name without what a person does not see: capitals, blanks, invisible and equivalent characters.
+
+    Letters of other alphabets that look like Latin ones are written as these.
+    """
     text = " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).split())
-    return "".join(character for character in text if unicodedata.category(character) not in ("Cf", "Cc")).strip()
+    text = "".join(character for character in text if unicodedata.category(character) not in ("Cf", "Cc")).strip()
+    return text.translate(_LOOKALIKES)
 
 
 def _empty_classes(names: Sequence[str], clips: Mapping[str, np.ndarray], numbered: bool) -> list[str]:

@@ -37,6 +37,7 @@ from vattn.explain.evidence import (
 )
 from vattn.model import load_model
 from vattn.training.batches.pixels import normalise
+from vattn.weights.statistics import recorded, statistics
 
 __all__ = ["Trained", "explain", "grad_cams", "kernels_of_i3d", "load_trained"]
 
@@ -50,7 +51,8 @@ def load_trained(config: TrialConfig, checkpoint: Path) -> Trained:
     Raises:
         UserError: the checkpoint cannot be read, or its weights are those of another config.
     """
-    return Trained(config, load_model(config.model, config.data.num_classes(), checkpoint).eval())
+    net = load_model(config.model, config.data.num_classes(), checkpoint)
+    return Trained(recorded(config, checkpoint), net.eval())
 
 
 def explain(model: Trained, video: Path, out: Path, i3d: Trained | None = None) -> list[Path]:
@@ -67,12 +69,14 @@ def explain(model: Trained, video: Path, out: Path, i3d: Trained | None = None) 
         The written files.
 
     Raises:
-        UserError: the video cannot be read, the model's clips are larger than the stored frames, or ``i3d`` has no
-            mechanism of kind i3d.
+        UserError: the model takes optical flow, the video cannot be read, the model's clips are larger than the stored
+            frames, or ``i3d`` has no mechanism of kind i3d.
     """
     config, net = model
+    if config.data.modality == "flow":
+        raise UserError("reads the colours of a video, and this model takes optical flow", path="data.modality")
     clip, shown = _read_clip(config, video)
-    images = normalise(torch.from_numpy(clip).permute(3, 0, 1, 2)[None], torch.device("cpu"))
+    images = normalise(torch.from_numpy(clip).permute(3, 0, 1, 2)[None], torch.device("cpu"), statistics(config))
     out.mkdir(parents=True, exist_ok=True)
     drawn: dict[str, Figure] = {}
     if config.model.backbone.averages:

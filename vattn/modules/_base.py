@@ -1,16 +1,18 @@
 """Base class of all mechanisms: where a mechanism is placed, how it is built and what it costs."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator
 from torch import nn
 
-from vattn.base import Kinded
+from vattn.base import LATER, Kinded
 
 #: In the order in which data flows. At conv1 and conv2 a mechanism replaces a layer; elsewhere it is inserted.
 Position = Literal["block", "a", "conv1", "b", "conv2", "c", "d"]
+
+Pathway = Literal["both", "slow", "fast"]
 
 #: Types of the fields that all mechanisms have; a mechanism that changes a default keeps the description.
 Stages = Annotated[
@@ -40,6 +42,8 @@ class Site:
     channels: int
     height: int
     width: int
+    pathway: str = field(default="", kw_only=True)
+    """slow or fast in SlowFast; empty in a backbone of one pathway"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +62,16 @@ class Layer(Site):
     activations: int
 
 
-def choose(sites: Iterable[Site], stages: tuple[int, ...], position: Position, every: int) -> tuple[Site, ...]:
-    """Return the sites at ``position`` in blocks 0, ``every``, 2 * ``every``, ... of ``stages``."""
-    return tuple(s for s in sites if s.position == position and s.stage in stages and s.block % every == 0)
+def choose(
+    sites: Iterable[Site], stages: tuple[int, ...], position: Position, every: int, pathway: Pathway = "both",
+    offset: int = 0,
+) -> tuple[Site, ...]:  # fmt: skip
+    """Return the sites at ``position`` in the blocks ``offset`` + 0, ``every``, 2 * ``every``, ... of ``stages``.
+
+    In a backbone of two pathways these are the blocks of one of them, or of both.
+    """
+    at = (s for s in sites if s.position == position and s.stage in stages and pathway in ("both", s.pathway))
+    return tuple(s for s in at if s.block >= offset and (s.block - offset) % every == 0)
 
 
 def check_divisors(site: Site, **divisors: int) -> None:
@@ -87,6 +98,11 @@ class ModuleConfig(Kinded):
     stages: Stages = (2, 3, 4, 5)
     position: Place = "b"
     every: Every = 1
+    pathway: Pathway = Field(
+        "both",
+        json_schema_extra=LATER,
+        description="of slowfast: the pathway whose blocks get the mechanism; other backbones have one pathway, both",
+    )
     init: Literal["default", "identity"] = Field(
         "default",
         description="initial state: default: as in the authors' code; identity: the network starts with the outputs "
@@ -101,6 +117,8 @@ class ModuleConfig(Kinded):
     #: (vattn/convert.py): within the mechanism, and in the authors' whole network.
     authors_names: ClassVar[tuple[tuple[str, str], ...]] = ()
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = ()
+    #: Regular expressions of parameters that some authors' networks do not have, where they would be 0.
+    authors_zeros: ClassVar[tuple[str, ...]] = ()
 
     @field_validator("stages")
     @classmethod
@@ -131,9 +149,14 @@ class ModuleConfig(Kinded):
         """
         return False
 
+    @property
+    def offset(self) -> int:
+        """Number of the first block of a stage that gets it."""
+        return 0
+
     def at(self, sites: Iterable[Site]) -> tuple[Site, ...]:
         """Return the sites of a backbone that get this mechanism."""
-        return choose(sites, self.stages, self.position, self.every)
+        return choose(sites, self.stages, self.position, self.every, self.pathway, self.offset)
 
     def canonical(self) -> Self:
         """Return an equal mechanism in which each option without effect has its default."""

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from vattn.base import LATER
 from vattn.modules._base import Every, ModuleConfig, Place, Site, Stages, check_divisors
 from vattn.modules._fold import fold, rows, unfold
 
@@ -37,7 +38,34 @@ class NonLocalConfig(ModuleConfig, kind="nonlocal"):
         "in the paper",
     )
     subsample: bool = Field(True, description="attend to the maxima of 2 x 2 pixels only, at a quarter of the cost")
+    maxima: Literal["features", "embeddings"] = Field(
+        "features",
+        json_schema_extra=LATER,
+        description="what subsample takes the maxima of: the features, as in the authors' code, or their embeddings, "
+        "as in TSM's and MMAction2's",
+    )
     batch_norm: bool = Field(True, description="batch norm after the last convolution")
+
+    first: int = Field(
+        0,
+        ge=0,
+        le=64,
+        json_schema_extra=LATER,
+        description="number of the first block of a stage that gets it; 1: the layout of TSM's and MMAction2's code, "
+        "after the first, third, ... block",
+    )
+
+    authors_names = (
+        (r"^g(?:\.0)?\.", "value."), (r"^theta\.", "query."), (r"^phi(?:\.0)?\.", "key."),
+        (r"^W\.(weight|bias)$", r"restore.0.\1"), (r"^W\.", "restore."),
+    )  # fmt: skip
+    # The authors' block follows a residual block: it is before the next one.
+    authors_network = (
+        (r"(layer\d\.\d+)\.block\.", r"\1."),
+        *((rf"(layer\d)\.{i}\.nl\.", rf"\g<1>.{i + 1}.at.block.0.module.") for i in range(64)),
+    )
+    # A norm follows, which has a bias itself.
+    authors_zeros = (r"^restore\.0\.bias$",)
 
     @property
     def reversal_equivariant(self) -> bool:
@@ -54,9 +82,21 @@ class NonLocalConfig(ModuleConfig, kind="nonlocal"):
         """Whether the pairwise function takes embeddings instead of the features themselves."""
         return self.pairwise != "gaussian"
 
+    @property
+    def offset(self) -> int:
+        """The first block of a stage that gets it."""
+        return self.first
+
     def canonical(self) -> Self:
-        """Return an equal block; only Gaussians use ``scale``."""
-        return self if self.softmax else self.model_copy(update={"scale": True})
+        """Return an equal block; only Gaussians use ``scale``, and only ``subsample`` takes maxima."""
+        unused: dict[str, object] = {} if self.softmax else {"scale": True}
+        unused |= {} if self.subsample else {"maxima": "features"}
+        return self.model_copy(update=unused)
+
+    @property
+    def samples_embeddings(self) -> bool:
+        """Whether keys and values are maxima of embeddings."""
+        return self.subsample and self.maxima == "embeddings"
 
     def check(self, site: Site, frames: int) -> None:
         """Raise ValueError if ``reduction`` leaves no channel, or a frame is too small for ``subsample``."""
@@ -87,7 +127,8 @@ class NonLocalConfig(ModuleConfig, kind="nonlocal"):
         """Return the multiply-accumulates of one clip."""
         c, d = site.channels, site.channels // self.reduction
         queries, keys = self._queries_and_keys(site, frames)
-        convolutions = c * d * (queries + keys + (queries + keys if self.embeds else 0))
+        projected = queries if self.samples_embeddings else keys
+        convolutions = c * d * (queries + projected + (queries + projected if self.embeds else 0))
         if self.pairwise == "concatenation":
             compare = d * (queries + keys)
         else:
@@ -111,7 +152,12 @@ class NonLocalConfig(ModuleConfig, kind="nonlocal"):
         compared = (d if self.embeds else c) * (queries + keys)
         weights = d * d if self.pairwise == "dot_product" else queries * keys
         outputs = d * queries + c * queries * (1 + self.batch_norm)
-        return 2 * c * keys * self.subsample + compared + d * keys + weights + outputs
+        if self.samples_embeddings:
+            # Inputs and indices of the maxima of values, and of keys or, without embeddings, of the features.
+            maxima = d * (queries + keys) + (d * (queries + keys) if self.embeds else c * keys)
+        else:
+            maxima = 2 * c * keys * self.subsample
+        return maxima + compared + d * keys + weights + outputs
 
 
 class NonLocal(nn.Module):
@@ -143,12 +189,16 @@ class NonLocal(nn.Module):
         )
         self.softmax = config.softmax
         self.exponent = (inner if config.embeds else channels) ** -0.5 if config.scale else 1.0
-        self.subsample = config.subsample
+        self.subsample, self.samples_embeddings = config.subsample, config.samples_embeddings
 
     def forward(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
-        sampled = unfold(F.max_pool2d(fold(x), 2), x.shape[2]) if self.subsample else x
-        pixels, sampled = rows(x), rows(sampled)
-        query, key, value = _tokens(self.query(pixels)), _tokens(self.key(sampled)), _tokens(self.value(sampled))
+        pixels = rows(x)
+        query = _tokens(self.query(pixels))
+        if self.samples_embeddings:
+            key, value = (_tokens(_maxima(layer(pixels), x.shape[-2:])) for layer in (self.key, self.value))
+        else:
+            sampled = rows(unfold(F.max_pool2d(fold(x), 2), x.shape[2])) if self.subsample else pixels
+            key, value = _tokens(self.key(sampled)), _tokens(self.value(sampled))
         if self.softmax:
             q, k, v = (tokens.unsqueeze(1) for tokens in (query, key, value))
             attended = F.scaled_dot_product_attention(q, k, v, scale=self.exponent).squeeze(1)
@@ -161,6 +211,12 @@ class NonLocal(nn.Module):
             attended = weights @ (value / key.shape[1])
         attended = attended.unflatten(1, pixels.shape[-2:]).permute(0, 3, 1, 2)
         return x + self.restore(attended).view(x.shape)
+
+
+def _maxima(features: Float[Tensor, "n d t p"], size: tuple[int, ...]) -> Float[Tensor, "n d t q"]:
+    """Return the maxima of 2 x 2 pixels of frames of ``size``, which are rows of pixels."""
+    frames = features.shape[2]
+    return rows(unfold(F.max_pool2d(fold(features.unflatten(-1, size)), 2), frames))
 
 
 def _tokens(features: Float[Tensor, "n d t p"]) -> Tokens:

@@ -25,7 +25,7 @@ class TSMConfig(ModuleConfig, kind="tsm"):
     )
 
     no_identity = "a shift moves channels from the first step and has no weights"
-    authors_network = ((r"\.conv1\.net\.", ".conv1."),)
+    authors_network = ((r"\.conv1\.net\.", ".conv1."), (r"(layer\d\.\d+)\.net\.", r"\1."))
 
     def check(self, site: Site, frames: int) -> None:
         """Raise ValueError if ``div`` leaves no channel to shift."""

@@ -1,7 +1,8 @@
 """Checkpoints of a training: the state that a resumed run needs.
 
-A training has at most two files in its folder. Both are dicts with the same keys: ``identity`` (of the config),
-``model`` and ``optimizer`` (state dicts), ``epochs`` (the finished ones, as dicts of `Epoch`) and ``halfway``.
+A training has at most two files in its folder. Both are dicts with the same keys: ``config`` and its ``identity``,
+``model`` and ``optimizer`` (state dicts), ``epochs`` (the finished ones, as dicts of `Epoch`) and ``halfway``. Earlier
+versions wrote no ``config``.
 
 * ``checkpoint.pt`` is the state after a finished epoch; its ``halfway`` is empty. Not every epoch writes one: see
   ``train.checkpoint_seconds``.
@@ -20,12 +21,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vattn.canonical import trial_id
+from vattn.canonical import MAX_DIFFERENCES, canonical_trial, differences, trial_id
 from vattn.config import TrialConfig
 from vattn.errors import UserError
 from vattn.files import part_of
 from vattn.training.optimization import ScaledOptimizer
-from vattn.training.state_file import read_state_file
+from vattn.training.state_file import read_state_file, write_state
 
 #: file with the state after the last finished epoch
 FILE = "checkpoint.pt"
@@ -35,11 +36,15 @@ PARTIAL_FILE = "partial_epoch.pt"
 
 @dataclass(frozen=True)
 class Epoch:
-    """One finished epoch: number from 1, validation metrics and training loss, duration in seconds (wall clock)."""
+    """One finished epoch: number from 1, validation metrics and training loss, duration in seconds (wall clock).
+
+    ``length`` is the number of epochs that the training was to have, on which its learning rates depend; 0: unknown.
+    """
 
     number: int
     metrics: dict[str, float]
     seconds: float
+    length: int = 0
 
 
 class Progress(NamedTuple):
@@ -87,6 +92,7 @@ def state_of(
     """
     return {
         "identity": trial_id(config),
+        "config": config.tree(),
         "model": net.state_dict(),
         "optimizer": optimizer.state_dict(),
         "epochs": [asdict(epoch) for epoch in done],
@@ -146,6 +152,33 @@ def finished(folder: Path, config: TrialConfig) -> list[Epoch]:
     return [Epoch(**row) for row in _read(path, config, mmap=True)["epochs"]] if path.exists() else []
 
 
+def config_of(folder: Path) -> TrialConfig | None:
+    """Return the config of the training in ``folder``; None if an earlier version wrote its checkpoint.
+
+    Raises:
+        UserError: the checkpoint is damaged.
+    """
+    path = next(path for name in (FILE, PARTIAL_FILE) if (path := folder / name).exists())
+    state = read_state_file(path, mmap=True)
+    return TrialConfig.parse(state["config"]) if isinstance(state, dict) and "config" in state else None
+
+
+def go_on_as(folder: Path, old: TrialConfig, new: TrialConfig) -> None:
+    """Let the training of ``old`` in ``folder`` go on as one of ``new``, which may have another number of epochs only.
+
+    A checkpoint that is one of ``new`` already is left as it is: the call can be repeated after it was interrupted.
+
+    Raises:
+        UserError: a checkpoint is damaged, or of neither config.
+        StorageError: it cannot be written.
+    """
+    for name in (PARTIAL_FILE, FILE):
+        path = folder / name
+        if path.exists() and read_state_file(path, mmap=True).get("identity") != trial_id(new):
+            state = _read(path, old)
+            write_state(state | {"identity": trial_id(new), "config": new.tree()}, path)
+
+
 def exists(folder: Path) -> bool:
     """Return whether ``folder`` has a checkpoint."""
     return any((folder / name).exists() for name in (FILE, PARTIAL_FILE))
@@ -160,6 +193,10 @@ def remove(folder: Path) -> None:
 
 def _read(path: Path, config: TrialConfig, mmap: bool = False) -> dict[str, Any]:
     state = read_state_file(path, mmap=mmap)
-    if not isinstance(state, dict) or state.get("identity") != trial_id(config):
-        raise UserError("was written by another config", file=path, way_out="train into another folder, or remove it")
-    return state
+    if isinstance(state, dict) and state.get("identity") == trial_id(config):
+        return state
+    rule = "was written by another config"
+    if isinstance(state, dict) and "config" in state:
+        changed = differences(canonical_trial(TrialConfig.parse(state["config"])), canonical_trial(config))
+        rule += f": {'; '.join(changed[:MAX_DIFFERENCES])}" if changed else ""
+    raise UserError(rule, file=path, way_out="train into another folder, or remove it")

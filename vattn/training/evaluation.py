@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -11,12 +12,17 @@ from torch.nn.functional import cross_entropy
 
 from vattn.config import TrialConfig
 from vattn.data.cache import Clips
+from vattn.data.protocols import averages_logits
 from vattn.model import VideoModel
 from vattn.training.batches.feed import feed
 from vattn.training.batches.loader import eval_batches
 from vattn.training.batches.pixels import normalise
 from vattn.training.batches.sources import ResidentClips
 from vattn.training.device import autocast
+from vattn.weights.statistics import statistics
+
+#: What is averaged over the views of a clip.
+Average = Literal["auto", "softmax", "logits"]
 
 
 @dataclass(frozen=True)
@@ -90,19 +96,24 @@ def score(
     device: torch.device,
     rank: int = 0,
     world: int = 1,
+    average: Average = "auto",
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield scores (N, 1 + branches, classes) and labels (N) of worker ``rank``'s clips, batch by batch, on ``device``.
 
     The scores are float32 logits, the model's first and then those of its branches. For a clip with several views they
-    are the logarithm of the mean probabilities (`averaged`). The arguments are those of `evaluate`.
+    are averaged as ``average`` says (`averaged`); ``auto``: as the protocol of the data config does. The other
+    arguments are those of `evaluate`.
     """
+    if average == "auto":
+        average = "logits" if averages_logits(config.data.sampling.protocol) else "softmax"
     net.eval()
+    expected = statistics(config)
     with torch.inference_mode():
         batches = eval_batches(clips, config.data, config.model, config.train.batch, rank, world, device)
         for images, labels in feed(batches, device):
             with autocast(config.train, device):
-                scores = net.scores(normalise(images, device))
-            yield averaged(scores.float(), len(labels)), labels
+                scores = net.scores(normalise(images, device, expected))
+            yield averaged(scores.float(), len(labels), average), labels
 
 
 def judge(scores: Tensor, target: Tensor) -> Evaluation:
@@ -123,13 +134,15 @@ def _count(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def averaged(scores: Tensor, clips: int) -> Tensor:
+def averaged(scores: Tensor, clips: int, average: Average = "softmax") -> Tensor:
     """Average the scores of views (N * views, ..., classes) to scores of clips (N, ..., classes).
 
-    The result is the logarithm of the mean over views of the softmax, so that its softmax is that mean. With one view
-    per clip, scores are unchanged. ``clips`` is N.
+    With ``softmax`` the result is the logarithm of the mean over views of the softmax, so that its softmax is that
+    mean; with ``logits`` it is the mean of the scores. With one view per clip, scores are unchanged. ``clips`` is N.
     """
     views = len(scores) // clips
     if views == 1:
         return scores
+    if average == "logits":
+        return scores.unflatten(0, (clips, views)).mean(1)
     return scores.log_softmax(-1).unflatten(0, (clips, views)).logsumexp(1) - math.log(views)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -22,24 +23,30 @@ from vattn.data import open_clips
 from vattn.data.cache import Clips
 from vattn.errors import UserError
 from vattn.model import VideoModel, load_model
-from vattn.training.batches.feed import feed
 from vattn.training.batches.loader import step_sizes, train_batches
 from vattn.training.batches.sources import ResidentClips, node_cache, resident
+from vattn.training.best import settle
 from vattn.training.checkpoint import Epoch, Progress, WorkerState, load
 from vattn.training.device import compile_network, default_device, set_up
+from vattn.training.distill import Teacher, feed_both
 from vattn.training.evaluation import evaluate
-from vattn.training.optimization import ScaledOptimizer, learning_rate
+from vattn.training.optimization import ScaledOptimizer
+from vattn.training.recipe.losses import Criterion, criterion_of
+from vattn.training.recipe.norms import prepare
 from vattn.training.recompute import recompute_blocks
 from vattn.training.saver import Saver
 from vattn.training.start import start
 from vattn.training.state_file import write_state
 from vattn.training.step import distributed, train_step
+from vattn.weights.statistics import recorded, statistics
 
 #: Number of steps between two exchanges in which several workers decide whether a checkpoint is due.
 STEPS_PER_AGREEMENT = 16
 
 
-def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | None = None) -> Iterator[Epoch]:
+def fit(
+    config: TrialConfig, cache: Path, folder: Path, device: torch.device | None = None, keep_best: bool = False
+) -> Iterator[Epoch]:
     """Train a model by SGD with momentum or AdamW, and yield each epoch as soon as it has ended.
 
     Checkpoints are written by a thread, while the next epoch trains. The last epoch is yielded when its checkpoint and
@@ -56,6 +63,7 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
             epoch (see `vattn.training.checkpoint`). With another number of workers, or on another type of device, the
             interrupted epoch starts again. The folder gets ``model.pt``, a state dict, after the last epoch.
         device: the device to train on; None stands for `default_device`.
+        keep_best: also write ``best.pt``, see `vattn.training.best`.
 
     Raises:
         UserError: ``folder`` belongs to another config, ``train.batch`` is not divisible by the number of workers, or
@@ -63,7 +71,8 @@ def fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device | N
         FloatingPointError: the loss of an epoch is not finite.
         StorageError: a checkpoint cannot be written; it is raised at the next step.
     """
-    saver = Saver(folder, config)
+    config = recorded(config)
+    saver = Saver(folder, config, keep_best)
     try:
         yield from _fit(config, cache, folder, device or default_device(), saver)
     finally:
@@ -78,15 +87,21 @@ def _fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device, s
         raise UserError(rule, path="train.accumulate", way_out="take a divisor", found=config.train.accumulate)
     set_up(device, config.train)
     began = time.perf_counter()
-    cache = node_cache(cache, config.data)
-    train_clips, val_clips = (resident(open_clips(cache, split), config, device) for split in ("train", "val"))
+    near = node_cache(cache, config.data)
+    train_clips, val_clips = (resident(open_clips(near, split), config, device) for split in ("train", "val"))
     torch.manual_seed(config.train.seed)
     net = start(config).to(device)
+    prepare(net, config.train.norm, config.train.freeze, world)
     if config.train.recompute == "blocks":
         recompute_blocks(net)
     compile_network(net, config.train)
     optimizer = ScaledOptimizer(net, config.train, device)
+    counts = torch.from_numpy(np.bincount(train_clips.labels, minlength=config.data.num_classes()))
+    criterion = criterion_of(config.train.label_smoothing, config.train.balance.weights, counts, device)
+    teacher = None if config.train.distill == "none" else Teacher(config, train_clips, cache, device)
     done, interrupted = load(folder, config, net, optimizer, device, world)
+    if rank == 0:
+        settle(folder, done)
     paused = time.perf_counter()
     yield from done
     began += time.perf_counter() - paused  # the caller's time is not part of the next epoch
@@ -102,22 +117,32 @@ def _fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device, s
             first, began = interrupted[rank].restore(device), began - interrupted[rank].seconds
             interrupted = []
         progress, epoch_began = first, time.perf_counter()
-        for progress in _train_epoch(model, net, optimizer, train_clips, config, number, first, rank, world, device):
+        steps = _train_epoch(
+            model, net, optimizer, criterion, teacher, train_clips, config, number, first, rank, world, device
+        )  # fmt: skip
+        for progress in steps:
             saver.check()
             if _is_due(config.train, saver, epoch_began, progress.step, world, device):
                 states = _gathered(WorkerState.of(progress, device, time.perf_counter() - began), world)
                 if rank == 0:
                     saver.save(net, optimizer, done, states)
         loss = _mean_loss(progress, config.train, number, world)
-        _share_buffers(net)
-        evaluation = evaluate(net, val_clips, config, device, rank, world)
-        epoch = Epoch(number, evaluation.metrics | {"train_loss": loss}, time.perf_counter() - began)
-        done.append(epoch)
+        _share_buffers(net, optimizer)
+        metrics = {"train_loss": loss}
+        if optimizer.average:
+            metrics["top1_plain"] = evaluate(net, val_clips, config, device, rank, world).metrics["top1"]
         is_last = number == config.train.epochs
+        with optimizer.averaged():
+            metrics = evaluate(net, val_clips, config, device, rank, world).metrics | metrics
+            epoch = Epoch(number, metrics, time.perf_counter() - began, config.train.epochs)
+            if rank == 0:
+                saver.keep_best(net, [*done, epoch])
+            if rank == 0 and is_last:
+                saver.wait()
+                # The weights first: a process that is killed between the two writes trains the last epochs again.
+                write_state(net.state_dict(), folder / "model.pt")
+        done.append(epoch)
         if rank == 0 and is_last:
-            saver.wait()
-            # The weights first: a process that is killed between the two writes trains the last epochs again.
-            write_state(net.state_dict(), folder / "model.pt")
             saver.save(net, optimizer, done, [])
             saver.wait()
         elif rank == 0 and saver.is_due(min(config.train.checkpoint_seconds, saver.spacing)):
@@ -138,6 +163,7 @@ def score_test_split(
     Raises:
         UserError: the weights cannot be read.
     """
+    config = recorded(config)
     try:
         clips = open_clips(node_cache(cache, config.data), "test")
     except ValueError:
@@ -150,18 +176,22 @@ def score_test_split(
 
 
 def _train_epoch(
-    model: nn.Module, net: VideoModel, optimizer: ScaledOptimizer, clips: Clips | ResidentClips,
-    config: TrialConfig, number: int, start: Progress, rank: int, world: int, device: torch.device,
+    model: nn.Module, net: VideoModel, optimizer: ScaledOptimizer, criterion: Criterion, teacher: Teacher | None,
+    clips: Clips | ResidentClips, config: TrialConfig, number: int, start: Progress, rank: int, world: int,
+    device: torch.device,
 ) -> Iterator[Progress]:  # fmt: skip
     """Continue a pass over the training clips after the progress ``start``; yield the progress after each step."""
     model.train()
     first, total, seen = start
     batches = train_batches(clips, config.data, config.model, config.train, number, rank, world, first, device)
     sizes = step_sizes(len(clips), config.train, world)
-    steps = len(sizes)
-    for step, (images, labels) in enumerate(feed(batches, device), first):
-        lr = learning_rate(config.train, number - 1 + step / steps)
-        losses = train_step(model, net, optimizer, config.train, images, labels, sizes[step], world, lr)
+    steps, expected = len(sizes), statistics(config)
+    for step, (images, labels, shown) in enumerate(feed_both(batches, teacher, device), first):
+        lr = config.train.lr_at(number - 1 + step / steps)
+        losses = train_step(
+            model, net, optimizer, config.train, images, labels, sizes[step], world, lr, criterion, expected, teacher,
+            shown,
+        )  # fmt: skip
         # The sum is not read within an epoch, because that would wait for the GPU at each step.
         total = total + losses
         seen += len(labels)
@@ -210,8 +240,10 @@ def _gathered(own: WorkerState, world: int) -> list[WorkerState]:
     return states
 
 
-def _share_buffers(net: nn.Module) -> None:
+def _share_buffers(net: nn.Module, optimizer: ScaledOptimizer) -> None:
     """Copy rank 0's buffers (running statistics) to all workers, so that all evaluate the same model."""
     if dist.is_initialized() and dist.get_world_size() > 1:
         for buffer in net.buffers():
             dist.broadcast(buffer, 0)
+        if optimizer.average:
+            optimizer.average.share()

@@ -23,6 +23,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from vattn.config import ModelConfig, TrialConfig
 from vattn.cost import cost
 from vattn.model import VideoModel, build_model
+from vattn.training.distill import sees_the_same
+from vattn.training.recipe.norms import prepare
 from vattn.training.recompute import blocks_of, recompute_blocks
 
 #: Bytes of a process's CUDA context with the kernels of torch, cuBLAS and cuDNN.
@@ -42,11 +44,11 @@ class Memory:
     context: int
     """CUDA's own"""
     weights: int
-    """parameters and buffers"""
+    """parameters and buffers, of a teacher too"""
     gradients: int
     """also the buffers in which several workers exchange them"""
     optimizer: int
-    """momentum of SGD, or the two moments of AdamW"""
+    """momentum of SGD, or the two moments of AdamW, and the moving average of the weights (``train.ema``)"""
     activations: int
     """what the backward pass needs, and temporary results, at the peak of a step or of the evaluation"""
     inputs: int
@@ -73,23 +75,45 @@ def training_memory(config: TrialConfig, classes: int, workers: int = 1) -> Memo
     parts = train.accumulate
     micro = -(-share // parts)
     branches = 1 if model.sparse == "none" else len(model.sparse.branches)
-    evaluated = share * views.clips * views.crops
-    step, evaluation, weights, parameters = _traced(
-        model.model_copy(update={"sparse": "none"}), classes, micro * branches, evaluated * branches, train.amp,
-        train.recompute == "blocks", parts > 1,
+    # As many clips as their views make a batch, but at least one with all of its views (`eval_batches`).
+    evaluated = max(share // (views.clips * views.crops), 1) * views.clips * views.crops
+    step, evaluation, weights, trained, averaged = _traced(
+        model.model_copy(update={"sparse": "none"}), classes, micro * branches, evaluated * branches,
+        views.crop(model.size), train.amp, train.recompute == "blocks", parts > 1, train.norm, train.freeze,
     )  # fmt: skip
-    activations = max(step + micro * _sparse_bytes(model, classes), evaluation)
-    frames = model.frames * model.backbone.frames_per_segment
-    pixels = 3 * frames * model.size**2
+    # The teacher's forward pass comes before the student's.
+    taught, of_teacher = _of_teacher(config, classes, micro)
+    activations = max(step + micro * _sparse_bytes(model, classes), evaluation, taught)
+    pixels = _pixels(model)
+    if train.distill != "none" and not sees_the_same(config):
+        pixels += _pixels(train.distill.teacher.model)
     return Memory(
         context=CONTEXT,
-        weights=weights,
-        gradients=parameters,
-        optimizer=parameters * (2 if train.optimizer == "adamw" else 1),
+        weights=weights + of_teacher,
+        gradients=trained,
+        optimizer=trained * train.optimizer.moments + (0 if train.ema == "none" else averaged),
         activations=activations,
         inputs=STAGED * share * pixels,
         workspace=WORKSPACE + round(GAPS * activations),
     )
+
+
+def _pixels(model: ModelConfig) -> int:
+    """Return the number of values of a stored clip: 3 channels, also those of optical flow."""
+    return 3 * model.frames * model.backbone.frames_per_segment * model.size**2
+
+
+def _of_teacher(config: TrialConfig, classes: int, clips: int) -> tuple[int, int]:
+    """Return the bytes that the forward pass of a teacher takes for ``clips`` clips, and those of its weights."""
+    if config.train.distill == "none":
+        return 0, 0
+    model = config.train.distill.teacher.model
+    branches = 1 if model.sparse == "none" else len(model.sparse.branches)
+    _, forward, weights, *_ = _traced(
+        model.model_copy(update={"sparse": "none"}), classes, 2, clips * branches, model.size, config.train.amp, False,
+        False, "train", (),
+    )  # fmt: skip
+    return forward, weights
 
 
 def render(config: TrialConfig, classes: int) -> str:
@@ -99,6 +123,17 @@ def render(config: TrialConfig, classes: int) -> str:
     return (
         f"GPU memory in training, batch {config.train.batch}: {memory.total / 1e9:.2f} GB predicted, at its peak\n"
         f"  ({parts})"
+    )
+
+
+def render_size(model: ModelConfig, classes: int) -> str:
+    """Return the size of a model's weights in words, for `vattn cost`."""
+    net = network_on_meta(model, classes)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    buffers = sum(buffer.numel() for buffer in net.buffers() if buffer.is_floating_point())
+    return (
+        f"Model size (size_mb): {4 * (parameters + buffers) / 1e6:.4g} MB, 4 bytes for each of {parameters:,} "
+        f"parameters\n  and {buffers:,} values of buffers, such as the statistics of batch norm"
     )
 
 
@@ -116,30 +151,42 @@ def _is_branch(what: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _traced(
-    model: ModelConfig, classes: int, clips: int, evaluated: int, amp: str, recompute: bool, accumulates: bool
-) -> tuple[int, int, int, int]:
-    """Return bytes: of one step without weights, of one evaluation without weights, of weights, of parameters.
+    model: ModelConfig, classes: int, clips: int, evaluated: int, size: int, amp: str, recompute: bool,
+    accumulates: bool, norm: str, freeze: tuple[int, ...],
+) -> tuple[int, int, int, int, int]:  # fmt: skip
+    """Return bytes: of one step without weights, of one evaluation without weights, of weights, of parameters that
+    train, and of the moving average of these and of running statistics.
 
     Args:
         model: a network without sparse attention.
         classes: the number of labels.
         clips: clips of a step, for one backward pass.
         evaluated: views of clips in one batch of the evaluation.
+        size: side of their crops, pixels.
         amp: ``train.amp``.
         recompute: whether blocks compute their activations again.
         accumulates: whether a step has several backward passes.
+        norm: ``train.norm``.
+        freeze: ``train.freeze``.
     """
     net = network_on_meta(model, classes)
+    prepare(net, norm, freeze, workers=1)
     if recompute:
         recompute_on_meta(net, amp)
-    parameters = sum(map(_bytes, net.parameters()))
-    weights = parameters + sum(map(_bytes, net.buffers()))
+    trained = sum(map(_bytes, _trained(net)))
+    weights = sum(map(_bytes, [*net.parameters(), *net.buffers()]))
+    statistics = sum(_bytes(buffer) for buffer in net.buffers() if buffer.is_floating_point())
     return (
         step_peak(net, model, clips, amp, accumulates),
-        evaluation_peak(net, model, evaluated, amp),
+        evaluation_peak(net, model.model_copy(update={"size": size}), evaluated, amp),
         weights,
-        parameters,
+        trained,
+        trained + statistics,
     )
+
+
+def _trained(net: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in net.parameters() if parameter.requires_grad]
 
 
 def network_on_meta(model: ModelConfig, classes: int) -> VideoModel:
@@ -175,16 +222,16 @@ def step_peak(
     they exist from its second part on.
     """
     net.train()
-    parameters = sum(map(_bytes, net.parameters()))
+    gradients = sum(map(_bytes, _trained(net)))
     with lowered(amp), Peak() as peak:
-        for parameter in net.parameters() if accumulates else ():
+        for parameter in _trained(net) if accumulates else ():
             parameter.grad = torch.empty_like(parameter)
         images, labels = _images(model, clips, device), torch.zeros(clips, dtype=torch.long, device=device)
         loss = net.loss(net(images), labels)
         loss.backward()
         del loss, images
     net.zero_grad(set_to_none=True)
-    return peak.most - parameters
+    return peak.most - gradients
 
 
 def evaluation_peak(net: VideoModel, model: ModelConfig, clips: int, amp: str, device: str = "meta") -> int:
@@ -198,7 +245,9 @@ def evaluation_peak(net: VideoModel, model: ModelConfig, clips: int, amp: str, d
 def _images(model: ModelConfig, clips: int, device: str) -> Tensor:
     frames = model.frames * model.backbone.frames_per_segment
     # In the loader's memory format: N T H W C.
-    return torch.empty(clips, frames, model.size, model.size, 3, device=device).permute(0, 4, 1, 2, 3)
+    return torch.empty(clips, frames, model.size, model.size, model.backbone.input_channels, device=device).permute(
+        0, 4, 1, 2, 3
+    )
 
 
 class Peak(TorchDispatchMode):

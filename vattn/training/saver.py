@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from vattn.config import TrialConfig
+from vattn.training import best
 from vattn.training.checkpoint import FILE, PARTIAL_FILE, Epoch, WorkerState, state_of
 from vattn.training.optimization import ScaledOptimizer
-from vattn.training.state_file import StateFile
+from vattn.training.state_file import StateFile, write_state
 
 #: Name of the threads, for lists of threads.
 THREAD = "checkpoint"
@@ -29,11 +30,17 @@ class Saver:
     or `wait`.
 
     Where `remove` deletes the checkpoints of a training that was stopped, a write that has begun ends without a file.
+
+    With ``keeps_best``, the weights of the best epoch are written too, before the checkpoint that has this epoch: see
+    `vattn.training.best`.
     """
 
-    def __init__(self, folder: Path, config: TrialConfig) -> None:
-        self._folder, self._config = folder, config
+    def __init__(self, folder: Path, config: TrialConfig, keeps_best: bool = False) -> None:
+        self._folder, self._config, self._keeps_best = folder, config, keeps_best
         self._copies: dict[tuple[Any, ...], Tensor] = {}
+        # One is written by the thread, while the other takes the weights of a better epoch.
+        self._best_copies: list[dict[tuple[Any, ...], Tensor]] = [{}, {}]
+        self._best: dict[str, Any] | None = None
         self._thread: threading.Thread | None = None
         self._ended = float("-inf")
         self._took = 0.0
@@ -54,6 +61,11 @@ class Saver:
             return False
         return time.perf_counter() - max(self._ended, since) >= seconds
 
+    def keep_best(self, net: nn.Module, done: list[Epoch]) -> None:
+        """Copy the weights if the last epoch is the best; the next checkpoint after an epoch writes them."""
+        if self._keeps_best and best.best(done) is done[-1]:
+            self._best = _copied(best.entry(net.state_dict(), done[-1]), self._best_copies[0])
+
     def save(
         self, net: nn.Module, optimizer: torch.optim.Optimizer | ScaledOptimizer, done: list[Epoch],
         states: list[WorkerState],
@@ -69,17 +81,24 @@ class Saver:
         # The file is opened here, not in the thread: `remove` finds it as soon as the epoch is reported.
         file = StateFile(self._folder / (PARTIAL_FILE if states else FILE))
         state = _copied(state_of(self._config, net, optimizer, done, states), self._copies)
+        best_state = None
+        if not states and self._best:
+            best_state, self._best = self._best, None
+            self._best_copies.reverse()
         copied = torch.cuda.current_stream().record_event() if torch.cuda.is_initialized() else None
-        self._thread = threading.Thread(target=self._write, args=(file, state, copied), name=THREAD)
+        self._thread = threading.Thread(target=self._write, args=(file, state, best_state, copied), name=THREAD)
         self._thread.start()
 
-    def _write(self, file: StateFile, state: Any, copied: torch.cuda.Event | None) -> None:
+    def _write(self, file: StateFile, state: Any, best_state: Any, copied: torch.cuda.Event | None) -> None:
         began = time.perf_counter()
         try:
             if copied:
                 copied.synchronize()
+            if best_state:
+                write_state(best_state, self._folder / best.NEXT_FILE)
             file.write(state)
             if not state["halfway"]:
+                best.accept(self._folder)
                 (self._folder / PARTIAL_FILE).unlink(missing_ok=True)
         except Exception as error:
             self._error = error

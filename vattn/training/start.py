@@ -3,13 +3,19 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
+import torch
 from torch import nn
 
 from vattn.config import ModelConfig, TrialConfig
+from vattn.convert import Adopted, adopt
 from vattn.errors import UserError
 from vattn.insert import insert
 from vattn.model import VideoModel, build_model, use_channels_last
-from vattn.weights import State, read_state
+from vattn.weights import State, Taken
+from vattn.weights.state import first_of
+
+#: Least share of the tensors of a network without mechanisms and classifier that a file of weights must have.
+SHARE = 0.9
 
 
 def as_identity(model: ModelConfig) -> ModelConfig:
@@ -25,31 +31,76 @@ def start(config: TrialConfig) -> VideoModel:
     that replaces a layer adopts its trained weights. Then come the mechanisms. A layer, and a mechanism as a whole, is
     loaded if the state dict has all of its entries in the same shapes. Otherwise it keeps its initial weights.
 
+    Published weights must have `SHARE` of the tensors of the network without mechanisms and classifier. Weights of a
+    training here may be those of a smaller or a larger network: `SHARE` of the smaller one's must match.
+
     Raises:
-        UserError: the file holds no state dict, or nothing in it matches this network.
+        UserError: the file holds no state dict, or too little of it matches this network.
     """
+    return start_and_report(config)[0]
+
+
+def start_and_report(config: TrialConfig) -> tuple[VideoModel, Taken | None]:
+    """Return what `start` returns, and what was taken from the file of ``train.init``; None if there is no file."""
     classes, file = config.data.num_classes(), config.train.weights
     if config.train.init == "scratch":
-        return build_model(config.model, classes)
+        return build_model(config.model, classes), None
     model = as_identity(config.model)
     if file is None:
-        return build_model(model, classes)
+        return build_model(model, classes), None
+    with torch.device("meta"):
+        whole = build_model(_without_weights(model), classes).state_dict()
     try:
-        state = read_state(file)
+        adopted = adopt(file, model, whole)
     except UserError as error:
         raise UserError(str(error), path="train.init", way_out="write scratch, or the path of a state dict") from error
+    state = adopted.state
     net = build_model(model.model_copy(update={"attention": ()}), classes)
-    known = {name for name, _ in net.named_modules()}
+    known, plain = {name for name, _ in net.named_modules()}, tuple(net.state_dict())
     loaded = _load_parts(net, state, lambda name: name.rpartition(".")[0])
     insert(net.backbone, model)
     added = [name for name in net.state_dict() if name.rpartition(".")[0] not in known]
-    loaded += _load_parts(net, state, lambda name: _outermost(name, known), added)
-    if not loaded:
-        raise UserError(
-            f"{file} has no layer of this network", path="train.init", way_out="name weights of the same backbone"
-        )
+    loaded |= _load_parts(net, state, lambda name: _outermost(name, known), added)
+    _check_share(adopted, [name for name in plain if name in net.state_dict()], loaded)
     use_channels_last(net)
-    return net
+    return net, adopted.taken(loaded, net.state_dict())
+
+
+def _without_weights(model: ModelConfig) -> ModelConfig:
+    return model.model_copy(update={"backbone": model.backbone.model_copy(update={"weights": "none"})})
+
+
+def _check_share(adopted: Adopted, plain: list[str], loaded: set[str]) -> None:
+    """Raise UserError if too little was loaded; ``plain`` are the names of the network without mechanisms."""
+    file, family = adopted.recognised.checkpoint.file, adopted.recognised.family
+    own = {name for name in plain if _is_base(name)}
+    in_file = {name for name in adopted.state if _is_base(name)}
+    needed = min(len(own), len(in_file)) if family.own else len(own)
+    matching = len(own & loaded)
+    if not matching:
+        raise UserError(
+            f"{file} has no layer of this network", path="train.init", way_out="name weights of the same backbone",
+            found=family.name,
+        )  # fmt: skip
+    if matching < SHARE * needed:
+        missing = sorted(own - loaded)
+        raise UserError(
+            f"{file} has {matching} of {needed} tensors of the backbone, and must have {SHARE:.0%}; it lacks whole "
+            f"layers with {first_of(missing)}",
+            path="train.init",
+            way_out="name weights of the same backbone",
+            found=family.name,
+        )
+
+
+def _is_base(name: str) -> bool:
+    """Return whether a name is that of a tensor of the network without mechanisms and classifier."""
+    return (
+        name.startswith("backbone.")
+        and ".at." not in name
+        and ".module." not in name
+        and not name.endswith("num_batches_tracked")
+    )
 
 
 def _outermost(name: str, known: set[str]) -> str:
@@ -58,8 +109,10 @@ def _outermost(name: str, known: set[str]) -> str:
     return next(path for n in range(1, len(parts)) if (path := ".".join(parts[:n])) not in known)
 
 
-def _load_parts(net: nn.Module, state: State, part_of: Callable[[str], str], names: Iterable[str] | None = None) -> int:
-    """Load into ``net`` the parts that ``state`` has completely, and return their number.
+def _load_parts(
+    net: nn.Module, state: State, part_of: Callable[[str], str], names: Iterable[str] | None = None
+) -> set[str]:
+    """Load into ``net`` the parts that ``state`` has completely, and return the names of their entries.
 
     ``part_of`` gives the part of a name. ``names`` are the names to load; None stands for all names of ``net``. A
     missing ``num_batches_tracked`` is ignored: batch norms of early torch versions did not have it.
@@ -71,7 +124,7 @@ def _load_parts(net: nn.Module, state: State, part_of: Callable[[str], str], nam
     complete = [{n: state.get(n, own[n]) for n in part} for part in parts.values() if _has(state, own, part)]
     for values in complete:
         net.load_state_dict(values, strict=False)
-    return len(complete)
+    return {name for values in complete for name in values if name in state}
 
 
 def _has(state: State, own: State, names: list[str]) -> bool:

@@ -10,9 +10,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vattn.config import TrainConfig
 from vattn.model import VideoModel
+from vattn.normalization import IMAGENET, Statistics
 from vattn.training.batches.pixels import normalise
 from vattn.training.device import autocast
+from vattn.training.distill import Teacher
 from vattn.training.optimization import ScaledOptimizer
+from vattn.training.recipe.losses import Criterion
+
+#: The loss without smoothing and class weights.
+CROSS_ENTROPY = Criterion()
 
 
 def distributed(net: VideoModel, train: TrainConfig, has_stages: bool) -> DistributedDataParallel:
@@ -35,7 +41,8 @@ def distributed(net: VideoModel, train: TrainConfig, has_stages: bool) -> Distri
 
 def train_step(
     model: nn.Module, net: VideoModel, optimizer: ScaledOptimizer, train: TrainConfig, images: Tensor, labels: Tensor,
-    clips: int, world: int, lr: float,
+    clips: int, world: int, lr: float, criterion: Criterion = CROSS_ENTROPY, statistics: Statistics = IMAGENET,
+    teacher: Teacher | None = None, shown: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Train on a worker's clips of one step; return the sum of their losses.
 
@@ -51,22 +58,36 @@ def train_step(
         clips: number of clips of the step, summed over the workers.
         world: number of workers.
         lr: the learning rate.
+        criterion: the loss.
+        statistics: how the images are normalised.
+        teacher: adds a term to the loss.
+        shown: images (N, 3, T, H, W) that the teacher sees; None: ``images``.
     """
     device = net.fc.weight.device
     sizes = part_sizes(len(labels), train.batch // world // train.accumulate)
     optimizer.start(lr)
     total = torch.zeros((), device=device)
-    parts = zip(images.split(sizes), labels.to(device, non_blocking=True).split(sizes), strict=True)
-    for number, (part, target) in enumerate(parts, start=1):
+    labels = labels.to(device, non_blocking=True)
+    step_weight = criterion.total(labels, clips, world)
+    shown = images if shown is None else shown
+    parts = zip(images.split(sizes), labels.split(sizes), shown.split(sizes), strict=True)
+    for number, (part, target, shown_part) in enumerate(parts, start=1):
         # Only the last part exchanges gradients with the other workers.
         waits = number < len(sizes)
         with model.no_sync() if waits and isinstance(model, DistributedDataParallel) else nullcontext():
-            with autocast(train, device):
-                loss = net.loss(model(normalise(part, device)), target)
             # Summed over the parts and averaged over the workers, the gradient is that of the mean over all clips of
             # the step, also where one worker has a clip more than another.
-            weight = len(part) * world / clips
-            optimizer.backward(loss if weight == 1 else loss * weight)
+            weight = criterion.weight(target) * world / step_weight
+            with autocast(train, device):
+                if teacher is None:
+                    loss = net.loss(model(normalise(part, device, statistics)), target, criterion)
+                    weighted = loss * weight
+                else:
+                    taught = teacher(shown_part)  # first: the student's activations are not in memory yet
+                    scores, features = model(normalise(part, device, statistics), with_features=True)
+                    loss, term = net.loss(scores, target, criterion), teacher.loss(scores, features, taught)
+                    loss, weighted = loss + term, loss * weight + term * (len(part) * world / clips)
+            optimizer.backward(weighted)
         total = total + loss.detach() * len(part)
     optimizer.step()
     return total

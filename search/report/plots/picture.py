@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from search.analysis.confirmation import LEVEL, Confirmation, confirmation
+from search.analysis.confirmation import Confirmation, confirmation
 from search.analysis.front import front_of
+from search.analysis.intervals import LEVEL
 from search.analysis.metrics import RATES
 from search.analysis.pareto import Direction, Objectives
 from search.ledger.history import History, Trial
@@ -26,11 +27,13 @@ FAINT = 0.45
 STOPPED = "stopped early (partial)"
 FRESH = f"fresh seeds, {100 * LEVEL:.0f} % interval"
 
-_AXIS_LABELS = {
+#: labels of the axes, by metric
+AXIS_LABELS = {
     "top1": "top-1 accuracy (%)",
     "top5": "top-5 accuracy (%)",
     "mean_class": "mean class accuracy (%)",
     "gflops": "GFLOPs of one clip",
+    "gflops_video": "GFLOPs of one video, all views",
     "params_m": "parameters (millions)",
     "activation_mb": "activations (MB)",
     "latency_ms": "latency (ms)",
@@ -63,7 +66,7 @@ class Picture:
     @property
     def axes(self) -> tuple[str, str]:
         """The labels of the two axes."""
-        return _AXIS_LABELS.get(self.x, self.x), _AXIS_LABELS.get(self.y, self.y)
+        return AXIS_LABELS.get(self.x, self.x), AXIS_LABELS.get(self.y, self.y)
 
     @property
     def front_name(self) -> str:

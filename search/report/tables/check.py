@@ -1,6 +1,7 @@
 """The text of `vattn check`: how many models a search chooses among, their cost, and its budget."""
 
 import math
+from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
 
@@ -9,7 +10,12 @@ from search.spec.schema import Limit
 from search.spec.validation import NUM_SAMPLES
 
 #: unit of each cost
-_UNITS = {"gflops": "1e9 multiply-adds a clip", "params_m": "1e6 parameters", "activation_mb": "1e6 bytes a clip"}
+_UNITS = {
+    "gflops": "1e9 multiply-adds a clip",
+    "params_m": "1e6 parameters",
+    "activation_mb": "1e6 bytes a clip",
+    "gflops_video": "1e9 multiply-adds of all views of a video",
+}
 
 #: where the weights of a trial come from, by `search.inherit`
 _WEIGHTS = {
@@ -27,9 +33,7 @@ def render(check: Check) -> str:
 def as_tree(check: Check) -> dict[str, Any]:
     """Return the numbers that `render` prints, for machines."""
     costs = {
-        name: {"least": min(values), "median": median(values), "most": max(values)}
-        for name in _UNITS
-        for values in [[cost[name] for cost in check.architectures]]
+        name: {"least": min(values), "median": median(values), "most": max(values)} for name, values in _by_cost(check)
     }
     trials, hours, gpu_hours = check.budget
     return {
@@ -72,10 +76,19 @@ def _limit(name: str, limit: Limit) -> str:
 
 def _costs(check: Check) -> list[str]:
     lines = [f"{'cost':13}  {'least':>9} {'median':>9} {'most':>9}"]
-    for name, unit in _UNITS.items():
-        values = [cost[name] for cost in check.architectures]
-        lines.append(f"{name:13}  {min(values):9.4g} {median(values):9.4g} {max(values):9.4g}  {unit}")
+    for name, values in _by_cost(check):
+        lines.append(f"{name:13}  {min(values):9.4g} {median(values):9.4g} {max(values):9.4g}  {_UNITS[name]}")
+    if check.uncounted_views:
+        lines += ["", "trials differ in their views, which gflops does not count; the objective gflops_video does"]
     return [*lines, "", *_histogram([cost["gflops"] for cost in check.architectures])]
+
+
+def _by_cost(check: Check) -> Iterator[tuple[str, Sequence[float]]]:
+    """Yield the name of each cost, and its values over the architectures; for a video, over the views too."""
+    for name in _UNITS:
+        values = check.videos if name == "gflops_video" else [cost[name] for cost in check.architectures]
+        if values:
+            yield name, values
 
 
 def _histogram(values: list[float], bins: int = 8, width: int = 40) -> list[str]:

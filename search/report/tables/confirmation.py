@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from search.analysis.confirmation import LEVEL, Confirmation, Row
+from search.analysis.confirmation import Confirmation, Row
+from search.analysis.intervals import LEVEL, by_clips
 from search.analysis.metrics import RATES, TEST
 from search.analysis.pareto import Objectives
 from search.report.tables.columns import align
@@ -64,20 +65,27 @@ def render_confirmation(confirmed: Confirmation, objectives: Objectives, picks: 
             *(format_mean(name, metrics[name], row.half_width[name]) for name in measured),
             format_metric(confirmed.accuracy, row.searched[confirmed.accuracy]),
             format_probability(row.probability),
-            *([format_metric(confirmed.accuracy, metrics[test])] if has_test else []),
-            *(format_metric(name, metrics[name]) for name in costs),
+            *([_test(confirmed, metrics[test])] if has_test else []),
+            *(format_metric(name, metrics.get(name, math.nan)) for name in costs),
             " ".join(marks),
             describe(row.trial),
         ])  # fmt: skip
     return "\n".join([align(lines, right=len(head) - 2), "", *_notes(confirmed, has_test)])
 
 
+def _test(confirmed: Confirmation, value: float) -> str:
+    """Return the mean on the test split, with the interval by its number of clips where that is known."""
+    estimate = by_clips(TEST + confirmed.accuracy, value, confirmed.test_clips)
+    return format_mean(confirmed.accuracy, value, (estimate.high - estimate.low) / 2)
+
+
 def _notes(confirmed: Confirmation, has_test: bool) -> list[str]:
     seeds = max(row.seeds for row in confirmed.rows)
     means, accuracy = ", ".join(confirmed.rows[0].half_width), confirmed.accuracy
+    level = f"± half of its {100 * LEVEL:.0f} % interval"
+    clips = f"; with the choice of {confirmed.clips:,} clips" if confirmed.clips else ""
     lines = [
-        f"{means}: mean of {seeds} fresh seeds, ± half of its {100 * LEVEL:.0f} % interval (Student's t, one variance "
-        "for all trials)",
+        f"{means}: mean of {seeds} fresh seeds, {level} (Student's t, one variance for all trials{clips})",
         f"in search: {accuracy} of the single training in the search",
         "on front: probability to be on the front, from the same variance",
     ]

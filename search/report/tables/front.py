@@ -7,26 +7,30 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from search.analysis.certainty import certainty
 from search.analysis.confirmation import confirmation
 from search.analysis.front import front_of, reference, values
+from search.analysis.intervals import LEVEL, num_clips
 from search.analysis.pareto import Objectives, hypervolume
 from search.analysis.pick import pick
 from search.analysis.states import counts, tally
 from search.ledger.history import History, Trial
 from search.report.tables.columns import align
 from search.report.tables.confirmation import confirmation_as_json, render_confirmation
+from search.report.wording.certainty import describe_pick
 from search.report.wording.trials import ANOTHER_TRAINING, describe, is_another_training, parts
-from search.report.wording.values import format_metric
+from search.report.wording.values import format_metric, format_range
 
 
 def as_json(history: History, objectives: Objectives) -> dict[str, Any]:
     """Return the front as plain values: the search's name, objectives, trials by state, hypervolume and rows.
 
-    "confirmation" has the results of fresh seeds (`confirmation_as_json`), or None until the front is confirmed.
+    "intervals" has the 95 % interval of the measured objective by trial, where it is known. "confirmation" has the
+    results of fresh seeds (`confirmation_as_json`), or None until the front is confirmed.
     """
     finished = history.in_state("finished")
     at, front = reference(finished, objectives, history.constraints), front_of(history, objectives)
-    confirmed = confirmation(history, objectives)
+    confirmed, sure = confirmation(history, objectives), certainty(history, objectives)
     return {
         "name": history.name,
         "objectives": dict(objectives),
@@ -34,6 +38,11 @@ def as_json(history: History, objectives: Objectives) -> dict[str, Any]:
         "hypervolume": hypervolume(values(front, objectives), at, list(objectives.values())),
         "reference": at,
         "front": rows(front, objectives),
+        "intervals": {
+            str(trial.number): [estimate.low, estimate.high]
+            for trial in front
+            if (estimate := sure.estimates[trial.number]).is_known
+        },
         "confirmation": None if confirmed is None else confirmation_as_json(confirmed),
     }
 
@@ -56,20 +65,41 @@ def rows(trials: Sequence[Trial], objectives: Objectives) -> list[dict[str, Any]
 def render(history: History, objectives: Objectives) -> str:
     """Return the front as a table in order of increasing cost, with the picks "best" and "knee" marked.
 
-    Returns one line if no trial is finished, and the table of `render_confirmation` if the front was confirmed.
+    Where the number of clips is known, it has intervals, and says what the picks differ from. Returns one line if no
+    trial is finished, and the table of `render_confirmation` if the front was confirmed.
     """
     picks = {}
     if trials := front_of(history, objectives):
         picks = {rule: pick(history, objectives, rule).number for rule in ("best", "knee")}
     if confirmed := confirmation(history, objectives):
-        return render_confirmation(confirmed, objectives, picks)
+        return "\n".join([render_confirmation(confirmed, objectives, picks), *_picks(history, objectives)])
     if not trials:
         return f"no trial is finished yet: {counts(history)}"
     names = list(dict.fromkeys([*objectives, *trials[0].cost]))
-    lines = [["trial", *names, "", "model"]]
+    sure = certainty(history, objectives)
+    known = any(sure.estimates[trial.number].is_known for trial in trials)
+    interval = f"{sure.name} {100 * LEVEL:.0f} %"
+    heads = [head for name in names for head in ([name, interval] if known and name == sure.name else [name])]
+    lines = [["trial", *heads, "", "model"]]
     for trial in trials:
-        numbers = [format_metric(name, trial.metrics[name]) for name in names]
+        numbers = []
+        for name in names:
+            # Trials of an earlier version may lack a cost.
+            numbers.append(format_metric(name, trial.metrics.get(name, math.nan)))
+            if known and name == sure.name:
+                numbers.append(format_range(name, sure.estimates[trial.number]))
         marks = " ".join(rule for rule, number in picks.items() if number == trial.number)
         lines.append([str(trial.number), *numbers, marks, describe(trial)])
     notes = [ANOTHER_TRAINING] if any(map(is_another_training, trials)) else []
-    return "\n".join([align(lines, right=len(names) + 1), *notes])
+    if known:
+        clips = num_clips(history)
+        notes = ["", f"{interval}: the interval by the {clips:,} validation clips; each model was trained once", *notes]
+    return "\n".join([align(lines, right=len(heads) + 1), *notes, *_picks(history, objectives)])
+
+
+def _picks(history: History, objectives: Objectives) -> list[str]:
+    """Return a line for each pick: what it differs from beyond chance, where that is known."""
+    sure = certainty(history, objectives)
+    picks = {"best": sure.best, "knee": sure.knee}
+    lines = [f"{rule}: {text}" for rule, trial in picks.items() if trial and (text := describe_pick(sure, trial))]
+    return lines[:1] if sure.best and sure.knee and sure.best.number == sure.knee.number else lines

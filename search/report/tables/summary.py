@@ -1,11 +1,14 @@
 """The summary that ends a run: the front, failures, where the results are, and the next commands."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from search.analysis.certainty import certainty
 from search.analysis.pareto import Objectives
 from search.ledger.events import Failed
 from search.ledger.history import EXHAUSTED, FAILING, LATE, History
 from search.report.tables.front import render
+from search.report.wording.certainty import confirm_command, doubt, lies_within_noise
 from search.report.wording.earlier_searches import describe_trust
 from search.report.wording.errors import first_line
 from search.report.wording.program import program
@@ -19,8 +22,12 @@ _ENDS = {
 }
 
 
-def summary(history: History, objectives: Objectives, output: Path) -> str:
-    """Return the end of a search in words: the front, failed trials, the folder ``output``, and the next commands."""
+def summary(history: History, objectives: Objectives, output: Path, spec: Sequence[str] = ("SPEC",)) -> str:
+    """Return the end of a search in words: the front, failed trials, the folder ``output``, and the next commands.
+
+    ``spec`` is the file of the search, and the words that change it. Where the front lies within noise, its
+    confirmation is proposed.
+    """
     lines = [f"{history.name}: {describe_states(history) or 'no trial was started'}"]
     if history.ended and history.ended.reason in _ENDS:
         lines.append(f"ended before its budget was spent: {_ENDS[history.ended.reason]}")
@@ -33,7 +40,12 @@ def summary(history: History, objectives: Objectives, output: Path) -> str:
     if history.in_state("finished"):
         vattn = program()
         lines.append(f"picture   {output / 'pareto.html'}")
-        lines.append(f"next      {vattn} ui {output}")
+        sure = certainty(history, objectives)
+        if lies_within_noise(sure):
+            lines += ["noise     " + doubt(sure), "          train the best again with fresh seeds, to be sure:"]
+            lines.append(f"          {confirm_command(spec)}")
+        lines.append(f"next      {vattn} report {output} --out {output / 'report.html'}")
+        lines.append(f"          {vattn} ui {output}")
         lines.append(f"          {vattn} export {output} --pick knee --out best.yaml")
         lines.append(f"          {vattn} train best.yaml")
     return "\n".join(lines)

@@ -13,6 +13,8 @@ from search.analysis.front import covered, front_of
 from search.analysis.pareto import Objectives
 from search.ledger.events import Event, Failed, Stopped
 from search.ledger.history import History, Trial
+from search.report.page.content import content
+from search.report.page.files import write_page
 from search.report.plots.html import front_html
 from search.report.plots.png import front_png
 from search.report.tables.front import rows
@@ -95,7 +97,7 @@ class RunWriter:
             log_batch(self._client, self._parent, metrics=volumes, tags=tags)
             self._is_stale = True
         if closing or (self._is_stale and time.monotonic() - self._drawn > WRITE_INTERVAL):
-            self._draw(history, self._parent.info.run_id)
+            self._draw(history, self._parent.info.run_id, report=closing)
             self._drawn, self._is_stale = time.monotonic(), False
         is_complete = history.ended is not None and history.ended.reason != "interrupted"
         status = "RUNNING" if not closing else "FINISHED" if is_complete else "KILLED"
@@ -145,13 +147,17 @@ class RunWriter:
             end_time = _milliseconds(end.time) if end else None
             self._client.set_terminated(run.info.run_id, status=status, end_time=end_time)
 
-    def _draw(self, history: History, parent: str) -> None:
+    def _draw(self, history: History, parent: str, report: bool) -> None:
+        """Write the front and its pictures; at the end, as it takes seconds, also the page that explains the search."""
         front = rows(front_of(history, self._objectives), self._objectives)
         self._client.log_dict(parent, {"objectives": dict(self._objectives), "front": front}, "front.json")
         with tempfile.TemporaryDirectory() as folder:
             for name, draw in (("pareto.html", front_html), ("pareto.png", front_png)):
                 draw(history, self._objectives, Path(folder) / name)
                 self._client.log_artifact(parent, str(Path(folder) / name))
+            if report:
+                write_page(content(history, self._objectives, history.name), Path(folder) / "report.html")
+                self._client.log_artifact(parent, str(Path(folder) / "report.html"))
 
 
 def _milliseconds(seconds: float) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from search.analysis.certainty import certainty
 from search.analysis.confirmation import confirmation
 from search.analysis.metrics import TEST
 from search.analysis.pareto import Objectives
@@ -13,6 +14,7 @@ from search.ledger.history import History, Trial
 from search.report.why.comparisons import measured_after, rungs_of, similar_trials, standing
 from search.report.why.front import place_on_front
 from search.report.why.parts import End, Epoch, Inheritance, Proposal, Retrainings, Stop, Weights, Why
+from search.report.wording.certainty import describe_pick
 from search.report.wording.errors import first_line
 from search.report.wording.trials import describe
 from vattn.errors import UserError
@@ -32,6 +34,7 @@ def why(events: Iterable[Event], number: int) -> Why:
     objectives = history.objectives
     trial, is_own = history.trial(number), number in history.trials
     measured = [name for name in objectives if name not in trial.cost]
+    sure = certainty(history, objectives)
     return Why(
         search=history.name,
         trial=number,
@@ -52,6 +55,8 @@ def why(events: Iterable[Event], number: int) -> Why:
         reports=_epochs(history, trial, objectives),
         end=_end(events, at_end, trial, objectives),
         retrainings=_retrainings(history, trial, objectives),
+        estimate=sure.estimates.get(number),
+        certainty=next((describe_pick(sure, member) for member in sure.front if member.number == number), ""),
         front=place_on_front(history, trial, objectives) if is_own and trial.state == "finished" else None,
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from search.analysis.confirmation import Row
+from search.analysis.intervals import Estimate
 from search.analysis.pareto import Objectives
 from search.ledger.events import MemorySaved
 from search.ledger.history import State
@@ -207,5 +208,9 @@ class Why:
     end: End
     retrainings: Retrainings | None
     """None in a search without retrainings, and of a trial that is not finished"""
+    estimate: Estimate | None
+    """the first measured objective with its interval, of a finished trial of the search; by fresh seeds if confirmed"""
+    certainty: str
+    """what a trial of the front differs from beyond chance, in words"""
     front: OnFront | OffFront | None
     """None for a base, a retraining, and a trial that is not finished"""

@@ -4,10 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from search.analysis.intervals import Z
+from search.analysis.learning_curves import OFFSET
 from search.report.why.parts import Proposal, Why
 from search.report.why.phrases import LISTED, and_more, count_times, decimals
 from search.report.wording.states import describe_state
-from search.report.wording.values import format_metric, format_probability, format_value
+from search.report.wording.values import format_probability, format_value
 
 
 def describe_proposal(why: Why) -> list[str]:
@@ -58,17 +60,13 @@ def _sampler_reason(reason: Mapping[str, Any], why: Why) -> str:
     """Return a sampler's reason in words; a key that is not known here is followed by its value."""
     if reason.get("initial"):
         return f"initial design, part {reason['part']} of {reason['parts']} of the {reason['by']} range"
-    measured, words = why.measured[0], []
+    measured, words, spread = why.measured[0], [], reason.get("spread")
     for name, value in reason.items():
         match name:
             case "predicted_error":
-                # The error of a rate is 1 - rate; a loss is an error itself.
-                is_rate = why.objectives[measured] == "max"
-                error = f"error {100 * value:.1f} %" if is_rate else f"{measured} {format_metric(measured, value)}"
-                words.append(f"predicted {error}")
-            case "spread":  # standard deviation of the logarithm of the error
-                factor = f"{math.exp(value):.{decimals(math.expm1(value), 2)}f}"
-                words.append(f"uncertain by a factor of {factor} (one standard deviation)")
+                words.append(_prediction(measured, why.objectives[measured] == "max", value, spread))
+            case "spread":  # a part of the interval of the predicted error
+                pass
             case "probability_of_front":
                 words.append(f"probability to be on the front {format_probability(value)}")
             case "expected_gain":
@@ -82,3 +80,21 @@ def _sampler_reason(reason: Mapping[str, Any], why: Why) -> str:
             case _:
                 words.append(f"{name} {format_value(value)}")
     return ", ".join(words)
+
+
+def _prediction(measured: str, is_rate: bool, error: float, spread: float | None) -> str:
+    """Return a predicted error with its 95 % interval, such as "predicted error 11 % (8 to 15 %)".
+
+    The error of a rate is 1 - rate; a loss is an error itself. ``spread`` is the standard deviation of the logarithm of
+    the error, to which samplers add `OFFSET`.
+    """
+    factor, unit = (100, " %") if is_rate else (1, "")
+    name = "error" if is_rate else measured
+    if spread is None:
+        return f"predicted {name} {factor * error:.3g}{unit}"
+    low, high = (math.exp(math.log(error + OFFSET) + sign * Z * spread) - OFFSET for sign in (-1, 1))
+    low, high = max(0.0, low), min(1.0, high) if is_rate else high
+    # As many digits as the interval is wide.
+    digits = decimals(factor * (high - low) / 2, 0)
+    value, low_text, high_text = (f"{factor * end:.{digits}f}" for end in (error, low, high))
+    return f"predicted {name} {value}{unit} ({low_text} to {high_text}{unit})"

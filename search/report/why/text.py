@@ -3,7 +3,8 @@
 import math
 import textwrap
 
-from search.analysis.confirmation import LEVEL, Row
+from search.analysis.confirmation import Row
+from search.analysis.intervals import LEVEL
 from search.analysis.metrics import TEST
 from search.report.tables.columns import align
 from search.report.why.parts import End, OffFront, OnFront, SimilarTrial, Standing, Weights, Why
@@ -21,7 +22,7 @@ from search.report.why.phrases import (
 from search.report.why.reasons import describe_proposal
 from search.report.wording.states import describe_state
 from search.report.wording.trials import describe_memory
-from search.report.wording.values import format_duration, format_mean, format_metric, format_probability
+from search.report.wording.values import format_duration, format_mean, format_metric, format_probability, format_range
 
 #: epochs in the table of a long training, without the rungs; one of at least twice as many epochs is long
 _ROWS = 5
@@ -71,6 +72,12 @@ def _headline(why: Why) -> str:
 
 def _metrics(why: Why) -> str:
     metrics = list_metrics(why.metrics)
+    is_confirmed = why.retrainings is not None and why.retrainings.result is not None
+    if why.estimate is not None and why.estimate.is_known and not is_confirmed:
+        name = why.measured[0]
+        metrics += (
+            f"; {name} is {format_range(name, why.estimate)} by the number of clips ({100 * LEVEL:.0f} % interval)"
+        )
     if why.confirms is None and why.retrainings and why.retrainings.result:
         metrics = f"in the search: {metrics}"
     return metrics + (f"; on the test split: {list_metrics(why.test)}" if why.test else "")
@@ -194,7 +201,7 @@ def _certainty(row: Row) -> list[str]:
 def _front(why: Why) -> list[str]:
     match why.front:
         case OnFront() as front:
-            return _on_front(front)
+            return _on_front(front) + ([f"how sure: {why.certainty}"] if why.certainty else [])
         case OffFront() as front:
             return _off_front(front, why)
         case None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from search.analysis.intervals import Estimate
 from search.analysis.metrics import RATES
 
 
@@ -19,6 +20,31 @@ def format_mean(name: str, mean: float, half_width: float) -> str:
     if math.isnan(half_width):
         return format_metric(name, mean)
     return f"{100 * mean:.1f} ± {100 * half_width:.1f} %" if name in RATES else f"{mean:.4g} ± {half_width:.2g}"
+
+
+def format_range(name: str, estimate: Estimate) -> str:
+    """Return the interval of a metric, such as "89.1 to 94.0 %"; "-" where it is not known."""
+    if not estimate.is_known:
+        return "-"
+    if name in RATES:
+        return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f} %"
+    return f"{estimate.low:.4g} to {estimate.high:.4g}"
+
+
+def format_estimate(name: str, estimate: Estimate) -> str:
+    """Return a metric with its interval, such as "91.9 % (89.1 to 94.0 %)"; without one where it is not known."""
+    value = format_metric(name, estimate.value)
+    return f"{value} ({format_range(name, estimate)})" if estimate.is_known else value
+
+
+def format_gain(name: str, gain: Estimate) -> str:
+    """Return a difference with its interval, such as "+5.0 points (1.1 to 8.9)", of a rate in percentage points."""
+    factor, unit = (100, " points") if name in RATES else (1, "")
+    digits = ".1f" if name in RATES else ".3g"
+    value = f"{factor * gain.value:+{digits}}{unit}"
+    if not gain.is_known:
+        return value
+    return f"{value} ({factor * gain.low:{digits}} to {factor * gain.high:{digits}})"
 
 
 def format_probability(probability: float) -> str:

@@ -12,7 +12,8 @@ from search.analysis.front import front_of
 from search.analysis.pareto import Objectives
 from search.analysis.pick import pick
 from search.ledger.history import History
-from tests.search.confirmed import AGAIN, BOTH, SEARCHED, again, history, trained
+from tests.search.confirmed import AGAIN, BOTH, SEARCHED, SPEC, again, history, trained
+from tests.search.events import history_of
 
 
 def numbers(search: History, top: int, seeds: int) -> list[tuple[int, int]]:
@@ -139,3 +140,19 @@ def test_the_best_mean_is_on_the_front_and_probabilities_are_in_0_to_1(fresh: li
     assert best.on_front
     assert result.rows[0].probability == 1.0  # the cheapest is never dominated
     assert [row.trial.metrics["top1"] for row in result.rows] == pytest.approx([np.mean(values) for values in fresh])
+
+
+def test_seeds_that_tie_have_an_interval_by_the_number_of_clips() -> None:
+    tied = [trained(0, 2 / 32, 1.0), *again(1, 0, 1.0, [2 / 32, 2 / 32])]
+    began = {"event": "search", "name": "again", "spec": SPEC}
+    known, unknown = (
+        confirmation(history_of([first, *(event for events in tied for event in events)]), BOTH)
+        for first in (began | {"clips": {"val": 32}}, began)
+    )
+
+    assert known is not None
+    assert unknown is not None
+    # p = (2 + 2) / 36, and 1.96 standard errors of 32 clips.
+    expected = 1.96 * math.sqrt(4 / 36 * 32 / 36 / 32)
+    assert known.rows[0].half_width["top1"] == pytest.approx(expected, rel=0.03)
+    assert math.isnan(unknown.rows[0].half_width["top1"])

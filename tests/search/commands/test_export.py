@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
+from search.cli import main
 from search.commands.export import export
 from search.ledger.runs import open_run, resolve_run
-from vattn.config import TrialConfig
+from search.report.wording.program import program
+from vattn.config import TrainConfig, TrialConfig
 
 Events = list[dict[str, Any]]
 
@@ -42,6 +44,71 @@ def test_an_exported_config_has_absolute_folders_and_names_its_trial_in_a_commen
     assert "trial 1 of the search by-hand (s1)" in text
     assert "top1 75.0 %, gflops 0.4, params_m 2" in text
     assert f"vattn train {tmp_path / 'new' / 'best.yaml'}" in text
+
+
+RECIPE: dict[str, Any] = {
+    "epochs": 8, "batch": 32, "lr": 0.05, "schedule": {"kind": "steps", "at": [4, 6]}, "warmup": {"epochs": 1},
+}  # fmt: skip
+
+
+def with_recipe(run: Path, events: Events, **changes: Any) -> None:
+    """Let trial 1 have a complete training config."""
+    proposed = next(event for event in events if event["event"] == "proposed" and event["trial"] == 1)
+    proposed["config"]["train"] = TrainConfig.parse(RECIPE | changes).tree()
+    (run / "ledger.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+
+
+def test_the_winner_gets_its_full_length_with_the_shape_of_its_schedule(
+    run: Path, tmp_path: Path, events: Events, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_recipe(run, events)
+
+    assert main(["export", "by-hand", "--pick", "best", "--out", "best.yaml", "--epochs", "100"]) == 0
+
+    text = (tmp_path / "best.yaml").read_text()
+    train = TrainConfig.parse(yaml.safe_load(text)["train"])
+    assert (train.epochs, train.schedule.tree()["at"], train.warmup.epochs, train.lr) == (100, [50, 75], 12.5, 0.05)
+    assert "Its schedule was fitted to 100 epochs; in the search it had 8: vattn train best.yaml" in text
+    assert capsys.readouterr().out.splitlines()[-1] == f"next: {program()} train best.yaml"
+    assert main(["export", "by-hand", "--pick", "best", "--out", "as-searched.yaml"]) == 0
+    assert (
+        "it trains 8 epochs, as in the search; for another length, export it with --epochs N" in capsys.readouterr().out
+    )
+
+
+def test_a_length_that_the_recipe_cannot_have_is_refused(
+    run: Path, tmp_path: Path, events: Events, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_recipe(run, events)
+
+    assert main(["export", "by-hand", "--pick", "best", "--out", "best.yaml", "--epochs", "100"]) == 0
+    with pytest.raises(SystemExit) as ended:
+        main(["export", "by-hand", "--pick", "best", "--out", "none.yaml", "--epochs", "0"])
+    assert ended.value.code == 2
+    assert "argument --epochs: must be at least 1 (got 0)" in capsys.readouterr().err
+
+
+def test_nothing_is_overwritten_silently(
+    run: Path, tmp_path: Path, events: Events, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", "by-hand", "--pick", "best", "--out", "best.yaml", "--weights", "weights"]
+    assert main(words) == 0
+    assert main(words) == 0  # the same content: nothing is lost
+    (tmp_path / "best.yaml").write_text("mine: 1\n")
+    capsys.readouterr()
+
+    assert main(words) == 2
+    line = "best.yaml: exists, and is another one; name another file, or overwrite it with --force"
+    assert capsys.readouterr().err.splitlines() == [line]
+    assert (tmp_path / "best.yaml").read_text() == "mine: 1\n"
+    (tmp_path / "best.yaml").unlink()
+    (tmp_path / "weights/model.pt").write_bytes(b"others")
+    assert main(words) == 2
+    assert "weights/model.pt: exists, and has other weights; name another" in capsys.readouterr().err
+    assert not (tmp_path / "best.yaml").exists()
+    assert main([*words, "--force"]) == 0
+    assert (tmp_path / "weights/model.pt").read_bytes() == b"weights"
+    assert yaml.safe_load((tmp_path / "best.yaml").read_text())["model"]["frames"] == 8
 
 
 def test_an_export_has_all_values_of_the_trials_config(run: Path, tmp_path: Path, events: Events) -> None:

@@ -93,3 +93,16 @@ def test_the_json_has_classes_splits_and_caches_and_people_read_stderr(
     assert Path(split["folder"]).is_dir()
     assert tree["cache"]["bytes"] == 4 * 10 * 48 * 64 * 3
     assert "only 2 validation clips" in output.err
+
+
+def test_classes_that_look_the_same_are_refused_before_anything_is_decoded(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "val" / "run").rename(root / "val" / "Run")
+
+    assert main(["ingest", "folders", str(root), "--out", str(tmp_path / "cache"), "--size", "48"]) == 2
+
+    output = capsys.readouterr()
+    assert "give each class one name (got 'Run' and 'run')" in output.err
+    assert "problem        data: classes differ only in capitals" in output.out
+    assert not list((tmp_path / "cache").glob("*-*"))

@@ -113,7 +113,7 @@ def test_training_on_all_splits_trains_each_split_and_writes_their_mean_metrics(
     done = vattn("train", write_config(root), "--out", output)
 
     assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if "epoch" in line]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("split")]
     assert [line[:20] for line in lines] == [f"split {split}  epoch 1/1  " for split in (1, 2, 3)]
     means = json.loads((output / "metrics.json").read_text())
     losses = [float(re.findall(r"training loss (\S+)", line)[0]) for line in lines]

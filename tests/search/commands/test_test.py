@@ -13,10 +13,13 @@ from PIL import Image
 
 from search.cli import main
 from search.commands.test import Scored, fused
-from vattn.config import TrialConfig
+from tests.vattn.golden import MARS, Recording
+from vattn.config import ModelConfig, TrialConfig
+from vattn.cost import cost
 from vattn.data import prepare
 from vattn.data.motion import encode, render
 from vattn.model import build_model
+from vattn.training.evaluation import averaged
 from vattn.training.fit import fit
 
 CONFIG = """\
@@ -39,6 +42,30 @@ def test_the_softmax_of_models_is_averaged_for_each_clip() -> None:
     # a: (0.8 + 0.5) / 2; b: (0.6 + 0.1) / 2.
     torch.testing.assert_close(mean.scores.exp(), torch.tensor([[0.65, 0.35], [0.35, 0.65]]))
     assert mean.names == ["a", "b"]
+
+
+def test_models_have_weights() -> None:
+    first, second = scores_of(["a", "b"], (0.8, 0.2), (0.6, 0.4)), scores_of(["a", "b"], (0.5, 0.5), (0.1, 0.9))
+
+    mean = fused([first, second], [1, 3])
+
+    # a: (0.8 + 3 * 0.5) / 4; b: (0.6 + 3 * 0.1) / 4.
+    torch.testing.assert_close(mean.scores.exp(), torch.tensor([[0.575, 0.425], [0.225, 0.775]]))
+    torch.testing.assert_close(fused([first, second], [1, 0]).scores, first.scores)
+
+
+def test_logits_of_clips_and_streams_are_averaged_as_in_mars() -> None:
+    case = Recording(MARS / "mars_fusion_a__eval.npz")
+    clips = [case.tensor(name) for name in ("stream1", "stream2")]
+    target = torch.zeros(1, dtype=torch.long)
+
+    streams = [Scored(["a"], averaged(scores, 1, "logits"), target) for scores in clips]
+    together = fused(streams, average="logits").scores
+
+    torch.testing.assert_close(streams[0].scores, case.tensor("single"), **case.meta["tolerance"]["single"])
+    torch.testing.assert_close(together, case.tensor("fused"), **case.meta["tolerance"]["fused"])
+    assert together.topk(5).indices.tolist() == case.tensor("top5").tolist()
+    torch.testing.assert_close(fused(streams, [1, 3], "logits").scores, (streams[0].scores + 3 * streams[1].scores) / 4)
 
 
 def test_models_with_different_clips_or_classes_are_not_averaged() -> None:
@@ -85,7 +112,22 @@ def test_a_checkpoint_is_scored_on_the_test_split(
     # Half of the clips are of class 0; the loss is -(ln 3/4 + ln 1/4) / 2.
     metrics = f"top-1 50.00%  top-5 100.00%  mean class 50.00%  loss {-(math.log(0.75) + math.log(0.25)) / 2:.4f}"
     lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("ingest")]
-    assert lines == [f"{config}: {metrics}; 2 x 3 views"] * 2 + [f"fused: {metrics}", "4 clips of the test split"]
+    model = {"frames": 4, "size": 32, "backbone": {"kind": "resnet", "depth": 10, "width": 0.125}}
+    views = f"2 x 3 views, {6 * cost(ModelConfig.parse(model), 2).gflops:.4g} GFLOPs a video"
+    assert lines == [f"{config}: {metrics}; {views}"] * 2 + [f"fused: {metrics}", "4 clips of the test split"]
+
+
+def test_the_number_of_views_keeps_their_size(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, weights = files
+    arguments = ["test", str(config), "--checkpoint", str(weights), "--out", str(tmp_path / "out"), "--views", "1x3"]
+
+    assert main([*arguments, "--data", str(tmp_path / "set"), "--set", "data.views.size=40"]) == 0
+
+    model = {"frames": 4, "size": 40, "backbone": {"kind": "resnet", "depth": 10, "width": 0.125}}
+    views = f"1 x 3 views, {3 * cost(ModelConfig.parse(model), 2).gflops:.4g} GFLOPs a video"
+    assert views in capsys.readouterr().out
 
 
 def test_without_a_test_split_the_validation_split_is_scored_only_if_it_is_asked_for(
@@ -108,7 +150,13 @@ def test_without_a_test_split_the_validation_split_is_scored_only_if_it_is_asked
     [
         (["--checkpoint", "gone.pt"], "there is no file gone.pt"),
         (["--views", "3"], r"--views: must be clips x crops, .* such as 10x3 \(got 3\)"),
+        (
+            ["--set", "data.sampling.protocol=tsm", "--views", "10x3"],
+            r".*config.yaml: data.views.clips: protocol tsm has at most 2 of sampling.kind segments; .* \(got 10\)",
+        ),
         (["--fuse", "other.yaml"], "--fuse other.yaml: must be CONFIG=CHECKPOINT"),
+        (["--fuse-weights", "1", "2"], r"--fuse-weights: must be one number .* of the 1 models, .* \(got 1 2\)"),
+        (["--fuse-weights", "0"], "--fuse-weights: must be one number of 0 or more for each .* not all 0"),
         (["--set", "model.backbone.width=0.25"], ".*model.pt: is not of this config: it has other shapes for"),
     ],
 )
@@ -160,3 +208,10 @@ def test_a_flow_model_is_trained_and_fused_with_an_rgb_model(
     assert metrics["flow.yaml"].startswith("top-1 100.00%")
     assert metrics["rgb.yaml"].startswith("top-1 50.00%")  # both classes have the same frames
     assert metrics["fused"].startswith("top-1 100.00%")
+    status = main(["test", str(tmp_path / "rgb.yaml"), "--checkpoint", str(tmp_path / "rgb/model.pt"), "--fuse", fuse,
+                   "--fuse-weights", "1", "0", "--average", "logits", "--out", str(tmp_path)])  # fmt: skip
+    assert status == 0
+    weighted = dict(
+        line.rsplit("/", 1)[-1].split(": ", 1) for line in capsys.readouterr().out.splitlines() if "top-1" in line
+    )
+    assert weighted["fused"] == weighted["rgb.yaml"].partition(";")[0]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -12,10 +13,15 @@ import torch
 import yaml
 from mlflow import MlflowClient
 
+from search.commands._resume import Resume, output_of
+from search.report.wording.program import program
 from tests.vattn_command import start, vattn
 from vattn.config import TrialConfig
 from vattn.data import prepare
+from vattn.errors import UserError
+from vattn.training.checkpoint import Epoch, state_of
 from vattn.training.fit import fit
+from vattn.training.state_file import write_state
 
 CONFIG: dict[str, Any] = {
     "data": {
@@ -58,14 +64,93 @@ def test_training_with_one_worker_gives_the_same_metrics_and_weights_as_fit(file
     done = vattn("train", file, "--out", output)
 
     assert done.returncode == 0, done.stderr
-    assert json.loads((output / "metrics.json").read_text()) == alone[-1].metrics
+    metrics, best = json.loads((output / "metrics.json").read_text()), max(alone, key=lambda e: e.metrics["top1"])
+    assert metrics.pop("best") == best.metrics | {"epoch": [best.number]}
+    assert metrics == alone[-1].metrics
+    assert torch.load(output / "best.pt", weights_only=True)["epoch"] == best.number
+    first, last = (line for line in done.stdout.splitlines() if line.startswith("epoch "))
+    assert re.search(r"epoch 1/2 .* s  0:\d\d:\d\d left$", first)
+    assert last.endswith(" s")
     weights = (torch.load(folder / "model.pt", weights_only=True) for folder in (output, tmp_path / "alone"))
     torch.testing.assert_close(*weights, rtol=0, atol=0)
     # The output folder now holds a training: the same config needs --resume, and a different config is refused.
     assert "go on with --resume" in stderr_of_refused(file, "--out", output)
-    assert "must be as when the training" in stderr_of_refused(
-        file, "--out", output, "--resume", "--set", "train.lr=0.1"
+    changes = ("--set", "train.lr=0.1", "--set", "model.attention[0].div=4", "--set", "train.epochs=3")
+    refused = stderr_of_refused(file, "--out", output, "--resume", *changes)
+    assert "model.attention[0].div (4, and was 8); train.epochs (3, and was 2); train.lr (0.1, and " in refused
+    assert "only train.epochs may change" in refused
+    # A config that was changed in the output folder is compared with the one that the training began with.
+    changed = output / "config.yaml"
+    text = changed.read_text()
+    changed.write_text(text.replace("lr: 0.05", "lr: 0.07"))
+    assert "train.lr (0.07, and was 0.05): must be as when" in stderr_of_refused(changed, "--resume")
+    changed.write_text(text)
+    shorter = stderr_of_refused(changed, "--resume", "--set", "train.epochs=1")
+    assert "train.epochs: must be more than the 2 epochs that are finished" in shorter
+    # The command that it names scores the weights.
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("next: "))
+    tested = vattn(*shlex.split(line.partition("vattn ")[2]))
+    assert tested.returncode == 0, tested.stderr
+    assert "16 clips of the test split" in tested.stdout
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_finished_training_goes_on_to_another_length_in_its_own_folder(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    constant = ("--set", "train.schedule=constant")
+    long = vattn("train", file, "--out", "long", *constant, "--set", "train.epochs=4")
+    assert long.returncode == 0, long.stderr
+    assert vattn("train", file, "--out", "runs/short", *constant).returncode == 0
+
+    done = vattn("train", "runs/short/config.yaml", "--resume", "--set", "train.epochs=4")
+
+    assert done.returncode == 0, done.stderr
+    assert (
+        "4 epochs, and were 2; after epoch 2 the learning rate goes on at 0.05, that of a training of 4" in done.stdout
     )
+    assert not Path("runs/config").exists()
+    for name in ("model.pt", "best.pt"):
+        weights = (torch.load(Path(run) / name, weights_only=True) for run in ("long", "runs/short"))
+        torch.testing.assert_close(*weights, rtol=0, atol=0)
+    metrics = json.loads(Path("runs/short/metrics.json").read_text())
+    assert metrics.pop("lengths") == [2, 4]
+    assert metrics == json.loads(Path("long/metrics.json").read_text())
+    again = vattn("train", "runs/short/config.yaml", "--resume")  # it is finished: nothing is trained
+    assert again.returncode == 0, again.stderr
+    assert f"{program()} test runs/short/config.yaml --checkpoint runs/short/model.pt" in again.stdout
+
+
+def test_the_output_folder_is_runs_and_the_name_or_that_of_the_training(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    assert output_of(Path("best.yaml")) == Path("runs/best")
+    assert output_of(tmp_path / "config.yaml") == Path("runs/config")
+    assert output_of(tmp_path / "runs/best/config.yaml") == tmp_path / "runs/best"
+    assert output_of(tmp_path / "elsewhere/config.yaml") == Path("runs/config")
+    (tmp_path / "elsewhere/split2").mkdir()
+    (tmp_path / "elsewhere/split2/checkpoint.pt").touch()
+    assert output_of(tmp_path / "elsewhere/config.yaml") == tmp_path / "elsewhere"
+
+
+def test_branches_that_would_go_back_to_an_earlier_stage_are_refused(file: Path, tmp_path: Path) -> None:
+    tree = yaml.safe_load(file.read_text())
+    sparse = {"branches": ["original", "discriminative"], "alone": 0.5, "warmup": 0.2}
+    tree["model"] |= {"sparse": sparse, "frames": 2, "attention": []}
+    old = TrialConfig.parse(tree | {"train": tree["train"] | {"epochs": 4}})
+    new = TrialConfig.parse(tree | {"train": tree["train"] | {"epochs": 20}})
+    net = torch.nn.Linear(1, 1)
+    state = state_of(
+        old, net, torch.optim.SGD(net.parameters()), [Epoch(n, {"top1": 0.1}, 1.0) for n in (1, 2, 3, 4)], []
+    )
+    write_state(state, tmp_path / "checkpoint.pt")
+
+    with pytest.raises(
+        UserError, match=r"train\.epochs: cannot be 20 from epoch 4 on: .* go back from random to alone"
+    ):
+        Resume(file, [new], [tmp_path], tmp_path)
 
 
 @pytest.mark.ray

@@ -122,7 +122,12 @@ def test_the_front_is_that_of_plain_comparisons(path: Path) -> None:
 
 
 def recorded_values(tree: Any, recorded: Any) -> Any:
-    """Return a tree without the options of mappings that were added after ``recorded`` was."""
+    """Return a tree without the options that were added after ``recorded`` was, and with its words for mappings.
+
+    That the options of a word are its defaults is seen by the identities.
+    """
+    if isinstance(tree, dict) and isinstance(recorded, str):
+        return tree["kind"]
     if isinstance(tree, dict) and isinstance(recorded, dict):
         return {key: recorded_values(value, recorded[key]) for key, value in tree.items() if key in recorded}
     if isinstance(tree, list) and isinstance(recorded, list):

@@ -60,6 +60,8 @@ def test_only_finished_trials_with_the_same_backbone_are_parents() -> None:
     trials = history({"a": 1}, {"a": 2}, {"a": 2}, backbones={1: LARGE}, running=2)
     assert source(trials, child(a=2)) == (0, 1)
     assert source(history({"a": 2}, backbones={0: LARGE}), child(a=2)) is None
+    # A ledger of the time before an option existed.
+    assert source(history({"a": 2}, backbones={0: SMALL | {"stochastic_depth": 0.0}}), child(a=2)) == (0, 0)
     assert source(History(), child(a=2)) is None
 
 

@@ -75,6 +75,24 @@ def test_unusable_trials_are_counted_by_reason(tmp_path: Path) -> None:
     assert [trial.trial for trial in read.trials] == [0]
 
 
+def test_the_word_of_an_optimizer_and_its_options_are_one_value(tmp_path: Path) -> None:
+    words = earlier(tmp_path / "a", {}, optimizer="sgd", schedule="constant")
+    options = earlier(tmp_path / "b", {}, optimizer={"kind": "sgd", "momentum": 0.9}, schedule={"kind": "constant"})
+    other = earlier(tmp_path / "c", {}, optimizer={"kind": "sgd", "momentum": 0.8}, schedule="constant")
+
+    def params(folder: Path, **train: Any) -> list[dict[str, Any]]:
+        trial = TREE["trial"] | {"train": TREE["trial"]["train"] | train}
+        return [{k: v for k, v in t.params.items() if "train.o" in k} for t in source(folder, trial=trial).trials]
+
+    by_word = {"optimizer": {"choice": ["adamw", "sgd"]}, "schedule": {"choice": ["cosine", "constant"]}}
+    momentum = {"optimizer": {"choice": [{"kind": "sgd", "momentum": {"choice": [0.8, 0.9]}}, "adamw"]}}
+    for folder in (words, options):
+        assert params(folder, **by_word) == [{"train.optimizer": 1}]
+        assert params(folder, **momentum) == [{"train.optimizer": 0, "train.optimizer/sgd/momentum": 1}]
+    assert params(other, **by_word) == []
+    assert params(other, **momentum) == [{"train.optimizer": 0, "train.optimizer/sgd/momentum": 0}]
+
+
 def test_a_value_must_be_in_a_range_of_this_search_but_fixed_values_may_differ(tmp_path: Path) -> None:
     folder = earlier(tmp_path / "a", {}, lr=0.5)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import spaces
+from search.report.tables.check import render
 from search.spec.check import check
 from search.spec.messages import SpecError
 from search.spec.validation import MAX_COMBINATIONS, load, parse
@@ -154,3 +155,36 @@ def test_initial_weights_must_exist_and_are_chosen_in_one_place(tmp_path: Path) 
     both = tree | {"search": {"budget": {"trials": 1}, "inherit": "parent"}}
     with pytest.raises(SpecError, match=r"trial\.train\.init: search\.inherit, parent, chooses the weights"):
         check(parse(both, Path("spec.yaml")))
+
+
+def test_a_limit_on_the_cost_of_a_video_counts_each_architecture_with_each_of_the_views() -> None:
+    data = {"kind": "motion", "views": {"clips": {"choice": [1, 10]}}}
+    tree = SMALL | {"trial": SMALL["trial"] | {"data": data}}
+    free = check(parse(tree, Path("spec.yaml")))
+    least = min(cost["gflops"] for cost in free.architectures)
+
+    result = check(parse(tree | {"constraints": {"gflops_video": {"max": 10 * least}}}, Path("spec.yaml")))
+
+    # Models of 8 frames cost twice those of 4, and tsm nothing: all 8 are within it with one clip, 4 of them with ten.
+    assert result.within == 8
+    assert result.trials == 2 * (8 + 4)
+    assert len(result.videos) == 8 * 2
+    assert max(result.videos) == pytest.approx(20 * least)
+
+
+def test_views_that_no_objective_counts_are_mentioned() -> None:
+    data = {"kind": "motion", "views": {"clips": {"choice": [1, 10]}}}
+    tree = SMALL | {"trial": SMALL["trial"] | {"data": data}}
+
+    assert "the objective gflops_video does" in render(check(parse(tree, Path("spec.yaml"))))
+    counted = tree | {"objectives": {"top1": "max", "gflops_video": "min"}}
+    assert "the objective gflops_video does" not in render(check(parse(counted, Path("spec.yaml"))))
+    assert "gflops_video" not in render(check(small()))
+
+
+def test_views_over_a_limit_are_refused_with_the_lowest_cost_of_a_video() -> None:
+    data = {"kind": "motion", "views": {"clips": {"choice": [3, 10]}}}
+    tree = SMALL | {"trial": SMALL["trial"] | {"data": data}, "constraints": {"gflops_video": {"max": 1e-6}}}
+
+    with pytest.raises(SpecError, match=r"constraints\.gflops_video\.max: no config meets this limit: the lowest"):
+        check(parse(tree, Path("spec.yaml")))

@@ -10,10 +10,13 @@ from search.report.tables.data import data_tree, render_data
 from search.spec.data import check_data
 from search.spec.messages import SpecError
 from search.spec.schema import Spec
+from search.spec.store import with_chosen_store
 from search.spec.validation import load_config, parse, read_config
 from tests.search.spec.small import SMALL
 from tests.vattn.data.layouts.support import write
+from vattn.config import TrialConfig
 from vattn.data import listed
+from vattn.data.config import StoreConfig
 
 MODEL = SMALL["trial"]["model"]
 
@@ -62,6 +65,25 @@ def test_a_config_may_leave_its_store_open_too(tmp_path: Path) -> None:
         config, auto = read_config(tmp_path / "c.yaml")
         assert (config.data.store.size, auto) == (120 if "120" in store else 128, chooses)
         assert load_config(tmp_path / "c.yaml") == config
+
+
+def test_a_store_is_chosen_for_all_splits_from_one_listing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, {"classInd.txt": "1 A\n2 B\n"})
+    for split in "123":
+        lists = {"train": [f"{name}/v_{name}_g0{group}_c01.avi" for name in "AB" for group in (1, 2, 3)], "test": []}
+        lists["test"] = [f"{name}/v_{name}_g04_c01.avi" for name in "AB"] + ["A/missing.avi"]
+        write(tmp_path, {f"{name}list0{split}.txt": "\n".join(lines) for name, lines in lists.items()})
+    write(tmp_path, {f"{name}/v_{name}_g0{group}_c01.avi": "" for name in "AB" for group in (1, 2, 3, 4)})
+    data = {"kind": "ucf101", "root": str(tmp_path), "split": "all", "store": {"size": 64}, "max_faults": 1}
+    model = {"frames": 4, "size": 48, "backbone": {"kind": "resnet", "depth": 10}}
+    config = TrialConfig.parse({"data": data, "model": model, "train": {"epochs": 1, "batch": 4, "lr": 0.1}})
+
+    chosen, clips = with_chosen_store(config, tmp_path / "out", test=False)
+
+    assert [each.data.split for each in clips] == [1, 2, 3]
+    assert {each.data.store for each in clips} == {chosen.data.store} == {StoreConfig(size=64)}
+    assert not any(each.test for each in clips)
+    assert len([record for record in caplog.records if "1 missing file" in record.getMessage()]) == 3
 
 
 def files(root: Path, train: int, val: int) -> dict[str, Any]:

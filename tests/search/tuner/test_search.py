@@ -388,7 +388,10 @@ def test_an_exported_trial_trains_to_identical_weights(data: Path, tmp_path: Pat
     assert trained.returncode == 0, trained.stderr
     assert trained.stdout.count("epoch ") == 3
     (winner,) = history(data / NAME).in_state("finished")
-    assert json.loads((training / "metrics.json").read_text()) == winner.reports[-1].metrics
+    metrics = json.loads((training / "metrics.json").read_text())
+    best_epoch = max(winner.reports, key=lambda report: report.metrics["top1"])  # the first of the best
+    assert metrics.pop("best") == {"epoch": [best_epoch.epoch]} | best_epoch.metrics
+    assert metrics == winner.reports[-1].metrics
     states = [torch.load(folder / "model.pt", weights_only=True) for folder in (weights, training)]
     torch.testing.assert_close(*states, rtol=0, atol=0)
     # A folder with a training is not overwritten, and resuming a finished training does nothing.

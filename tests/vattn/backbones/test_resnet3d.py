@@ -23,9 +23,18 @@ def test_shortcut_a_takes_every_second_place_and_adds_channels_of_zeros() -> Non
     assert not y[:, 8:].any()
 
 
-def test_groups_that_do_not_divide_the_channels_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"cardinality: must divide .* 32, 64, 128, 256 at width 0.25.*\(got 12\)"):
-        ResNeXt3DConfig(width=0.25, cardinality=12)
+@pytest.mark.parametrize(
+    ("cardinality", "planes"), [(32, [128, 256, 512, 1024]), (8, [32, 64, 128, 256]), (12, [48, 96, 192, 384])]
+)
+def test_channels_are_cardinality_times_planes_over_32(cardinality: int, planes: list[int]) -> None:
+    # In the authors' code, planes are 128, 256, 512 and 1024.
+    config = ResNeXt3DConfig(depth=14, cardinality=cardinality)
+
+    assert [config.planes(stage) for stage in (2, 3, 4, 5)] == planes
+    with torch.device("meta"):
+        net = config.build()
+    assert net.get_parameter("layer2.0.conv2.weight").shape == (planes[1], planes[1] // cardinality, 3, 3, 3)
+    assert net.get_parameter("layer2.0.conv3.weight").shape == (512, planes[1], 1, 1, 1)
 
 
 @pytest.mark.parametrize(("attention", "printed", "params_m"), [([], 38.5014, 47.521), ([STA], 38.5019, 47.644)])

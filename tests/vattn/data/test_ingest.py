@@ -280,7 +280,7 @@ def test_a_cache_can_store_fewer_frames_each_from_the_middle_of_its_part(root: P
 
 def without_lengths(cache: Path) -> None:
     """Turn a cache into one of the time when it did not hold the lengths of its clips."""
-    write_index(cache, read_index(cache).drop_columns(["length", "seconds"]), "raw")
+    write_index(cache, read_index(cache).drop_columns(["length", "seconds", "reader"]), "raw")
 
 
 def test_a_cache_of_an_earlier_version_is_read_and_its_clips_are_taken_over(root: Path, tmp_path: Path) -> None:
@@ -298,6 +298,23 @@ def test_a_cache_of_an_earlier_version_is_read_and_its_clips_are_taken_over(root
     assert read_index(more)["length"].to_pylist() == [-1, -1, 6]
 
 
+def test_clips_that_an_earlier_version_decoded_are_announced(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = manifest("good0.mp4", "good1.mp4")
+    earlier = ingest(names, root, tmp_path / "cache", STORE, jobs=1)
+    assert not caplog.records
+    without_lengths(earlier)
+
+    assert ingest(names, root, tmp_path / "cache", STORE, jobs=1) == earlier
+    ingest(manifest("good0.mp4", "good1.mp4", "good2.mp4"), root, tmp_path / "cache", STORE, jobs=1)
+
+    for record, folder in zip(caplog.records, (earlier, tmp_path / "cache"), strict=True):
+        assert f"2 clips of {folder}" in record.getMessage()
+        assert "images that EXIF turns, of 16 bits or damaged" in record.getMessage()
+        assert f"remove the folders {earlier.name[:8]}-* beside it" in record.getMessage()
+
+
 def test_a_shard_of_an_earlier_version_is_continued(root: Path, tmp_path: Path) -> None:
     killed_at(2, root, tmp_path / "cache")
     (part,) = (tmp_path / "cache").glob("*.part")
@@ -305,7 +322,7 @@ def test_a_shard_of_an_earlier_version_is_continued(root: Path, tmp_path: Path) 
         batches = list(_batches(shard))
         shard.unlink()
         if batches:
-            old = batches[0].schema.empty_table().drop_columns(["length", "seconds"]).schema
+            old = batches[0].schema.empty_table().drop_columns(["length", "seconds", "reader"]).schema
             with pa.ipc.new_file(str(shard), old) as file:
                 for batch in batches:
                     file.write_batch(batch.select(old.names))

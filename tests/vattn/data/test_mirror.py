@@ -1,6 +1,8 @@
 """Which classes a flip exchanges."""
 
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from tests.vattn.data.layouts.support import config, write
 from vattn.canonical import trial_id
 from vattn.config import TrialConfig
-from vattn.data.mirror import mirror_labels
+from vattn.data.mirror import mirror_labels, read_pairs
 from vattn.errors import UserError
 
 
@@ -44,6 +46,9 @@ def opposites(*names: str) -> dict[str, str | None]:
         ("HandCW", "HandCCW"),
         ("turn clockwise", "turn ACW"),
         ("bright left", "bright right"),
+        ("arm L", "arm R"),
+        ("KickL", "KickR"),
+        ("wave_lh", "wave_rh"),
         ("Linksabbieger left überholt", "Linksabbieger right überholt"),
     ],
 )
@@ -55,7 +60,7 @@ def test_opposites_are_exchanged_in_any_spelling(one: str, other: str) -> None:
     "names",
     [
         ("forward", "backward"), ("zoom in", "zoom out"), ("up", "down"), ("approach", "recede"),
-        ("bright", "cleft palate"), ("copyright", "leftover food"), ("0", "1"), ("Run", "run"),
+        ("bright", "cleft palate"), ("copyright", "leftover food"), ("0", "1"), ("Run", "run"), ("plan l", "plan b"),
     ],
 )  # fmt: skip
 def test_other_words_do_not_change(names: tuple[str, ...]) -> None:
@@ -85,8 +90,8 @@ def test_exchanges_are_mutual(names: list[str]) -> None:
 
 
 def classes(root: Path, pairs: str) -> list[int]:
-    """Return the mirror images of the classes kick L, kick R, clap, wave left, 7 with a file of pairs."""
-    names = ["kick L", "kick R", "clap", "wave left", "7"]
+    """Return the mirror images of the classes kick A, kick B, clap, wave left, 7 with a file of pairs."""
+    names = ["kick A", "kick B", "clap", "wave left", "7"]
     write(root, {"names.txt": "\n".join(names), "pairs.txt": pairs})
     data = config("list", root, names="names.txt", augment={"flip": True, "mirror": "pairs.txt"})
     return list(data.mirrored())
@@ -94,22 +99,37 @@ def classes(root: Path, pairs: str) -> list[int]:
 
 def test_a_file_names_pairs_and_classes_that_do_not_change_or_are_never_flipped(tmp_path: Path) -> None:
     assert classes(tmp_path, "") == [0, 1, 2, -1, 4]
-    assert classes(tmp_path, "kick L, kick R\n\nwave left\twave left\n7,none\n") == [1, 0, 2, 3, -1]
+    assert classes(tmp_path, "kick A, kick B\n\nwave left\twave left\n7,none\n") == [1, 0, 2, 3, -1]
     assert classes(tmp_path, '"0",1\n') == [1, 0, 2, -1, 4]
 
 
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
-        ("kick L", r"pairs\.txt:1: must be two classes, separated by a tab or a comma \(got kick L\)"),
-        ("clap,kick X", r"pairs\.txt:1: names no class; did you mean kick [LR]\? \(got kick X\)"),
-        ("kick L,kick R\nkick R,clap", r"pairs\.txt:2: kick R has another opposite above; name each class once"),
+        ("kick A", r"pairs\.txt:1: must be two classes, separated by a tab or a comma \(got kick A\)"),
+        ("clap,kick X", r"pairs\.txt:1: names no class; did you mean kick [AB]\? \(got kick X\)"),
+        ("kick A,kick B\nkick B,clap", r"pairs\.txt:2: kick B has another opposite above; name each class once"),
         ("9,1", r"pairs\.txt:1: names no class"),
+        pytest.param("9" * 5000 + ",1", r"pairs\.txt:1: names no class", id="5,000 digits"),
+        pytest.param("a" * 200_000 + ",1", r"pairs\.txt:1: must be two classes, .* \(field larger", id="200 kB"),
     ],
 )
 def test_a_wrong_file_of_pairs_is_named_with_the_line(pairs: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^data\.augment\.mirror: " + message):
         classes(tmp_path, pairs)
+
+
+@given(data=st.binary(max_size=60) | st.text('ab,\t\n\r"0 none', max_size=60).map(str.encode))
+def test_a_file_of_pairs_of_any_bytes_gives_pairs_or_is_named(data: bytes, tmp_path_factory: Any) -> None:
+    file = tmp_path_factory.mktemp("pairs") / "pairs.txt"
+    file.write_bytes(data)
+    names = ["a", "b", "ab", "no", "none"]
+
+    pairs: dict[int, int] = {}
+    with suppress(UserError):
+        pairs = read_pairs(file, names)
+
+    assert all(other < 0 or pairs[other] == label for label, other in pairs.items())
 
 
 def test_the_file_of_pairs_must_exist_and_be_text(tmp_path: Path) -> None:

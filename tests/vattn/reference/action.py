@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.vattn.golden import Case, State
-from tests.vattn.support import site
+from tests.vattn.support import model, site
+from vattn.convert import convert_model
 from vattn.insert import Folded
+from vattn.model import build_model
 from vattn.modules._fold import fold, unfold
 from vattn.modules._temporal import LearnableShift
 from vattn.modules.action import Action, ActionConfig, ChannelExcitation
@@ -73,7 +75,9 @@ def _path(*paths: str):
         )  # fmt: skip
         net = nn.Sequential(Folded(config.build(site(channels), frames), frames))
         if len(paths) == 3:
-            net.append(nn.Conv2d(channels, meta["output_shape"][1], 1, bias=False))
+            # The layer that the authors' module wraps, whatever its size.
+            outputs, _, kernel, _ = meta["shapes"]["net.weight"]
+            net.append(nn.Conv2d(channels, outputs, kernel, padding=kernel // 2, bias=False))
         rules = [(r"^net\.", "1."), (r"^action_", "0.module.action_"), *config.authors_names]
 
         def without_other_paths(state: State) -> State:
@@ -92,7 +96,16 @@ def _path(*paths: str):
     return build
 
 
+def _network(meta: dict[str, Any]) -> Case:
+    c = meta["config"]
+    action = {"kind": "action", "div": c["shift_div"]}
+    config = model(action, depth=50, width=1.0, frames=c["n_segment"], size=meta["input_shape"][-1])
+    net = build_model(config, c["num_classes"])
+    return Case(net, lambda state: convert_model(state, config), lambda net, x: net.fc(net.backbone(x)), "backbone.")
+
+
 GOLDEN = {
+    "ACTION-Net-50 full backbone": _network,
     "ACTION (shift -> STE+CE+ME sum -> net)": _path("ste", "ce", "me"),
     "ACTION STE path only": _path("ste"),
     "ACTION CE path only": _path("ce"),

@@ -8,11 +8,20 @@ from vattn.modules.nonlocal_ import NonLocal, NonLocalConfig
 
 def non_local(module: NonLocal, x: Tensor) -> Tensor:
     n, c, t, h, w = x.shape
-    sampled = nn.functional.max_pool3d(x, (1, 2, 2)) if module.subsample else x
-    query, key, value = (
-        layer(features.flatten(3)).flatten(2)
-        for layer, features in ((module.query, x), (module.key, sampled), (module.value, sampled))
-    )
+
+    def project(layer: nn.Module, features: Tensor) -> Tensor:
+        """Apply a 1x1x1 convolution, or nothing."""
+        return layer(features.flatten(3)).unflatten(3, features.shape[3:])
+
+    def sample(features: Tensor) -> Tensor:
+        return nn.functional.max_pool3d(features, (1, 2, 2)) if module.subsample else features
+
+    query = project(module.query, x).flatten(2)
+    if module.samples_embeddings:
+        key, value = (sample(project(layer, x)).flatten(2) for layer in (module.key, module.value))
+    else:
+        sampled = sample(x)
+        key, value = (project(layer, sampled).flatten(2) for layer in (module.key, module.value))
     if module.compare is None:
         pairs = query.transpose(1, 2) @ key
     else:
@@ -30,6 +39,8 @@ CONFIGS = [
     NonLocalConfig(pairwise="gaussian", reduction=4),
     NonLocalConfig(pairwise="dot_product"),
     NonLocalConfig(pairwise="concatenation"),
+    NonLocalConfig(maxima="embeddings", scale=False),
+    NonLocalConfig(maxima="embeddings", pairwise="gaussian"),
 ]
 
 

@@ -14,10 +14,11 @@ from vattn.model import build_model
 
 def _block(meta: dict[str, Any]) -> Case:
     c = meta["config"]
-    assert c["mid_planes"] == c["planes"]
     config = ResNeXt3DConfig(depth=14, cardinality=c["cardinality"])
-    inputs, planes = c["inplanes"], c["planes"]
-    shape = BlockShape(2, 0, inputs, planes, c["expansion"] * planes, c["stride"], 4, 4)
+    side = meta["input_shape"][-1]
+    shape = BlockShape(
+        2, 0, c["inplanes"], c["mid_planes"], c["expansion"] * c["planes"], c["stride"], side, side // c["stride"]
+    )  # fmt: skip
     return Case(Block3D(config, shape), dict)
 
 

@@ -113,7 +113,7 @@ def _resampled(meta: dict[str, Any]) -> Case:
     In float64 the result differs from the recording by more than its tolerance: bilinear sampling has kinks at whole
     pixels, so its gradient jumps where a sampling position differs by 1e-6.
     """
-    splits: dict[int, Split] = {0: "all", 1: "random"}
+    splits: dict[int, Split] = {0: "all", 1: "random", 2: "extreme"}
     options = meta["config"]
     split = splits[options["p"]]
     sizes = {"grid_size": 31, "padding_size": 30, "fwhm": 13, "gaussian_kernel": 61, "base_ratio": 0.09}

@@ -153,6 +153,29 @@ CASES = [
         data={"kind": "folders", "val_share": 0.5}, labels=["Dev", "Training"],
     ),
     Case(
+        name="train_set and val_set",
+        make=lambda root: unlike(root, "train_set/x/a.mp4", "val_set/x/b.mp4"),
+        data={"kind": "folders"},
+        rows=[("train_set/x/a.mp4", "x", "train"), ("val_set/x/b.mp4", "x", "val")],
+    ),
+    Case(
+        name="the splits in an inner folder",
+        make=lambda root: unlike(root, "my/train/x/a.mp4", "my/val/x/b.mp4"),
+        data={"kind": "folders"},
+        says=["data.root: ", "has one folder, my, which holds the splits; write ", "/my"],
+        status=2,
+    ),
+    Case(
+        name="files of macOS beside lists",
+        make=lambda root: (
+            unlike(root, *(f"run/f{film}_run_{film}.avi" for film in range(3))),
+            texts(root, {"run_test_split1.txt": "f0_run_0.avi 1\nf1_run_1.avi 1\nf2_run_2.avi 2\n"}),
+            texts(root, {"._run_test_split1.txt": b"\0\5\x16\7"}),
+        ),
+        data={"kind": "hmdb51"},
+        labels=["run"],
+    ),
+    Case(
         name="labels from 1 with names",
         make=lambda root: (
             unlike(root, "a.mp4", "b.mp4", "c.mp4"),
@@ -210,6 +233,58 @@ SUMMARIES = [
         lambda root: unlike(root, "train/run/a.mp4", "val/run/b.mp4", "extra/run/c.mp4"),
         {"kind": "folders"},
         warning="beside train, val, these folders are not used: extra; move them, or rename them",
+    ),
+    Told(
+        "files in class folders that are no videos",
+        lambda root: (
+            unlike(root, "train/run/a.mp4", "val/run/b.mp4", "c.mp4", "val/d.MOV"),
+            texts(root, {"train/run/e.tif": "", "val/run/f": "", "train/run/.DS_Store": ""}),
+        ),
+        {"kind": "folders"},
+        warning="2 files in folders of classes are not read, as their names are not those of videos: 1 .tif, 1 without",
+    ),
+    Told(
+        "videos outside of the class folders",
+        lambda root: unlike(root, "train/run/a.mp4", "val/run/b.mp4", "c.mp4", "val/d.mov"),
+        {"kind": "folders"},
+        warning="videos outside of the folders of classes are not used (2, such as c.mp4); move them",
+    ),
+    Told(
+        "other columns that may hold ranges",
+        lambda root: (
+            unlike(root, "a.mp4", "b.mp4"),
+            texts(
+                root,
+                {"t.csv": "path,label,split,StartFrame,end_frame,friend\na.mp4,x,train,1,2,z\nb.mp4,x,val,1,2,z\n"},
+            ),
+        ),
+        {"kind": "table", "file": "t.csv"},
+        warning="columns StartFrame, end_frame are not used, and clips are whole files",
+    ),
+    Told(
+        "different frames of a file in two splits",
+        lambda root: (
+            unlike(root, "a.mp4"),
+            texts(root, {"t.csv": "path,label,split,first,last\na.mp4,x,train,0,3\na.mp4,x,val,6,9\n"}),
+        ),
+        {"kind": "table", "file": "t.csv"},
+        warning="clips of 1 file are in train and val; they look alike, so that the accuracy is too high",
+    ),
+    Told(
+        "a group in two splits",
+        lambda root: (
+            unlike(root, "a.mp4", "b.mp4", "c.mp4"),
+            texts(root, {"t.csv": "path,label,split,tape\na.mp4,x,train,1\nb.mp4,x,val,1\nc.mp4,x,val,2\n"}),
+        ),
+        {"kind": "table", "file": "t.csv", "group": "tape"},
+        warning="clips of 1 group are in train and val; they look alike, so that the accuracy is too high; keep each "
+        "group in one split (1)",
+    ),
+    Told(
+        "a Latin and a Cyrillic letter",
+        lambda root: unlike(root, "train/cat/a.mp4", "val/c\u0430t/b.mp4"),
+        {"kind": "folders"},
+        problem="give each class one name",
     ),
     Told(
         "validation beside val",

@@ -29,9 +29,19 @@ def sequences(root: Path, *prefixes: str) -> None:
 CASES = [
     Case(
         name="one sequence, in the order of the numbers",
-        make=lambda root: images(root / "run/a", "frame%d.png", [1, 2, 10, 11, 9]),
+        make=lambda root: images(root / "run/a", "frame%d.png", [8, 10, 11, 9]),
         data=FOLDERS,
-        frames={"run/a": [1, 2, 9, 10, 11]},
+        frames={"run/a": [8, 9, 10, 11]},
+    ),
+    Case(
+        name="images missing in the middle, without a list that states their number",
+        make=lambda root: (
+            images(root / "run/a", "%03d.png", [5, 10, 15, 25, 30]),
+            images(root / "run/b", "%03d.png", [1, 4, 9, 11]),
+        ),
+        data=FOLDERS,
+        frames={"run/a": [5, 10, 15, 25, 30], "run/b": [1, 4, 9, 11]},
+        says=["1 of 2 files are damaged or incomplete, and used as they are"],
     ),
     Case(
         name="files of operating systems",

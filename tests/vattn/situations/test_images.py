@@ -3,6 +3,7 @@
 import io
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from av.codec.context import Flags
 from PIL import Image, ImageOps
 
+from vattn.data.cache import Codec, StoredClip
 from vattn.data.config import StoreConfig
 from vattn.data.decode import UnreadableFileError, read_images
 from vattn.data.decode.images import image_size
@@ -209,17 +211,64 @@ def test_of_a_photo_with_previews_the_photo_is_the_frame(tmp_path: Path) -> None
     assert np.abs(frame.astype(int) - blocks()).mean() < 12
 
 
+def flawed(data: bytes, at: int) -> bytes:
+    """Change one byte of a file."""
+    return data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
+
+
+SCAN = saved(blocks(), "JPEG").index(b"\xff\xda") + 40
+
+
+@pytest.mark.parametrize(
+    ("suffix", "data", "reason"),
+    [
+        (".jpg", flawed(saved(blocks(), "JPEG"), SCAN)[:-30] + b"\xff\xd9", "Corrupt JPEG data: "),
+        (".jpg", saved(blocks(), "JPEG")[:-2] + b"rest\xff\xd9", "extraneous bytes before marker 0xd9"),
+        (".png", flawed(saved(blocks()), -13), "a checksum is wrong"),
+        (".png", saved(blocks())[:-12], "a checksum is wrong"),
+    ],
+    ids=["half a scan", "bytes after the scan", "checksum of the last data", "no end"],
+)
+@pytest.mark.parametrize("codec", ["raw", "jpeg"])
+def test_damage_that_a_decoder_conceals_is_named_and_can_be_stored(
+    suffix: str, data: bytes, reason: str, codec: Codec, tmp_path: Path
+) -> None:
+    path, damaged, store = tmp_path / f"0{suffix}", list[str](), StoreConfig(size=HEIGHT, codec=codec)
+    path.write_bytes(data)
+
+    (frame,) = read_images([(path,)], store, damaged)
+
+    assert len(damaged) == 1
+    assert damaged[0].startswith(path.name)
+    assert reason in damaged[0]
+    assert not isinstance(frame, bytes)
+    StoredClip.jpeg([frame])
+
+
+def test_a_whole_jpeg_file_is_stored_as_it_is(tmp_path: Path) -> None:
+    path, damaged = tmp_path / "0.jpg", list[str]()
+    path.write_bytes(saved(blocks(), "JPEG"))
+
+    assert read_images([(path,)], StoreConfig(size=HEIGHT, codec="jpeg"), damaged) == [path.read_bytes()]
+    assert not damaged
+
+
 @pytest.mark.parametrize(
     "data",
     [
         b"", b"text", saved(blocks())[:200], saved(blocks(), "JPEG")[:300], b"\x89PNG\r\n\x1a\n" + bytes(50),
         saved(blocks())[:60] + bytes(40) + saved(blocks())[100:],
+        saved(blocks()).replace(b"IDAT", b"\xe5DAT"),
     ],
-    ids=["empty", "text", "half a PNG", "half a JPEG", "only a signature", "zeros in the middle"],
+    ids=["empty", "text", "half a PNG", "half a JPEG", "only a signature", "zeros in the middle", "chunk"],
 )  # fmt: skip
 def test_a_damaged_image_is_named(data: bytes, tmp_path: Path) -> None:
     with pytest.raises(UnreadableFileError, match=r"^1\.png: "):
         read(tmp_path, saved(blocks()), data)
+    with pytest.raises(UnreadableFileError, match=r"^1\.png: "):
+        read_images([(tmp_path / "1.png",) * 2], STORE)
+    with suppress(UnreadableFileError):  # its header may be whole
+        image_size(tmp_path / "1.png")
 
 
 def test_an_image_of_a_size_that_no_memory_holds_is_named(tmp_path: Path) -> None:

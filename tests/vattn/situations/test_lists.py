@@ -1,5 +1,6 @@
 """Lists of clips: what they state, and what is on the disk."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,89 @@ CASES = [
         frames={"a.mp4": range(12), "b.mp4": range(12)},
     ),
     # Numbers of images
+    *(
+        Case(
+            name=f"a file that is {file} on the disk",
+            make=lambda root, row=row, file=file: listed(root, f"{row} 0\nb.mp4 1\n", file, "b.mp4"),
+            data=LIST,
+            says=["train.txt:1: ", f": missing file: there is {file}"],
+            status=2,
+        )
+        for row, file in {
+            "a.mp4": "a.mkv",
+            "c.mp4": "C.MP4",
+            "d": "d.mp4",
+            "x\\e.mp4": "x/e.mp4",
+            '"f.mp4"': "f.mp4",
+            "caf\u00e9.mp4": "cafe\u0301.mp4",
+        }.items()
+    ),
+    Case(
+        name="a folder that does not exist",
+        make=lambda root: listed(root, "no/a.mp4 0\nb.mp4 1\n", "b.mp4"),
+        data=LIST,
+        says=["train.txt:1: no/a.mp4: missing file: there is no folder no"],
+        status=2,
+    ),
+    Case(
+        name="a link to nothing, and a pipe",
+        make=lambda root: (
+            listed(root, "a.mp4 0\nb.mp4 1\np.mp4 1\n", "b.mp4"),
+            (root / "a.mp4").symlink_to("nowhere.mp4"),
+            os.mkfifo(root / "p.mp4"),
+        ),
+        data=LIST,
+        says=[f"{name}.mp4: missing file: is a link to nothing, or neither a file nor a folder" for name in "ap"],
+        status=2,
+    ),
+    Case(
+        name="an empty validation list",
+        make=lambda root: (listed(root, "a.mp4 0\nb.mp4 1\n", "a.mp4", "b.mp4"), texts(root, {"val.txt": "\n"})),
+        data={"kind": "list"},
+        says=["data.val: ", "val.txt: is empty; list its clips, or write val: none"],
+        status=2,
+    ),
+    Case(
+        name="semicolons",
+        make=lambda root: listed(root, "a.mp4;0\nb.mp4;1\n", "a.mp4", "b.mp4"),
+        data=LIST,
+        says=["lists no clip with a label", "separate columns by tabs (got a.mp4;0)"],
+        status=2,
+    ),
+    Case(
+        name="names that are numbered in another order",
+        make=lambda root: (
+            listed(root, "a.mp4 0\nb.mp4 1\n", "a.mp4", "b.mp4"),
+            texts(root, {"names.txt": "2 run\n1 walk\n"}),
+        ),
+        data=LIST | {"names": "names.txt"},
+        says=["data.names: ", "must have the names in the order of their labels; sort its lines by their numbers"],
+        status=2,
+    ),
+    Case(
+        name="names that are numbered in their order",
+        make=lambda root: (
+            listed(root, "a.mp4 0\nb.mp4 1\n", "a.mp4", "b.mp4"),
+            texts(root, {"names.txt": "1 run\n2 walk\n"}),
+        ),
+        data=LIST | {"names": "names.txt"},
+        labels=["1 run", "2 walk"],
+    ),
+    Case(
+        name="a picture in the place of a video",
+        make=lambda root: (
+            listed(root, "a.mp4 0\nb.mp4 1\nc.mp4 1\n", "b.mp4"),
+            images(root, "%d.jpg", [1]),
+            (root / "1.jpg").rename(root / "a.mp4"),
+            texts(root, {"c.mp4": "ffconcat version 1.0\nfile b.mp4\n"}),
+        ),
+        data=LIST,
+        says=[
+            "a.mp4: unreadable file: is a picture (jpeg), and no video",
+            "c.mp4: unreadable file: is a list of other files (concat), and no video",
+        ],
+        status=2,
+    ),
     Case(
         name="images from 1",
         make=lambda root: folder(root, [*range(1, 11)], "a 10 0"),

@@ -190,6 +190,32 @@ CASES = [
         rows=classes("0", "1"),
     ),
     Case(
+        name="usual names of splits",
+        make=lambda root: csv(
+            root,
+            "path,label,split\na.mp4,x,training\nb.mp4,x,Valid\nc.mp4,x,TEST\nd.mp4,x,dev\ne.mp4,x,train_set\n",
+        ),
+        data=TABLE,
+        rows=[
+            ("a.mp4", "x", "train"), ("b.mp4", "x", "val"), ("c.mp4", "x", "test"), ("d.mp4", "x", "val"),
+            ("e.mp4", "x", "train"),
+        ],
+    ),
+    Case(
+        name="columns First and Last",
+        make=lambda root: ranges(root, "2,3", header="path,label,split,First,Last"),
+        data=TABLE,
+        frames={"a.mp4": [2, 3]},
+    ),
+    Case(
+        name="clips of a group are held out together",
+        make=lambda root: csv(
+            root, "path,label,split,who\n" + "".join(f"{name}.mp4,x,train,{name < 'd'}\n" for name in NAMES)
+        ),
+        data=TABLE | {"group": "who", "val_share": 0.5},
+        rows=[(f"{name}.mp4", "x", "val" if name < "d" else "train") for name in NAMES],
+    ),
+    Case(
         name="no column of splits",
         make=lambda root: labelled(root, "0", "1", header="path,label,part"),
         data=TABLE,

@@ -125,7 +125,7 @@ ORIGINS = [
                 intact(root, ".mp4"), root / f"run/a{suffix}", lambda number, _: number != 0
             ),
             data=FOLDERS,
-            says=["1 of 1 files are damaged, which their decoder concealed"],
+            says=["1 of 1 files are damaged or incomplete, and used as they are"],
         )
         for suffix in (".mkv", ".mp4")
     ),
@@ -179,6 +179,52 @@ STREAMS = [
 ]  # fmt: skip
 
 
+def sounding(path: Path) -> Path:
+    """Write a video of 2 seconds with sound."""
+    with av.open(str(path), "w") as container:
+        video: Any = container.add_stream("libx264", rate=10, options={"g": "5"})
+        video.height, video.width, video.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        sound: Any = container.add_stream("aac", rate=44100)
+        for number in range(20):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(frame(number), format="rgb24")))
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 4410), np.float32), format="fltp", layout="mono")
+            samples.sample_rate, samples.pts = 44100, 4410 * number
+            container.mux(sound.encode(samples))
+        container.mux(video.encode(None))
+        container.mux(sound.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".flv"])
+def test_a_video_with_sound_that_ends_early_is_cut_off(suffix: str, tmp_path: Path) -> None:
+    path = sounding(tmp_path / f"a{suffix}")
+    whole = path.read_bytes()
+    assert numbers(read_video(path, HEIGHT)) == list(range(20))
+
+    for share in (0.5, 0.75):
+        path.write_bytes(whole[: round(share * len(whole))])
+        with pytest.raises(UnreadableFileError, match="is cut off: has"):
+            read_video(path, HEIGHT)
+
+
+def test_a_wmv_file_that_ends_early_is_cut_off(tmp_path: Path) -> None:
+    path = encoded(tmp_path / "a.wmv", map(frame, range(12)), "wmv2")
+    whole = path.read_bytes()
+    assert numbers(read_video(path, HEIGHT)) == list(range(12))
+
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UnreadableFileError, match=rf"is cut off: has {len(whole) // 2:,} of {len(whole):,} bytes"):
+        read_video(path, HEIGHT)
+
+
+def test_data_beside_a_frame_of_a_kind_that_pyav_cannot_name_is_ignored(tmp_path: Path) -> None:
+    path = encoded(tmp_path / "a.mov", map(frame, range(4)), "tiff", "rgb24")  # its decoder passes on EXIF
+    with av.open(str(path)) as container, pytest.raises(ValueError, match="is not a valid Type"):
+        assert next(container.decode(video=0)).side_data is not None
+
+    assert numbers(read_video(path, HEIGHT)) == list(range(4))
+
+
 def garbled(root: Path, at: float = 0.3) -> None:
     """Write a video of 200 frames, and change one byte of it, the length of a packet's data."""
     path = encoded(root / "run/a.mp4", footage(200, height=HEIGHT, width=WIDTH), g="20", bf="0")
@@ -230,7 +276,7 @@ DAMAGE = [
         name="one damaged packet of 200",
         make=garbled,
         data=FOLDERS,
-        says=["1 of 1 files are damaged, which their decoder concealed"],
+        says=["1 of 1 files are damaged or incomplete, and used as they are"],
     ),
     Case(
         name="titles that are not UTF-8",

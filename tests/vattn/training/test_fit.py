@@ -19,7 +19,7 @@ from vattn.model import build_model
 from vattn.training.checkpoint import Epoch
 from vattn.training.evaluation import Evaluation, evaluate
 from vattn.training.fit import fit
-from vattn.training.optimization import learning_rate
+from vattn.training.recipe.schedules import ConstantConfig
 
 
 def trial(attention: Sequence[object], epochs: int = 3, **data: int) -> TrialConfig:
@@ -74,6 +74,7 @@ def test_a_run_interrupted_while_the_weights_are_written_writes_them_when_resume
 FIT = """
 import os, pathlib, signal, sys, threading, torch
 from torch import distributed as dist
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from vattn.config import TrialConfig
 from vattn.training.fit import fit
 config, cache, folder, rank, world, last = sys.argv[1:]
@@ -81,15 +82,14 @@ torch.set_num_threads(1)
 if world != "1":
     meeting = (pathlib.Path(folder) / f"meeting{last}").as_uri()
     dist.init_process_group("gloo", init_method=meeting, rank=int(rank), world_size=int(world))
-step, steps = torch.optim.SGD.step, 0
-def counting_step(*args, **options):
+steps = 0
+def count(*_):
     global steps
     for thread in threading.enumerate():
         if thread.name == "checkpoint": thread.join()
     if steps == int(last): os.kill(os.getpid(), signal.SIGKILL)
     steps += 1
-    return step(*args, **options)
-torch.optim.SGD.step = counting_step
+register_optimizer_step_pre_hook(count)
 print([(epoch.number, epoch.metrics) for epoch in
        fit(TrialConfig.parse(eval(config)), pathlib.Path(cache), pathlib.Path(folder))])
 print(steps)
@@ -181,10 +181,10 @@ def test_metrics_are_computed_from_the_confusion_matrix() -> None:
 def test_the_learning_rate_follows_half_a_cosine() -> None:
     train = TrainConfig(epochs=4, batch=1, lr=0.2)
 
-    assert [learning_rate(train, epoch) for epoch in (0.0, 1.0, 2.0, 4.0)] == pytest.approx(
+    assert [train.lr_at(epoch) for epoch in (0.0, 1.0, 2.0, 4.0)] == pytest.approx(
         [0.2, 0.1 * (1 + math.sqrt(0.5)), 0.1, 0.0]
     )
-    assert learning_rate(train.model_copy(update={"schedule": "constant"}), 3.5) == 0.2
+    assert train.model_copy(update={"schedule": ConstantConfig()}).lr_at(3.5) == 0.2
 
 
 def _worker(rank: int, config: TrialConfig, cache: Path, folder: Path, meeting: Path) -> None:

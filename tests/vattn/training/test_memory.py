@@ -23,6 +23,7 @@ from vattn.training.memory import (
     network_on_meta,
     recompute_on_meta,
     render,
+    render_size,
     step_peak,
     training_memory,
 )
@@ -189,14 +190,30 @@ def test_memory_follows_the_training() -> None:
     assert twice.activations == pytest.approx(2 * plain.activations, rel=0.15)
 
 
+def test_memory_follows_the_recipe() -> None:
+    plain = training_memory(trial(), CLASSES)
+
+    assert training_memory(trial(train={"optimizer": {"kind": "sgd", "momentum": 0}}), CLASSES).optimizer == 0
+    average = training_memory(trial(train={"ema": 0.99}), CLASSES)
+    counters = sum(8 for m in network_on_meta(trial().model, CLASSES).modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert average.optimizer == plain.optimizer + plain.weights - counters  # a copy of all but the whole numbers
+    frozen = training_memory(trial(train={"freeze": [1, 2, 3]}), CLASSES)
+    assert frozen.weights == plain.weights
+    assert frozen.gradients == frozen.optimizer < plain.gradients
+    assert frozen.activations < 0.7 * plain.activations
+
+
 def test_many_views_can_make_the_evaluation_the_peak() -> None:
-    views = trial(data={"views": {"clips": 10, "crops": 3}})
+    views = trial(data={"views": {"clips": 100, "crops": 3}})
 
     memory = training_memory(views, CLASSES)
 
+    # A batch of the evaluation is 16 views, but at least one clip with its 300.
     net = network_on_meta(views.model, CLASSES)
-    assert memory.activations == evaluation_peak(net, views.model, 16 * 30, "none")
+    assert memory.activations == evaluation_peak(net, views.model, 300, "none")
     assert memory.activations > training_memory(trial(), CLASSES).activations
+    few = training_memory(trial(data={"views": {"clips": 2, "crops": 3}}), CLASSES)
+    assert few == training_memory(trial(), CLASSES)
 
 
 def test_sparse_attention_runs_the_network_for_each_branch() -> None:
@@ -221,3 +238,20 @@ def test_the_text_has_the_total_and_its_parts() -> None:
 
     assert first.startswith("GPU memory in training, batch 16: 0.7")
     assert second.startswith("  (context 0.50, weights 0.00, gradients 0.00, optimizer 0.00, activations 0.0")
+
+
+def test_the_size_of_a_model_is_four_bytes_for_each_parameter_and_each_statistic() -> None:
+    # A ResNet-18 has 11,689,512 parameters with 1000 classes, and 2 statistics of the 4800 channels of its norms.
+    resnet = ModelConfig.parse({"frames": 8, "size": 224, "backbone": {"kind": "resnet", "depth": 18}})
+
+    first, second = render_size(resnet, 1000).splitlines()
+
+    assert first.startswith("Model size (size_mb): 46.8 MB, 4 bytes for each of 11,689,512 parameters")
+    assert second.startswith("  and 9,600 values of buffers")
+
+
+def test_views_of_another_size_change_the_evaluation_only() -> None:
+    small, large = (trial(data={"views": {"size": size, "clips": 100}}) for size in ("auto", 64))
+
+    assert training_memory(large, CLASSES).activations > training_memory(small, CLASSES).activations
+    assert training_memory(large, CLASSES).inputs == training_memory(small, CLASSES).inputs

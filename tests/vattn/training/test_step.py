@@ -112,6 +112,24 @@ def test_a_step_whose_gradients_are_not_finite_is_skipped_and_halves_the_scale()
     torch.testing.assert_close(net.weight, before - 0.1)
 
 
+def test_the_greatest_norm_is_that_of_gradients_without_the_scale() -> None:
+    net = nn.Linear(2, 1, bias=False)
+    optimizer = ScaledOptimizer(net, train_config(amp="fp16", clip_norm=1.0, weight_decay=0.0), CPU)
+    before = net.weight.detach().clone()
+
+    optimizer.start(0.1)
+    optimizer.backward(net(torch.tensor([[3.0, 4.0]])).sum())  # a gradient of norm 5
+    optimizer.step()
+
+    torch.testing.assert_close(net.weight.detach(), before - 0.1 * torch.tensor([[0.6, 0.8]]), rtol=0, atol=1e-6)
+    optimizer.start(0.1)
+    optimizer.backward(net(torch.tensor([[0.3, 0.4]])).sum())  # a shorter one stays as it is
+    optimizer.step()
+    # 0.9 of the last step is added by the momentum.
+    moved = 0.1 * (0.9 * torch.tensor([[0.6, 0.8]]) + torch.tensor([[0.3, 0.4]])) + 0.1 * torch.tensor([[0.6, 0.8]])
+    torch.testing.assert_close(net.weight.detach(), before - moved, rtol=0, atol=1e-4)
+
+
 def trial(batch: int, dropout: float = 0.5, **train: Any) -> TrialConfig:
     return TrialConfig.parse({
         "data": {"kind": "motion"},

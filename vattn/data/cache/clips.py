@@ -17,6 +17,7 @@ from xxhash import xxh3_64_intdigest
 
 from vattn.data.cache.format import FAILURES, FRAME_FIELDS, Frame, Video
 from vattn.data.cache.index import read_index
+from vattn.data.names import clip_name
 from vattn.errors import UserError
 
 #: (ends, pixels, checks) of one clip, as in `StoredClip`.
@@ -89,6 +90,11 @@ class Clips:
     def paths(self) -> list[str]:
         """Path of each clip's file below the root of its data set."""
         return self._index["path"].take(pa.array(self._rows)).to_pylist()
+
+    @property
+    def names(self) -> list[str]:
+        """Name of each clip: its path without the suffix of a video. The clips of one file have the same name."""
+        return [clip_name(path) for path in self.paths]
 
     @cached_property
     def shapes(self) -> Int64[np.ndarray, "clips 3"]:

@@ -29,16 +29,22 @@ FAILURES = "failures.jsonl"
 CONCEALED = "concealed.jsonl"
 #: Version of the format; increased when older caches can no longer be read.
 VERSION = 3
+#: Version of the code that reads files; increased when it reads some of them in another way. Caches are read all the
+#: same, with a warning.
+READER = 1
+#: What each version before `READER` read in another way; earlier versions of a cache have no number, which counts as 0.
+READ_OTHERWISE = ("images that EXIF turns, of 16 bits or damaged, mirrored videos, videos of several streams",)
 #: Default JPEG quality, on libjpeg's scale of 0 to 100.
 JPEG_QUALITY = 90
 
 #: As `Origin.first`: the clip begins with the first frame that exists, and `Origin.last` is its number of frames.
 COUNTED = -2
 
-#: Caches of earlier versions lack the last two.
+#: Caches of earlier versions lack the last one, or the last three.
 ORIGIN_FIELDS = {
     "path": pa.string(), "first": pa.int64(), "last": pa.int64(), "size": pa.int64(), "modified": pa.int64(),
     "digest": pa.string(), "damage": pa.string(), "length": pa.int64(), "seconds": pa.float64(),
+    "reader": pa.int32(),
 }  # fmt: skip
 SHAPE_FIELDS = {"frames": pa.int32(), "height": pa.int32(), "width": pa.int32()}
 FRAME_FIELDS = {"ends": pa.list_(pa.int64()), "checks": pa.list_(pa.uint64()), "pixels": pa.large_binary()}
@@ -74,6 +80,8 @@ class Origin(NamedTuple):
     """number of frames before some were selected to be stored; -1: not known"""
     seconds: float = -1
     """length by the frame rate; -1: not known"""
+    reader: int = 0
+    """`READER` of the version that read the file"""
 
 
 class StoredClip(NamedTuple):

@@ -13,6 +13,8 @@ from vattn.data.cache.format import (
     FAILURES,
     INDEX,
     ORIGIN_FIELDS,
+    READ_OTHERWISE,
+    READER,
     SHAPE_FIELDS,
     VERSION,
     Codec,
@@ -71,6 +73,16 @@ def locations(cache: Path) -> dict[tuple[str, int, int], Location]:
         for origin, shape, (shard, batch) in zip(origins, shapes, places, strict=True)
     )
     return {clip.origin[:3]: clip for clip in clips}
+
+
+def read_otherwise(cache: Path) -> tuple[int, str]:
+    """Return how many clips an earlier version decoded, and which files it read in another way than this one."""
+    index = read_index(cache)
+    if "reader" not in index.column_names:
+        return len(index), "; ".join(READ_OTHERWISE)
+    readers = index["reader"].to_numpy()
+    earlier = int((readers < READER).sum())
+    return earlier, "; ".join(READ_OTHERWISE[int(readers.min()) :]) if earlier else ""
 
 
 def read_failures(cache: Path, name: str = FAILURES) -> list[dict[str, Any]]:

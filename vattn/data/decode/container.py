@@ -29,6 +29,10 @@ CONSTANT = 0.1
 HIDING = ("vp8", "vp9", "libvpx", "libvpx-vp9", "libdav1d", "av1", "libaom-av1")
 #: A packet of MPEG-4 with fewer bytes may repeat the last frame, and shows nothing.
 REPEATING = 16
+#: Identifier of the file properties of an ASF file, and bytes at the beginning in which they are looked for.
+_ASF_PROPERTIES, _ASF_HEADER = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"), 1 << 16
+#: Formats of files that are no videos, whatever their names end in: lists of other files. Single pictures end in _pipe.
+_LISTS = ("concat", "hls", "dash", "imf")
 
 
 class VideoSummary(NamedTuple):
@@ -81,6 +85,11 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         # Titles and tags are not always UTF-8, and nobody here reads them.
         with av.open(str(path), metadata_errors="replace") as container:
+            name = container.format.name
+            if name.endswith("_pipe"):
+                raise UnreadableFileError(f"is a picture ({name.removesuffix('_pipe')}), and no video")
+            if name.startswith(_LISTS):
+                raise UnreadableFileError(f"is a list of other files ({name}), and no video")
             yield container
     except FFmpegError as error:
         raise UnreadableFileError(error.strerror or str(error)) from error
@@ -98,15 +107,23 @@ def scan_packets(path: Path) -> VideoSummary:
     with opened(path) as container:
         streams = _moving(container)
         counts = {stream.index: _Packets() for stream in streams}
+        start, end = math.inf, -math.inf  # of the other streams, such as sound, seconds
         try:
-            for packet in container.demux(*streams):
-                counts[packet.stream_index].add(packet)
+            for packet in container.demux():
+                if packet.stream_index in counts:
+                    counts[packet.stream_index].add(packet)
+                elif packet.pts is not None:
+                    start = min(start, float(packet.pts * packet.time_base))
+                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
         except FFmpegError as error:
             stopped = error
         stream = max(streams, key=lambda stream: counts[stream.index].pixels(stream))
         packets = counts[stream.index]
+        for other in streams:
+            start = min(start, float(counts[other.index].start * other.time_base))
+            end = max(end, float(counts[other.index].end * other.time_base))
         # An error near the end costs little, if the file says how far the end is.
-        if not _is_whole(container, stream, packets) and stopped:
+        if not _is_whole(container, stream, packets, start, end) and stopped:
             raise stopped
         # AVI stores no timestamps. FFmpeg makes them up, and errs where frames are reordered.
         pts = [] if container.format.name == "avi" else packets.distinct_pts()
@@ -226,10 +243,11 @@ def _moving(container: Any) -> list[Any]:
     return decodable
 
 
-def _is_whole(container: Any, stream: Any, packets: _Packets) -> bool:
+def _is_whole(container: Any, stream: Any, packets: _Packets, start: float, end: float) -> bool:
     """Return whether all frames are there, or False if the file does not say how many there should be.
 
-    Raises UnreadableFileError if it says so, and some are missing.
+    ``start`` and ``end`` are those of all streams, seconds. Raises UnreadableFileError if the file says how many frames
+    there should be, or how long it is, and something is missing.
     """
     import av
 
@@ -242,17 +260,29 @@ def _is_whole(container: Any, stream: Any, packets: _Packets) -> bool:
         found = max(found, packets.last_dts + 1)
     if found < WHOLE * announced:
         raise UnreadableFileError(f"is cut off: has {found} of {announced} frames")
-    # With several streams the length is not compared: sound may be longer than the pictures.
-    length = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
-    if announced or not length or packets.end < packets.start:
+    if name == "asf" and container.size < WHOLE * (size := _asf_bytes(Path(container.name))):
+        # FFmpeg does not believe the length of such a file.
+        raise UnreadableFileError(f"is cut off: has {container.size:,} of {size:,} bytes")
+    length = (container.duration or 0) / av.time_base
+    if announced or not length or end < start:
         return bool(announced)
-    start, end = float(packets.start * stream.time_base), float(packets.end * stream.time_base)
     # Some formats count the length from 0, others from the first timestamp.
     if 0 < start < length and end <= length * (2 - WHOLE):
         length -= start
     if end - start < WHOLE * length:
         raise UnreadableFileError(f"is cut off: has {end - start:.1f} of {length:.1f} seconds")
     return True
+
+
+def _asf_bytes(path: Path) -> int:
+    """Return the size of an ASF file (WMV) as its header says; 0 if it does not.
+
+    The file properties object has an identifier, its size (8 bytes), an identifier of the file (16) and the file's size
+    (8): Microsoft, "Advanced Systems Format (ASF) Specification", 2012, section 3.2.
+    """
+    with path.open("rb") as file:
+        _, found, properties = file.read(_ASF_HEADER).partition(_ASF_PROPERTIES)
+    return int.from_bytes(properties[24:32], "little") if found else 0
 
 
 def _rate(stream: Any) -> Fraction:

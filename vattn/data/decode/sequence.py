@@ -65,6 +65,27 @@ class ImageFolder:
     def __len__(self) -> int:
         return len(self._frames)
 
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of the frames, in order."""
+        return [number for number, _ in self._frames]
+
+    def gaps(self, files: Sequence[FrameFiles]) -> str:
+        """Return what is missing between the first and the last of the frames of a clip; empty if nothing seems to be.
+
+        Numbers may be multiples, such as 5, 10, 15. Frames are missing where most numbers follow each other by one step
+        and the others by multiples of it.
+        """
+        chosen = set(files)
+        numbers = [number for number, frame in self._frames if frame in chosen]
+        steps = [after - before for before, after in pairwise(numbers)]
+        step = min(steps, default=1)
+        missing = sum(gap // step - 1 for gap in steps)
+        if not missing or any(gap % step for gap in steps) or 2 * steps.count(step) < len(steps):
+            return ""
+        before = numbers[next(place for place, gap in enumerate(steps) if gap > step)]
+        return f"{missing} images are missing among its {len(numbers)}, the first after number {before}"
+
     def clip(self, first: int = -1, last: int = -1) -> list[FrameFiles]:
         """Return the files of the frames in a range.
 

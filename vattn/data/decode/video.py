@@ -16,6 +16,8 @@ from vattn.data.decode.scaling import Scaler
 
 #: Decoded frames that may wait for their conversion; a frame of 1920 x 1080 takes 3 MB.
 WAITING = 8
+#: Kinds of data beside a frame by which FFmpeg may be newer than PyAV.
+NEWER = 16
 
 
 def read_video(path: Path, size: int) -> Video:
@@ -126,15 +128,17 @@ class _RGB:
         from av.video.reformatter import VideoReformatter
 
         self._reformatter = VideoReformatter()
-        self._graphs: dict[tuple[int, int, str], Any] = {}
+        self._graphs: dict[tuple[Any, ...], Any] = {}
 
     def __call__(self, frame: Any) -> Any:
         """Return a frame in PyAV's format rgb24, turned and mirrored as its display matrix says."""
         from av.video.frame import VideoFrame
 
+        frame = self._known(frame)
         matrix = frame.side_data.get("DISPLAYMATRIX")
         if frame.interlaced_frame:
-            frame = self._progressive(frame)
+            # The scaler would take the colours of both fields apart.
+            frame = self._filtered(frame, ("setfield", "prog"))
         frame = self._reformatter.reformat(frame, format="rgb24", threads=1)
         if matrix is None:
             return frame
@@ -142,17 +146,29 @@ class _RGB:
         upright = turned(pixels, struct.unpack("=9i", bytes(matrix)))
         return frame if upright is pixels else VideoFrame.from_ndarray(np.ascontiguousarray(upright), format="rgb24")
 
-    def _progressive(self, frame: Any) -> Any:
-        """Return the frame marked as progressive: the scaler would take the colours of both fields apart."""
+    def _known(self, frame: Any) -> Any:
+        """Return the frame without data beside it of kinds that PyAV cannot name, such as EXIF: it would raise."""
+        from av.sidedata.sidedata import Type
+
+        try:
+            assert frame.side_data is not None
+        except ValueError:
+            unknown = range(len(Type), len(Type) + NEWER)
+            return self._filtered(frame, *(("sidedata", f"mode=delete:type={number}") for number in unknown))
+        return frame
+
+    def _filtered(self, frame: Any, *filters: tuple[str, str]) -> Any:
+        """Return the frame after FFmpeg's filters, each a name and its options."""
         from av.filter import Graph
 
-        key = frame.width, frame.height, frame.format.name
+        key = frame.width, frame.height, frame.format.name, *filters
         if key not in self._graphs:
             graph = self._graphs[key] = Graph()
             source = graph.add_buffer(
                 width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
             )
-            graph.link_nodes(source, graph.add("setfield", "prog"), graph.add("buffersink")).configure()
+            nodes = [graph.add(name, options) for name, options in filters]
+            graph.link_nodes(source, *nodes, graph.add("buffersink")).configure()
         self._graphs[key].push(frame)
         return self._graphs[key].pull()
 

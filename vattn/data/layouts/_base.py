@@ -13,7 +13,8 @@ from vattn.base import LATER
 from vattn.data.config import AugmentConfig, DataConfig, SamplingConfig, StoreConfig, ViewsConfig
 from vattn.data.faults import tolerance
 from vattn.data.layouts._classes import refuse_shifted
-from vattn.data.layouts._rows import Row, as_table, checked, hold_out
+from vattn.data.layouts._rows import Row, as_table, checked, divided, hold_out
+from vattn.errors import UserError
 
 #: The type of ``split`` in data sets that have only one.
 OneSplit = Annotated[Literal[1], Field(description="number of the train/test split; this data set has only one")]
@@ -39,6 +40,12 @@ class LayoutConfig(DataConfig):
         description="number of rows that may have problems, or a share of all rows, such as 1 %; rows of a missing or "
         "unreadable file, of an unknown class, and of a clip listed twice or in two splits are then left out; clips "
         "that are longer or shorter than their lists state are used as they are",
+    )
+    classes: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto",
+        json_schema_extra=LATER,
+        description="number of classes; auto: as many as the data set's lists name; given, it is compared with them, "
+        "and vattn check and vattn cost need no files",
     )
     prefix: str = Field(
         "auto",
@@ -89,6 +96,15 @@ class LayoutConfig(DataConfig):
         }  # fmt: skip
         return _labels(self.model_copy(update=plain))
 
+    @property
+    def awaits_files(self) -> bool:
+        """Whether ``classes`` is given and ``root`` does not exist yet."""
+        return self.classes != "auto" and not Path(self.root).exists()
+
+    def num_classes(self) -> int:
+        """Return the number of classes: as many as the lists name, or ``classes`` if there are no files yet."""
+        return self.classes if self.classes != "auto" and self.awaits_files else super().num_classes()
+
     def manifest(self, root: Path) -> pa.Table:
         """Return the rows without problems; raise UserError, naming the others, if there are more than ``max_faults``.
 
@@ -103,15 +119,30 @@ class LayoutConfig(DataConfig):
         present = {row.split for row in rows}
         shares = {"val": self.val_share, "test": self.test_share}
         shares = {split: share for split, share in shares.items() if share and split not in present}
-        return as_table(hold_out(rows, shares, lambda row: self.source_of(row.path)), problems, len(listed))
+        rows = hold_out(rows, shares, lambda row: row.group or self.source_of(row.path))
+        return as_table(rows, problems, len(listed), divided(rows))
 
     def canonical(self) -> Self:
-        """Return the same data in canonical form: the number of tolerated problems does not change the other rows."""
-        return super().canonical().model_copy(update={"max_faults": 0})
+        """Return the same data in canonical form.
+
+        The number of tolerated problems does not change the other rows, and the number of classes is that of the lists.
+        """
+        update: dict[str, object] = {"max_faults": 0}
+        if type(self).model_fields["classes"].default == "auto":
+            update["classes"] = "auto"
+        return super().canonical().model_copy(update=update)
 
 
 @cache
 def _labels(config: LayoutConfig) -> tuple[str, ...]:
     root = Path(config.root)
     config.supply(root)
-    return config.read_labels(root)
+    labels = config.read_labels(root)
+    if config.classes not in ("auto", len(labels)):
+        raise UserError(
+            f"must be as many as the lists in {root} name, {len(labels)}",
+            path="data.classes",
+            way_out="write that, or auto",
+            found=config.classes,
+        )
+    return labels

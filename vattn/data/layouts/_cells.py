@@ -48,6 +48,13 @@ class Table(NamedTuple):
         return self.cells_of(self.header.index(name))
 
 
+def read_header(path: Path) -> list[str]:
+    """Return the names of the columns of a table that `read_table` can read."""
+    if path.suffix.lower() == ".csv":
+        return next(read_cells(path))[1]
+    return pa_parquet.ParquetFile(path).schema_arrow.names
+
+
 def read_table(path: Path) -> Table:
     """Read a .csv or .parquet file; raise UserError if it has another form."""
     suffix = path.suffix.lower()

@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from vattn.data.decode import is_litter
+from vattn.data.names import VIDEOS
 from vattn.errors import UserError
 
-#: Suffixes of video files, lower case.
-VIDEOS = frozenset(
-    (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp", ".gif")
-)
+#: The split for each usual name of it.
+_SPLITS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validate": "val", "validation": "val",
+    "dev": "val", "eval": "val", "test": "test", "testing": "test",
+}  # fmt: skip
+_SPLIT = re.compile(rf"({'|'.join(sorted(_SPLITS, reverse=True))})(?:[ _-]?(?:set|split|data|videos|clips|frames))?")
+#: A line of a list of names that begins with a number.
+_NUMBERED = re.compile(r"([0-9]{1,9})[\s,;:.)]+\S.*")
 #: Characters that separate columns in tables that are not read.
 _OTHER_DELIMITERS = ";\t|"
 #: The way out of a file that is not UTF-8.
@@ -29,11 +34,35 @@ def whole_number(text: str) -> int | None:
     return int(digits[1]) if digits else None
 
 
+def split_of(name: str) -> str | None:
+    """Return the split, train, val or test, for a usual name of it, in any capitals; None for other names."""
+    match = _SPLIT.fullmatch(name.strip().casefold())
+    return _SPLITS[match[1]] if match else None
+
+
+def lists_below(folder: Path, pattern: str) -> list[Path]:
+    """Return the files in a folder whose names match a pattern such as ``*.csv``, sorted; hidden ones are skipped."""
+    return sorted(path for path in folder.glob(pattern) if not is_litter(path.name))
+
+
 def videos_by_stem(root: Path) -> dict[str, list[str]]:
-    """Return the video files below ``root``, as paths below it, by their names without the suffix."""
+    """Return the video files below ``root``, as paths below it, by their names without the suffix.
+
+    Linked folders are followed, but each folder is listed once, so that links may form a loop.
+    """
     videos: dict[str, list[str]] = defaultdict(list)
+    listed: set[str] = set()
     for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not is_litter(name)]
+        real = os.path.realpath(folder)
+        if real in listed:
+            folders.clear()
+            continue
+        listed.add(real)
+        # In a fixed order, linked folders last, so that the paths are the same on each file system.
+        folders[:] = sorted(
+            (name for name in folders if not is_litter(name)),
+            key=lambda name: (os.path.islink(os.path.join(folder, name)), name),  # noqa: PTH114, PTH118
+        )
         for name in names:
             stem, suffix = os.path.splitext(name)  # noqa: PTH122
             if suffix.lower() in VIDEOS and not is_litter(name):
@@ -61,8 +90,21 @@ def list_file(root: Path, file: str, key: str) -> Path:
 
 
 def read_names(root: Path, file: str) -> tuple[str, ...]:
-    """Return the names of classes, one a line, in the file that ``data.names`` names."""
-    return tuple(line for _, line in read_lines(list_file(root, file, "names")))
+    """Return the names of classes, one a line, in the file that ``data.names`` names.
+
+    Raises UserError if its lines are numbered in another order than that in which they stand.
+    """
+    path = list_file(root, file, "names")
+    lines = [line for _, line in read_lines(path)]
+    numbers = [int(match[1]) for line in lines if (match := _NUMBERED.fullmatch(line))]
+    if numbers != sorted(numbers) and sorted(numbers) in (list(range(len(lines))), list(range(1, len(lines) + 1))):
+        raise UserError(
+            f"{path}: must have the names in the order of their labels",
+            path="data.names",
+            way_out="sort its lines by their numbers",
+            found=", ".join(lines[:2]),
+        )
+    return tuple(lines)
 
 
 def read_text(path: Path) -> str:

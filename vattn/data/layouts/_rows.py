@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from vattn.data.faults import Problem, report_listed, with_faults
+from vattn.data.faults import Problem, printable, report_listed, with_faults
 from vattn.errors import UserError
+
+#: Groups or files that a remark names.
+NAMED = 5
 
 
 class Row(NamedTuple):
@@ -33,6 +37,8 @@ class Row(NamedTuple):
     """length of the clip, if the lists have it"""
     frames: int | None = None
     """number of frames, if the lists state it; with `first`, that is only assumed to be the first image of a folder"""
+    group: str = ""
+    """what the clip was cut from, such as a recording, if the lists state it; clips of one group look alike"""
 
 
 def checked(
@@ -114,8 +120,33 @@ def hold_out(rows: Sequence[Row], shares: Mapping[str, float], source_of: Callab
     ]
 
 
-def as_table(rows: Sequence[Row], problems: Sequence[Problem], num_rows: int) -> pa.Table:
-    """Return the rows as a manifest, see `DataConfig.manifest`; its metadata notes the problems of others."""
+def divided(rows: Sequence[Row]) -> list[str]:
+    """Return a remark for each two splits that have clips of one group, or different frames of one file."""
+    first: dict[tuple[str, str], str] = {}
+    splits_of: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        source = ("group", row.group) if row.group else ("file", row.path)
+        if first.setdefault(source, row.split) != row.split:
+            splits_of.setdefault(source, {first[source]}).add(row.split)
+    remarks = []
+    for what in ("group", "file"):
+        for pair in (("train", "val"), ("train", "test"), ("val", "test")):
+            names = [name for (kind, name), splits in splits_of.items() if kind == what and splits.issuperset(pair)]
+            if names:
+                more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+                remarks.append(
+                    f"clips of {len(names):,} {what}{'s' * (len(names) > 1)} are in {pair[0]} and {pair[1]}; they look "
+                    f"alike, so that the accuracy is too high; keep each {what} in one split "
+                    f"({printable(', '.join(names[:NAMED]))}{more})"
+                )
+    return remarks
+
+
+def as_table(rows: Sequence[Row], problems: Sequence[Problem], num_rows: int, remarks: Sequence[str] = ()) -> pa.Table:
+    """Return the rows as a manifest, see `DataConfig.manifest`; its metadata notes the problems of others.
+
+    ``remarks`` are further warnings for the summary of the data set.
+    """
     types = {
         "path": pa.string(), "label": pa.int32(), "split": pa.string(),
         "first": pa.int64(), "last": pa.int64(), "seconds": pa.float64(),
@@ -123,12 +154,12 @@ def as_table(rows: Sequence[Row], problems: Sequence[Problem], num_rows: int) ->
     if any(row.frames is not None for row in rows):
         types["frames"] = pa.int64()
     table = pa.table({name: pa.array([getattr(row, name) for row in rows], type) for name, type in types.items()})
-    return with_faults(table, problems, num_rows)
+    return with_faults(table, problems, num_rows, remarks)
 
 
 def is_utf8(name: str) -> bool:
     """Return whether a name of a file has no bytes that are not UTF-8, which Python keeps as surrogates."""
-    return not any("\ud800" <= char <= "\udfff" for char in name)
+    return name.isascii() or not any("\ud800" <= char <= "\udfff" for char in name)
 
 
 def _problem(row: Row, labels: Sequence[str], files: "_Files", accepted: Mapping[str, list[Row]]) -> tuple[str, str]:
@@ -141,7 +172,7 @@ def _problem(row: Row, labels: Sequence[str], files: "_Files", accepted: Mapping
     if not 0 <= row.label < len(labels):
         return "label out of range", f"{row.label}, of classes 0 to {len(labels) - 1}"
     if not files.exists(row.path):
-        return "missing file", ""
+        return "missing file", files.near(row.path)
     for earlier in accepted.get(files.real(row.path), ()):
         also = f"also {earlier.source}" + (f", {earlier.path}" if earlier.path != row.path else "")
         also += f", as {labels[earlier.label]}" if earlier.label != row.label else ""
@@ -164,6 +195,7 @@ class _Files:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._folders: dict[str, _Folder] = {}
+        self._alike: dict[str, dict[str, list[str]]] = {}
 
     def exists(self, path: str) -> bool:
         return path.rpartition("/")[2] in self._folder(path).is_link
@@ -175,21 +207,44 @@ class _Files:
         whole = f"{folder.real}/{name}"
         return os.path.realpath(whole) if folder.is_link.get(name) else whole
 
+    def near(self, path: str) -> str:
+        """Return a file that a missing one may be, or what stands in its place; empty if there is no such file."""
+        written = path.strip().strip("'\"").replace("\\", "/")
+        if written != path and self.exists(written):
+            return f"there is {written}"
+        parent, slash, name = written.rpartition("/")
+        folder = self._folder(written)
+        if not folder.real:
+            return f"there is no folder {parent}"
+        if parent not in self._alike:
+            alike = self._alike[parent] = defaultdict(list)
+            for other in folder.is_link:
+                alike[_stem(other)].append(other)
+        if names := self._alike[parent].get(_stem(name)):
+            return f"there is {' and '.join(parent + slash + other for other in sorted(names)[:NAMED])}"
+        is_there = os.path.lexists(os.path.join(self._root, path)) if "\0" not in path else False  # noqa: PTH118
+        return "is a link to nothing, or neither a file nor a folder" if is_there else ""
+
     def _folder(self, path: str) -> "_Folder":
         name, slash, _ = path.rpartition("/")
         if name not in self._folders:
             folder = os.path.join(self._root, name + slash)  # noqa: PTH118
             try:
                 with os.scandir(folder) as entries:
-                    is_link = {entry.name: entry.is_symlink() for entry in entries}
+                    is_link = {entry.name: entry.is_symlink() for entry in entries if entry.is_file() or entry.is_dir()}
                 self._folders[name] = _Folder(os.path.realpath(folder), is_link)
             except (OSError, ValueError):  # ValueError: a character of 0
                 self._folders[name] = _Folder("", {})
         return self._folders[name]
 
 
+def _stem(name: str) -> str:
+    """Return a name without what programs change: its suffix, capitals, and the form of its characters."""
+    return unicodedata.normalize("NFC", os.path.splitext(name)[0]).casefold()  # noqa: PTH122
+
+
 class _Folder(NamedTuple):
     real: str
     """its path without links"""
     is_link: Mapping[str, bool]
-    """whether each of its entries is a link"""
+    """whether each of its files and folders is a link"""

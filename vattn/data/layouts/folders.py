@@ -1,5 +1,7 @@
 """Class folders: the folder in which a clip lies is its class."""
 
+import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -7,15 +9,13 @@ from typing import Literal
 from vattn.data.decode import is_litter
 from vattn.data.faults import printable
 from vattn.data.layouts._base import LayoutConfig, OneSplit
-from vattn.data.layouts._files import VIDEOS
+from vattn.data.layouts._files import split_of
 from vattn.data.layouts._rows import Row, is_utf8
+from vattn.data.names import VIDEOS
 from vattn.errors import UserError
 
-#: The split for each usual name of its folder, in small letters.
-SPLITS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validate": "val", "validation": "val",
-    "dev": "val", "eval": "val", "test": "test", "testing": "test",
-}  # fmt: skip
+#: Kinds of files, and files, that a remark names.
+NAMED = 5
 
 
 class FoldersDataConfig(LayoutConfig, kind="folders"):
@@ -23,7 +23,8 @@ class FoldersDataConfig(LayoutConfig, kind="folders"):
 
     A clip is a video or a folder of images. Labels are the classes in alphabetical order. Without a ``val`` folder some
     training clips are held out for validation. Other usual names of the splits are known too, in any capitals:
-    training; valid, validate, validation, dev and eval; testing.
+    training; valid, validate, validation, dev and eval; testing; each also with set, split, data, videos, clips or
+    frames after it, such as train_set.
     """
 
     kind: Literal["folders"] = "folders"
@@ -32,6 +33,13 @@ class FoldersDataConfig(LayoutConfig, kind="folders"):
     def read_labels(self, root: Path) -> tuple[str, ...]:
         """List the class folders; hidden folders, and those of operating systems, are skipped."""
         labels = sorted({folder.name for _, folder in _class_folders(root)})
+        inner = [] if len(labels) > 1 or _split_folders(root) else list(filter(_split_folders, _folders(root)))
+        if inner:
+            raise UserError(
+                f"{root}: has one folder, {inner[0].name}, which holds the splits",
+                path="data.root",
+                way_out=f"write {inner[0]}",
+            )
         if not labels:
             raise UserError(
                 f"{root}: has no folders of classes", path="data.root", way_out="name the folder in which these are"
@@ -48,18 +56,40 @@ class FoldersDataConfig(LayoutConfig, kind="folders"):
         """List the clips in the class folders; hidden files and files that are no videos are skipped."""
         numbers = {name: number for number, name in enumerate(labels)}
         for split, folder in _class_folders(root):
-            for clip in _clips(folder):
-                path = clip.relative_to(root).as_posix()
-                yield Row(path, numbers[folder.name], split, str(folder.relative_to(root)))
+            source, label = folder.relative_to(root).as_posix(), numbers[folder.name]
+            for name in _clips(folder):
+                yield Row(f"{source}/{name}", label, split, source)
 
     def remarks(self, root: Path) -> list[str]:
-        """Name the folders beside those of the splits: their clips are not used."""
-        splits = _split_folders(root)
-        unused = [folder.name for folder in _folders(root) if folder not in splits.values()] if splits else []
-        if not unused:
-            return []
+        """Name the folders and files that may be meant for this data set, but are not used."""
+        splits, remarks = _split_folders(root), []
         used = ", ".join(folder.name for folder in splits.values())
-        return [f"beside {used}, these folders are not used: {', '.join(unused)}; move them, or rename them"]
+        unused = [folder.name for folder in _folders(root) if folder not in splits.values()] if splits else []
+        if unused:
+            remarks.append(f"beside {used}, these folders are not used: {', '.join(unused)}; move them, or rename them")
+        unread: Counter[str] = Counter()
+        for _, folder in _class_folders(root):
+            for name in _files(folder):
+                suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+                unread[suffix or "without a suffix"] += suffix not in VIDEOS
+        if unread := +unread:
+            kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in unread.most_common(NAMED))
+            remarks.append(
+                f"{unread.total():,} files in folders of classes are not read, as their names are not those of videos: "
+                f"{kinds}; if they are clips, rename or convert them, and put images into a folder for each clip"
+            )
+        outside = [
+            f"{parent.relative_to(root) / name}"
+            for parent in [root, *splits.values()]
+            for name in _files(parent)
+            if os.path.splitext(name)[1].lower() in VIDEOS  # noqa: PTH122
+        ]
+        if outside:
+            remarks.append(
+                f"videos outside of the folders of classes are not used ({len(outside):,}, such as "
+                f"{printable(min(outside))}); move them"
+            )
+        return remarks
 
 
 def _class_folders(root: Path) -> list[tuple[str, Path]]:
@@ -72,7 +102,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
     """Return the folder of each split that has one; raise UserError if two folders could be the one of a split."""
     found: dict[str, list[Path]] = {split: [] for split in ("train", "val", "test")}
     for folder in _folders(root):
-        split = SPLITS.get(folder.name.casefold())
+        split = split_of(folder.name)
         # A class may have such a name, but has no folders of classes, except for clips that are folders of images.
         if split and (folder.name == split or any(_clips(inner) for inner in _folders(folder))):
             found[split].append(folder)
@@ -86,13 +116,21 @@ def _split_folders(root: Path) -> dict[str, Path]:
     return {split: folders[0] for split, folders in found.items() if folders}
 
 
+def _files(folder: Path) -> list[str]:
+    """Return the names of the files in a folder, without hidden ones and those of operating systems."""
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries if entry.is_file() and not is_litter(entry.name)]
+
+
 def _folders(parent: Path) -> list[Path]:
     return sorted(entry for entry in parent.iterdir() if entry.is_dir() and not is_litter(entry.name))
 
 
-def _clips(folder: Path) -> list[Path]:
-    return sorted(
-        entry
-        for entry in folder.iterdir()
-        if not is_litter(entry.name) and (entry.suffix.lower() in VIDEOS or entry.is_dir())
-    )
+def _clips(folder: Path) -> list[str]:
+    """Return the names of the videos and folders in a folder of a class, sorted."""
+    with os.scandir(folder) as entries:  # pathlib takes a minute for a million files
+        return sorted(
+            entry.name
+            for entry in entries
+            if not is_litter(entry.name) and (os.path.splitext(entry.name)[1].lower() in VIDEOS or entry.is_dir())  # noqa: PTH122
+        )

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from vattn.data.layouts._base import LayoutConfig
-from vattn.data.layouts._files import read_lines
+from vattn.data.layouts._files import lists_below, read_lines
 from vattn.data.layouts._rows import Row
 from vattn.errors import UserError
 
@@ -57,7 +57,7 @@ class HMDB51DataConfig(LayoutConfig, kind="hmdb51"):
         """Return the list of each class."""
         ending = f"_test_split{self.each_split()[0].split}.txt"
         for folder in (root / "testTrainMulti_7030_splits", root):
-            if lists := sorted(folder.glob(f"*{ending}")):
+            if lists := lists_below(folder, f"*{ending}"):
                 return {path.name.removesuffix(ending): path for path in lists}
         raise UserError(
             f"{root}: has no lists *{ending}", path="data.root", way_out="put testTrainMulti_7030_splits there"

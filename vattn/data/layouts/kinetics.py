@@ -15,12 +15,9 @@ from typing import Literal
 from pydantic import Field
 
 from vattn.data.layouts._base import LayoutConfig, OneSplit
-from vattn.data.layouts._files import read_csv, videos_by_stem
+from vattn.data.layouts._files import lists_below, read_csv, split_of, videos_by_stem
 from vattn.data.layouts._rows import Row
 from vattn.errors import UserError
-
-#: The split for each name that the owners use.
-SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
 
 
 class KineticsDataConfig(LayoutConfig, kind="kinetics"):
@@ -33,7 +30,9 @@ class KineticsDataConfig(LayoutConfig, kind="kinetics"):
 
     kind: Literal["kinetics"] = "kinetics"
     split: OneSplit = 1
-    classes: Literal[400, 600, 700] = Field(400, description="number of classes, which says which Kinetics it is")
+    classes: Literal[400, 600, 700] = Field(
+        400, description="number of classes, which says which Kinetics it is; vattn check and vattn cost need no files"
+    )
 
     def read_labels(self, root: Path) -> tuple[str, ...]:
         """Read the labels of all lists; raise UserError if their number is not ``classes``."""
@@ -55,7 +54,7 @@ class KineticsDataConfig(LayoutConfig, kind="kinetics"):
 
 def _rows(root: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield (place, row) for each row with a label in all lists."""
-    lists = sorted([*root.glob("*.csv"), *root.glob("annotations/*.csv")])
+    lists = [*lists_below(root, "*.csv"), *lists_below(root / "annotations", "*.csv")]
     if not lists:
         raise UserError(
             f"{root}: has no list of clips", path="data.root", way_out="put the owners' train.csv and val.csv there"
@@ -67,7 +66,7 @@ def _rows(root: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _row(place: str, row: dict[str, str], numbers: dict[str, int], files: dict[str, list[str]]) -> Row:
-    label, split = numbers[row["label"]], row["split"]
+    label, split = numbers[row["label"]], split_of(row["split"])
     try:
         start, end = (int(float(row[name])) for name in ("time_start", "time_end"))
     except (OverflowError, ValueError):
@@ -76,10 +75,10 @@ def _row(place: str, row: dict[str, str], numbers: dict[str, int], files: dict[s
         times = f"{row['time_start']}, {row['time_end']}"
         return Row(row["youtube_id"], label, "", place, f"times are not two numbers of seconds in order: {times}")
     stem = f"{row['youtube_id']}_{start:06d}_{end:06d}"
-    if split not in SPLITS:
-        return Row(stem, label, "", place, f"unknown split: {split}")
+    if split is None:
+        return Row(stem, label, "", place, f"unknown split: {row['split']}")
     paths = files.get(stem, [])
     if len(paths) > 1:
-        return Row(stem, label, SPLITS[split], place, f"several files: {', '.join(paths)}")
+        return Row(stem, label, split, place, f"several files: {', '.join(paths)}")
     problem = "" if paths else "missing file"
-    return Row(paths[0] if paths else stem, label, SPLITS[split], place, problem, seconds=float(end - start))
+    return Row(paths[0] if paths else stem, label, split, place, problem, seconds=float(end - start))

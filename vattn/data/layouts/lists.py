@@ -56,16 +56,25 @@ class ListDataConfig(LayoutConfig, kind="list"):
             if 1 <= len(numbers) <= 3 and numbers[-1] is not None
         }
         if not labels:
+            _, line = next(self._lines(root, "train"), ("", ""))
             raise UserError(
-                f"{root / self.train}: lists no clip with a label", path="data.train", way_out=f"lines are {FORMS}"
+                f"{root / self.train}: lists no clip with a label",
+                path="data.train",
+                way_out=f"lines are {FORMS}{_other_form(line)}",
+                found=line,
             )
         return numbered(labels, "data.train")
 
     def read_rows(self, root: Path, labels: tuple[str, ...]) -> Iterator[Row]:
         """Read the lists."""
         for split in SPLITS:
+            is_empty = getattr(self, split) != "none"
             for place, line in self._lines(root, split):
+                is_empty = False
                 yield _row(place, line, split, root)
+            if is_empty:
+                way_out = "list its clips" if split == "train" else f"list its clips, or write {split}: none"
+                raise UserError(f"{root / getattr(self, split)}: is empty", path=f"data.{split}", way_out=way_out)
 
     def canonical(self) -> Self:
         """Return the same data in canonical form: of absolute paths to lists only the file name counts."""
@@ -117,4 +126,6 @@ def _other_form(line: str) -> str:
     """Return what else a line may be, and the way out."""
     if "," in line:
         return "; separate columns by tabs, or take kind: table, which reads CSV"
+    if ";" in line or "|" in line:
+        return "; separate columns by tabs"
     return "; separate columns by tabs where paths have blanks" if "\t" not in line and len(line.split()) > 4 else ""

@@ -1,5 +1,6 @@
 """A table of clips: CSV or Parquet, with columns of any names."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -8,14 +9,15 @@ from pydantic import Field
 
 from vattn.base import LATER
 from vattn.data.layouts._base import LayoutConfig, OneSplit
-from vattn.data.layouts._cells import Cell, Table, class_names, frame_range, labels_of, read_table
-from vattn.data.layouts._files import list_file, read_names
+from vattn.data.layouts._cells import Cell, Table, class_names, frame_range, labels_of, read_header, read_table
+from vattn.data.layouts._files import list_file, read_names, split_of
 from vattn.data.layouts._rows import Row
 from vattn.errors import UserError
 
-SPLITS = ("train", "val", "test")
 #: The keys that name columns.
-COLUMNS = ("label", "path", "splits", "first", "last", "frames")
+COLUMNS = ("label", "path", "splits", "group", "first", "last", "frames")
+#: Words in the names of columns that may hold the ranges of clips.
+_RANGE_WORDS = frozenset(("first", "last", "start", "begin", "end", "stop", "onset", "offset"))
 
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -36,10 +38,18 @@ class TableDataConfig(LayoutConfig, kind="table"):
     splits: Annotated[
         _Text,
         Field(
-            description="column of the splits train, val and test; if there is no column split, splits is read; none: "
-            "all clips are for training"
+            description="column of the splits train, val and test, by any usual name; if there is no column split, "
+            "splits is read; none: all clips are for training"
         ),
     ] = "split"
+    group: Annotated[
+        _Text,
+        Field(
+            json_schema_extra=LATER,
+            description="column of what the clips were cut from, such as a recording or a person: the clips of a group "
+            "are held out together, and groups in two splits are named; none: each file is a group",
+        ),
+    ] = "none"
     first: Annotated[
         _Text,
         Field(
@@ -80,8 +90,23 @@ class TableDataConfig(LayoutConfig, kind="table"):
         numbers = {name: number for number, name in enumerate(labels)}
         problems |= table.malformed
         rows = zip(table.places, classes, *(cells[key] for key in COLUMNS[1:]), strict=True)
-        for at, (place, label, path, split, *frames) in enumerate(rows):
-            yield _row(place, path, label, split, frames, numbers, problems.get(at, ""))
+        for at, (place, label, path, split, group, *frames) in enumerate(rows):
+            row = _row(place, path, label, split, frames, numbers, problems.get(at, ""))
+            yield row if group is None else row._replace(group=str(group).strip())
+
+    def remarks(self, root: Path) -> list[str]:
+        """Name the columns that may hold ranges of frames, if the spec does not say what is to become of them."""
+        header = read_header(list_file(root, self.file, "file"))
+        used = {self._column_of(header, key) for key in COLUMNS}
+        if (self.first, self.last) != ("auto", "auto"):
+            return []
+        ranges = [name for name in header if name not in used and not _RANGE_WORDS.isdisjoint(_words(name))]
+        if not ranges:
+            return []
+        return [
+            f"columns {', '.join(ranges)} are not used, and clips are whole files; if they hold numbers of frames, "
+            "name them by data.first and data.last; if not, write first: none"
+        ]
 
     def canonical(self) -> Self:
         """Return the same data in canonical form: of absolute paths to files only the file name counts.
@@ -105,12 +130,8 @@ class TableDataConfig(LayoutConfig, kind="table"):
 
     def _column(self, table: Table, key: str) -> str | None:
         """Return the name of a key's column; None: there is none."""
-        name, header = getattr(self, key), table.header
-        if name == "auto":
-            name = key if key in header else "none"
-        if name == "split" and name not in header and "splits" in header:
-            name = "splits"
-        if name == "none":
+        name, header = self._column_of(table.header, key), table.header
+        if name is None:
             return None
         if name not in header:
             raise UserError(
@@ -128,6 +149,21 @@ class TableDataConfig(LayoutConfig, kind="table"):
             )
         return name
 
+    def _column_of(self, header: Sequence[str], key: str) -> str | None:
+        """Return the name of a key's column, which the header need not have; None: there is none."""
+        name: str = getattr(self, key)
+        if name == "auto":
+            alike = [column for column in header if column.strip().casefold() == key]
+            name = key if key in alike else next(iter(alike), "none")
+        if name == "split" and name not in header and "splits" in header:
+            name = "splits"
+        return None if name == "none" else name
+
+
+def _words(name: str) -> list[str]:
+    """Return the words of a column's name, such as start_frame or StartFrame, in small letters."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|[\W_]+", " ", name).casefold().split()
+
 
 def _row(
     place: str,
@@ -138,14 +174,14 @@ def _row(
     numbers: dict[str, int],
     problem: str,
 ) -> Row:
-    split = "train" if split is None else str(split).strip()
+    name = "train" if split is None else str(split).strip()
     number = numbers.get(label, -1) if isinstance(label, str) else -1 if label is None else label
     clip = str(path).rstrip("/") if path is not None else ""
     first, last, count, wrong_frames = frame_range(*frames)
     if not problem and (not clip or label is None):
         problem = "has no path or no label"
-    elif not problem and split not in SPLITS:
-        problem = f"unknown split: {split}"
+    elif not problem and split_of(name) is None:
+        problem = f"unknown split: {name}"
     elif not problem and isinstance(label, str) and number < 0:
         problem = f"unknown label: {label}"
-    return Row(clip, number, split, place, problem or wrong_frames, first, last, frames=count)
+    return Row(clip, number, split_of(name) or "", place, problem or wrong_frames, first, last, frames=count)

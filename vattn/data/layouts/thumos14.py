@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from vattn.data.decode import Timing, UnreadableFileError, timing
 from vattn.data.layouts._base import LayoutConfig, OneSplit
-from vattn.data.layouts._files import read_lines, videos_by_stem
+from vattn.data.layouts._files import lists_below, read_lines, videos_by_stem
 from vattn.data.layouts._rows import Row
 from vattn.errors import UserError
 
@@ -100,7 +100,7 @@ def _lists(root: Path) -> list[tuple[str, str, Path]]:
     for folder in (root / "annotation", root):
         lists = [
             (name, SPLITS[split], path)
-            for path in sorted(folder.glob("*_*.txt"))
+            for path in lists_below(folder, "*_*.txt")
             for name, _, split in [path.stem.rpartition("_")]
             if split in SPLITS and name != AMBIGUOUS
         ]

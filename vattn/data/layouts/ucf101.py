@@ -39,7 +39,7 @@ class UCF101DataConfig(LayoutConfig, kind="ucf101"):
         """Read classInd, which numbers the classes from 1."""
         names: list[str] = []
         for place, line in read_lines(_list(root, "classInd")):
-            number, _, name = line.partition(" ")
+            number, _, name = " ".join(line.split()).partition(" ")
             if number != str(len(names) + 1):
                 raise UserError(f"{place}: must number classes 1, 2, ... in order", path="data.root", found=line)
             names.append(name)
@@ -51,7 +51,7 @@ class UCF101DataConfig(LayoutConfig, kind="ucf101"):
         parent = "UCF-101/" if (root / "UCF-101").is_dir() else ""
         for split in ("train", "test"):
             for place, line in read_lines(_list(root, f"{split}list0{self.split}")):
-                path, _, number = line.partition(" ")
+                path, _, number = " ".join(line.split()).partition(" ")
                 label = numbers.get(path.partition("/")[0], -1)
                 problem = "" if label >= 0 else f"unknown class: {path.partition('/')[0]}"
                 if number and number != str(label + 1):

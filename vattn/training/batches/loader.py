@@ -12,12 +12,15 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from vattn.config import DataConfig, ModelConfig, TrainConfig
-from vattn.data.augment import Region, crops, mixed, scaled, training_region
+from vattn.data.augment import Region, mixed, scaled, training_region
 from vattn.data.cache import Clips
+from vattn.data.config import AugmentConfig
 from vattn.data.recolour import Operation, Recolour, on_device, recolour_of
-from vattn.data.sampling import evaluation_indices, surrounding, training_indices
+from vattn.data.sampling import surrounding, training_indices
 from vattn.errors import UserError
 from vattn.training.batches.sources import ResidentClips
+from vattn.training.batches.views import view_frames, view_regions
+from vattn.training.recipe.balance import training_order
 
 Images = UInt8[Tensor, "n 3 t size size"]
 Labels = Int64[Tensor, " clips"] | Float32[Tensor, "clips classes"]
@@ -78,7 +81,9 @@ class Batches:
         device: torch.device,
         recolour: Recolour | None = None,
         mix: Callable[[int, Images, Labels], tuple[Images, Labels]] | None = None,
+        labels: Int64[np.ndarray, " clips"] | None = None,
     ) -> None:
+        self._labels = clips.labels if labels is None else labels
         self.clips, self._parts, self._views, self._device = clips, parts, views, device
         self._recolour, self._mix = recolour, mix
         self._modality, self._around = data.modality, model.backbone.frames_per_segment
@@ -97,7 +102,8 @@ class Batches:
         views = [view._replace(frames=self._to_read(view)) for i in part.tolist() for view in self._views(i)]
         if isinstance(self.clips, Clips):
             self.clips.read_ahead([(view.clip, view.frames.tolist()) for view in views])
-        return Plan(step, part, views)
+        # A clip that an epoch has several times has several numbers.
+        return Plan(step, part % len(self._labels), views)
 
     def make(self, plan: Plan) -> tuple[Images, Labels]:
         """Return the batch of a plan."""
@@ -133,7 +139,7 @@ class Batches:
                 assert recolour is not None
                 changed = recolour(frames.permute(0, 3, 1, 2), view.operations)
                 frames.copy_(changed.permute(0, 2, 3, 1))
-        labels = self.clips.labels[plan.clips]
+        labels = self._labels[plan.clips]
         if self._mirrored_label.size:
             mirrored = np.array([view.mirrored for view in plan.views]).reshape(len(labels), -1)[:, 0]
             labels = np.where(mirrored, self._mirrored_label[labels], labels)
@@ -141,6 +147,23 @@ class Batches:
         if self._mix:
             images, labels = self._mix(plan.step, images, labels)
         return images, on_device(labels, self._device)
+
+    def beside(
+        self, clips: Clips | ResidentClips, seen: Callable[[View], View], data: DataConfig, model: ModelConfig
+    ) -> "Batches":
+        """Return the same batches, of what another network sees of the same clips, with the same random choices.
+
+        Args:
+            clips: where it reads them.
+            seen: returns its view of a clip for one of this network.
+            data: modality of its frames.
+            model: number and size of its frames.
+        """
+        still = data.model_copy(update={"augment": AugmentConfig()})  # labels are changed by mirrors here already
+        return Batches(
+            clips, self._parts, lambda number: [seen(view) for view in self._views(number)], still, model, self._device,
+            self._recolour and self._recolour.of_size(model.size), self._mix, self._labels,
+        )  # fmt: skip
 
     def _to_read(self, view: View) -> Int64[np.ndarray, " t"]:
         """Return the frames to read; for differences, each frame and the next, or the last frame twice."""
@@ -194,10 +217,11 @@ def train_batches(
 ) -> Batches:
     """Return one worker's share of a training epoch: each clip once, in random order, augmented.
 
-    Order and augmentation are seeded by (``train.seed``, ``epoch``) and do not depend on the number of workers, except
-    for the mixing of clips. The ``train.batch`` clips of each step are divided among the workers, which all have the
-    same number of steps. The last step is smaller if fewer clips remain. It is dropped if a worker would get a single
-    clip, unless every step has a single one: batch normalization has no statistics of one clip.
+    With class-balanced sampling (``train.balance``) some clips come several times and others not at all. Order and
+    augmentation are seeded by (``train.seed``, ``epoch``) and do not depend on the number of workers, except for the
+    mixing of clips. The ``train.batch`` clips of each step are divided among the workers, which all have the same
+    number of steps. The last step is smaller if fewer clips remain. It is dropped if a worker would get a single clip,
+    unless every step has a single one: batch normalization has no statistics of one clip.
 
     Args:
         clips: the training split.
@@ -215,8 +239,8 @@ def train_batches(
     """
     size, augment = model.size, data.augment
     if augment.crop in ("random", "center"):
-        _check_size(clips, data, model)
-    order = np.random.default_rng([train.seed, epoch, 0]).permutation(len(clips))
+        _check_size(clips, data, size, "model.size")
+    order = training_order(clips.labels, train.balance.sampling, np.random.default_rng([train.seed, epoch, 0]))
     sizes = step_sizes(len(clips), train, world)
     steps = [order[i * train.batch : i * train.batch + size] for i, size in enumerate(sizes)]
     recolour = recolour_of(augment, size, device) if augment.color or augment.randaugment else None
@@ -224,11 +248,11 @@ def train_batches(
     kind, num = data.sampling.kind, model.frames
     seed = _seed_words(train.seed, epoch, 0)
 
-    def views(i: int) -> list[View]:
+    def views(number: int) -> list[View]:
         # One generator for each clip: augmentation does not depend on the number of workers. 0 is the order's seed.
         own = seed.copy()
-        own[-1] = 1 + i
-        rng = np.random.default_rng(own)
+        own[-1] = 1 + number
+        rng, i = np.random.default_rng(own), number % len(clips)
         num_frames, height, width = clips.shapes[i].tolist()
         frames = training_indices(kind, num_frames, num, rng)
         region = training_region(augment.crop, height, width, size, rng)
@@ -280,8 +304,9 @@ def eval_batches(
 ) -> Batches:
     """Return one worker's share of an evaluation: every ``world``-th clip, in order, without augmentation.
 
-    The views of a clip (``data.views``) follow each other, ordered by clip in time, then by crop. A single view is the
-    centre crop of the frames that `evaluation_indices` returns for a single clip.
+    The views of a clip (``data.views``) follow each other, ordered by clip, then by crop. A single view is the centre
+    crop of the frames that `vattn.data.sampling.evaluation_indices` returns for a single clip, unless
+    ``data.sampling.protocol`` has another rule.
 
     Args:
         clips: the split to evaluate.
@@ -295,16 +320,19 @@ def eval_batches(
     Raises:
         UserError: the stored frames are smaller than ``model.size``.
     """
-    _check_size(clips, data, model)
-    asked, kind = data.views, data.sampling.kind
+    asked = data.views
+    option = "views.short" if asked.short != "auto" else "views.size"
+    _check_size(clips, data, asked.needs(model.size), "model.size" if asked.plain else f"data.{option}")
+    model = model.model_copy(update={"size": asked.crop(model.size)})
     step = max(batch // world // (asked.clips * asked.crops), 1)
 
     def views(i: int) -> list[View]:
         num_frames, height, width = clips.shapes[i].tolist()
+        regions = view_regions(data, height, width, model.size)
         return [
-            View(i, evaluation_indices(kind, num_frames, model.frames, clip, asked.clips, late=i % 2 == 1), region)
+            View(i, view_frames(data, model, num_frames, clip, late=i % 2 == 1), region)
             for clip in range(asked.clips)
-            for region in crops(height, width, model.size, asked.crops)
+            for region in regions
         ]
 
     share = np.arange(rank, len(clips), world)
@@ -319,12 +347,13 @@ def _seed_words(*numbers: int) -> np.ndarray:
     return np.fromiter(words, np.uint32)
 
 
-def _check_size(clips: Clips | ResidentClips, data: DataConfig, model: ModelConfig) -> None:
+def _check_size(clips: Clips | ResidentClips, data: DataConfig, size: int, path: str) -> None:
+    """Raise UserError if a crop of ``size`` pixels, or a shorter side of it, is larger than stored frames."""
     least = int(clips.shapes[:, 1:].min())
-    if model.size > least:
+    if size > least:
         raise UserError(
             f"must not exceed the stored frames' shorter side, which is {least} pixels, as crops are not enlarged",
-            path="model.size",
+            path=path,
             way_out="lower it, or raise data.store.size",
-            found=f"{model.size} and {data.store.size}",
+            found=f"{size} and {data.store.size}",
         )

@@ -1,6 +1,7 @@
 """The table, JSON and figures of a confirmed search."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ def test_the_table_shows_means_intervals_probabilities_and_the_test_split() -> N
     assert text[1].split()[:11] == ["0", "40.0", "±", "3.7", "%", "50.0", "%", "100", "%", "35.0", "%"]
     assert text[4].split()[0] == "2"
     assert "behind" in text[4]
-    assert text[-1].startswith("optimism: +15.0 points of top1")
+    assert text[-3].startswith("optimism: +15.0 points of top1")
+    assert text[-2].startswith("best: +6.0 points (")
 
 
 def test_without_a_test_split_the_table_has_no_such_column_and_says_so() -> None:
@@ -51,6 +53,7 @@ def test_the_figures_show_intervals_and_optimism(tmp_path: Path) -> None:
     front_html(whole, BOTH, tmp_path / "front.html")
 
     page = (tmp_path / "front.html").read_text()
-    assert "optimism of the search: +15.0 points of top1" in page
-    assert "fresh seeds, 95 % interval" in page
+    assert "showed its front too good: +15.0 points of top1" in page
+    # The means of 0, 1 and 3, and of 2, which is no longer on the front.
+    assert re.search(r'"confirmed":\[\{"n":0,"mean":\[40.0,[^]]*\],"seeds":\[42.0,38.0\]', page)
     assert (tmp_path / "front.png").stat().st_size > 10_000

@@ -1,8 +1,11 @@
 """The table of the front, for people and for machines."""
 
+import pytest
+
 from search.analysis.front import front_of
 from search.analysis.pareto import Objectives
-from search.report.tables.front import render, rows
+from search.report.tables.front import as_json, render, rows
+from tests.search.events import event
 from tests.search.trials import history, small_search, trial_events
 
 BOTH: Objectives = {"top1": "max", "gflops": "min"}
@@ -26,3 +29,18 @@ def test_the_printed_front_marks_the_picks() -> None:
     ]
     assert "  best knee  tam" in render(history(trial_events(0, [0.5], 1.0)), BOTH)
     assert render(history(trial_events(0, [], 1.0, end="running")), BOTH) == "no trial is finished yet: 1 running"
+
+
+def test_intervals_are_those_of_the_number_of_clips() -> None:
+    search = small_search()
+    search.apply(event({"event": "search", "clips": {"val": 100}, "spec": {"search": {"budget": {}}}}))
+
+    lines = render(search, BOTH).splitlines()
+
+    # Wilson's interval of 90 of 100.
+    assert lines[0].split()[:5] == ["trial", "top1", "top1", "95", "%"]
+    assert "90.0 %  82.6 to 94.5 %" in lines[3]
+    assert lines[5] == "top1 95 %: the interval by the 100 validation clips; each model was trained once"
+    # 80 of 100 is in 71.1 to 86.7 %: 10 - hypot(7.4, 6.7) and 10 + hypot(4.5, 8.9) points.
+    assert lines[6].startswith("best: +10.0 points (0.0 to 19.9) over trial 0, beyond chance")
+    assert as_json(search, BOTH)["intervals"]["1"] == pytest.approx([0.8256, 0.9448], abs=1e-4)

@@ -25,7 +25,8 @@ def test_the_summary_has_the_front_failures_the_folder_and_the_next_commands(eve
         "trial 3 failed: out of memory",
         "results   runs/by-hand",
         "picture   runs/by-hand/pareto.html",
-        f"next      {program()} ui runs/by-hand",
+        f"next      {program()} report runs/by-hand --out runs/by-hand/report.html",
+        f"          {program()} ui runs/by-hand",
         f"          {program()} export runs/by-hand --pick knee --out best.yaml",
         f"          {program()} train best.yaml",
     ]
@@ -64,3 +65,18 @@ def test_a_summary_without_a_front_offers_no_export(events: Trees) -> None:
 
     assert "no trial is finished yet: 1 running" in text
     assert "export" not in text
+
+
+def test_a_front_within_noise_is_proposed_for_confirmation(events: Trees) -> None:
+    few, many = (
+        summary(history_of([events[0] | {"clips": {"val": clips}}, *events[1:]]), BOTH, Path("out"), ["a spec.yaml"])
+        for clips in (12, 10_000)
+    )
+
+    # 50 and 75 % of 12 clips: 25 points with a standard error of 19.
+    (line,) = [line for line in few.splitlines() if line.startswith("noise")]
+    assert "1 of 1 steps of the front are within chance: trial 1 over 0 (+25.0 points (" in line
+    assert f"{program()} run 'a spec.yaml' --resume --set 'search.confirm={{top: 3, seeds: 2}}'" in few
+    assert "best: +25.0 points" in many
+    assert "over trial 0, beyond chance; it is better than every other trial of no higher cost" in many
+    assert "noise" not in many

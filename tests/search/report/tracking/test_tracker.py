@@ -50,7 +50,13 @@ def test_the_parent_holds_spec_front_and_pictures(output: Path, events: Trees) -
     assert experiment
     parent = client.search_runs([experiment.experiment_id], "attributes.run_name = 'by-hand'")[0].info.run_id
     folder = output / "artifacts" / parent / "artifacts"
-    assert sorted(path.name for path in folder.iterdir()) == ["front.json", "pareto.html", "pareto.png", "spec.yaml"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "front.json",
+        "pareto.html",
+        "pareto.png",
+        "report.html",
+        "spec.yaml",
+    ]
     assert yaml.safe_load((folder / "spec.yaml").read_text()) == events[0]["spec"]
     assert [row["trial"] for row in json.loads((folder / "front.json").read_text())["front"]] == [0, 1]
 

@@ -25,7 +25,8 @@ def text_of(trees: Trees, number: int) -> str:
         ({"earlier": {"source": "runs/a", "trial": 7}}, "from the front of an earlier search: runs/a, trial 7"),
         (
             {"predicted_error": 0.241, "spread": math.log(1.25), "probability_of_front": 0.612, "pool": 1500},
-            "by the tpe sampler: predicted error 24.1 %, uncertain by a factor of 1.25 (one standard deviation), "
+            # 0.251 / 1.25 ** 1.96 - 0.01 and 0.251 * 1.25 ** 1.96 - 0.01.
+            "by the tpe sampler: predicted error 24 % (15 to 38 %), "
             "probability to be on the front 61 %, the best of 1,500 candidates; trials known",
         ),
         ({"expected_gain": 0.0123, "learnt_from": 9}, "hypervolume improvement 0.0123, model fitted to 9 trials;"),
@@ -33,7 +34,7 @@ def text_of(trees: Trees, number: int) -> str:
             {"initial": True, "part": 3, "parts": 8, "by": "gflops"},
             ": initial design, part 3 of 8 of the gflops range;",
         ),
-        ({"predicted_error": 0.241, "spread": 0.004}, "error 24.1 %, uncertain by a factor of 1.004 (one standard"),
+        ({"predicted_error": 0.241, "spread": 0.004}, "predicted error 24.1 % (23.9 to 24.3 %); trials"),
         ({"initial": True, "part": 3, "parts": 8, "by": "params_m"}, "part 3 of 8 of the params_m range; trials"),
         ({"neglected": "a/tsm"}, "chosen among candidates with a/tsm, the option that had been tried least; trials"),
         ({"seen_by": 3.25}, "by the tpe sampler: seen_by 3.25; trials known"),
@@ -48,7 +49,7 @@ def test_the_error_of_a_loss_is_the_loss(events: Trees) -> None:
 
     text = text_of(with_objectives(events, {"loss": "min", "gflops": "min"}), 1)
 
-    assert "predicted loss 2.748, uncertain" in text
+    assert "predicted loss 2.75 (2.73 to 2.77)" in text
 
 
 def test_rejected_proposals_are_listed_at_the_next_trial_and_duplicates_at_their_first(events: Trees) -> None:

@@ -18,7 +18,7 @@ def test_a_folder_without_the_files_of_the_set_is_named(kind: str, tmp_path: Pat
     with pytest.raises(UserError, match=rf"^data\.\w+: {re.escape(str(tmp_path))}"):
         config(kind, tmp_path).num_classes()
     with pytest.raises(UserError, match=rf"^data\.root: must be the folder of the {kind} files"):
-        config(kind, tmp_path / "gone").num_classes()
+        config(kind, tmp_path / "gone").labels()
 
 
 def test_the_root_is_required() -> None:
@@ -53,3 +53,24 @@ def test_a_root_is_the_same_from_any_working_directory(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
 
     assert config("folders", Path("videos")).root == str(tmp_path / "videos")
+
+
+@pytest.mark.parametrize("kind", ["ssv1", "ucf101", "folders", "list"])
+def test_a_given_number_of_classes_needs_no_files_and_is_compared_with_them(kind: str, tmp_path: Path) -> None:
+    assert config(kind, tmp_path / "gone", classes=7).num_classes() == 7
+    assert config("kinetics", tmp_path / "gone", classes=600).num_classes() == 600
+    with pytest.raises(UserError, match="must be the folder of the"):
+        config(kind, tmp_path / "gone", classes=7).labels()
+
+
+def test_another_number_of_classes_than_that_of_the_lists_is_refused(tmp_path: Path) -> None:
+    for name in ("run", "jump"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+
+    assert config("folders", tmp_path, classes=2).num_classes() == 2
+    with pytest.raises(UserError, match=r"data\.classes: must be as many as the lists in .* name, 2.*\(got 3\)"):
+        config("folders", tmp_path, classes=3).num_classes()
+
+
+def test_a_given_number_of_classes_is_no_part_of_an_identity() -> None:
+    assert identity("/a", classes=5) == identity("/a")

@@ -39,6 +39,16 @@ def test_videos_are_found_by_id_and_times(tmp_path: Path) -> None:
     assert Counter(row["split"] for row in manifest) == {"train": 400, "val": 400}
 
 
+def test_linked_folders_that_form_a_loop_are_listed_once(tmp_path: Path) -> None:
+    kinetics(tmp_path)
+    (tmp_path / "train/loop").symlink_to("..")
+    (tmp_path / "also").symlink_to("val")
+
+    manifest = table(config("kinetics", tmp_path))
+
+    assert Counter(row["path"].partition("/")[0] for row in manifest) == {"train": 400, "val": 400}
+
+
 def test_rows_of_the_test_split_without_labels_are_skipped(tmp_path: Path) -> None:
     kinetics(tmp_path)
     write(tmp_path, {"annotations/test.csv": "youtube_id,time_start,time_end,split\nx,0,10,test\n"})

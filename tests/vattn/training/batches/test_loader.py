@@ -211,3 +211,45 @@ def test_a_crop_larger_than_the_stored_frames_is_rejected(clips: Clips) -> None:
         train_batches(clips, data(), large, train(), 0)
     with pytest.raises(UserError, match=r"model\.size"):
         eval_batches(clips, data(), large, 4)
+
+
+def evaluated(clips: Clips, changes: dict[str, object], size: int, frames: int = 4) -> np.ndarray:
+    """Return the views of the first clip in evaluation: (views, 3, T, size, size)."""
+    images, _ = next(iter(eval_batches(clips, MotionDataConfig.parse(changes), model(size=size, frames=frames), 1)))
+    return images.numpy()
+
+
+def test_a_protocol_determines_the_frames_and_the_crops(clips: Clips) -> None:
+    sampling = {"kind": "segments", "protocol": "tsm"}
+    views = evaluated(clips, {"sampling": sampling, "views": {"clips": 2, "crops": 3}}, size=32)
+
+    # Segments of 3 frames: int(1.5 + 3 x), then int(3 x).
+    assert views[:, 0, :, 0, 0].tolist() == [[1, 4, 7, 10]] * 3 + [[0, 3, 6, 9]] * 3
+    # 32 of 40 x 44: quarters of 2 down and 3 across; left, right, centre.
+    assert views[:, 1, 0, 0, 0].tolist() == [4] * 6
+    assert views[:, 2, 0, 0, 0].tolist() == [0, 12, 6] * 2
+
+
+def test_evaluation_crops_may_have_another_size_than_those_of_the_training(clips: Clips) -> None:
+    views = evaluated(clips, {"views": {"size": 40, "crops": 3}}, size=32)
+
+    assert views.shape == (3, 3, 4, 40, 40)
+    assert views[:, 2, 0, 0, 0].tolist() == [0, 2, 4]
+
+
+def test_frames_are_scaled_before_they_are_cropped(clips: Clips) -> None:
+    # At 20 x 22 pixels, one pixel is two of the stored frame: crops of 16 at 0, 3 and 6 across and 2 down.
+    views = evaluated(clips, {"views": {"size": 16, "short": 20, "crops": 3}}, size=32)
+
+    assert views.shape == (3, 3, 4, 16, 16)
+    middle = views[:, :, 0, 7, 7].astype(int)
+    np.testing.assert_allclose(middle[:, 1], [4 + 15] * 3, atol=1)
+    np.testing.assert_allclose(middle[:, 2], [15, 6 + 15, 12 + 15], atol=1)
+
+
+@pytest.mark.parametrize(
+    ("views", "path"), [({"size": 48}, "data.views.size"), ({"size": 32, "short": 41}, "data.views.short")]
+)
+def test_evaluation_crops_larger_than_the_frames_are_refused(clips: Clips, views: dict[str, int], path: str) -> None:
+    with pytest.raises(UserError, match=path):
+        evaluated(clips, {"views": views, "store": {"size": 80}}, size=32)

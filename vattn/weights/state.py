@@ -1,16 +1,19 @@
-"""State dicts: read one from a file, rename its entries, and compare it with a network."""
+"""State dicts: rename their entries, and compare them with a network."""
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 from vattn.errors import UserError
 
 State = Mapping[str, Tensor]
+#: Regular expressions and their replacements, applied in order.
+Rules = tuple[tuple[str, str], ...]
+_Value = TypeVar("_Value")
 
 #: How many names of each kind a message lists.
 _LISTED_NAMES = 4
@@ -49,41 +52,40 @@ class Fit:
             "also has": self.unknown,
             "has other shapes for": self.reshaped,
         }
-        return "; ".join(f"it {verb} {_first_of(names)}" for verb, names in differences.items() if names)
+        return "; ".join(f"it {verb} {first_of(names)}" for verb, names in differences.items() if names)
 
 
-def _first_of(names: tuple[str, ...]) -> str:
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a network took from a file: the answer to "is anything left out?".
+
+    ``taken`` are names in the network, ``renamed`` those of them that have another name in the file. ``left`` are names
+    in the file that were not used, and ``new`` names in the network that keep their initial values.
+    """
+
+    file: Path
+    family: str
+    taken: tuple[str, ...]
+    renamed: int
+    left: tuple[str, ...]
+    new: tuple[str, ...]
+
+    def __str__(self) -> str:
+        total = len(self.taken) + len(self.left)
+        parts = [f"{self.file}: {self.family}: took {len(self.taken)} of {total} tensors, {self.renamed} renamed"]
+        parts += [f"left {len(self.left)} of the file: {first_of(self.left)}"] if self.left else []
+        parts += [f"{len(self.new)} of the network are new: {first_of(self.new)}"] if self.new else []
+        return "; ".join(parts)
+
+
+def first_of(names: Iterable[str]) -> str:
+    """Return the first few names, and the number of the others, for a message."""
+    names = tuple(names)
     more = len(names) - _LISTED_NAMES
     return ", ".join(names[:_LISTED_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
-def read_state(file: Path) -> dict[str, Tensor]:
-    """Return the state dict in a file that torch saved: the whole content, or its entry "state_dict".
-
-    The file is read with torch's ``weights_only``, so that it cannot run code.
-
-    Raises:
-        UserError: there is no such file, it could run code while it is read, or it holds no state dict.
-    """
-    if not file.is_file():
-        raise UserError(f"there is no file {file}")
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load documents no narrower class for a file without weights
-        if code := re.search(r"GLOBAL (\S+)", str(error)):
-            raise UserError(
-                f"{file} is not read: it holds more than names, numbers and tensors, and what it names, {code[1]}, "
-                'could run any code while it is read; where you trust it, save its "state_dict" alone and use that'
-            ) from error
-        # Torch's own message has several lines, and recommends allowing the file to run code.
-        raise UserError(f"{file} is not a state dict saved by torch, or it is damaged") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{file} holds no state dict (names and tensors); found {type(state).__name__}")
-    return state
-
-
-def rename(state: State, rules: Iterable[tuple[str, str]]) -> dict[str, Tensor]:
+def rename(state: Mapping[str, _Value], rules: Iterable[tuple[str, str]]) -> dict[str, _Value]:
     """Return ``state`` with every rule applied in turn to every name; a rule is (regular expression, replacement).
 
     An entry whose new name is empty is left out.

@@ -1,0 +1,29 @@
+"""`vattn report`: the page that explains a search, as a file or on loopback, and its tables as files."""
+
+from argparse import Namespace
+
+from search.ledger.runs import open_run, resolve_run
+from search.report.page.clips import clip_files, read_tests
+from search.report.page.files import read_content, write_page, write_tables
+from search.report.page.serve import LivePage, serve
+from vattn.errors import UserError
+
+
+def run(arguments: Namespace) -> None:
+    """Write the page, its tables, or serve it until interrupted."""
+    if not (arguments.out or arguments.tables or arguments.serve):
+        raise UserError(
+            "has nothing to do", file="vattn report", way_out="give --out FILE.html, --tables DIR or --serve"
+        )
+    open_run(arguments.search)
+    folder = resolve_run(arguments.search)
+    tests = read_tests(arguments.tests or clip_files(folder))
+    if arguments.out or arguments.tables:
+        shown = read_content(folder, arguments.search, tests)
+        if arguments.out:
+            write_page(shown, arguments.out)
+            print(f"page      {arguments.out}")
+        if arguments.tables:
+            print(f"tables    {len(write_tables(shown.all_tables, arguments.tables))} files in {arguments.tables}")
+    if arguments.serve:
+        serve(LivePage(folder, lambda: read_content(folder, arguments.search, tests)), arguments.port, arguments.search)

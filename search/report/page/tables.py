@@ -1,0 +1,198 @@
+"""The tables of a page."""
+
+from collections.abc import Sequence
+
+from search.analysis.ablation import Ablation
+from search.analysis.certainty import Certainty
+from search.analysis.choices import Choice
+from search.analysis.equal_cost import Gain
+from search.analysis.importance import Importances
+from search.analysis.metrics import RATES
+from search.ledger.history import History, Trial
+from search.report.page.clips import Tested, shown_gains
+from search.report.page.table import Table
+from search.report.wording.states import describe_state
+from search.report.wording.trials import describe
+from search.report.wording.values import format_duration, format_estimate, format_gain, format_metric, format_range
+
+
+def front_table(sure: Certainty) -> Table:
+    """Return the front in order of increasing cost, with intervals and with what each step gains."""
+    costs = list(sure.front[0].cost) if sure.front else []
+    gained = {step.better.number: step for step in sure.steps}
+    picks = {"best": sure.best, "knee": sure.knee}
+    rows = []
+    for trial in sure.front:
+        marks = " ".join(rule for rule, picked in picks.items() if picked and picked.number == trial.number)
+        step = gained.get(trial.number)
+        verdict = "" if step is None or not step.gain.is_known else "yes" if step.gain.excludes_zero else "no"
+        rows.append([
+            str(trial.number), describe(trial), marks, format_metric(sure.name, trial.metrics[sure.name]),
+            format_range(sure.name, sure.estimates[trial.number]),
+            *(format_metric(name, trial.cost[name]) for name in costs),
+            "" if step is None else format_gain(sure.name, step.gain), verdict,
+            ", ".join(map(str, sure.rivals[trial.number][:5])) or "–",
+        ])  # fmt: skip
+    head = ["trial", "model", "pick", sure.name, "95 % interval", *costs, "gain over the row above", "beyond chance",
+            "cannot be told from"]  # fmt: skip
+    note = "Cannot be told from: finished trials of no higher cost whose difference is within chance, nearest first."
+    numbers = [trial.number for trial in sure.front]
+    picked = frozenset(numbers.index(trial.number) for trial in picks.values() if trial)
+    return Table(
+        "front",
+        "Models of the front",
+        head,
+        rows,
+        note,
+        frozenset({1, 2, len(head) - 2, len(head) - 1}),
+        picked,
+        numbers,
+    )
+
+
+def gain_table(sure: Certainty, gains: Sequence[tuple[Choice, Gain]], cost: str) -> Table:
+    """Return the gain of each option at equal cost."""
+    rows = [
+        [
+            choice.name, gain.option, gain.against or "all others", f"{gain.runs} / {gain.others}",
+            f"{format_metric(sure.name, gain.without)} → {format_metric(sure.name, gain.with_option)}",
+            format_gain(sure.name, gain.gain),
+            "few runs" if gain.has_few_runs else "yes" if gain.gain.excludes_zero else "no",
+        ]
+        for choice, gain in gains
+    ]  # fmt: skip
+    head = [
+        "choice",
+        "option",
+        "against",
+        "runs",
+        f"{sure.name} at equal cost",
+        "gain (95 % interval)",
+        "beyond chance",
+    ]
+    note = (
+        f"The gain is the mean difference of the two fronts over the range of {cost} that both have. Stopped runs "
+        "count with the forecasts of their last values. The interval compares equally many runs of both sides. Runs "
+        "with and without an option can differ in other choices too."
+    )
+    return Table("gains", "What each option gains at equal cost", head, rows, note, frozenset({0, 1, 2, 6}))
+
+
+def importance_table(found: Importances) -> Table:
+    """Return the importance of each choice for being near the front."""
+    rows = [[name, f"{100 * share:.0f} %"] for name, share in found.shares.items()]
+    return Table("importance", "Which choices decide who is near the front", ["choice", "importance"], rows)
+
+
+def ablation_table(table: Ablation, metric: str, number: int) -> Table:
+    """Return an ablation as a table of means, each with its interval and its number of runs."""
+
+    def text(row: str, column: str) -> str:
+        cell = table.cells.get((row, column))
+        if cell is None:
+            return ""
+        runs = len(cell.trials)
+        return f"{format_estimate(metric, cell.mean)}, {runs} run{'s' * (runs > 1)}"
+
+    rows = [[row, *(text(row, column) for column in table.columns)] for row in table.rows]
+    head = [f"{table.row} \\ {table.column}", *table.columns]
+    note = f"In the form of {table.source}. " if table.source else ""
+    note += f"Mean {metric} of finished runs; an empty cell was not measured."
+    words = frozenset({0})
+    return Table(f"ablation-{number}", table.title, head, rows, note, words)
+
+
+def trials_table(history: History, sure: Certainty) -> Table:
+    """Return all trainings, with their states and reasons."""
+    trials = [*history.trials.values(), *history.extras.values()]
+    costs = list(trials[0].cost) if trials else []
+    rows = [
+        [
+            str(trial.number), describe_state(trial.state), describe(trial),
+            _measured(sure, trial), _interval(sure, trial),
+            *(format_metric(name, trial.cost.get(name, float("nan"))) for name in costs),
+            f"{trial.epoch}/{trial.epochs}", format_duration(trial.seconds),
+        ]
+        for trial in trials
+    ]  # fmt: skip
+    head = ["trial", "state", "model", sure.name, "95 % interval", *costs, "epochs", "time"]
+    return Table("trials", "Runs as a table", head, rows, words=frozenset({1, 2}))
+
+
+def _measured(sure: Certainty, trial: Trial) -> str:
+    if trial.number in sure.estimates:
+        return format_metric(sure.name, sure.estimates[trial.number].value)
+    return format_metric(sure.name, trial.metrics.get(sure.name, float("nan")))
+
+
+def _interval(sure: Certainty, trial: Trial) -> str:
+    return format_range(sure.name, sure.estimates[trial.number]) if trial.number in sure.estimates else ""
+
+
+def compute_table(spent: dict[str, tuple[int, float, float]]) -> Table:
+    """Return where the training time went."""
+    total = sum(seconds for _, seconds, _ in spent.values()) or 1.0
+    on_gpus = any(gpu_seconds for _, _, gpu_seconds in spent.values())
+    rows = [
+        [purpose, str(runs), format_duration(seconds), f"{100 * seconds / total:.0f} %"]
+        + [f"{gpu_seconds / 3600:.2f}"] * on_gpus
+        for purpose, (runs, seconds, gpu_seconds) in spent.items()
+    ]
+    head = ["runs", "number", "training time (h:mm:ss)", "share", *["GPU-hours"] * on_gpus]
+    return Table("compute", "Training time by purpose", head, rows)
+
+
+def clip_tables(tests: Sequence[Tested]) -> list[Table]:
+    """Return the tables of results clip by clip: whole tests, by class, classes that gain most, by length."""
+    if not tests:
+        return []
+    whole = [
+        [test.name, format_estimate("top1", test.accuracy), str(len(test.right)),
+         "" if n == 0 else _paired(tests[0], test)]
+        for n, test in enumerate(tests)
+    ]  # fmt: skip
+    tables = [Table("tests", "Tests", ["test", "top1", "clips", f"gain over {tests[0].name}"], whole)]
+    by_class = [test.by_class() for test in tests]
+    labels = sorted({label for found in by_class for label in found})
+    rows = [
+        [
+            tests[0].classes[label],
+            *(format_estimate("top1", found[label]) if label in found else "" for found in by_class),
+        ]
+        for label in labels
+    ]
+    tables.append(Table("classes", "Accuracy by class", ["class", *(test.name for test in tests)], rows))
+    if len(tests) > 1:
+        base, last = tests[0], tests[-1]
+        rows = [
+            [name, format_metric("top1", a.value), format_metric("top1", b.value), format_gain("top1", gain)]
+            for name, a, b, gain in shown_gains(base, last)
+        ]
+        head = ["class", base.name, last.name, "gain"]
+        tables.append(Table("class-gains", f"Classes that gain most: {last.name} over {base.name}", head, rows))
+    for n, test in enumerate(tests):
+        if lengths := test.by_length():
+            rows = [
+                [f"{low:g} to {high:g}", str(clips), format_estimate("top1", estimate)]
+                for low, high, clips, estimate in lengths
+            ]
+            head = ["frames", "clips", "top1"]
+            tables.append(Table(f"lengths-{n + 1}", f"Accuracy by length of the video: {test.name}", head, rows))
+    return tables
+
+
+def _paired(base: Tested, other: Tested) -> str:
+    """Return the gain over a test and, if both have the same clips, how many only one of them got right."""
+    gain = other.accuracy.value - base.accuracy.value
+    text = f"{100 * gain:+.1f} points"
+    if sorted(base.paths) != sorted(other.paths):
+        return text
+    right = dict(zip(base.paths, base.right.tolist(), strict=True))
+    gained = sum(r and not right[path] for path, r in zip(other.paths, other.right.tolist(), strict=True))
+    lost = sum(not r and right[path] for path, r in zip(other.paths, other.right.tolist(), strict=True))
+    return f"{text}; {gained} clips gained, {lost} lost"
+
+
+def is_rate(name: str) -> bool:
+    """Return whether a metric is shown in percent."""
+    return name in RATES

@@ -1,0 +1,1 @@
+"""How a network is trained: the config of a training, and a file for each part of it."""

@@ -62,7 +62,7 @@ class Saver:
         return time.perf_counter() - max(self._ended, since) >= seconds
 
     def keep_best(self, net: nn.Module, done: list[Epoch]) -> None:
-        """Copy the weights if the last epoch is the best; the next checkpoint after an epoch writes them."""
+        """Copy the weights if the last epoch is the best; the next checkpoint writes them."""
         if self._keeps_best and best.best(done) is done[-1]:
             self._best = _copied(best.entry(net.state_dict(), done[-1]), self._best_copies[0])
 
@@ -82,7 +82,7 @@ class Saver:
         file = StateFile(self._folder / (PARTIAL_FILE if states else FILE))
         state = _copied(state_of(self._config, net, optimizer, done, states), self._copies)
         best_state = None
-        if not states and self._best:
+        if self._best:
             best_state, self._best = self._best, None
             self._best_copies.reverse()
         copied = torch.cuda.current_stream().record_event() if torch.cuda.is_initialized() else None

@@ -442,7 +442,8 @@ def test_a_killed_distillation_goes_on_to_the_same_weights(
 ) -> None:
     config = student(root, flow_weights, batch=4, **OPTIONS)
     fit_in_processes(config, cache, tmp_path / "whole", world)
-    for last in (2, 3, 1):
+    # Several workers keep no checkpoint within an epoch as short as this one: they go on after the first.
+    for last in (2, 5, 1):
         fit_in_processes(config, cache, tmp_path / "cut", world, last)
 
     steps = fit_in_processes(config, cache, tmp_path / "cut", world)

@@ -58,7 +58,10 @@ def write_whole(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def digest(path: Path) -> str:
-    """Return the hash of a file's content: the first 32 hexadecimal digits of its SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+def digest(*paths: Path) -> str:
+    """Return the hash of the content of files, one after another: the first 32 hexadecimal digits of their SHA-256."""
+    content = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: content)
+    return content.hexdigest()[:32]

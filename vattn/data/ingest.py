@@ -1,6 +1,5 @@
 """From video files to the clip cache: each file is decoded once, and an interrupted ingest goes on where it stopped."""
 
-import hashlib
 import json
 import logging
 import math
@@ -23,7 +22,7 @@ from vattn.data.config import Progress, StoreConfig
 from vattn.data.decode import ImageFolder, UnreadableFileError, decode_video, read_images
 from vattn.data.decode.sequence import FrameFiles, Modality, is_litter
 from vattn.errors import UserError
-from vattn.files import locked, writing
+from vattn.files import digest, locked, writing
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +30,6 @@ log = logging.getLogger(__name__)
 FAILED = "failed.jsonl"
 #: Longest time for one file, seconds.
 TIME_LIMIT = 600.0
-#: Bytes hashed at a time.
-_CHUNK = 1 << 20
 
 
 class Job(NamedTuple):
@@ -360,7 +357,7 @@ def _read(
                 raise UnreadableFileError(f"has {len(video)} frames, and none from {max(job.first, 0)} on")
             return store.select(frames), len(frames), concealed
 
-    digest = _digest(path)
+    content = _digest(path)
     clips: list[tuple[StoredClip, Origin] | workers.Failure] = []
     for job in jobs:
         try:
@@ -372,7 +369,7 @@ def _read(
                 StoredClip.jpeg(frames, store.quality) if store.codec == "jpeg" else StoredClip.raw(np.stack(frames))
             )
             seconds = length / rate if rate else -1.0
-            clips.append((stored, Origin(*job, *state, digest, damage, length, seconds, READER)))
+            clips.append((stored, Origin(*job, *state, content, damage, length, seconds, READER)))
     return clips
 
 
@@ -383,9 +380,4 @@ def _digest(path: Path) -> str:
         with os.scandir(path) as entries:  # without a system call for each file, as pathlib needs
             names = [entry.name for entry in entries if entry.is_file() and not is_litter(entry.name)]
         files = [path / name for name in sorted(names)]
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as data:
-            while chunk := data.read(_CHUNK):
-                digest.update(chunk)
-    return digest.hexdigest()[:32]
+    return digest(*files)

@@ -1,10 +1,5 @@
 """A student learns from a teacher by the losses of the papers, and the teacher sees what the student sees."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +15,7 @@ from torch import nn
 
 from tests.vattn.golden import MARS, Recording
 from tests.vattn.support import model
+from tests.vattn.training.processes import fit_in_processes
 from vattn.canonical import trial_id
 from vattn.config import TrialConfig
 from vattn.convert import convert_model
@@ -398,41 +394,6 @@ OPTIONS = {
     "augment": {"flip": True, "crop": "random", "mixup": 0.5}, "accumulate": 2, "amp": "bf16",
     "checkpoint_minutes": 1e-9, "ema": 0.9, "label_smoothing": 0.1,
 }  # fmt: skip
-FIT = """
-import json, os, pathlib, signal, sys, threading, torch
-from torch import distributed as dist
-from vattn.config import TrialConfig
-from vattn.training.fit import fit
-config, cache, folder, rank, world, last = sys.argv[1:]
-torch.set_num_threads(1)
-if world != "1":
-    meeting = (pathlib.Path(folder) / f"meeting{last}").as_uri()
-    dist.init_process_group("gloo", init_method=meeting, rank=int(rank), world_size=int(world))
-step, steps = torch.optim.SGD.step, 0
-def counting_step(*args, **options):
-    global steps
-    for thread in threading.enumerate():
-        if thread.name == "checkpoint": thread.join()
-    if steps == int(last): os.kill(os.getpid(), signal.SIGKILL)
-    steps += 1
-    return step(*args, **options)
-torch.optim.SGD.step = counting_step
-list(fit(TrialConfig.parse(json.loads(config)), pathlib.Path(cache), pathlib.Path(folder), keep_best=True))
-print(steps)
-"""
-
-
-def fit_in_processes(config: TrialConfig, cache: Path, folder: Path, world: int, last: int = -1) -> str:
-    folder.mkdir(exist_ok=True)
-    words = [json.dumps(config.tree()), str(cache), str(folder)]
-    processes = [
-        subprocess.Popen([sys.executable, "-c", FIT, *words, str(rank), str(world), str(last)], stdout=subprocess.PIPE,
-                         text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-        for rank in range(world)
-    ]  # fmt: skip
-    printed = [process.communicate()[0] for process in processes]
-    assert {process.returncode for process in processes} == {0 if last < 0 else -signal.SIGKILL}
-    return printed[0]
 
 
 @pytest.mark.slow
@@ -441,12 +402,12 @@ def test_a_killed_distillation_goes_on_to_the_same_weights(
     root: Path, cache: Path, flow_weights: Path, tmp_path: Path, world: int
 ) -> None:
     config = student(root, flow_weights, batch=4, **OPTIONS)
-    fit_in_processes(config, cache, tmp_path / "whole", world)
+    fit_in_processes(config, cache, tmp_path / "whole", world, keep_best=True)
     # Several workers keep no checkpoint within an epoch as short as this one: they go on after the first.
     for last in (2, 5, 1):
-        fit_in_processes(config, cache, tmp_path / "cut", world, last)
+        fit_in_processes(config, cache, tmp_path / "cut", world, last, keep_best=True)
 
-    steps = fit_in_processes(config, cache, tmp_path / "cut", world)
+    _, steps = fit_in_processes(config, cache, tmp_path / "cut", world, keep_best=True)
 
     assert int(steps) < 2 * CLIPS  # 20 clips in batches of 4, twice
     for name in ("model.pt", "best.pt"):

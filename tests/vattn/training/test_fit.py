@@ -2,8 +2,6 @@
 
 import itertools
 import math
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from tests.vattn.training.processes import fit_in_processes
 from vattn.config import TrainConfig, TrialConfig
 from vattn.data import open_clips, prepare
 from vattn.errors import UserError
@@ -69,43 +68,6 @@ def test_a_run_interrupted_while_the_weights_are_written_writes_them_when_resume
 
     assert [epoch.number for epoch in epochs] == [1, 2, 3]
     assert (tmp_path / "model.pt").exists()
-
-
-FIT = """
-import os, pathlib, signal, sys, threading, torch
-from torch import distributed as dist
-from torch.optim.optimizer import register_optimizer_step_pre_hook
-from vattn.config import TrialConfig
-from vattn.training.fit import fit
-config, cache, folder, rank, world, last = sys.argv[1:]
-torch.set_num_threads(1)
-if world != "1":
-    meeting = (pathlib.Path(folder) / f"meeting{last}").as_uri()
-    dist.init_process_group("gloo", init_method=meeting, rank=int(rank), world_size=int(world))
-steps = 0
-def count(*_):
-    global steps
-    for thread in threading.enumerate():
-        if thread.name == "checkpoint": thread.join()
-    if steps == int(last): os.kill(os.getpid(), signal.SIGKILL)
-    steps += 1
-register_optimizer_step_pre_hook(count)
-print([(epoch.number, epoch.metrics) for epoch in
-       fit(TrialConfig.parse(eval(config)), pathlib.Path(cache), pathlib.Path(folder))])
-print(steps)
-"""
-
-
-def fit_in_processes(config: TrialConfig, cache: Path, folder: Path, world: int, last: int = -1) -> list[str]:
-    """Train in ``world`` processes, which kill themselves after ``last`` steps; return the lines of the first one."""
-    folder.mkdir(exist_ok=True)
-    words = [[repr(config.tree()), str(cache), str(folder), str(rank), str(world), str(last)] for rank in range(world)]
-    processes = [
-        subprocess.Popen([sys.executable, "-c", FIT, *word], stdout=subprocess.PIPE, text=True) for word in words
-    ]
-    printed = [process.communicate()[0] for process in processes]
-    assert {process.returncode for process in processes} == {0 if last < 0 else -9}
-    return printed[0].splitlines()
 
 
 @pytest.mark.medium

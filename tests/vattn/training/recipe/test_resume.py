@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.vattn.training.processes import fit_in_processes
 from tests.vattn.training.recipe.support import trial, write_unequal_classes
-from tests.vattn.training.test_fit import fit_in_processes
 from vattn.config import TrialConfig
 from vattn.data import open_clips
 from vattn.model import build_model

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from vattn.base import Config, identity
 from vattn.config import ModelConfig, TrialConfig
-from vattn.modules import ModuleConfig, Pathway, Position
+from vattn.modules import ModuleConfig, Pathway, Position, selects
 from vattn.normalization import IMAGENET, named
 from vattn.training.start import as_identity
 from vattn.weights.statistics import stated
@@ -141,6 +141,8 @@ def _common_every(every: dict[int, int], bare: ModuleConfig, blocks: Blocks) -> 
     """Return the smallest ``every`` that selects the same blocks as each stage's own ``every``, or None."""
     stages = [(blocks[stage, bare.position, bare.pathway], own) for stage, own in every.items()]
     for common in range(1, 2 + max(block for numbers, _ in stages for block in numbers)):
-        if all((b % common == 0) == (b % own == 0) for numbers, own in stages for b in numbers):
+        if all(
+            selects(b, common, bare.offset) == selects(b, own, bare.offset) for numbers, own in stages for b in numbers
+        ):
             return common
     return None

@@ -3,10 +3,10 @@
 import importlib
 import pkgutil
 
-from vattn.modules._base import Layer, ModuleConfig, Pathway, Position, Site, choose
+from vattn.modules._base import Layer, ModuleConfig, Pathway, Position, Site, choose, selects
 
 for _file in pkgutil.iter_modules(__path__):
     if not _file.name.startswith("_"):
         importlib.import_module(f"{__name__}.{_file.name}")
 
-__all__ = ["Layer", "ModuleConfig", "Pathway", "Position", "Site", "choose"]
+__all__ = ["Layer", "ModuleConfig", "Pathway", "Position", "Site", "choose", "selects"]

@@ -71,7 +71,12 @@ def choose(
     In a backbone of two pathways these are the blocks of one of them, or of both.
     """
     at = (s for s in sites if s.position == position and s.stage in stages and pathway in ("both", s.pathway))
-    return tuple(s for s in at if s.block >= offset and (s.block - offset) % every == 0)
+    return tuple(s for s in at if selects(s.block, every, offset))
+
+
+def selects(block: int, every: int, offset: int = 0) -> bool:
+    """Return whether a block number is ``offset`` + 0, ``every``, 2 * ``every``, ..."""
+    return block >= offset and (block - offset) % every == 0
 
 
 def check_divisors(site: Site, **divisors: int) -> None:

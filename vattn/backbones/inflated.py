@@ -21,7 +21,7 @@ from vattn.backbones._base import (
     part_of_clip,
 )
 from vattn.backbones._residual import ResidualConfig, shapes_after_stem, sites_in
-from vattn.backbones.slowfast import PathwayBlock, PathwayShape
+from vattn.backbones.slowfast import PathwayBlock, TemporalShape
 from vattn.modules._base import Site
 
 
@@ -106,10 +106,10 @@ class InflatedConfig(ResidualConfig, kind="inflated"):
         return net
 
 
-def _shapes(config: InflatedConfig, size: int) -> Iterator[PathwayShape]:
+def _shapes(config: InflatedConfig, size: int) -> Iterator[TemporalShape]:
     """Yield the blocks for clips of ``size`` x ``size`` pixels, in the order of the forward pass."""
     for s in shapes_after_stem(config, conv_out(conv_out(size, 7, 2), 3, 2)):
-        yield PathwayShape(**vars(s), fast=False, frames=3 if config.inflates(s.stage, s.block) else 1)
+        yield TemporalShape(**vars(s), frames=3 if config.inflates(s.stage, s.block) else 1)
 
 
 class Inflated(Backbone):

@@ -138,11 +138,17 @@ class SlowFastConfig(ResidualConfig, kind="slowfast"):
 
 
 @dataclass(frozen=True)
-class PathwayShape(BlockShape):
-    """The shape of one block of either pathway; ``frames`` is the temporal kernel size of its first convolution."""
+class TemporalShape(BlockShape):
+    """The shape of one block; ``frames`` is the temporal kernel size of its first convolution."""
+
+    frames: int
+
+
+@dataclass(frozen=True)
+class PathwayShape(TemporalShape):
+    """The shape of one block of either pathway of SlowFast."""
 
     fast: bool
-    frames: int
 
     def site(self, position: Position, *, strides_first: bool) -> Site:
         """Return the block's site at ``position``, with its pathway."""
@@ -163,7 +169,7 @@ def _shapes(config: SlowFastConfig, size: int) -> Iterator[PathwayShape]:
                 stride = 2 if stage > 2 and block == 0 else 1
                 end = conv_out(side, 3, stride)
                 yield PathwayShape(
-                    stage, block + blocks * fast, inputs, planes, 4 * planes, stride, side, end, fast, taps
+                    stage, block + blocks * fast, inputs, planes, 4 * planes, stride, side, end, taps, fast
                 )  # fmt: skip
                 inputs, side = 4 * planes, end
         given, start = 4 * config.base(stage), side
@@ -175,7 +181,7 @@ class PathwayBlock(ResidualBlock):
     Shape: (N, inputs, T, H, W) -> (N, outputs, T, H / stride, W / stride), rounded up.
     """
 
-    def __init__(self, s: PathwayShape) -> None:
+    def __init__(self, s: TemporalShape) -> None:
         super().__init__()
         self.bottleneck = True
         self.conv1 = nn.Conv3d(s.inputs, s.planes, (s.frames, 1, 1), padding=(s.frames // 2, 0, 0), bias=False)

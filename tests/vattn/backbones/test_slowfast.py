@@ -7,6 +7,7 @@ import pytest
 from tests.vattn.counting import model_macs, on_meta
 from tests.vattn.support import model
 from vattn.canonical import architecture_id, canonical_model
+from vattn.config import ModelConfig
 from vattn.cost import cost
 
 
@@ -63,6 +64,20 @@ def test_the_order_of_mechanisms_in_different_pathways_has_no_effect() -> None:
     assert cost(canonical_model(other), 7).macs == cost(one, 7).macs == model_macs(one, 7)
 
 
-def test_a_backbone_with_one_pathway_has_no_slow_one() -> None:
-    with pytest.raises(ValueError, match=r"attention\[0\]\.pathway: resnet has one pathway, slowfast two; write both"):
-        model({"kind": "tam", "pathway": "slow"})
+@pytest.mark.parametrize("kind", ["resnet", "inflated"])
+def test_a_backbone_with_one_pathway_has_no_slow_one(kind: str) -> None:
+    with pytest.raises(ValueError, match=rf"attention\[0\]\.pathway: {kind} has one pathway, slowfast two; write both"):
+        model({"kind": "tam", "pathway": "slow"}, backbone={"kind": kind, "depth": 50}, frames=8)
+
+
+def test_blocks_are_counted_from_the_first_one_that_gets_the_mechanism() -> None:
+    def attending(every: int) -> ModelConfig:
+        module = {"kind": "nonlocal", "pathway": "fast", "stages": [2], "first": 1, "every": every}
+        return model(module, backbone={"kind": "slowfast", "depth": 50}, frames=8)
+
+    # The blocks of the fast pathway are 3, 4 and 5: 3 and 5, only 5, and 4.
+    assert len({architecture_id(attending(every)) for every in (2, 4, 3)}) == 3
+    for every in (2, 3, 4):
+        network = attending(every)
+        sites = network.backbone.sites(network.size)
+        assert canonical_model(network).attention[0].at(sites) == network.attention[0].at(sites)

@@ -18,7 +18,7 @@ from vattn.errors import UserError
 from vattn.modules import ModuleConfig
 from vattn.weights.families import HEADS, PREFIXES, Recognised, recognise
 from vattn.weights.files import read_checkpoint
-from vattn.weights.fitting import Names, best, shaped
+from vattn.weights.fitting import Names, best, renamings, shaped
 from vattn.weights.state import Fit, Rules, State, Taken, rename, rename_one
 
 _INTO_BACKBONE = ((r"^(?!fc\.)", "backbone."),)
@@ -51,14 +51,12 @@ class Adopted:
         )
 
 
-def adopt(file: Path, model: ModelConfig, own: State) -> Adopted:
+def adopt(recognised: Recognised, model: ModelConfig, own: State) -> Adopted:
     """Return the weights in a file under the names of ``build_model(model, ...)``, of which ``own`` is the state dict.
 
     Raises:
-        UserError: the file cannot be read, holds weights of a network that this package does not have, or weights with
-            which this network would compute another result than theirs.
+        UserError: with the weights this network would compute another result than theirs.
     """
-    recognised = recognise(read_checkpoint(file))
     model.backbone.check_published(recognised)
     names = recognised.names if recognised.family.own else _best(recognised, model, own)
     state = shaped(names, recognised, own)
@@ -82,7 +80,7 @@ def load_published(net: nn.Module, model: ModelConfig, file: Path, head: bool = 
         UserError: the file holds no state dict, could run code, or does not fit where ``strict`` is set.
     """
     own = net.state_dict()
-    state: State = adopt(file, model, own).state
+    state: State = adopt(recognise(read_checkpoint(file)), model, own).state
     if not head:
         own, state = ({name: v for name, v in names.items() if not name.startswith("fc.")} for names in (own, state))
     fit = Fit.of(state, own)
@@ -128,14 +126,8 @@ def _converted(state: Mapping[str, _Value], model: ModelConfig, of_backbone: Rul
 
 def _best(recognised: Recognised, model: ModelConfig, own: State) -> Names:
     """Return the names with the rules of the backbone, or without them where more fit: in this package's own names."""
-    candidates = []
-    for rules in (model.backbone.authors_network, ()):
-        try:
-            candidates.append(_converted(recognised.names, model, rules))
-        except UserError:
-            if not rules and not candidates:
-                raise
-    return best(candidates, recognised, own)
+    choices = (model.backbone.authors_network, ())
+    return best(renamings(lambda rules: _converted(recognised.names, model, rules), choices), recognised, own)
 
 
 def _zeros(model: ModelConfig, state: State, own: State) -> dict[str, Tensor]:

@@ -15,7 +15,8 @@ from vattn.convert import adopt
 from vattn.errors import UserError
 from vattn.insert import fold, insert
 from vattn.sparse import SparseAttention, class_maps
-from vattn.weights import Fit, Taken
+from vattn.weights import Fit, Taken, read_checkpoint
+from vattn.weights.families import recognise
 
 #: Returns the mean loss of scores (N, classes) with their labels.
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -37,6 +38,12 @@ def build_model(model: ModelConfig, classes: int) -> "VideoModel":
     net = VideoModel(model, classes) if model.sparse == "none" else SparseModel(model, classes)
     use_channels_last(net)
     return net
+
+
+def network_on_meta(model: ModelConfig, classes: int) -> "VideoModel":
+    """Return the network that ``model`` describes without values, on the meta device."""
+    with torch.device("meta"):
+        return build_model(model.without_weights(), classes)
 
 
 class VideoModel(nn.Module):
@@ -203,10 +210,9 @@ def load_model(model: ModelConfig, classes: int, checkpoint: Path) -> VideoModel
 def load_model_and_report(model: ModelConfig, classes: int, checkpoint: Path) -> tuple[VideoModel, Taken]:
     """Return what `load_model` returns, and what was taken from the checkpoint."""
     # The checkpoint replaces the backbone's initial weights, so they are not loaded.
-    backbone = model.backbone.model_copy(update={"weights": "none"})
-    net = build_model(model.model_copy(update={"backbone": backbone}), classes)
+    net = build_model(model.without_weights(), classes)
     own = net.state_dict()
-    adopted = adopt(checkpoint, model, own)
+    adopted = adopt(recognise(read_checkpoint(checkpoint)), model, own)
     if not (fit := Fit.of(adopted.state, own)):
         family = adopted.recognised.family
         raise UserError(

@@ -97,6 +97,10 @@ class ModelConfig(Config):
                     raise ValueError(f"attention[{i}].{error}") from None
         return self
 
+    def without_weights(self) -> Self:
+        """Return the same network with a backbone that starts from random weights."""
+        return self.model_copy(update={"backbone": self.backbone.model_copy(update={"weights": "none"})})
+
     def at(self, size: int) -> Self:
         """Return the same network for crops of another ``size``, for the evaluation of weights of this one.
 

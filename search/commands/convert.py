@@ -4,7 +4,6 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
-import torch
 import yaml
 
 from search.spec.validation import load_config
@@ -12,7 +11,7 @@ from vattn.config import ModelConfig
 from vattn.convert import adopt
 from vattn.errors import UserError
 from vattn.files import writing
-from vattn.model import build_model
+from vattn.model import network_on_meta
 from vattn.normalization import IMAGENET
 from vattn.weights import Fit, read_checkpoint
 from vattn.weights.families import recognise
@@ -42,9 +41,8 @@ def convert(file: Path, out: Path, config: Path | None = None) -> None:
     recognised = recognise(read_checkpoint(file))
     found = _of_config(config) if config else infer(recognised)
     model = ModelConfig.parse(found.model)
-    with torch.device("meta"):
-        own = build_model(model, found.classes).state_dict()
-    adopted = adopt(file, model, own)
+    own = network_on_meta(model, found.classes).state_dict()
+    adopted = adopt(recognised, model, own)
     if not (fit := Fit.of(adopted.state, own)):
         raise UserError(
             f"{file} is not converted, as it does not fit the network that its names are of "
@@ -71,5 +69,4 @@ def convert(file: Path, out: Path, config: Path | None = None) -> None:
 def _of_config(file: Path) -> Inferred:
     """Return the network of a config file."""
     trial = load_config(file)
-    model = trial.model.model_copy(update={"backbone": trial.model.backbone.model_copy(update={"weights": "none"})})
-    return Inferred(model.identity_tree(), trial.data.num_classes(), ())
+    return Inferred(trial.model.without_weights().identity_tree(), trial.data.num_classes(), ())

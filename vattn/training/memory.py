@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from vattn.config import ModelConfig, TrialConfig
 from vattn.cost import cost
-from vattn.model import VideoModel, build_model
+from vattn.model import VideoModel, network_on_meta
 from vattn.training.distill import sees_the_same
 from vattn.training.recipe.norms import prepare
 from vattn.training.recompute import blocks_of, recompute_blocks
@@ -109,11 +109,14 @@ def _of_teacher(config: TrialConfig, classes: int, clips: int) -> tuple[int, int
         return 0, 0
     model = config.train.distill.teacher.model
     branches = 1 if model.sparse == "none" else len(model.sparse.branches)
-    _, forward, weights, *_ = _traced(
-        model.model_copy(update={"sparse": "none"}), classes, 2, clips * branches, model.size, config.train.amp, False,
-        False, "train", (),
-    )  # fmt: skip
-    return forward, weights
+    return _evaluated(model.model_copy(update={"sparse": "none"}), classes, clips * branches, config.train.amp)
+
+
+@lru_cache(maxsize=4096)
+def _evaluated(model: ModelConfig, classes: int, clips: int, amp: str) -> tuple[int, int]:
+    """Return the bytes that a forward pass in evaluation mode takes without weights, and those of the weights."""
+    net = network_on_meta(model, classes)
+    return evaluation_peak(net, model, clips, amp), sum(map(_bytes, [*net.parameters(), *net.buffers()]))
 
 
 def render(config: TrialConfig, classes: int) -> str:
@@ -187,13 +190,6 @@ def _traced(
 
 def _trained(net: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in net.parameters() if parameter.requires_grad]
-
-
-def network_on_meta(model: ModelConfig, classes: int) -> VideoModel:
-    """Return a network without values, on the meta device."""
-    backbone = model.backbone.model_copy(update={"weights": "none"})
-    with torch.device("meta"):
-        return build_model(model.model_copy(update={"backbone": backbone}), classes)
 
 
 def recompute_on_meta(net: VideoModel, amp: str) -> None:

@@ -3,15 +3,15 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-import torch
 from torch import nn
 
 from vattn.config import ModelConfig, TrialConfig
 from vattn.convert import Adopted, adopt
 from vattn.errors import UserError
 from vattn.insert import insert
-from vattn.model import VideoModel, build_model, use_channels_last
-from vattn.weights import State, Taken
+from vattn.model import VideoModel, build_model, network_on_meta, use_channels_last
+from vattn.weights import State, Taken, read_checkpoint
+from vattn.weights.families import recognise
 from vattn.weights.state import first_of
 
 #: Least share of the tensors of a network without mechanisms and classifier that a file of weights must have.
@@ -48,10 +48,9 @@ def start_and_report(config: TrialConfig) -> tuple[VideoModel, Taken | None]:
     model = as_identity(config.model)
     if file is None:
         return build_model(model, classes), None
-    with torch.device("meta"):
-        whole = build_model(_without_weights(model), classes).state_dict()
+    whole = network_on_meta(model, classes).state_dict()
     try:
-        adopted = adopt(file, model, whole)
+        adopted = adopt(recognise(read_checkpoint(file)), model, whole)
     except UserError as error:
         raise UserError(str(error), path="train.init", way_out="write scratch, or the path of a state dict") from error
     state = adopted.state
@@ -64,10 +63,6 @@ def start_and_report(config: TrialConfig) -> tuple[VideoModel, Taken | None]:
     _check_share(adopted, [name for name in plain if name in net.state_dict()], loaded)
     use_channels_last(net)
     return net, adopted.taken(loaded, net.state_dict())
-
-
-def _without_weights(model: ModelConfig) -> ModelConfig:
-    return model.model_copy(update={"backbone": model.backbone.model_copy(update={"weights": "none"})})
 
 
 def _check_share(adopted: Adopted, plain: list[str], loaded: set[str]) -> None:

@@ -1,6 +1,7 @@
 """Bring a recognised state dict to the names and shapes of a network."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from torch import Tensor
 
@@ -22,13 +23,13 @@ def to_backbone(recognised: Recognised, rules: Rules, own: State) -> dict[str, T
     if recognised.family.own:
         candidates = [rename(recognised.names, ((r"^backbone\.", ""),))]
     else:
-        candidates = renamings(recognised.names, [(*HEADS, *rules), HEADS])
+        candidates = renamings(partial(rename, recognised.names), [(*HEADS, *rules), HEADS])
     names = best(candidates, recognised, own)
     return {name: tensor for name, tensor in shaped(names, recognised, own).items() if not name.startswith(_HEADS)}
 
 
-def renamings(names: Names, choices: Iterable[Rules]) -> list[Names]:
-    """Return ``names`` renamed by each of the choices that gives each entry a name of its own.
+def renamings(renamed_by: Callable[[Rules], Names], choices: Iterable[Rules]) -> list[Names]:
+    """Return the names renamed by each of the choices that gives each entry a name of its own.
 
     Raises:
         UserError: none does; the message is that of the last one.
@@ -37,7 +38,7 @@ def renamings(names: Names, choices: Iterable[Rules]) -> list[Names]:
     refused: UserError | None = None
     for rules in choices:
         try:
-            renamed.append(rename(names, rules))
+            renamed.append(renamed_by(rules))
         except UserError as error:
             refused = error
     if not renamed:

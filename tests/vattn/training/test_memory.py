@@ -9,7 +9,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from tests.vattn.support import model
 from vattn.config import ModelConfig, TrialConfig
-from vattn.model import build_model
+from vattn.model import build_model, network_on_meta
 from vattn.training.memory import (
     CONTEXT,
     GAPS,
@@ -20,7 +20,6 @@ from vattn.training.memory import (
     has_batch_norm,
     has_blocks,
     lowered,
-    network_on_meta,
     recompute_on_meta,
     render,
     render_size,

@@ -63,12 +63,11 @@ def _identity_tree(value: Any, tree: Any) -> Any:
 _C = TypeVar("_C", bound=Config)
 
 
-def _form(value: Any) -> str:
-    return "none" if isinstance(value, str) else "config"
+#: Chooses between the tags word and config by the value's form, so that a message is about the intended one.
+WORD_OR_CONFIG = Discriminator(lambda value: "word" if isinstance(value, str) else "config")
 
-
-#: A config, or the word none. The tag is chosen by the value's form, so that a message is about the intended one.
-NoneOr = Annotated[Annotated[Literal["none"], Tag("none")] | Annotated[_C, Tag("config")], Discriminator(_form)]
+#: A config, or the word none.
+NoneOr = Annotated[Annotated[Literal["none"], Tag("word")] | Annotated[_C, Tag("config")], WORD_OR_CONFIG]
 
 
 class Kinded(Config):
@@ -101,12 +100,8 @@ def any_or_word(family: type[Kinded]) -> Any:
     words = tuple(kind for kind, config in family.kinds.items() if _has_defaults(config))
     named = AfterValidator(lambda word: family.kinds[word]())
     return Annotated[
-        Annotated[Literal[words], named, Tag("word")] | Annotated[any_of(family), Tag("config")], Discriminator(_naming)
+        Annotated[Literal[words], named, Tag("word")] | Annotated[any_of(family), Tag("config")], WORD_OR_CONFIG
     ]
-
-
-def _naming(value: Any) -> str:
-    return "word" if isinstance(value, str) else "config"
 
 
 def _has_defaults(config: type[Config]) -> bool:

@@ -41,7 +41,7 @@ def canonical_trial(trial: TrialConfig) -> TrialConfig:
     views = data.views
     if views.size == trial.model.size:
         views = views.model_copy(update={"size": "auto"})
-    statistics = stated(trial)
+    statistics = stated(trial.data, trial.model.backbone)
     normalize = "auto" if statistics.same(IMAGENET) else named(statistics)
     data = data.model_copy(update={"sampling": sampling, "views": views, "normalize": normalize})
     train, model = trial.train.canonical(), trial.model

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, Tag, model_validator
 
-from vattn.base import Config
+from vattn.base import WORD_OR_CONFIG, Config
 
 Channels = tuple[float, ...]
 
@@ -60,14 +60,9 @@ Word = Literal["imagenet", "kinetics", "half"]
 WORDS: dict[Word, Statistics] = {"imagenet": IMAGENET, "kinetics": KINETICS, "half": HALF}
 
 
-def _form(value: object) -> str:
-    return "word" if isinstance(value, str) else "statistics"
-
-
-#: A word or statistics. The tag is chosen by the value's form, so that a message is about the intended one.
+#: A word or statistics.
 Normalize = Annotated[
-    Annotated[Literal["auto", "imagenet", "kinetics", "half"], Tag("word")] | Annotated[Statistics, Tag("statistics")],
-    Discriminator(_form),
+    Annotated[Literal["auto", Word], Tag("word")] | Annotated[Statistics, Tag("config")], WORD_OR_CONFIG
 ]
 
 

@@ -37,7 +37,7 @@ from vattn.training.batches.loader import Batches, View
 from vattn.training.batches.pixels import normalise
 from vattn.training.batches.sources import ResidentClips, node_cache
 from vattn.weights import read_state
-from vattn.weights.statistics import statistics
+from vattn.weights.statistics import expected
 
 PATH = "train.distill"
 #: Operations whose strength is a number of pixels.
@@ -79,9 +79,7 @@ class Teacher:
         self._data, self._model = distill.teacher.data, distill.teacher.model
         self._student = config
         self.net = load_teacher(config).to(device)
-        train = config.train.model_copy(update={"init": "scratch"})
-        own = config.model_copy(update={"data": self._data, "model": self._model, "train": train})
-        self._statistics = statistics(own, Path(distill.checkpoint))
+        self._statistics = expected(self._data, self._model.backbone, [Path(distill.checkpoint)])
         self._own, self._clips = clips, clips
         self._index = np.arange(len(clips))
         if not shares_clips(config):

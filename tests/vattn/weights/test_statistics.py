@@ -86,7 +86,7 @@ def test_a_file_of_published_weights_decides_and_is_recorded(published: Path) ->
     by_backbone = trial(backbone | {"weights": str(published)})
     for config in (by_init, by_backbone):
         assert statistics(config).same(Statistics.parse(HARA))
-        assert stated(config).same(IMAGENET)
+        assert stated(config.data, config.model.backbone).same(IMAGENET)
         again = recorded(config)
         assert isinstance(again.data.normalize, Statistics)
         assert again.data.normalize.same(Statistics.parse(HARA))

@@ -2,12 +2,11 @@
 
 import json
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
+from search.commands._decoding import decoding_on
 from search.report.live.progress import progress
-from vattn.data import workers
+from vattn.data.cache import FAILURES
 from vattn.data.config import DataConfig
 from vattn.data.flow import FlowFolders, Method
 from vattn.data.layouts import LayoutConfig
@@ -19,7 +18,7 @@ _SHOWN = 5
 
 def write_flow(
     data: DataConfig, out: Path, method: Method, jobs: int | None, time_limit: float,
-    cluster: AbstractContextManager[Any] | None, machine_output: bool,
+    address: str | None, machine_output: bool,
 ) -> int:  # fmt: skip
     """Write the flow of a data set below ``out``, with lists for `kind: list`; return the exit status.
 
@@ -29,7 +28,7 @@ def write_flow(
         method: how flow is computed.
         jobs: number of videos at the same time; None: one per core.
         time_limit: longest time for one video, seconds.
-        cluster: connects to the Ray cluster that computes the flow; None: this machine.
+        address: the Ray cluster that computes the flow; None: this machine.
         machine_output: whether stdout gets the result as JSON; all text for people then goes to stderr.
 
     Raises:
@@ -41,13 +40,8 @@ def write_flow(
     data.supply(root, progress)
     splits = data.each_split()
     manifests = [split.manifest(root) for split in splits]
-    options: dict[str, Any] = {"processes": jobs or workers.cores()}
-    with cluster or nullcontext() as resources:
-        if resources is not None:
-            from cluster.ingest import run
-
-            options = {"processes": jobs or int(resources.get("CPU", 1)), "run": run}
-        outcome = folders.write(manifests, progress=progress, time_limit=time_limit, **options)
+    with decoding_on(address, jobs) as where:
+        outcome = folders.write(manifests, progress=progress, time_limit=time_limit, **where)
     screen = sys.stderr if machine_output else sys.stdout
     if outcome.failures and not outcome.written + outcome.present:
         path, reason = outcome.failures[0]
@@ -60,7 +54,7 @@ def write_flow(
         print(f"{path}: {reason}", file=sys.stderr)
     print(f"flow of {outcome.written + outcome.present} videos in {out}, {outcome.present} of them before", file=screen)
     if outcome.failures:
-        print(f"{len(outcome.failures)} could not be read, and are in no list: {out / 'failures.jsonl'}", file=screen)
+        print(f"{len(outcome.failures)} could not be read, and are in no list: {out / FAILURES}", file=screen)
     lists = []
     for split, manifest in zip(splits, manifests, strict=True):
         folder = f"split{split.split}" if len(splits) > 1 else ""

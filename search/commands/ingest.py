@@ -6,7 +6,6 @@ With ``--flow``, compute its optical flow instead (`search.commands._flow`).
 import json
 import sys
 from argparse import Namespace
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
+from search.commands._decoding import decoding_on
 from search.commands._flow import write_flow
 from search.report.live.progress import progress
 from search.report.tables.data import cache_lines, cache_tree, summary_lines, warning_lines
@@ -21,7 +21,7 @@ from search.spec.messages import SpecError, problems
 from search.spec.yaml_reader import Tree, override, parse
 from vattn.base import Config
 from vattn.config import AnyData, DataConfig
-from vattn.data import listed, workers
+from vattn.data import listed
 from vattn.data.cache import CONCEALED, FAILURES, read_failures, read_index
 from vattn.data.dataset import Listed
 from vattn.data.estimate import format_bytes, written
@@ -92,17 +92,10 @@ def ingest_set(
         together = replace(together, manifest=pa.concat_tables([split.manifest for split in splits]))
     print("\n".join(cache_lines(together.estimate, together.cache)), file=screen, flush=True)
     together.refuse_if_full()
-    options: dict[str, Any] = {"progress": progress, "time_limit": time_limit}
-    with nullcontext() if address is None else _connected(address) as cluster:
-        if cluster is None:
-            options["jobs"] = jobs or workers.cores()
-        else:
-            from cluster.ingest import run
-
-            options |= {"jobs": jobs or int(cluster.get("CPU", 1)), "run": run}
+    with decoding_on(address, jobs) as where:
         # The clips that a split shares with an earlier one are taken from the earlier cache.
         try:
-            caches = [split.ingest(**options) for split in splits]
+            caches = [split.ingest(progress=progress, time_limit=time_limit, **where) for split in splits]
         except OSError as error:
             print(error, file=sys.stderr)
             return 1
@@ -139,17 +132,10 @@ def _flow(arguments: Namespace, store: Tree) -> int:
     tree = {"kind": arguments.kind, "root": arguments.root, "store": store}
     weights = arguments.flow_weights
     method = Method(arguments.flow, str(weights.absolute()) if weights else "")
-    cluster = _connected(arguments.address) if arguments.address else None
     return write_flow(
-        _data_config(tree, arguments.set), arguments.out, method, arguments.jobs, arguments.time_limit, cluster,
-        arguments.json,
+        _data_config(tree, arguments.set), arguments.out, method, arguments.jobs, arguments.time_limit,
+        arguments.address, arguments.json,
     )  # fmt: skip
-
-
-def _connected(address: str) -> Any:
-    from cluster.connect import connected
-
-    return connected(address)
 
 
 def _summary(cache: Path, data: DataConfig) -> str:
@@ -159,7 +145,7 @@ def _summary(cache: Path, data: DataConfig) -> str:
     failed, concealed = (len(read_failures(cache, name)) for name in (FAILURES, CONCEALED))
     lines = [f"{len(index)} clips, {total}, in {cache}"]
     lines += [f"{failed} files could not be read: {cache / FAILURES}"] if failed else []
-    lines += [f"{concealed} are damaged, and the decoder concealed it: {cache / CONCEALED}"] if concealed else []
+    lines += [f"{concealed} are damaged or incomplete, and used as they are: {cache / CONCEALED}"] if concealed else []
     split = "" if data.split == 1 else f" split: {data.split},"
     store = written(data.store)
     lines += [f"in a spec: data: {{kind: {data.kind}, root: {data.root},{split} cache: {data.cache}, store: {store}}}"]

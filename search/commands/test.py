@@ -120,7 +120,7 @@ def score_files(
 
 def _models(file: Path, weights: Path, sets: list[str], views: str | None, out: Path | None) -> list[_Model]:
     """Return the model of a config file; with ``split: all``, the models of all splits."""
-    trial, chooses_store = read_config(file, sets)
+    trial, chooses_store, _ = read_config(file, sets)
     check_size(trial, file)
     files: list[Listed] = []
     if chooses_store:

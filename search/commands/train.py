@@ -17,7 +17,6 @@ from search.report.wording.program import program
 from search.report.wording.values import format_duration
 from search.spec.store import check_size, with_chosen_store
 from search.spec.validation import read_config
-from search.spec.yaml_reader import read
 from vattn.config import TrialConfig
 from vattn.data import listed
 from vattn.data.dataset import Listed, decode
@@ -74,8 +73,7 @@ def train_file(
         UserError: the input is invalid, or the folder holds a training already and ``resume`` is false.
         TrainingError: the training failed.
     """
-    config, chooses_store = read_config(path, sets)
-    chosen = read(path, sets).get("data", {}).get("normalize", "auto") == "auto" != config.data.normalize
+    config, chooses_store, chooses_statistics = read_config(path, sets)
     _check(config, path, workers)
     _check_gpus(workers, gpus)
     if gpus and config.train.amp == "none":
@@ -103,16 +101,18 @@ def train_file(
     output.mkdir(parents=True, exist_ok=True)
     resumed.apply()
     written = path.read_text(encoding="utf-8")
-    if sets or chooses_store or chosen:
+    if sets or chooses_store or chooses_statistics:
         written = json.dumps(config.tree(), indent=2)
     with writing(output / CONFIG, WAY_OUT):
         write_whole(output / CONFIG, written)
     try:
         done = _train(split_configs, caches, folders, tracking, output, address, (workers, cpus, gpus))
     except KeyboardInterrupt:
-        amounts = {"--workers": (workers, 1), "--cpus": (cpus, 1), "--gpus": (gpus, 0), "--address": (address, None)}
-        options = [word for name, (value, usual) in amounts.items() if value != usual for word in (name, f"{value}")]
-        options += ["--tracking", tracking] if tracking != "auto" else []
+        given = {
+            "--workers": (workers, 1), "--cpus": (cpus, 1), "--gpus": (gpus, 0), "--address": (address, None),
+            "--tracking": (tracking, "auto"),
+        }  # fmt: skip
+        options = [word for name, (value, usual) in given.items() if value != usual for word in (name, f"{value}")]
         print(f"go on with: {_command('train', shown, '--resume', *options)}", file=sys.stderr)
         raise
     metrics = _metrics(done)

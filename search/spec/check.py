@@ -12,6 +12,8 @@ from spaces.space import Problem, Space, SpaceError
 from vattn.canonical import architecture_id, trial_id
 from vattn.config import ModelConfig, TrainConfig, TrialConfig
 from vattn.errors import UserError
+from vattn.weights.families import recognise
+from vattn.weights.files import read_checkpoint
 
 
 @dataclass(frozen=True)
@@ -147,9 +149,6 @@ def _check_train(spec: Spec, configs: list[TrainConfig]) -> None:
             raise spec.error(Problem(("trial", "train", "init"), rule, str(weights)))
         if not weights.is_file():
             raise spec.error(Problem(("trial", "train", "init"), "there is no such file; name another", str(weights)))
-        from vattn.weights.families import recognise
-        from vattn.weights.files import read_checkpoint
-
         try:
             recognise(read_checkpoint(weights))
         except UserError as error:

@@ -10,15 +10,12 @@ from search.spec.yaml_reader import read
 from spaces.space import Problem, Tree, shown
 from vattn.files import digest
 
-#: Keys under which a value of a range stands.
-_OPTIONS = ("choice", "subset")
-
 
 def with_teachers(trial: Tree, file: Path, where: tuple[str, ...] = ()) -> Tree:
     """Return a trial section in which the teachers of ``train.distill`` are configs in place of the names of files.
 
     A teacher is the data and the model in its file. ``checkpoint`` becomes absolute, and ``digest`` is added if it is
-    not given. Both may be options of a range. What has another form stays as it is, for the check of the config.
+    not given. Both may be options of a choice. What has another form stays as it is, for the check of the config.
 
     Args:
         trial: a trial section, or a config.
@@ -39,12 +36,13 @@ def with_teachers(trial: Tree, file: Path, where: tuple[str, ...] = ()) -> Tree:
 
 
 def _filled(value: Any, path: tuple[Any, ...], problems: list[Problem]) -> Any:
-    """Return the value of ``distill``, or of a range of such, with the content of the files that it names."""
+    """Return the value of ``distill``, or of a choice of such, with the content of the files that it names."""
     if not isinstance(value, Mapping):
         return value
-    for key in _OPTIONS:
-        if isinstance(options := value.get(key), list):
-            return {key: [_filled(each, (*path, key, i), problems) for i, each in enumerate(options)]}
+    if isinstance(options := value.get("choice"), list):
+        return dict(value) | {
+            "choice": [_filled(each, (*path, "choice", i), problems) for i, each in enumerate(options)]
+        }
     filled = dict(value)
     if "teacher" in value:
         filled["teacher"] = _teacher(value["teacher"], (*path, "teacher"), problems)
@@ -67,7 +65,9 @@ def _filled(value: Any, path: tuple[Any, ...], problems: list[Problem]) -> Any:
 
 def _teacher(value: Any, path: tuple[Any, ...], problems: list[Problem]) -> Any:
     if isinstance(value, Mapping) and isinstance(options := value.get("choice"), list):
-        return {"choice": [_teacher(each, (*path, "choice", i), problems) for i, each in enumerate(options)]}
+        return dict(value) | {
+            "choice": [_teacher(each, (*path, "choice", i), problems) for i, each in enumerate(options)]
+        }
     if not isinstance(value, str):
         return value
     try:

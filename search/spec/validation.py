@@ -68,10 +68,11 @@ def load_config(path: Path, sets: Sequence[str] = ()) -> TrialConfig:
     return read_config(path, sets)[0]
 
 
-def read_config(path: Path, sets: Sequence[str] = ()) -> tuple[TrialConfig, bool]:
-    """Return the config that `load_config` returns, and whether its ``data.store`` is auto: it has a size only.
+def read_config(path: Path, sets: Sequence[str] = ()) -> tuple[TrialConfig, bool, bool]:
+    """Return the config that `load_config` returns, and what was auto.
 
-    ``data.normalize: auto`` is replaced where a file of weights decides it.
+    That is whether its ``data.store`` is auto: it has a size only; and whether its ``data.normalize`` was auto and is
+    replaced, as a file of weights decides it.
     """
     tree = read(path, sets)
     if {"trial", "search"} <= tree.keys():
@@ -82,9 +83,11 @@ def read_config(path: Path, sets: Sequence[str] = ()) -> tuple[TrialConfig, bool
         )
     tree, auto = with_size(with_teachers(tree, path))
     try:
-        return recorded(TrialConfig.parse(tree)), auto
+        given = TrialConfig.parse(tree)
     except ValidationError as error:
         raise SpecError.of(path, problems(error, TrialConfig, tree)) from None
+    config = recorded(given)
+    return config, auto, config is not given
 
 
 def combinations(space: Space) -> tuple[Iterator[tuple[Params, Tree]], bool]:

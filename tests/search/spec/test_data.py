@@ -62,7 +62,7 @@ def test_a_config_may_leave_its_store_open_too(tmp_path: Path) -> None:
     text = "model: {frames: 4, size: 112, backbone: {kind: resnet, depth: 10}}\ntrain: {epochs: 1, batch: 4, lr: 0.1}\n"
     for store, chooses in (("auto", True), ("{size: auto}", False), ("{size: 120}", False)):
         (tmp_path / "c.yaml").write_text(f"data: {{kind: motion, store: {store}}}\n{text}")
-        config, auto = read_config(tmp_path / "c.yaml")
+        config, auto, _ = read_config(tmp_path / "c.yaml")
         assert (config.data.store.size, auto) == (120 if "120" in store else 128, chooses)
         assert load_config(tmp_path / "c.yaml") == config
 

@@ -85,6 +85,17 @@ def test_a_teacher_is_an_option_of_a_search(capsys: pytest.CaptureFixture[str]) 
     assert line in capsys.readouterr().err
 
 
+def test_a_key_beside_the_choice_of_teachers_is_refused() -> None:
+    taught = {"teacher": "teacher.yaml", "checkpoint": "teacher.pt"}
+
+    for distill in (
+        {"choice": ["none", taught], "min": 1},
+        taught | {"teacher": {"choice": ["teacher.yaml"], "min": 1}},
+    ):
+        with pytest.raises(SpecError, match="min: is unknown beside choice, which takes nothing; remove it"):
+            load(written(spec_of(distill), "spec.yaml"))
+
+
 def test_another_teacher_is_another_spec() -> None:
     path = written(spec_of({"teacher": "teacher.yaml", "checkpoint": "teacher.pt"}), "spec.yaml")
     before = load(path).tree()

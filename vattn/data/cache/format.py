@@ -7,8 +7,8 @@ A cache is one folder. It is complete from the moment it appears:
   the XXH3 hash of each frame;
 * ``index.arrow``: one row for each clip in the order of the manifest: the same columns without the frames, and the
   clip's label, split, shard and batch; ``index.check``: the version of this format and the hash of the index;
-* ``failures.jsonl``: the files that could not be read; ``concealed.jsonl``: the files in which the decoder concealed
-  damaged parts. Both give the reasons.
+* ``failures.jsonl``: the files that could not be read; ``concealed.jsonl``: the files that are damaged or
+  incomplete, and are in the cache all the same. Both give the reasons.
 
 The hash of a frame is checked each time the frame is read, so a change on disk after the file was opened is found too.
 Nothing in a cache ever changes: any number of processes can read it, and no lock is needed.
@@ -75,7 +75,7 @@ class Origin(NamedTuple):
     digest: str = ""
     """hash of the content"""
     damage: str = ""
-    """the decode errors that the decoder concealed; empty where there are none"""
+    """what is damaged or missing in the file; empty where nothing is"""
     length: int = -1
     """number of frames before some were selected to be stored; -1: not known"""
     seconds: float = -1

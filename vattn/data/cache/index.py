@@ -88,7 +88,7 @@ def read_otherwise(cache: Path) -> tuple[int, str]:
 def read_failures(cache: Path, name: str = FAILURES) -> list[dict[str, Any]]:
     """Return ``{"path": ..., "reason": ...}`` of each file that the cache lacks.
 
-    With ``name`` = `CONCEALED`: of each file that is in the cache, but with damage that its decoder concealed.
+    With ``name`` = `CONCEALED`: of each file that is in the cache, but is damaged or incomplete.
     """
     with (cache / name).open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]

@@ -16,20 +16,19 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from vattn.data import workers
+from vattn.data.cache import FAILURES
 from vattn.data.config import Progress, StoreConfig
 from vattn.data.decode import ImageFolder, UnreadableFileError, decode_video, read_images
 from vattn.data.flow.methods import BOUND, Method, as_levels
 from vattn.data.names import clip_name
+from vattn.data.summary import SPLITS
 from vattn.errors import UserError
 from vattn.files import LOCK, locked, part_of, write_whole, writing
 
 #: File with the parameters that the images depend on; written first.
 PARAMETERS = "flow.json"
-#: File with the videos that could not be read, and the reasons.
-FAILURES = "failures.jsonl"
 #: Names of the images, by the component of the flow.
 IMAGES = "flow_{axis}_{number:05}.jpg"
-SPLITS = ("train", "val", "test")
 
 
 class Job(NamedTuple):
@@ -81,7 +80,7 @@ class FlowFolders:
     def write(
         self,
         manifests: Sequence[pa.Table],
-        processes: int,
+        jobs: int,
         progress: Progress | None = None,
         time_limit: float = float("inf"),
         run: Callable[..., Iterator[tuple[Any, Any]]] = workers.run,
@@ -92,7 +91,7 @@ class FlowFolders:
 
         Args:
             manifests: the videos, see `DataConfig.manifest`; those of each split of the data set.
-            processes: videos at the same time.
+            jobs: videos at the same time.
             progress: called after each video.
             time_limit: longest time for one video, seconds.
             run: runs a function over many jobs; `cluster.ingest.run` does so on a Ray cluster.
@@ -113,7 +112,7 @@ class FlowFolders:
             self._claim()
             todo = [Job(files[0], name) for name, files in by_folder.items() if not (self._out / name).is_dir()]
             failures: list[tuple[str, str]] = []
-            for done, (job, outcome) in enumerate(run(self._work, todo, processes, time_limit), start=1):
+            for done, (job, outcome) in enumerate(run(self._work, todo, jobs, time_limit), start=1):
                 if isinstance(outcome, Unwritten):
                     raise OSError(outcome.reason)
                 if isinstance(outcome, workers.Failure):
@@ -142,9 +141,7 @@ class FlowFolders:
         with writing(target, "make room and call again"):
             target.mkdir(exist_ok=True)
             lines: dict[str, list[str]] = {name: [] for name in SPLITS}
-            columns = {name: manifest[name].to_pylist() for name in manifest.column_names}
-            for row in zip(*columns.values(), strict=True):
-                clip = dict(zip(columns, row, strict=True))
+            for clip in manifest.to_pylist():
                 if line := self._line(clip):
                     lines[clip["split"]].append(line)
             for name, clips in lines.items():
@@ -166,8 +163,9 @@ class FlowFolders:
         chosen = [number for number in numbers if low <= number <= high]
         if not chosen:
             return ""
-        count = len(chosen) if len(chosen) == len(numbers) else chosen[-1] - chosen[0] + 1
-        start = [] if len(chosen) == len(numbers) else [chosen[0]]
+        start, count = [], len(chosen)
+        if count < len(numbers):
+            start, count = [chosen[0]], chosen[-1] - chosen[0] + 1
         # A part of a single image would be read as a row without frames: it takes the image before it too.
         if start and count == 1:
             start, count = [max(chosen[0] - 1, numbers[0])], 2

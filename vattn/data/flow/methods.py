@@ -7,6 +7,7 @@
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -89,6 +90,7 @@ def _tvl1_flows(frames: Sequence[np.ndarray]) -> Iterator[Flow]:
         before = grey
 
 
+@cache  # once in a process, which computes the flow of many videos
 def _raft(weights: str) -> Any:
     """Return RAFT, large or small, with the weights in a file.
 

@@ -92,7 +92,7 @@ class LayoutConfig(DataConfig):
         # The other fields differ between trials and do not affect the files; without them all trials share one entry.
         plain = {
             "cache": "auto", "store": StoreConfig(), "sampling": SamplingConfig(), "views": ViewsConfig(),
-            "augment": AugmentConfig(), "modality": "rgb", "prefix": "auto",
+            "augment": AugmentConfig(), "modality": "rgb", "prefix": "auto", "normalize": "auto",
         }  # fmt: skip
         return _labels(self.model_copy(update=plain))
 
@@ -127,10 +127,7 @@ class LayoutConfig(DataConfig):
 
         The number of tolerated problems does not change the other rows, and the number of classes is that of the lists.
         """
-        update: dict[str, object] = {"max_faults": 0}
-        if type(self).model_fields["classes"].default == "auto":
-            update["classes"] = "auto"
-        return super().canonical().model_copy(update=update)
+        return super().canonical().model_copy(update={"max_faults": 0, "classes": "auto"})
 
 
 @cache

@@ -10,7 +10,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -33,6 +33,10 @@ class KineticsDataConfig(LayoutConfig, kind="kinetics"):
     classes: Literal[400, 600, 700] = Field(
         400, description="number of classes, which says which Kinetics it is; vattn check and vattn cost need no files"
     )
+
+    def canonical(self) -> Self:
+        """Return the same data in canonical form, with ``classes``, which say which Kinetics it is."""
+        return super().canonical().model_copy(update={"classes": self.classes})
 
     def read_labels(self, root: Path) -> tuple[str, ...]:
         """Read the labels of all lists; raise UserError if their number is not ``classes``."""

@@ -175,13 +175,14 @@ def _row(
     problem: str,
 ) -> Row:
     name = "train" if split is None else str(split).strip()
+    known = split_of(name)
     number = numbers.get(label, -1) if isinstance(label, str) else -1 if label is None else label
     clip = str(path).rstrip("/") if path is not None else ""
     first, last, count, wrong_frames = frame_range(*frames)
     if not problem and (not clip or label is None):
         problem = "has no path or no label"
-    elif not problem and split_of(name) is None:
+    elif not problem and known is None:
         problem = f"unknown split: {name}"
     elif not problem and isinstance(label, str) and number < 0:
         problem = f"unknown label: {label}"
-    return Row(clip, number, split_of(name) or "", place, problem or wrong_frames, first, last, frames=count)
+    return Row(clip, number, known or "", place, problem or wrong_frames, first, last, frames=count)

@@ -1,5 +1,6 @@
 """The two kinds of error that are written for a user. Any other exception is a bug and shows its traceback."""
 
+import re
 from pathlib import Path
 
 
@@ -35,3 +36,8 @@ class StorageError(OSError):
 
     A command prints this error as one line, with the file and the way out, and ends with status 1.
     """
+
+
+def without_password(text: str) -> str:
+    """Return a text in which each password of a URL is replaced by stars: ``https://me:***@host``."""
+    return re.sub(r"(://[^/?#\s:@]*:)[^/?#\s]*@", r"\1***@", text)

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
+from cluster.address import resolve
 from search.report.live.progress import progress
 from search.report.tables.data import cache_lines, cache_tree, summary_lines, warning_lines
 from search.spec.messages import SpecError, problems
@@ -61,6 +62,8 @@ def ingest_set(
         UserError: the input is invalid, the disk cannot hold the cache, or too many clips have problems.
     """
     data = _data_config({"kind": kind, "root": root, "cache": str(cache), "store": store, "modality": modality}, sets)
+    if address is not None:
+        resolve(address).probe()
     # Paths are absolute: other nodes and later commands have other working directories.
     places = {"root": str(Path(data.root).expanduser().absolute()), "cache": str(cache.expanduser().absolute())}
     data.supply(Path(places["root"]), progress)

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
+from cluster.address import ClusterAddress, resolve
 from search.analysis.confirmation import plan
 from search.commands._spec import overrides, spec_file
 from search.ledger.events import Ended, Resumed, SearchBegan, WarmStarted
@@ -60,6 +61,8 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
     """
     spec = load(path, sets)
     check(spec)
+    cluster = resolve(address)
+    cluster.probe()
     output = spec.output_dir()
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -83,7 +86,7 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
             if complete:
                 catch_up(output, spec.tracking.uri, spec.tracking.experiment, ledger.replay())
             else:
-                complete = _search(spec, sources, output, ledger, address, screen)
+                complete = _search(spec, sources, output, ledger, cluster, screen)
         except KeyboardInterrupt:  # during data preparation, or while the end is recorded
             complete = False
         history = ledger.history
@@ -120,18 +123,18 @@ def _exhausted(spec: Spec, history: History) -> bool:
 
 
 def _search(
-    spec: Spec, sources: list[WarmStarted], output: Path, ledger: Ledger, address: str | None, screen: TextIO
+    spec: Spec, sources: list[WarmStarted], output: Path, ledger: Ledger, cluster: ClusterAddress, screen: TextIO
 ) -> bool:
     """Run the search until it ends or is interrupted; return whether it is complete."""
     # The data are checked first, because the imports of Ray, Optuna and MLflow take seconds. With an address, the
     # cluster is connected first, because to generate and decode data can take hours.
-    files = _listed(spec, output) if address is None else None
+    files = _listed(spec, output) if cluster.text == "local" else None
     from cluster.connect import connecting
     from search.tuner.state import Search
     from search.tuner.trainable import MODULES
     from search.tuner.tune import tune_search
 
-    with connecting(address, MODULES) as wait_for_cluster:
+    with connecting(cluster, MODULES) as wait_for_cluster:
         if files is None:
             wait_for_cluster()
             files = _listed(spec, output)

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from cluster.address import resolve
 from cluster.failures import TrainingError
 from cluster.placement import Resources, gpu_problem, node_resources
 from search.report.live.progress import progress
@@ -63,6 +64,7 @@ def train_file(
     config, chooses_store = read_config(path, sets)
     _check(config, path, workers)
     _check_gpus(workers, gpus)
+    resolve(address).probe()
     output = output or Path("runs") / path.stem
     if chooses_store:
         config = with_chosen_store(config, output)

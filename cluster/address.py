@@ -5,6 +5,7 @@ import re
 import socket
 from dataclasses import dataclass
 
+from cluster import local
 from vattn.errors import UserError, without_password
 
 #: seconds to wait for an answer at the address of a cluster
@@ -35,9 +36,11 @@ class ClusterAddress:
     def probe(self) -> None:
         """Raise UserError unless a server of gRPC, as a cluster's head is, answers there within `PROBE_TIMEOUT`.
 
-        `ray.init` would try for minutes, and would not listen to signals.
+        `ray.init` would try for minutes, and would not listen to signals. Of a local cluster, it is checked whether it
+        can be started.
         """
         if self.text == "local":
+            local.check()
             return
         host, port = _host_and_port(_of_this_machine(self) if self.text == "auto" else self.text) or (None, 0)
         if host is None:

@@ -1,31 +1,27 @@
 """Connects to a Ray cluster, or starts a local one for this process."""
 
-import contextlib
 import logging
 import os
-import secrets
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Event, Thread
 
+from cluster import local
 from cluster.address import ClusterAddress, resolve
-from vattn.errors import UserError
 
 # Ray reads these when it is imported.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 
 import ray
-from ray._private import ray_constants
 
 #: milliseconds until a local cluster ends a worker process that has no work
 IDLE_TIMEOUT = 60_000
 #: seconds from the start until a cluster must have let this process in
-JOIN_TIMEOUT = 20.0
+JOIN_TIMEOUT = 25.0
 #: seconds that an interrupted start may take to end by itself
 GRACE = 8.0
 #: seconds between two looks at a start that is waited for
@@ -48,10 +44,8 @@ def connected(address: str | None = None) -> Iterator[dict[str, float]]:
 
 
 @contextmanager
-def connecting(
-    address: str | ClusterAddress | None = None, modules: Sequence[str] = ()
-) -> Iterator[Callable[[], dict[str, float]]]:
-    """Start to connect, and yield a function that waits until it is done; it returns and raises what `connected` does.
+def connecting(address: str | ClusterAddress | None = None, modules: Sequence[str] = ()) -> Iterator["Start"]:
+    """Start to connect, and yield the `Start`; to call it returns and raises what `connected` yields and raises.
 
     The start of a cluster takes seconds, most of them idle, in which the caller can do something else. SIGINT and
     SIGTERM end the wait: Ray would not listen to them.
@@ -62,10 +56,10 @@ def connecting(
     """
     before = signal.getsignal(signal.SIGTERM)
     # `ray job stop` sends SIGTERM: it ends the process as Ctrl-C does, so that the work can be resumed.
-    start = _Start(address if isinstance(address, ClusterAddress) else resolve(address), modules)
+    start = Start(address if isinstance(address, ClusterAddress) else resolve(address), modules)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        yield start.joined
+        yield start
     finally:
         try:
             start.end()
@@ -73,8 +67,8 @@ def connecting(
             signal.signal(signal.SIGTERM, before)
 
 
-class _Start:
-    """A thread that joins or starts a cluster, and lives as long as the connection is used.
+class Start:
+    """A thread that joins or starts a cluster, and lives as long as the connection is used. Call it to wait for it.
 
     Ray's processes end when the thread that started them ends. The thread is a daemon, because one that hangs inside of
     Ray must not keep this process alive.
@@ -92,17 +86,25 @@ class _Start:
         except BaseException as error:  # it is raised where the result is waited for
             self._result.set_exception(error)
         self._over.wait()
+        if self._is_given_up:  # it came too late
+            ray.shutdown()
 
-    def joined(self) -> dict[str, float]:
+    def check(self) -> None:
+        """Raise UserError if it is known by now that there will be no cluster."""
+        if self._result.done():
+            self._result.result()
+        elif self._address.text == "local":
+            if ended := local.ended_server():
+                self._is_given_up = True
+                raise local.refusal(f"its {ended} ended while it started")
+        elif time.monotonic() > self._began + JOIN_TIMEOUT:
+            self._is_given_up = True
+            raise self._address.error(f"a server answers there, but no cluster within {JOIN_TIMEOUT:g} seconds")
+
+    def __call__(self) -> dict[str, float]:
         """Wait for the cluster, and return its resources."""
         while not wait([self._result], timeout=_INTERVAL).done:
-            if self._address.text == "local":
-                if ended := _ended_server():
-                    self._is_given_up = True
-                    raise _no_start(f"its {ended} ended while it started")
-            elif time.monotonic() > self._began + JOIN_TIMEOUT:
-                self._is_given_up = True
-                raise self._address.error(f"a server answers there, but no cluster within {JOIN_TIMEOUT:g} seconds")
+            self.check()
         resources = self._result.result()
         signal.signal(signal.SIGTERM, _interrupt)  # ray.init has installed a handler of its own
         return resources
@@ -110,7 +112,9 @@ class _Start:
     def end(self) -> None:
         """Disconnect. A start that hangs is left alone after `GRACE`: nothing but the end of the process ends it."""
         try:
-            if not self._is_given_up and wait([self._result], timeout=GRACE).done:
+            if self._is_given_up or not wait([self._result], timeout=GRACE).done:
+                self._is_given_up = True
+            else:
                 ray.shutdown()
         finally:
             self._over.set()
@@ -140,69 +144,14 @@ def _start_local(modules: Sequence[str]) -> None:
     # By default Ray ends idle workers as soon as placement groups hold all CPUs, just before trials would use them.
     system = {"preload_python_modules": list(modules), "idle_worker_killing_time_threshold_ms": IDLE_TIMEOUT}
     try:
-        _protect_token()
-        with _on_loopback():
+        with local.starting():
             ray.init(
                 address="local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False,
                 _system_config=system,
             )  # fmt: skip
     except Exception as error:
-        raise _no_start(_first_line(error)) from None
-
-
-def _no_start(reason: str) -> UserError:
-    if "AF_UNIX" in reason:
-        reason, way_out = "the names of its sockets would be too long", "set RAY_TMPDIR to a folder with a short name"
-    elif "home directory" in reason:
-        reason, way_out = "there is no home folder for its token", "set HOME to a folder that can be written"
-    else:
-        folder = Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray"
-        way_out = f"its reasons are in {folder}/session_latest/logs; set RAY_TMPDIR to use another folder than {folder}"
-    return UserError(f"cannot be started on this machine: {reason}", path="Ray", way_out=way_out)
-
-
-@contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Let the servers of a cluster that is started meanwhile listen on loopback alone.
-
-    Ray does this by itself on macOS and Windows, and nowhere else offers it: it replaces 127.0.0.1 as the address of a
-    node. Its processes inherit the environment variable, and this process has read it already.
-    """
-    name, enabled = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
-    before = os.environ.get(name)
-    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = enabled
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
-
-
-def _protect_token() -> None:
-    """Let only its owner read the token of local clusters, a file that Ray would create for all to read."""
-    if os.environ.get("RAY_AUTH_MODE", "token") != "token" or os.environ.get("RAY_AUTH_TOKEN"):
-        return
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    with contextlib.suppress(FileExistsError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-    if path.stat().st_mode & 0o077:
-        path.chmod(0o600)
-
-
-def _ended_server() -> str:
-    """Return the name of a server of Ray that this process has started and that has ended; empty if there is none."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            name, _, fields = stat.read_text(errors="replace").partition("(")[2].rpartition(")")
-            state, parent = fields.split()[:2]
-            if state == "Z" and int(parent) == os.getpid() and name in ("gcs_server", "raylet"):
-                return name
-    return ""
+        ended = local.ended_server()
+        raise local.refusal(f"its {ended} ended while it started" if ended else _first_line(error)) from None
 
 
 def _first_line(error: Exception) -> str:

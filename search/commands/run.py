@@ -59,10 +59,10 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
     Raises:
         UserError: the spec is invalid or cannot be resumed, or no cluster answers at the address.
     """
-    spec = load(path, sets)
-    check(spec)
     cluster = resolve(address)
     cluster.probe()
+    spec = load(path, sets)
+    check(spec)
     output = spec.output_dir()
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -135,13 +135,18 @@ def _search(
     from search.tuner.tune import tune_search
 
     with connecting(cluster, MODULES) as wait_for_cluster:
+
+        def watched(*stage: Any) -> None:
+            wait_for_cluster.check()  # to decode data can take hours
+            progress(*stage)
+
         if files is None:
             wait_for_cluster()
             files = _listed(spec, output)
         spec, files, data = check_data(spec, files)
         print(render_data(data), file=screen, flush=True)
         # The path is absolute: workers have other working directories.
-        cache = files.decode(progress).resolve()
+        cache = files.decode(watched).resolve()
         with (
             closing(Tracker(output, spec.tracking.uri, spec.tracking.experiment)) as tracker,
             closing(Display(screen)) as display,

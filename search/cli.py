@@ -122,7 +122,8 @@ def _add_results(commands: "argparse._SubParsersAction") -> None:
     why = _command(commands, "why", "explain what was decided about a trial, and by which comparison")
     export = _command(commands, "export", "write one trial as a complete config")
     ui = _command(commands, "ui", "serve MLflow's page for a search on loopback")
-    for command in (pareto, why, export, ui):
+    repair = _command(commands, "repair", "show the damaged end of a search's ledger, and cut it off")
+    for command in (pareto, why, export, ui, repair):
         run = command.add_argument("search", metavar="RUN", help="output folder or name of the search")
         _complete(run, shtab.DIRECTORY)
     pareto.add_argument("--json", action="store_true", help="print the front as JSON")
@@ -133,6 +134,8 @@ def _add_results(commands: "argparse._SubParsersAction") -> None:
     export.add_argument("--out", type=Path, required=True, metavar="FILE.yaml", help="where to write the config")
     export.add_argument("--weights", type=Path, metavar="DIR", help="copy the trained weights to this folder")
     ui.add_argument("--port", type=int, default=5000, help="port on loopback (default: 5000)")
+    ui.add_argument("--tracking", metavar="URI", help="MLflow store, where the search wrote to one of its own choice")
+    repair.add_argument("--yes", action="store_true", help="cut it off; the rest is kept in another file")
 
 
 def _add_models(commands: "argparse._SubParsersAction") -> None:

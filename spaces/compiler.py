@@ -29,7 +29,7 @@ MAX_OPTIONS = 1_000
 #: values of a range of numbers with a step
 MAX_STEPS = 1_000_000
 #: values and ranges of a whole tree, in which those of a repeat count once for each element
-MAX_NODES = 100_000
+MAX_NODES = 20_000
 
 
 class Compiler:

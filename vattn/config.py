@@ -112,8 +112,8 @@ def _listed(values: Iterable[object]) -> str:
 class TrainConfig(Config):
     """How one model is trained. Together with the configs of model and data it determines the result of a run."""
 
-    epochs: int = Field(ge=1, description="number of passes over the training clips")
-    batch: int = Field(ge=1, description="clips per step, summed over all workers")
+    epochs: int = Field(ge=1, le=1_000_000, description="number of passes over the training clips")
+    batch: int = Field(ge=1, le=1_000_000, description="clips per step, summed over all workers")
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd: SGD with momentum 0.9; adamw: AdamW")
     lr: float = Field(gt=0, description="peak learning rate for `batch`; it is never scaled automatically")
     schedule: Literal["cosine", "constant"] = Field(

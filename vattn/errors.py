@@ -40,4 +40,5 @@ class StorageError(OSError):
 
 def without_password(text: str) -> str:
     """Return a text in which each password of a URL is replaced by stars: ``https://me:***@host``."""
-    return re.sub(r"(://[^/?#\s:@]*:)[^/?#\s]*@", r"\1***@", text)
+    text = re.sub(r"(://[^/?#\s:@]*:)(?!\d+(?:[/?#\s]|$))[^\s]*@", r"\1***@", text)
+    return re.sub(r"([?&](?:\w*password|passwd|pwd|\w*token|\w*secret)=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)

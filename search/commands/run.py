@@ -34,7 +34,7 @@ from search.spec.validation import load
 from vattn.data import listed
 from vattn.data.config import StoreConfig
 from vattn.data.dataset import Listed
-from vattn.errors import UserError
+from vattn.errors import UserError, without_password
 
 #: keys of a spec, and of its `search`, that may change between an interruption and the resume
 CHANGEABLE = ("budget", "confirm", "resources", "tracking", "output")
@@ -102,8 +102,14 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
                 # The ledger has the result, and it was printed: the search itself has not failed.
                 print(error, file=sys.stderr)
     if not complete:
-        command = shlex.join([program(), "run", str(path), *(word for change in sets for word in ("--set", change))])
-        print(f"interrupted; go on with: {command} --resume", file=screen)
+        words = [
+            program(),
+            "run",
+            str(path),
+            *(word for change in sets for word in ("--set", without_password(change))),
+        ]
+        words += ["--resume", *(["--address", address] if address else []), *(["--json"] if machine_output else [])]
+        print(f"interrupted; go on with: {shlex.join(words)}", file=screen)
         return 130
     return 0 if history.in_state("finished") else 1
 
@@ -155,7 +161,9 @@ def _search(
             if ledger.history.search:
                 search.record(Resumed(budget=spec.search.budget.tree()))
             else:
-                search.record(SearchBegan(id=uuid.uuid4().hex, name=spec.name, spec=spec.tree(), versions=_versions()))
+                search.record(
+                    SearchBegan(id=uuid.uuid4().hex, name=spec.name, spec=_recorded(spec), versions=_versions())
+                )
             for source in sources:
                 search.record(source)
             with suppress(KeyboardInterrupt):  # Tune handles Ctrl-C while it runs, but not before and after
@@ -163,6 +171,12 @@ def _search(
             complete = is_complete(spec, ledger.history, exhausted=search.reason in (EXHAUSTED, FAILING, LATE))
             search.record(Ended(reason=search.reason if complete else "interrupted"))
     return complete
+
+
+def _recorded(spec: Spec) -> dict[str, Any]:
+    """Return the spec as the ledger has it: others read that file, so it has no password."""
+    tree = spec.tree()
+    return tree | {"tracking": tree["tracking"] | {"uri": without_password(spec.tracking.uri)}}
 
 
 def _listed(spec: Spec, output: Path) -> Listed:

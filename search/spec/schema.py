@@ -40,6 +40,8 @@ CostName = Literal["gflops", "params_m", "activation_mb"]
 ACCURACIES: dict[str, str] = {"top1": "max", "top5": "max", "mean_class": "max", "loss": "min"}
 #: gflops (1e9 multiply-adds of one clip), params_m (1e6 parameters), activation_mb (1e6 bytes of one clip)
 COSTS = ("gflops", "params_m", "activation_mb")
+#: characters of a search's name
+MAX_NAME = 200
 
 
 class Limit(Config):
@@ -60,12 +62,15 @@ class Limit(Config):
 class Budget(Config):
     """When a search stops proposing trials: at the first limit that is reached. Give at least one."""
 
-    trials: int | None = Field(default=None, ge=1, description="number of trials")
+    trials: int | None = Field(default=None, ge=1, le=10_000_000, description="number of trials")
     hours: float | None = Field(
-        default=None, gt=0, description="hours during which the search runs; interruptions do not count"
+        default=None, gt=0, le=1_000_000, description="hours during which the search runs; interruptions do not count"
     )
     gpu_hours: float | None = Field(
-        default=None, gt=0, description="GPU hours: the hours of all epochs, times the GPUs of their trials"
+        default=None,
+        gt=0,
+        le=1_000_000_000,
+        description="GPU hours: the hours of all epochs, times the GPUs of their trials",
     )
 
     @model_validator(mode="after")
@@ -132,15 +137,17 @@ class Search(Config):
 class Resources(Config):
     """The resources of one trial, and how many trials run at once."""
 
-    workers: int = Field(default=1, ge=1, description="number of processes that train one trial together")
-    cpus: int = Field(default=1, ge=1, description="CPUs of one worker, which is also its number of torch threads")
-    gpus: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
+    workers: int = Field(default=1, ge=1, le=100_000, description="number of processes that train one trial together")
+    cpus: int = Field(
+        default=1, ge=1, le=100_000, description="CPUs of one worker, which is also its number of torch threads"
+    )
+    gpus: Literal["auto"] | Annotated[float, Field(ge=0, le=100_000)] = Field(
         default=0.0,
         description="GPUs of one worker: 0 = it trains on the CPU, 1 = on a GPU of its own; a fraction, with one "
         "worker only, shares a GPU between trials; auto = the fraction that a trial's predicted memory is of the "
         "smallest GPU's, or CPUs if the cluster has no GPU",
     )
-    concurrent: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+    concurrent: Literal["auto"] | Annotated[int, Field(ge=1, le=100_000)] = Field(
         default="auto", description="number of trials that run at once; auto = as many as the cluster has resources for"
     )
 
@@ -206,8 +213,10 @@ class Spec(Config):
     @field_validator("name")
     @classmethod
     def _plain(cls, name: str) -> str:
+        if len(name) > MAX_NAME:
+            raise ValueError(f"names a folder too, so it has at most {MAX_NAME} characters (got {len(name)})")
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
-            way_out = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "my-search"
+            way_out = re.sub(r"[^a-z0-9]+", "-", name[:60].lower()).strip("-") or "my-search"
             raise ValueError(f"names a folder too, so it is made of a-z, 0-9 and -; try {way_out}")
         return name
 

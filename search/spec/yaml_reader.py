@@ -15,6 +15,7 @@ from yaml.constructor import ConstructorError
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from search.spec.messages import SpecError
+from vattn.errors import without_password
 
 Tree = dict[str, Any]
 
@@ -24,6 +25,8 @@ MAX_BYTES = 256_000
 MAX_VALUES = 10_000
 #: mappings and lists inside of each other
 MAX_DEPTH = 64
+#: characters of an override that a message shows
+MAX_SHOWN = 200
 #: whole numbers are smaller than this: those that other programs store in 64 bits
 MAX_INTEGER = 2**63
 
@@ -147,7 +150,7 @@ def read(path: Path, sets: Sequence[str] = ()) -> Tree:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
-            raise SpecError([f"{path}: is larger than {MAX_BYTES // 1000:,} kB, as no spec or config is; name another"])
+            raise ValueError(f"is larger than {MAX_BYTES // 1000:,} kB, as no spec or config is; name another")
         tree = parse(data.decode("utf-8"))
     except OSError as error:
         raise SpecError([f"{path}: {(error.strerror or str(error)).lower()}; name a file that can be read"]) from None
@@ -168,7 +171,7 @@ def override(tree: Tree, sets: Sequence[str]) -> None:
         try:
             _set(tree, change)
         except ValueError as error:
-            lines.append(f"--set {change}: {error}")
+            lines.append(f"--set {without_password(change[:MAX_SHOWN])}: {error}")
     if lines:
         raise SpecError(lines)
 

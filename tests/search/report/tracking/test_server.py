@@ -48,14 +48,14 @@ def test_results_on_a_tracking_server_are_not_served_again(
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
     write(tmp_path, [events[0] | {"spec": events[0]["spec"] | {"tracking": {"uri": uri}}}, *events[1:]])
-    assert serve(str(tmp_path), 0) == 1
+    assert serve(str(tmp_path), 0, uri) == 1
     assert capsys.readouterr().out == ""
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
     store = f"sqlite:///{tmp_path}/server.db"
     server = subprocess.Popen([*command, "--backend-store-uri", store], cwd=tmp_path, start_new_session=True)
 
     try:
-        while serve(str(tmp_path), 0):
+        while serve(str(tmp_path), 0, uri):
             assert server.poll() is None
         assert capsys.readouterr().out == f"the results are on the tracking server {uri}\n"
         assert len(content(tmp_path, uri)) == 6

@@ -7,12 +7,12 @@ import argparse
 import sys
 import traceback
 from importlib import import_module, metadata
-from pathlib import Path
 from typing import Any
 
 import shtab
 
 from vattn.errors import StorageError, UserError
+from vattn.files import at_home
 
 #: names of commands that are not implemented yet
 PLANNED = ("report", "compare", "predict", "latency")
@@ -127,12 +127,12 @@ def _add_results(commands: "argparse._SubParsersAction") -> None:
         run = command.add_argument("search", metavar="RUN", help="output folder or name of the search")
         _complete(run, shtab.DIRECTORY)
     pareto.add_argument("--json", action="store_true", help="print the front as JSON")
-    pareto.add_argument("--plot", type=Path, metavar="FILE", help="draw the front, as .html or .png")
+    pareto.add_argument("--plot", type=at_home, metavar="FILE", help="draw the front, as .html or .png")
     why.add_argument("trial", type=int, metavar="TRIAL", help="number of the trial")
     why.add_argument("--json", action="store_true", help="print the answer as JSON")
     export.add_argument("--pick", required=True, metavar="WHICH", help="knee, best, trial=ID or gflops<=X")
-    export.add_argument("--out", type=Path, required=True, metavar="FILE.yaml", help="where to write the config")
-    export.add_argument("--weights", type=Path, metavar="DIR", help="copy the trained weights to this folder")
+    export.add_argument("--out", type=at_home, required=True, metavar="FILE.yaml", help="where to write the config")
+    export.add_argument("--weights", type=at_home, metavar="DIR", help="copy the trained weights to this folder")
     ui.add_argument("--port", type=int, default=5000, help="port on loopback (default: 5000)")
     ui.add_argument("--tracking", metavar="URI", help="MLflow store, where the search wrote to one of its own choice")
     repair.add_argument("--yes", action="store_true", help="cut it off; the rest is kept in another file")
@@ -144,10 +144,12 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
     cost = _command(commands, "cost", "print GFLOPs, parameters and memory of a config by stage")
     explain = _command(commands, "explain", "draw what a trained model looks at in a video")
     for command in (test, train, cost, explain):
-        config = command.add_argument("config", type=Path, metavar="CONFIG", help="the YAML file that `export` wrote")
+        config = command.add_argument(
+            "config", type=at_home, metavar="CONFIG", help="the YAML file that `export` wrote"
+        )
         _complete(config, shtab.FILE)
         _add_set(command)
-    test.add_argument("--checkpoint", type=Path, required=True, metavar="F", help="weights: model.pt of a training")
+    test.add_argument("--checkpoint", type=at_home, required=True, metavar="F", help="weights: model.pt of a training")
     test.add_argument("--views", metavar="10x3", help="clips x crops of a video, averaged (default: as in the config)")
     test.add_argument(
         "--fuse",
@@ -159,9 +161,9 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
     test.add_argument(
         "--split", choices=("test", "val"), default="test", help="clips to score: test (default), or val for validation"
     )
-    test.add_argument("--out", type=Path, metavar="DIR", help="folder of the clip cache (default: that of `train`)")
+    test.add_argument("--out", type=at_home, metavar="DIR", help="folder of the clip cache (default: that of `train`)")
     train.add_argument("--resume", action="store_true", help="continue from the checkpoint in the output folder")
-    train.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: runs/<name of CONFIG>)")
+    train.add_argument("--out", type=at_home, metavar="DIR", help="output folder (default: runs/<name of CONFIG>)")
     train.add_argument(
         "--workers", type=_positive_int, default=1, metavar="N", help="number of workers, which share each batch"
     )
@@ -173,17 +175,19 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
     train.add_argument(
         "--tracking", default="auto", metavar="URI", help="MLflow store (default: SQLite in the output folder)"
     )
-    explain.add_argument("--checkpoint", type=Path, required=True, metavar="F", help="weights: model.pt of a training")
-    explain.add_argument("video", type=Path, metavar="VIDEO")
-    explain.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the PNG files")
     explain.add_argument(
-        "--i3d", type=Path, nargs=2, metavar=("CONFIG", "F"), help="a model with I3D's 3x1x1, drawn beside TAM"
+        "--checkpoint", type=at_home, required=True, metavar="F", help="weights: model.pt of a training"
+    )
+    explain.add_argument("video", type=at_home, metavar="VIDEO")
+    explain.add_argument("--out", type=at_home, required=True, metavar="DIR", help="folder for the PNG files")
+    explain.add_argument(
+        "--i3d", type=at_home, nargs=2, metavar=("CONFIG", "F"), help="a model with I3D's 3x1x1, drawn beside TAM"
     )
 
 
 def _add_data(commands: "argparse._SubParsersAction") -> None:
     motion = _command(commands, "motion", "generate the motion data set: 8 pairs of classes, each the other's reverse")
-    motion.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
+    motion.add_argument("out", type=at_home, metavar="OUT", help="folder to write to")
     for split in ("train", "val", "test"):
         motion.add_argument(f"--{split}-clips", type=int, metavar="N", help=f"clips of a class in the {split} split")
     motion.add_argument("--frames", type=int, metavar="N", help="frames of a clip")
@@ -194,7 +198,7 @@ def _add_data(commands: "argparse._SubParsersAction") -> None:
     ingest.add_argument("kind", metavar="KIND", help="kind of the data set, as data.kind in a spec")
     _complete(ingest.add_argument("root", metavar="ROOT", help="its folder, as its owners publish it"), shtab.DIRECTORY)
     ingest.add_argument(
-        "--out", type=Path, required=True, metavar="CACHE", help="folder of the cache, as data.cache in a spec"
+        "--out", type=at_home, required=True, metavar="CACHE", help="folder of the cache, as data.cache in a spec"
     )
     ingest.add_argument("--size", type=int, default=128, metavar="N", help="shorter side in pixels (default: 128)")
     ingest.add_argument("--frames", default="all", metavar="N", help="frames kept of a clip (default: all)")

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from vattn.backbones import BackboneConfig
 from vattn.base import LATER, Config, Kinded, NoneOr
 from vattn.data import DataConfig
+from vattn.files import at_home
 from vattn.modules import Layer, ModuleConfig, Site
 from vattn.sparse import SparseConfig
 
@@ -189,7 +190,7 @@ class TrainConfig(Config):
     @field_validator("init")
     @classmethod
     def _word_or_absolute_path(cls, init: str) -> str:
-        if init not in ("scratch", "identity") and not Path(init).is_absolute():
+        if init not in ("scratch", "identity") and not at_home(init).is_absolute():
             raise ValueError(
                 "must be scratch, identity, or the absolute path of a state dict; in a search, search.inherit chooses "
                 "one for each trial"
@@ -204,7 +205,7 @@ class TrainConfig(Config):
     @property
     def weights(self) -> Path | None:
         """The state dict that training starts from, if any."""
-        return None if self.init in ("scratch", "identity") else Path(self.init)
+        return None if self.init in ("scratch", "identity") else at_home(self.init)
 
 
 class TrialConfig(Config):

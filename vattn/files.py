@@ -1,6 +1,7 @@
 """Locks on folders, and files that are either complete or absent."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,11 @@ from vattn.errors import StorageError, UserError
 
 #: The file that `locked` leaves in a folder.
 LOCK = ".lock"
+
+
+def at_home(path: str | Path) -> Path:
+    """Return a path in which a leading ``~`` is the home folder; that of an unknown user stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's raises for an unknown user
 
 
 @contextmanager

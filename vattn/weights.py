@@ -57,6 +57,17 @@ def _first_of(names: tuple[str, ...]) -> str:
     return ", ".join(names[:_LISTED_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
+def refuse_other_files(file: Path) -> None:
+    """Raise UserError if a file is missing, or does not begin as those that torch or safetensors write."""
+    if not file.is_file():
+        raise UserError(f"there is no file {file}")
+    with file.open("rb") as content:
+        start = content.read(9)
+    # a ZIP archive; a pickle, as torch wrote before version 1.6; the length of safetensors' header, and its bracket
+    if not (start.startswith((b"PK\x03\x04", b"\x80\x02")) or start[8:] == b"{"):
+        raise UserError(f"{file} is not a file with weights, as torch or safetensors write it")
+
+
 def read_state(file: Path) -> dict[str, Tensor]:
     """Return the state dict in a file that torch saved: the whole content, or its entry "state_dict".
 

@@ -1,5 +1,6 @@
 """`vattn export`: write one trial of a search as a complete config, and copy its weights."""
 
+import shlex
 import shutil
 from argparse import Namespace
 from pathlib import Path
@@ -14,7 +15,7 @@ from search.ledger.runs import open_run, resolve_run
 from search.report.wording.trials import describe, describe_memory
 from search.report.wording.values import format_metric
 from vattn.errors import UserError
-from vattn.files import write_whole, writing
+from vattn.files import at_home, write_whole, writing
 
 
 def run(arguments: Namespace) -> None:
@@ -52,7 +53,10 @@ def export(run: str, rule: str, out: Path, weights: Path | None) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with writing(out, "make room, or name another place with --out"):
         write_whole(out, header + yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    print(f"trial {trial.number} is in {out}: {describe(trial)}; train it at full length with: vattn train {out}")
+    print(
+        f"trial {trial.number} is in {out}: {describe(trial)}; train it at full length with: "
+        f"vattn train {shlex.quote(str(out))}"
+    )
     if weights:
         weights.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, weights / "model.pt")
@@ -82,7 +86,7 @@ def _with_absolute_folders(config: dict[str, Any], output: Path) -> dict[str, An
     auto_folders = {"root": output / "data" / data["kind"], "cache": output / "cache"}
     for key, auto_folder in auto_folders.items():
         folder = data.get(key, "auto")
-        data[key] = str(auto_folder if folder == "auto" else Path(folder).expanduser().absolute())
+        data[key] = str(auto_folder if folder == "auto" else at_home(folder).absolute())
     return config | {"data": data}
 
 

@@ -22,6 +22,7 @@ from vattn.data import listed, workers
 from vattn.data.cache import CONCEALED, FAILURES, read_failures, read_index
 from vattn.data.dataset import Listed
 from vattn.data.estimate import format_bytes, written
+from vattn.files import at_home
 
 
 class _Section(Config):
@@ -65,7 +66,7 @@ def ingest_set(
     if address is not None:
         resolve(address).probe()
     # Paths are absolute: other nodes and later commands have other working directories.
-    places = {"root": str(Path(data.root).expanduser().absolute()), "cache": str(cache.expanduser().absolute())}
+    places = {"root": str(at_home(data.root).absolute()), "cache": str(at_home(cache).absolute())}
     data.supply(Path(places["root"]), progress)
     splits = [listed(split.model_copy(update=places), Path(), progress) for split in data.each_split()]
     screen = sys.stderr if machine_output else sys.stdout

@@ -18,9 +18,11 @@ from vattn.config import TrialConfig
 from vattn.data import listed
 from vattn.data.dataset import Listed, decode
 from vattn.errors import UserError
+from vattn.files import at_home
 from vattn.training.batches.loader import step_sizes
 from vattn.training.checkpoint import exists
 from vattn.training.start import start
+from vattn.weights import refuse_other_files
 
 
 def run(arguments: Namespace) -> int:
@@ -109,6 +111,11 @@ def _check(config: TrialConfig, path: Path, workers: int) -> None:
         raise UserError(
             "there is no such file", file=path, path="train.init", way_out="name another", found=config.train.weights
         )
+    if (weights := config.model.backbone.weights) not in ("none", "default"):
+        try:
+            refuse_other_files(at_home(weights))
+        except UserError as error:
+            raise UserError(error.rule, file=path, path="model.backbone.weights", way_out="name another") from None
     if config.train.weights:
         try:
             start(config)

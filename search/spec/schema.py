@@ -31,6 +31,7 @@ from vattn.config import TrialConfig, any_of
 from vattn.cost import cost
 from vattn.data import DataConfig
 from vattn.data.config import StoreConfig
+from vattn.files import at_home
 
 #: what training measures
 Accuracy = Literal["top1", "top5", "mean_class", "loss"]
@@ -312,4 +313,4 @@ class Spec(Config):
 
     def output_dir(self) -> Path:
         """Return the folder for all files of the search."""
-        return Path("runs") / self.name if self.output == "auto" else Path(self.output)
+        return Path("runs") / self.name if self.output == "auto" else at_home(self.output)

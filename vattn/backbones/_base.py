@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vattn.base import Kinded
 from vattn.errors import UserError
+from vattn.files import at_home
 from vattn.modules._base import Layer, Position, Site
 from vattn.weights import Fit, read_state
 
@@ -255,7 +256,7 @@ def load_weights(
 
 def _state_in(file: str) -> dict[str, Tensor]:
     try:
-        return read_state(Path(file))
+        return read_state(at_home(file))
     except UserError as error:
         raise UserError(
             str(error), path="weights", way_out="write none, default, or the path of a state dict"

@@ -1,5 +1,6 @@
 """The summary that ends a run: the front, failures, where the results are, and the next commands."""
 
+import shlex
 from pathlib import Path
 
 from search.analysis.pareto import Objectives
@@ -33,7 +34,10 @@ def summary(history: History, objectives: Objectives, output: Path) -> str:
     if history.in_state("finished"):
         vattn = program()
         lines.append(f"picture   {output / 'pareto.html'}")
-        lines.append(f"next      {vattn} ui {output}")
-        lines.append(f"          {vattn} export {output} --pick knee --out best.yaml")
+        folder = shlex.quote(str(output))
+        uri = (history.began.spec.get("tracking") or {}).get("uri", "auto")
+        store = "" if uri == "auto" else f" --tracking {shlex.quote(uri)}"
+        lines.append(f"next      {vattn} ui {folder}{store}")
+        lines.append(f"          {vattn} export {folder} --pick knee --out best.yaml")
         lines.append(f"          {vattn} train best.yaml")
     return "\n".join(lines)

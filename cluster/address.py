@@ -42,6 +42,7 @@ class ClusterAddress:
         if self.text == "local":
             local.check()
             return
+        local.hide_token()
         host, port = _host_and_port(_of_this_machine(self) if self.text == "auto" else self.text) or (None, 0)
         if host is None:
             raise self.error("is not the address of a cluster's head", _ITS_FORM)

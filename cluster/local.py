@@ -59,7 +59,17 @@ def _protect_token() -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
             file.write(secrets.token_hex(32))
-    if path.stat().st_mode & 0o077:
+    _hide(path)
+
+
+def hide_token() -> None:
+    """Let only its owner read the token with which this process joins a cluster, if it is in a file of this user."""
+    with suppress(OSError, RuntimeError):
+        _hide(Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"))
+
+
+def _hide(path: Path) -> None:
+    if path.stat().st_mode & 0o077 and path.is_file() and path.stat().st_uid == os.getuid():
         path.chmod(0o600)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import shtab
 
-from vattn.errors import StorageError, UserError
+from vattn.errors import StorageError, UserError, shortened
 from vattn.files import at_home
 
 #: names of commands that are not implemented yet
@@ -41,7 +41,10 @@ def main(argv: list[str] | None = None) -> int:
             traceback.print_exc()
             return 1
         # The operating system refused a file that the user named.
-        print(f"{error.filename}: {(error.strerror or str(error)).lower()}; name another place", file=sys.stderr)
+        print(
+            f"{shortened(error.filename)}: {(error.strerror or str(error)).lower()}; name another place",
+            file=sys.stderr,
+        )
         return 2
     except Exception:
         traceback.print_exc()

@@ -7,7 +7,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from vattn.errors import UserError
+from vattn.errors import UserError, shortened
 
 #: mappings, lists and scalars, as YAML or JSON reads them
 Tree = Any
@@ -33,8 +33,8 @@ class Problem:
     got: str = ""
 
     def __str__(self) -> str:
-        got = f" (got {self.got})" if self.got else ""
-        return f"{_path_text(self.path)}: {self.rule}{got}".removeprefix(": ")
+        got = f" (got {shortened(self.got)})" if self.got else ""
+        return f"{shortened(_path_text(self.path))}: {shortened(self.rule)}{got}".removeprefix(": ")
 
 
 class SpaceError(UserError):

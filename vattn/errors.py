@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+#: characters of a place or a value that a message shows
+MAX_SHOWN_LENGTH = 1_000
+
 
 class UserError(ValueError):
     """The user's input is wrong. A command prints this error as one line and ends with status 2.
@@ -25,9 +28,9 @@ class UserError(ValueError):
         self.rule, self.file, self.path, self.way_out, self.found = rule, file, path, way_out, found
 
     def __str__(self) -> str:
-        places = "".join(f"{place}: " for place in (self.file, self.path) if place)
+        places = "".join(f"{shortened(place)}: " for place in (self.file, self.path) if place)
         way_out = f"; {self.way_out}" if self.way_out else ""
-        found = "" if self.found is None or self.found == "" else f" (got {self.found})"
+        found = "" if self.found is None or self.found == "" else f" (got {shortened(self.found)})"
         return f"{places}{self.rule}{way_out}{found}"
 
 
@@ -36,6 +39,12 @@ class StorageError(OSError):
 
     A command prints this error as one line, with the file and the way out, and ends with status 1.
     """
+
+
+def shortened(value: object) -> str:
+    """Return the text of a value, cut off after `MAX_SHOWN_LENGTH`: a file from a stranger can hold very long ones."""
+    text = str(value)
+    return text if len(text) <= MAX_SHOWN_LENGTH else f"{text[:MAX_SHOWN_LENGTH]}..."
 
 
 def without_password(text: str) -> str:

@@ -49,8 +49,12 @@ LATER = "missing results are written later, at the latest by --resume or `vattn 
 
 def tracking_uri(uri: str, output: Path) -> str:
     """Return the address of a search's MLflow store; ``auto`` is an SQLite file in its folder ``output``."""
-    # What follows a ? in a URI is no part of the path, and %2F would be read as a slash.
-    return f"sqlite:///{quote(str(output.resolve() / 'mlflow.db'))}" if uri == "auto" else uri
+    if uri != "auto":
+        return uri
+    path = str(output.resolve() / "mlflow.db")
+    # What follows a ? in a URI is no part of the path, and %2F is read as a slash. Slashes are quoted too, because
+    # MLflow creates the folder of the path as it is written, which is then the working directory.
+    return f"sqlite:///{quote(path, safe='') if set('%?') & set(path) else path}"
 
 
 def store_of(history: History, output: Path, uri: str, experiment: str) -> "Store":

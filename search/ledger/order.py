@@ -27,6 +27,9 @@ class Order:
         self._epochs: dict[int, int] = {}
         self._reported: dict[int, int] = {}
         self._ended: set[int] = set()
+        #: names of what is known of each training, and of what the search compares
+        self._values: dict[int, set[str]] = {}
+        self._objectives: set[str] = set()
 
     def check(self, event: Event) -> None:
         """Raise ValueError with the rule that the next event breaks."""
@@ -58,7 +61,7 @@ class Order:
             raise ValueError("has no whole spec")
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", event.name):
             raise ValueError("has a name that no search can have")
-        self._has_begun = True
+        self._has_begun, self._objectives = True, set(objectives)
 
     def _propose(self, event: Proposed) -> None:
         if event.trial in self._epochs:
@@ -69,9 +72,15 @@ class Order:
             raise ValueError(f"trains trial {event.confirms} again, which was not proposed")
         train, model, data = (event.config.get(key) for key in ("train", "model", "data"))
         epochs = train.get("epochs") if isinstance(train, dict) else None
+        modules = model.get("attention", []) if isinstance(model, dict) else None
+        if not isinstance(modules, list) or not all(
+            isinstance(m, dict) and isinstance(m.get("kind"), str) for m in modules
+        ):
+            raise ValueError("has no whole config")
         if not isinstance(epochs, int) or not isinstance(model, dict) or not isinstance(data, dict):
             raise ValueError("has no whole config")
         self._epochs[event.trial], self._reported[event.trial] = epochs, 0
+        self._values[event.trial] = set(event.cost)
 
     def _of_training(self, event: TrialEvent) -> None:
         trial = event.trial
@@ -83,6 +92,7 @@ class Order:
             if event.epoch > self._reported[trial] + 1:
                 raise ValueError(f"reports epoch {event.epoch} of trial {trial} after {self._reported[trial]} epochs")
             self._reported[trial] = max(self._reported[trial], event.epoch)
+            self._values[trial] |= set(event.metrics)
         if isinstance(event, Finished | Stopped) or (isinstance(event, Failed) and event.final):
             if trial in self._ended:
                 raise ValueError(f"ends trial {trial} a second time")
@@ -90,4 +100,6 @@ class Order:
                 raise ValueError(
                     f"ends trial {trial} after epoch {event.epoch}, and {self._reported[trial]} are reported"
                 )
+            if isinstance(event, Finished) and (missing := self._objectives - self._values[trial]):
+                raise ValueError(f"ends trial {trial}, of which no {', '.join(sorted(missing))} is known")
             self._ended.add(trial)

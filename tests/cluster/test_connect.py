@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +30,21 @@ def processes(root: int) -> Iterator[int]:
     """Yield the ids of a process and of all below it."""
     yield root
     for task in Path(f"/proc/{root}/task").glob("*/children"):
-        for child in task.read_text().split():
-            yield from processes(int(child))
+        with suppress(FileNotFoundError):  # it ended meanwhile
+            for child in task.read_text().split():
+                yield from processes(int(child))
 
 
 def listening(root: int) -> dict[str, list[str]]:
     """Return the addresses on which a process and those below it accept connections, each with their names."""
     owners: dict[str, str] = {}
     for process in processes(root):
-        for descriptor in Path(f"/proc/{process}/fd").glob("*"):
-            if (link := str(descriptor.readlink()) if descriptor.is_symlink() else "").startswith("socket:["):
-                owners[link[8:-1]] = Path(f"/proc/{process}/comm").read_text().strip()
+        with suppress(FileNotFoundError):  # it ended meanwhile
+            name = Path(f"/proc/{process}/comm").read_text().strip()
+            for descriptor in Path(f"/proc/{process}/fd").iterdir():
+                with suppress(FileNotFoundError):  # it was closed meanwhile
+                    if (link := str(descriptor.readlink())).startswith("socket:["):
+                        owners[link[8:-1]] = name
     found: dict[str, list[str]] = {}
     for family in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{family}").read_text().splitlines()[1:]:

@@ -27,8 +27,8 @@ class Order:
         self._epochs: dict[int, int] = {}
         self._reported: dict[int, int] = {}
         self._ended: set[int] = set()
-        #: names of what is known of each training, and of what the search compares
-        self._values: dict[int, set[str]] = {}
+        #: names of the costs of each training, and of what the search compares
+        self._costs: dict[int, set[str]] = {}
         self._objectives: set[str] = set()
 
     def check(self, event: Event) -> None:
@@ -80,7 +80,7 @@ class Order:
         if not isinstance(epochs, int) or not isinstance(model, dict) or not isinstance(data, dict):
             raise ValueError("has no whole config")
         self._epochs[event.trial], self._reported[event.trial] = epochs, 0
-        self._values[event.trial] = set(event.cost)
+        self._costs[event.trial] = set(event.cost)
 
     def _of_training(self, event: TrialEvent) -> None:
         trial = event.trial
@@ -92,7 +92,8 @@ class Order:
             if event.epoch > self._reported[trial] + 1:
                 raise ValueError(f"reports epoch {event.epoch} of trial {trial} after {self._reported[trial]} epochs")
             self._reported[trial] = max(self._reported[trial], event.epoch)
-            self._values[trial] |= set(event.metrics)
+            if missing := self._objectives - self._costs[trial] - event.metrics.keys():
+                raise ValueError(f"reports trial {trial} without {', '.join(sorted(missing))}")
         if isinstance(event, Finished | Stopped) or (isinstance(event, Failed) and event.final):
             if trial in self._ended:
                 raise ValueError(f"ends trial {trial} a second time")
@@ -100,6 +101,4 @@ class Order:
                 raise ValueError(
                     f"ends trial {trial} after epoch {event.epoch}, and {self._reported[trial]} are reported"
                 )
-            if isinstance(event, Finished) and (missing := self._objectives - self._values[trial]):
-                raise ValueError(f"ends trial {trial}, of which no {', '.join(sorted(missing))} is known")
             self._ended.add(trial)

@@ -31,7 +31,7 @@ MAX_SHOWN = 200
 MAX_INTEGER = 2**63
 
 #: what a text must not have: control characters, line ends among them, and halves of UTF-16 pairs
-_CONTROL = re.compile("[\\x00-\\x08\\x0a-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
 #: the tag of text, the only one that can be written
 _TEXT = "tag:yaml.org,2002:str"
 

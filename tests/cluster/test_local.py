@@ -48,8 +48,8 @@ def test_without_tokens_none_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_name_that_is_too_long_for_a_socket_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # 107 bytes of a name, less those that Ray adds: /ray/, its session of 44 bytes and /sockets/plasma_store, of 21.
-    for length, is_refused in ((37, False), (38, True)):
+    # 107 bytes of a name, less those that Ray adds: /ray/, its session of 43 bytes and /sockets/plasma_store, of 21.
+    for length, is_refused in ((39, False), (40, True)):
         folder = Path("/tmp") / ("x" * (length - len("/tmp/")))
         folder.mkdir(exist_ok=True)
         monkeypatch.setenv("RAY_TMPDIR", str(folder))

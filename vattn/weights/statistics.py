@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vattn.config import TrialConfig
 from vattn.errors import UserError
+from vattn.files import at_home
 from vattn.normalization import WORDS, Statistics, named
 from vattn.weights.families import recognise
 from vattn.weights.files import read_checkpoint
@@ -27,7 +28,7 @@ def statistics(config: TrialConfig, checkpoint: Path | None = None) -> Statistic
     if config.data.normalize == "auto":
         backbone = config.model.backbone
         files = [checkpoint, config.train.weights]
-        files += [] if backbone.weights in ("none", "default") else [Path(backbone.weights)]
+        files += [] if backbone.weights in ("none", "default") else [at_home(backbone.weights)]
         for file in files:
             known = _of_file(file) if file else None
             if known and len(known.mean) == backbone.input_channels:

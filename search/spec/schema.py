@@ -31,6 +31,7 @@ from vattn.config import ModelConfig, TrialConfig
 from vattn.cost import cost, gflops_video
 from vattn.data import DataConfig
 from vattn.data.config import StoreConfig, ViewsConfig
+from vattn.files import at_home
 from vattn.weights.statistics import recorded
 
 #: what training measures
@@ -44,6 +45,8 @@ ACCURACIES: dict[str, str] = {"top1": "max", "top5": "max", "mean_class": "max",
 MODEL_COSTS = ("gflops", "params_m", "activation_mb")
 #: all costs; gflops_video (1e9 multiply-adds of all views of one video in evaluation) depends on the data section too
 COSTS = (*MODEL_COSTS, "gflops_video")
+#: characters of a search's name
+MAX_NAME = 200
 
 
 class Limit(Config):
@@ -64,12 +67,15 @@ class Limit(Config):
 class Budget(Config):
     """When a search stops proposing trials: at the first limit that is reached. Give at least one."""
 
-    trials: int | None = Field(default=None, ge=1, description="number of trials")
+    trials: int | None = Field(default=None, ge=1, le=10_000_000, description="number of trials")
     hours: float | None = Field(
-        default=None, gt=0, description="hours during which the search runs; interruptions do not count"
+        default=None, gt=0, le=1_000_000, description="hours during which the search runs; interruptions do not count"
     )
     gpu_hours: float | None = Field(
-        default=None, gt=0, description="GPU hours: the hours of all epochs, times the GPUs of their trials"
+        default=None,
+        gt=0,
+        le=1_000_000_000,
+        description="GPU hours: the hours of all epochs, times the GPUs of their trials",
     )
 
     @model_validator(mode="after")
@@ -136,15 +142,17 @@ class Search(Config):
 class Resources(Config):
     """The resources of one trial, and how many trials run at once."""
 
-    workers: int = Field(default=1, ge=1, description="number of processes that train one trial together")
-    cpus: int = Field(default=1, ge=1, description="CPUs of one worker, which is also its number of torch threads")
-    gpus: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
+    workers: int = Field(default=1, ge=1, le=100_000, description="number of processes that train one trial together")
+    cpus: int = Field(
+        default=1, ge=1, le=100_000, description="CPUs of one worker, which is also its number of torch threads"
+    )
+    gpus: Literal["auto"] | Annotated[float, Field(ge=0, le=100_000)] = Field(
         default=0.0,
         description="GPUs of one worker: 0 = it trains on the CPU, 1 = on a GPU of its own; a fraction, with one "
         "worker only, shares a GPU between trials; auto = the fraction that a trial's predicted memory is of the "
         "smallest GPU's, or CPUs if the cluster has no GPU",
     )
-    concurrent: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+    concurrent: Literal["auto"] | Annotated[int, Field(ge=1, le=100_000)] = Field(
         default="auto", description="number of trials that run at once; auto = as many as the cluster has resources for"
     )
 
@@ -211,8 +219,10 @@ class Spec(Config):
     @field_validator("name")
     @classmethod
     def _plain(cls, name: str) -> str:
+        if len(name) > MAX_NAME:
+            raise ValueError(f"names a folder too, so it has at most {MAX_NAME} characters (got {len(name)})")
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
-            way_out = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "my-search"
+            way_out = re.sub(r"[^a-z0-9]+", "-", name[:60].lower()).strip("-") or "my-search"
             raise ValueError(f"names a folder too, so it is made of a-z, 0-9 and -; try {way_out}")
         return name
 
@@ -329,4 +339,4 @@ class Spec(Config):
 
     def output_dir(self) -> Path:
         """Return the folder for all files of the search."""
-        return Path("runs") / self.name if self.output == "auto" else Path(self.output)
+        return Path("runs") / self.name if self.output == "auto" else at_home(self.output)

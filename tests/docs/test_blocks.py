@@ -11,6 +11,7 @@ from typing import Any
 import click
 import pytest
 import yaml
+from mlflow.cli import server
 
 from docs.tools.reference import command_line, commands
 from search.cli import main
@@ -111,6 +112,8 @@ def parse(words: list[str]) -> None:
             parse_ray(arguments)
             if "--" in arguments:
                 parse(arguments[arguments.index("--") + 1 :])
+        case ["mlflow", "server", *arguments]:
+            server.make_context("server", arguments)
         case [".", ".venv/bin/activate"] | ["git" | "cd" | "export", *_]:
             pass
         case ["python" | ".venv/bin/python" | "pip" | ".venv/bin/ruff", *arguments]:

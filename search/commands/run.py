@@ -20,6 +20,7 @@ from search.ledger.history import EXHAUSTED, FAILING, LATE, History
 from search.proposals.warm_start import read_sources
 from search.report.live.display import Display
 from search.report.live.progress import progress
+from search.report.outside.monitor import Monitor
 from search.report.plots.front import draw
 from search.report.tables.data import render_data
 from search.report.tables.front import as_json
@@ -36,7 +37,7 @@ from vattn.data.dataset import Listed
 from vattn.errors import UserError
 
 #: keys of a spec, and of its `search`, that may change between an interruption and the resume
-CHANGEABLE = ("budget", "confirm", "resources", "tracking", "output")
+CHANGEABLE = ("budget", "confirm", "resources", "tracking", "output", "notify")
 
 
 def run(arguments: Namespace) -> int:
@@ -131,7 +132,7 @@ def _search(
     from search.tuner.trainable import MODULES
     from search.tuner.tune import tune_search
 
-    with connecting(address, MODULES) as wait_for_cluster:
+    with connecting(address, MODULES) as wait_for_cluster, Monitor(output, spec) as monitor:
         if files is None:
             wait_for_cluster()
             files = _listed(spec, output)
@@ -141,15 +142,17 @@ def _search(
         cache = files.decode(progress).resolve()
         with (
             closing(Tracker(output, spec.tracking.uri, spec.tracking.experiment)) as tracker,
-            closing(Display(screen)) as display,
+            closing(Display(screen, waiting=lambda: monitor.waiting)) as display,
         ):
-            search = Search(spec, output, cache, ledger, [tracker, display])
+            monitor.listen(tracker.wait_for)
+            search = Search(spec, output, cache, ledger, [tracker, display, monitor])
             if ledger.history.search:
                 search.record(Resumed(budget=spec.search.budget.tree()))
             else:
                 search.record(SearchBegan(id=uuid.uuid4().hex, name=spec.name, spec=spec.tree(), versions=_versions()))
             for source in sources:
                 search.record(source)
+            monitor.phase = "searches"
             with suppress(KeyboardInterrupt):  # Tune handles Ctrl-C while it runs, but not before and after
                 tune_search(search, wait_for_cluster)
             complete = is_complete(spec, ledger.history, exhausted=search.reason in (EXHAUSTED, FAILING, LATE))

@@ -17,7 +17,16 @@ from search.report.plots.html import front_html
 from search.report.plots.png import front_png
 from search.report.tables.front import rows
 from search.report.tracking.batches import log_batch, to_metrics
-from search.report.tracking.store import TAG_EVENTS, TAG_LOGGED, TAG_SEARCH, TAG_STATE, TAG_TRIAL, Store, complete_tag
+from search.report.tracking.store import (
+    TAG_EVENTS,
+    TAG_LOGGED,
+    TAG_SEARCH,
+    TAG_STATE,
+    TAG_TRIAL,
+    TAG_WAITS,
+    Store,
+    complete_tag,
+)
 from search.report.wording.trials import describe, searched_values
 
 if TYPE_CHECKING:
@@ -74,11 +83,11 @@ class RunWriter:
         """Whether the whole search, of that number of events, is written."""
         return self._parent is not None and self._parent.data.tags.get(TAG_EVENTS) == complete_tag(events)
 
-    def update(self, history: History, changed: set[int], events: int, closing: bool) -> None:
+    def update(self, history: History, changed: set[int], events: int, closing: bool, waits: str = "") -> None:
         """Write what is new in the ``changed`` trials and in the search, and now and then the pictures.
 
         ``events`` is the number of events in the history. With ``closing`` nothing follows: pictures and final states
-        are written, and running trials are marked as interrupted.
+        are written, and running trials are marked as interrupted. ``waits`` is what the search waits for.
         """
         if self._drawn is None:
             self._begin(history)
@@ -100,6 +109,8 @@ class RunWriter:
         is_complete = history.ended is not None and history.ended.reason != "interrupted"
         status = "RUNNING" if not closing else "FINISHED" if is_complete else "KILLED"
         self._set_status(self._parent, status, history.ended)
+        if self._parent.data.tags.get(TAG_WAITS, "") != waits:
+            log_batch(self._client, self._parent, tags={TAG_WAITS: waits})
         if closing:
             log_batch(self._client, self._parent, tags={TAG_EVENTS: complete_tag(events)})
         self._parent = self._client.get_run(self._parent.info.run_id)

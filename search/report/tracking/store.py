@@ -38,6 +38,8 @@ TAG_TRIAL = "trial"
 TAG_STATE = "state"
 #: the number of epochs of a trial, or of finished trials of a search, whose metrics are written
 TAG_LOGGED = "logged"
+#: what a running search waits for, on its parent run
+TAG_WAITS = "waits_for"
 #: written last, when the whole search is written: see `complete_tag`
 TAG_EVENTS = "events"
 

@@ -79,7 +79,7 @@ def cluster(nodes: int, cpus: int) -> Iterator[Callable[[], dict[str, float]]]:
         for _ in range(nodes - 1):
             started.add_node(num_cpus=cpus // nodes)
         ray.init(address=started.address, log_to_driver=False, logging_level=logging.ERROR)
-        yield ray.cluster_resources
+        yield lambda: {kind: float(amount) for kind, amount in ray.cluster_resources().items()}
     finally:
         ray.shutdown()
         started.shutdown()

@@ -124,22 +124,25 @@ class Monitor:
                 return
 
     def _beat(self) -> None:
-        idle, before = time.monotonic() - self._progress, self.waiting
+        before = self.waiting
         # Not under the lock: an event must not wait for a cluster that does not answer.
         load = _load() if self.phase == "searches" else None
         with self._lock:
+            idle = time.monotonic() - self._progress
             self._waiting = self._forced or (self._look(load) if idle >= PATIENCE and load else None)
             if load and self._history.search:
                 if self._gauges is None:
                     self._gauges, self._metrics = Gauges(self._history.name), metrics_address()
                 self._gauges.publish(self._values(idle, load))
-        why, text = self._waiting or ("", "")
-        write(self._output, new_beat(self.phase, why, text, self._since, self._metrics))
+            why, text = self._waiting or ("", "")
+            beat = new_beat(self.phase, why, text, self._since, self._metrics)
+            asks_for_help = bool(self._waiting and self._waiting.needs_help and idle >= HELP_AFTER and not self._helped)
+            self._helped = self._helped or asks_for_help
+        write(self._output, beat)
         if text != before:
             for listener in self._listeners:
                 listener(text)
-        if self._notifier and self._waiting and self._waiting.needs_help and idle >= HELP_AFTER and not self._helped:
-            self._helped = True
+        if self._notifier and asks_for_help:
             self._notifier.send(self._message("help", f"waits for: {text}"))
 
     def _look(self, load: Load) -> Waiting | None:

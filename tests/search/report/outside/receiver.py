@@ -14,7 +14,7 @@ def receiver(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     requests: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             requests.append({"path": self.path, "headers": dict(self.headers), "message": json.loads(body)})
             self.send_response(status)

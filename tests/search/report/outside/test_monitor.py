@@ -60,13 +60,16 @@ def output(tmp_path: Path) -> Iterator[Path]:
 def test_a_message_says_how_a_search_ended_and_has_no_secret(
     output: Path, events: Trees, end: str | None, error: BaseException | None, kind: str, text: str
 ) -> None:
-    with receiver() as (url, requests):
-        with suppress(KeyboardInterrupt, OSError), Monitor(output, searched(output, f"{url}/hook")) as monitor:
-            for tree in [*events, *([{"event": "ended", "reason": end}] if end else [])]:
-                monitor.apply(event(tree))
-            wait_for((output / NAME).exists, 10)
-            if error:
-                raise error
+    with (
+        receiver() as (url, requests),
+        suppress(KeyboardInterrupt, OSError),
+        Monitor(output, searched(output, f"{url}/hook")) as monitor,
+    ):
+        for tree in [*events, *([{"event": "ended", "reason": end}] if end else [])]:
+            monitor.apply(event(tree))
+        wait_for((output / NAME).exists, 10)
+        if error:
+            raise error
 
     (message,) = [request["message"] for request in requests]
     assert message["search"] == "by-hand"

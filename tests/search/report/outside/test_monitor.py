@@ -144,14 +144,14 @@ def test_a_search_on_a_full_cluster_says_so_everywhere_and_goes_on_when_there_is
             "train": {"epochs": 2, "batch": 16, "lr": {"float": [0.01, 0.1]}},
         },
     }  # fmt: skip
-    context = ray.init(address="local", num_cpus=2, log_to_driver=False, include_dashboard=False)
+    ray.init(address="local", num_cpus=2, log_to_driver=False, include_dashboard=False)
     try:
         taken = placement_group([{"CPU": 2}])
         ray.get(taken.ready())
         with receiver() as (url, requests):
             path = tmp_path / "spec.yaml"
             path.write_text(yaml.safe_dump(tree | {"notify": f"{url}/hook"}))
-            running = start("run", path, "--address", context.address_info["gcs_address"])
+            running = start("run", path, "--address", ray.get_runtime_context().gcs_address)
             try:
                 wait_for(lambda: (beat := read(output)) and beat.waits_for, 120)
                 status = json.loads(vattn("status", output, "--json").stdout)

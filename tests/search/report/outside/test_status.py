@@ -145,7 +145,7 @@ def test_without_a_name_the_status_is_that_of_the_newest_search(
     assert "there is no search below runs; name the output folder of one" in capsys.readouterr().err
     for age, name in enumerate(["new", "old"]):
         ledger = written(Path("runs") / name, events) / LEDGER
-        os.utime(ledger, (time.time() - 100 * age,) * 2)
+        os.utime(ledger, (time.time() - 100 * age, time.time() - 100 * age))
 
     assert shown(capsys, "status")["output"] == "runs/new"
 

@@ -46,6 +46,7 @@ def test_usage_is_the_share_of_gpus_or_without_them_of_cpus() -> None:
 def test_running_trials_are_waited_for_with_their_epochs(events: Trees) -> None:
     waiting = waits_for(history_of(events), lambda: pytest.fail("the cluster is not asked"))
 
+    assert waiting is not None
     assert waiting == ("training", "trial 4, epoch 2 of 2")
     assert not waiting.needs_help
 
@@ -55,6 +56,7 @@ def test_after_a_resume_nothing_runs_and_the_cluster_is_named(events: Trees) -> 
 
     waiting = waits_for(history, lambda: Shortage("CPU", "1 CPU wanted, 0 of 8 free"))
 
+    assert waiting is not None
     assert waiting == ("CPU", "1 CPU wanted, 0 of 8 free")
     assert waiting.needs_help
     assert not history.running()

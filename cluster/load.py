@@ -73,7 +73,7 @@ def shortage(load: Load, wanted: Resources) -> Shortage:
         most = max((node.get(kind, 0) for node in load.free), default=0.0)
         lacks = [(kind, f"{_amount(each, kind)} wanted on one node, the freest has {most:g} free")]
     if not lacks:
-        lacks = [("process", "its resources are free, and Ray starts a process")]
+        lacks = [("process", "Ray starts a process, its resources are free")]
     jobs = f"; {load.jobs} other job{'' if load.jobs == 1 else 's'}" if load.jobs else ""
     return Shortage(lacks[0][0], ", ".join(text for _, text in lacks) + jobs)
 

@@ -22,6 +22,9 @@ if [ ! -s "$RAY_AUTH_TOKEN_PATH" ]; then
         python -c 'import secrets; print(secrets.token_hex(32))' >"$RAY_AUTH_TOKEN_PATH")
 fi
 
+# Ray is imported from a disk that many nodes read at once; its default is 30 seconds.
+export RAY_raylet_start_wait_time_s=180
+
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 port=$((20000 + SLURM_JOB_ID % 20000)) # several jobs may share a node
 # The first address of the first node, where this script runs; set HEAD_IP where another network is faster.

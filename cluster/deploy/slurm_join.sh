@@ -12,6 +12,7 @@ set -euo pipefail
 
 output=${1:?usage: sbatch --array=1-N slurm_join.sh OUTPUT}
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}
+export RAY_raylet_start_wait_time_s=180 # see slurm.sh
 
 for _ in $(seq "${WAIT_SECONDS:-600}"); do # the search may not have begun yet
     [ -s "$output/ray_address" ] && break

@@ -20,7 +20,8 @@ on() {
 
 # The token reaches the hosts through standard input: other users can list command lines.
 token=$(python3 -c 'import secrets; print(secrets.token_hex(32))')
-environment="export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=\$HOME/.ray/$run"
+# Ray may be imported from a disk that all hosts read at once; its default is 30 seconds.
+environment="export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=\$HOME/.ray/$run RAY_raylet_start_wait_time_s=180"
 
 # shellcheck disable=SC2329 # the trap calls it
 stop() {

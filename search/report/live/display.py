@@ -116,7 +116,7 @@ class Display:
         times = f"{format_duration(elapsed)} elapsed"
         times += "" if left is None else f", about {format_duration(left)} left"
         states = f" ({words})" if (words := describe_states(self._history)) else ""
-        waits = f"; waits for {text}" if (text := self._waiting()) else ""
+        waits = f"; waits: {text}" if (text := self._waiting()) else ""
         return f"{self._history.name}: {times}, {describe_progress(self._history)} done{states}{waits}"
 
     def _screen(self) -> Group | Text:

@@ -143,7 +143,7 @@ class Monitor:
             for listener in self._listeners:
                 listener(text)
         if self._notifier and asks_for_help:
-            self._notifier.send(self._message("help", f"waits for: {text}"))
+            self._notifier.send(self._message("help", f"waits: {text}"))
 
     def _look(self, load: Load) -> Waiting | None:
         return waits_for(self._history, lambda: shortage(load, self._wanted(load)))

@@ -153,8 +153,8 @@ def _remark(status: Status) -> str:
             return f"ended      {history.ended.reason}" if history.ended else ""
         case _:
             if beat is not None and beat.waits_for:
-                return f"waits for  {beat.waits_for} (for {format_duration(max(0.0, status.now - beat.since))})"
-            return "waits for  nothing"
+                return f"waits      {beat.waits_for} (for {format_duration(max(0.0, status.now - beat.since))})"
+            return "waits      for nothing"
 
 
 def as_json(status: Status) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def waits_for(history: History, lacks: Callable[[], Shortage | None]) -> Waiting
     if not history.unfinished():
         return None
     shortage = lacks()
-    return Waiting(*shortage) if shortage else Waiting("process", "the cluster")
+    return Waiting(*shortage) if shortage else Waiting("process", "no cluster answers")
 
 
 def _epoch(trial: Trial) -> str:

@@ -111,7 +111,7 @@ def test_a_wait_that_may_never_end_asks_for_help_once_until_there_is_progress(
         wait_for(lambda: len(requests) == 3, 10)
 
     assert [request["message"]["event"] for request in requests] == ["help", "help", "interrupted"]
-    assert requests[0]["message"]["text"].startswith("by-hand waits for: the disk is full; ")
+    assert requests[0]["message"]["text"].startswith("by-hand waits: the disk is full; ")
     assert texts == ["the disk is full", "", "the disk is full again"]
 
 
@@ -171,7 +171,7 @@ def test_a_search_on_a_full_cluster_says_so_everywhere_and_goes_on_when_there_is
         ray.shutdown()
 
     assert running.returncode == 0, text
-    assert "(2 waiting); waits for 1 CPU wanted, 0 of 2 free; 1 other job" in text
+    assert "(2 waiting); waits: 1 CPU wanted, 0 of 2 free; 1 other job" in text
     (message,) = [request["message"] for request in requests]
     assert message["event"] == "ended"
     assert message["trials"] == {"finished": 2}

@@ -53,7 +53,7 @@ def test_a_running_search_shows_progress_and_what_it_waits_for(
     assert "by-hand: running, 0:00:4" in text  # 25 events, 2 s apart, of which 2 s before the resume do not count
     assert "4 of 6 trials done (1 running, 2 finished, 1 stopped early, 1 failed)" in text
     assert "best       top1 75.0 % (trial 1)" in text
-    assert "waits for  4 GPUs wanted, 0 of 8 free; 3 other jobs (for 0:00:4" in text
+    assert "waits      4 GPUs wanted, 0 of 8 free; 3 other jobs (for 0:00:4" in text
     assert tree["state"] == "running"
     assert tree["trials"] == {"running": 1, "finished": 2, "stopped": 1, "failed": 1}
     assert tree["best"] == {"name": "top1", "value": 0.75, "trial": 1}

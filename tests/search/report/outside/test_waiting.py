@@ -23,7 +23,7 @@ def load(*free: tuple[float, float], jobs: int = 0) -> Load:
         ((1, 4, 0.5), load((2, 0.25)), "GPU", "0.5 GPUs wanted, 0.25 of 2 free, 4 CPUs wanted, 2 of 8 free"),
         # Enough in all, on no node enough.
         ((1, 4, 0.0), load((3, 2), (3, 2)), "CPU", "4 CPUs wanted on one node, the freest has 3 free"),
-        ((1, 4, 0.0), load((8, 2)), "process", "its resources are free, and Ray starts a process"),
+        ((1, 4, 0.0), load((8, 2)), "process", "Ray starts a process, its resources are free"),
         ((1, 1, 0.0), Load([], [], 0), "CPU", "1 CPU wanted, 0 of 0 free"),
     ],
 )  # fmt: skip

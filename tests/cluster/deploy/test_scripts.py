@@ -234,7 +234,7 @@ def real(folder: Path) -> Path:
     return spec
 
 
-def nodes_of(ledger: Path) -> int:
+def finished_in(ledger: Path) -> int:
     """Return the number of trials that finished."""
     return sum(json.loads(line)["event"] == "finished" for line in ledger.read_text().splitlines())
 
@@ -253,7 +253,7 @@ def test_a_real_search_runs_on_two_nodes_of_slurm_and_one_that_joins(
 
     assert recipe.end(500) == 0, recipe.text
     assert joined.end(60) == 0, joined.text
-    assert nodes_of(tmp_path / "out" / "ledger.jsonl") == 3
+    assert finished_in(tmp_path / "out" / "ledger.jsonl") == 3
     wait_for(lambda: recipe.left() == joined.left() == [])
 
 
@@ -266,8 +266,19 @@ def test_a_real_search_runs_on_two_hosts_over_ssh(run: Callable[..., Recipe], ho
     recipe = run("ssh.sh", spec, tmp_path / "out", "a", "b", PROJECT=hosts, RAY_PORT=free_port(), PYTHONPATH=ROOT)
 
     assert recipe.end(500) == 0, recipe.text
-    assert nodes_of(tmp_path / "out" / "ledger.jsonl") == 3
+    assert finished_in(tmp_path / "out" / "ledger.jsonl") == 3
     wait_for(lambda: recipe.left() == [])
+
+
+def submitted(client: Any, command: str) -> str:
+    """Submit a job to a head that has just started: the agent that starts jobs may not be there yet."""
+    until = time.monotonic() + 120
+    while True:
+        try:
+            return client.submit_job(entrypoint=command, runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}})
+        except RuntimeError:
+            assert time.monotonic() < until, "no agent starts jobs"
+            time.sleep(2)
 
 
 @pytest.mark.ray
@@ -288,10 +299,10 @@ def test_the_entry_point_of_the_job_on_kubernetes_runs_as_a_job_and_goes_on(tmp_
     try:
         client = JobSubmissionClient(f"http://{context.dashboard_url}")
         for _ in range(2):  # the second is that of a new cluster after the loss of a head
-            job = client.submit_job(entrypoint=command, runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}})
+            job = submitted(client, command)
             wait_for(lambda job=job: client.get_job_status(job).is_terminal(), 250)
             assert client.get_job_status(job).value == "SUCCEEDED", client.get_job_logs(job)
     finally:
         ray.shutdown()
 
-    assert nodes_of(tmp_path / "out" / "ledger.jsonl") == 3
+    assert finished_in(tmp_path / "out" / "ledger.jsonl") == 3

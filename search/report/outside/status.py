@@ -134,7 +134,8 @@ def render(status: Status) -> str:
         if best := best_of(history):
             lines.append(f"  best       {best}")
         lines.append(f"  last event {_ago(status.now - history.last)}")
-    lines.append(f"  {_remark(status)}")
+    if remark := _remark(status):
+        lines.append(f"  {remark}")
     if beat is not None and status.alive and beat.metrics:
         lines.append(f"  metrics    {beat.metrics}")
     lines.append(f"  results    {status.output}")
@@ -154,7 +155,7 @@ def _remark(status: Status) -> str:
         case _:
             if beat is not None and beat.waits_for:
                 return f"waits      {beat.waits_for} (for {format_duration(max(0.0, status.now - beat.since))})"
-            return "waits      for nothing"
+            return ""
 
 
 def as_json(status: Status) -> dict[str, Any]:

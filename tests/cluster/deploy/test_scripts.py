@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -295,7 +296,11 @@ def test_the_entry_point_of_the_job_on_kubernetes_runs_as_a_job_and_goes_on(tmp_
     command = entry.replace("/spec/spec.yaml", str(spec)).replace("python", sys.executable, 1)
     assert command != entry
 
-    context = ray.init(address="local", num_cpus=2, include_dashboard=True, dashboard_port=0, log_to_driver=False)
+    # Ray tells a job the newest cluster of its temporary folder; a socket in it has a short path.
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    context = ray.init(
+        address="local", num_cpus=2, include_dashboard=True, dashboard_port=0, log_to_driver=False, _temp_dir=folder
+    )
     try:
         client = JobSubmissionClient(f"http://{context.dashboard_url}")
         for _ in range(2):  # the second is that of a new cluster after the loss of a head
@@ -304,5 +309,6 @@ def test_the_entry_point_of_the_job_on_kubernetes_runs_as_a_job_and_goes_on(tmp_
             assert client.get_job_status(job).value == "SUCCEEDED", client.get_job_logs(job)
     finally:
         ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
 
     assert finished_in(tmp_path / "out" / "ledger.jsonl") == 3

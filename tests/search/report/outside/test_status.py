@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -133,7 +134,8 @@ def test_the_list_has_all_searches_below_a_folder_damaged_ones_too(
     assert "line 1" in rows[2]["problem"]
     assert rows[1]["best"]["trial"] == 1
     assert len(lines) == 4
-    assert "running (waits)  4 of 6 trials  top1 75.0 % (trial 1)  48 s" in lines[2]  # 25 events, 2 s apart
+    # 25 events, 2 s apart
+    assert re.search(r"running \(waits\)  4 of 6 trials  top1 75.0 % \(trial 1\)  (48|49|5\d) s  ", lines[2])
     assert list(searches_under(tmp_path)) == [tmp_path / "a", tmp_path / "b" / "deep", tmp_path / "c"]
 
 

@@ -104,6 +104,18 @@ def _add_searches(commands: "argparse._SubParsersAction") -> None:
     run.add_argument("--address", help="Ray cluster to run on (default: the cluster of this job, else a new one)")
     run.add_argument("--json", action="store_true", help="print the result as JSON, and progress to stderr")
     submit.add_argument("--address", required=True, metavar="URL", help="the cluster's dashboard: http://HOST:8265")
+    status = _command(commands, "status", "show the state of a search, its progress and what it waits for")
+    named = status.add_argument(
+        "search", metavar="RUN", nargs="?", help="output folder or name of the search (default: the last one in runs)"
+    )
+    _complete(named, shtab.DIRECTORY)
+    status.add_argument("--watch", action="store_true", help="print each change until no process runs the search")
+    status.add_argument("--json", action="store_true", help="print the state as JSON, one line for each look")
+    listing = _command(commands, "list", "list all searches under a folder, or those that are jobs of a cluster")
+    folder = listing.add_argument("folder", metavar="FOLDER", nargs="?", type=at_home, help="folder (default: runs)")
+    _complete(folder, shtab.DIRECTORY)
+    listing.add_argument("--address", metavar="URL", help="the dashboard of a cluster: http://HOST:8265")
+    listing.add_argument("--json", action="store_true", help="print the list as JSON")
     submit.add_argument("--follow", action="store_true", help="print the job's output until it ends")
 
 

@@ -20,6 +20,7 @@ from search.ledger.history import EXHAUSTED, FAILING, LATE, History
 from search.proposals.warm_start import read_sources
 from search.report.live.display import Display
 from search.report.live.progress import progress
+from search.report.outside.monitor import Monitor
 from search.report.plots.front import draw
 from search.report.tables.data import render_data
 from search.report.tables.front import as_json
@@ -37,7 +38,7 @@ from vattn.data.dataset import Listed
 from vattn.errors import UserError, without_password
 
 #: keys of a spec, and of its `search`, that may change between an interruption and the resume
-CHANGEABLE = ("budget", "confirm", "resources", "tracking", "output")
+CHANGEABLE = ("budget", "confirm", "resources", "tracking", "output", "notify")
 
 
 def run(arguments: Namespace) -> int:
@@ -136,7 +137,7 @@ def _search(
     from search.tuner.trainable import MODULES
     from search.tuner.tune import tune_search
 
-    with connecting(cluster, MODULES) as wait_for_cluster:
+    with connecting(cluster, MODULES) as wait_for_cluster, Monitor(output, spec) as monitor:
 
         def watched(*stage: Any) -> None:
             wait_for_cluster.check()  # to decode data can take hours
@@ -151,9 +152,10 @@ def _search(
         cache = files.decode(watched).resolve()
         with (
             closing(Tracker(output, spec.tracking.uri, spec.tracking.experiment)) as tracker,
-            closing(Display(screen)) as display,
+            closing(Display(screen, waiting=lambda: monitor.waiting)) as display,
         ):
-            search = Search(spec, output, cache, ledger, [tracker, display])
+            monitor.listen(tracker.wait_for)
+            search = Search(spec, output, cache, ledger, [tracker, display, monitor])
             if ledger.history.search:
                 search.record(Resumed(budget=spec.search.budget.tree()))
             else:
@@ -162,6 +164,7 @@ def _search(
                 search.record(SearchBegan(**began, clips=clips))
             for source in sources:
                 search.record(source)
+            monitor.phase = "searches"
             with suppress(KeyboardInterrupt):  # Tune handles Ctrl-C while it runs, but not before and after
                 tune_search(search, wait_for_cluster)
             complete = is_complete(spec, ledger.history, exhausted=search.reason in (EXHAUSTED, FAILING, LATE))

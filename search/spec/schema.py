@@ -200,6 +200,14 @@ class Spec(Config):
         default="auto", min_length=1, description="folder for all files of the search; auto = runs/ and its name"
     )
 
+    # It may hold a secret, so it is no part of `tree`, and never reaches the ledger or MLflow.
+    notify: str = Field(
+        default="none",
+        exclude=True,
+        description="URL that receives a JSON message when the search has ended, has failed or needs help; none = no "
+        "message",
+    )
+
     #: the file that this spec was read from
     _file: Path = PrivateAttr(default=Path("spec.yaml"))
     #: whether `data.store` was auto: it has a size, and the rest is chosen when the clips are listed
@@ -225,6 +233,13 @@ class Spec(Config):
             way_out = re.sub(r"[^a-z0-9]+", "-", name[:60].lower()).strip("-") or "my-search"
             raise ValueError(f"names a folder too, so it is made of a-z, 0-9 and -; try {way_out}")
         return name
+
+    @field_validator("notify")
+    @classmethod
+    def _is_url(cls, notify: str) -> str:
+        if notify != "none" and not re.fullmatch(r"https?://[^/\s]+\S*", notify):
+            raise ValueError("must be a URL that takes a POST, such as https://HOST/PATH, or none")
+        return notify
 
     @field_validator("objectives")
     @classmethod
@@ -284,7 +299,7 @@ class Spec(Config):
     def stored(self, store: StoreConfig) -> "Spec":
         """Return the same spec with ``data.store`` given."""
         data = self.trial["data"] | {"store": store.tree()}
-        spec = Spec.parse(self.tree() | {"trial": self.trial | {"data": data}})
+        spec = Spec.parse(self.tree() | {"trial": self.trial | {"data": data}, "notify": self.notify})
         spec._file = self._file  # pyright: ignore[reportAttributeAccessIssue]  # private, and so not frozen
         return spec
 

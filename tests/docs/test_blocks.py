@@ -19,7 +19,7 @@ from search.spec.validation import load, load_config
 from tests.docs.blocks import ROOT, Block, blocks
 
 #: Commands that take seconds, need no network and start no process.
-CHEAP = ("check", "pareto", "report", "why", "export", "cost")
+CHEAP = ("check", "pareto", "report", "why", "export", "cost", "status", "list")
 #: A search as `make demo` leaves it, without weights and data.
 RECORDED = Path(__file__).parent / "quickstart.jsonl"
 #: What a fragment of a spec is checked with: one small network, so that only the ranges of the fragment are counted.

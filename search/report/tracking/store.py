@@ -40,6 +40,8 @@ TAG_TRIAL = "trial"
 TAG_STATE = "state"
 #: the number of epochs of a trial, or of finished trials of a search, whose metrics are written
 TAG_LOGGED = "logged"
+#: what a running search waits for, on its parent run
+TAG_WAITS = "waits_for"
 #: written last, when the whole search is written: see `complete_tag`
 TAG_EVENTS = "events"
 
@@ -85,6 +87,8 @@ class Store:
         if self._database is not None:
             # An open connection would keep writing to a database file that has been replaced.
             os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+            if self._is_own:
+                _write_without_waiting(self._database)
             is_ready = self.usable() and self._has_own_artifacts() if self._is_own else self._database.exists()
             if not is_ready:
                 self._make(self._database)
@@ -174,6 +178,31 @@ class Store:
             fresh.rename(database)
         finally:
             fresh.unlink(missing_ok=True)
+
+
+#: the databases of searches that this process writes
+_own: set[str] = set()
+
+
+def _write_without_waiting(database: Path) -> None:
+    """Let no write to ``database`` wait for the disk: MLflow commits ten times for a trial.
+
+    A process that is killed loses nothing by that. A machine that loses power may leave a damaged database, which is
+    replaced, as the ledger has all that is in it.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    if not _own:
+
+        @event.listens_for(Engine, "connect")
+        def _connected(connection: Any, _: Any) -> None:
+            if isinstance(connection, sqlite3.Connection):
+                files = {file for _, _, file in connection.execute("PRAGMA database_list")}
+                if files & _own:
+                    connection.execute("PRAGMA synchronous = OFF")
+
+    _own.add(str(database))
 
 
 def _mlflow() -> Any:

@@ -1,0 +1,345 @@
+"""Recordings of detectors' public code (tests/golden/detection): each kind of case, repeated by this library.
+
+Shapes and settings come from the recording, so that other recordings of the same kinds can be tried.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tests.vattn.golden import Options, Recording
+from vattn.detection.boxes import Rule, anchors, clip, decode, encode, nms, overlaps
+from vattn.detection.detections import Cleaning, buffer_segments, suppressed, video_segments, window_segments
+from vattn.detection.evaluation import Detections, Instances, evaluate
+from vattn.detection.losses import anchor_losses, overlap_loss, region_losses, smooth_l1
+from vattn.detection.pooling import pool_regions
+from vattn.detection.proposals import Proposing, padded, propose, with_row
+from vattn.detection.targets import AnchorRule, Draws, RegionRule, anchor_targets, region_targets
+from vattn.detection.windows import (
+    Buffer,
+    BufferRule,
+    buffers,
+    seconds_of,
+    training_buffers,
+    window_counts,
+    window_prior,
+    windows,
+)
+
+#: The recordings (.npz) that the test reads.
+FOLDER = Path(os.environ.get("VATTN_GOLDEN_DETECTION", Path(__file__).parents[2] / "golden" / "detection"))
+
+#: What a case computes: name of the recorded array -> value.
+Values = Mapping[str, Any]
+
+
+class RecordedDraws(Draws):
+    """The random numbers that the public code consumed, in its order."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._arrays = recording.arrays
+        self._permutations, self._uniforms = 0, 0
+
+    def permutation(self, n: int) -> Tensor:
+        drawn = torch.from_numpy(self._arrays[f"permutation_{self._permutations}"])
+        self._permutations += 1
+        assert len(drawn) == n
+        return drawn
+
+    def uniform(self, n: int) -> Tensor:
+        drawn = torch.from_numpy(self._arrays[f"uniform_{self._uniforms}"])
+        self._uniforms += 1
+        assert len(drawn) == n
+        return drawn
+
+    @property
+    def used(self) -> bool:
+        """Whether every recorded number was drawn."""
+        numbers = [name.split("_")[0] for name in self._arrays if name.startswith(("permutation_", "uniform_"))]
+        return len(numbers) == self._permutations + self._uniforms
+
+
+def by_anchor(maps: Tensor, count: int) -> Tensor:
+    """Return (N, K * A, L, 1, 1) maps as (N, L * A, K): channel k * A + a where ``count`` is K."""
+    return maps.flatten(2).unflatten(1, (count, -1)).permute(0, 3, 2, 1).flatten(1, 2)
+
+
+def pairs(maps: Tensor) -> Tensor:
+    """Return (N, 2A, L, 1, 1) maps, channel 2a + coordinate, as (N, L * A, 2)."""
+    return maps.flatten(2).unflatten(1, (-1, 2)).permute(0, 3, 1, 2).flatten(1, 2)
+
+
+def to_pairs(rows: Tensor, scales: int) -> Tensor:
+    """Return (N, L * A, 2) as (N, 2A, L, 1, 1)."""
+    return rows.unflatten(1, (-1, scales)).permute(0, 2, 3, 1).flatten(1, 2)[..., None, None]
+
+
+def to_labels(rows: Tensor, scales: int) -> Tensor:
+    """Return (N, L * A) as (N, 1, A * L, 1, 1), index a * L + position."""
+    return rows.unflatten(1, (-1, scales)).transpose(1, 2).flatten(1)[:, None, :, None, None]
+
+
+def _anchors(case: Recording, options: Options) -> Values:
+    stride, base = options["stride"], options["base_size"]
+    every = anchors(options["scales"], options["length"], stride, base)
+    inside = (every[:, 0] >= 0) & (every[:, 1] < options["length"] * stride)
+    return {"base": anchors(options["scales"], 1, stride, base), "all": every, "inside": inside}
+
+
+def _transform(case: Recording, options: Options) -> Values:
+    boxes, targets = case.tensor("segments"), case.tensor("targets")
+    assert boxes.shape[:2] == (options["batch"], options["n"])
+    assert case.tensor("deltas").shape[2] == 2 * options["classes"]
+    encoded, predicted = encode(boxes, targets), decode(boxes, case.tensor("deltas"))
+    return {
+        "encoded": encoded,
+        "encoded_shared": encode(boxes[0], targets),
+        "decoded": decode(boxes, encoded),
+        "predicted": predicted,
+        "clipped": clip(predicted, options["clip_length"]),
+    }
+
+
+def _overlap(case: Recording, options: Options) -> Values:
+    boxes, others = case.tensor("segments"), case.tensor("gt")[..., :2]
+    assert len(others) == options["batch"]
+    return {"overlap": overlaps(boxes, others), "overlap_shared": overlaps(boxes[0], others)}
+
+
+def _nms(case: Recording, options: Options) -> Values:
+    rules: tuple[Rule, ...] = ("inclusive", "inclusive_gpu", "plain", "scnn")
+    dets, equal = case.tensor("dets"), case.tensor("eq_dets")
+    kept: dict[str, Any] = {
+        f"keep_{rule}_{threshold}": nms(dets[:, :2], dets[:, 2], float(threshold), rule)
+        for rule in rules for threshold in options["thresholds"]
+    }  # fmt: skip
+    for rule in rules:
+        # Of an exact duplicate either may stay: compare the boxes.
+        rows = case.tensor(f"eq_keep_{rule}")
+        own = nms(equal[:, :2], equal[:, 2], float(options["equal_threshold"]), rule)
+        torch.testing.assert_close(equal[own], equal[rows], rtol=0, atol=0)
+        kept[f"eq_keep_{rule}"] = rows
+    return kept
+
+
+def _proposing(options: Options) -> Proposing:
+    return Proposing(
+        options["RPN_PRE_NMS_TOP_N"], options["RPN_POST_NMS_TOP_N"], options["RPN_NMS_THRESH"],
+        options["RPN_MIN_SIZE"], rule="inclusive",
+    )  # fmt: skip
+
+
+def _proposal(case: Recording, options: Options) -> Values:
+    options.seen_in_parameters("phase")
+    length, stride = options["length"], options["stride"]
+    every = anchors(options["scales"], length, stride)
+    scores = by_anchor(case.tensor("prob"), 2)[..., 1]
+    found = propose(every, scores, pairs(case.tensor("deltas")), length * stride, _proposing(options))
+    rois, count = padded(found, case.arrays["rois"].shape[1])
+    row = torch.arange(len(rois), dtype=rois.dtype)[:, None, None].expand(-1, rois.shape[1], 1)
+    return {"rois": torch.cat([row, rois], 2), "count": count}
+
+
+def _anchor_targets(case: Recording, options: Options) -> Values:
+    scales, length, stride = options["scales"], options["length"], options["stride"]
+    rule = AnchorRule(options["positive"], options["negative"], options["rpn_batch"], options["fg_fraction"])
+    draws = RecordedDraws(case)
+    targets = anchor_targets(
+        anchors(scales, length, stride), case.tensor("gt"), length * stride, rule, draws
+    )  # fmt: skip
+    assert draws.used
+    weights = (weight[..., None].expand(-1, -1, 2) for weight in (targets.inside, targets.outside))
+    inside, outside = (to_pairs(weight, len(scales)) for weight in weights)
+    return {
+        "labels": to_labels(targets.labels, len(scales)),
+        "targets": to_pairs(targets.offsets, len(scales)),
+        "inside_weights": inside,
+        "outside_weights": outside,
+    }
+
+
+def _region_targets(case: Recording, options: Options) -> Values:
+    rule = RegionRule(
+        options["batch_rois"], options["fg_fraction"], options["fg"], tuple(options["bg"]), True,
+        tuple(options["means"]), tuple(options["stds"]),
+    )  # fmt: skip
+    rois, draws = case.tensor("rois"), RecordedDraws(case)
+    targets = region_targets(list(rois[..., 1:]), case.tensor("gt"), rule, draws)
+    assert draws.used
+    shape = (len(rois), rule.count)
+    weights = (targets.labels > 0).float()[:, None].expand(-1, 2).unflatten(0, shape)
+    return {
+        "sampled_rois": targets.regions.unflatten(0, shape),
+        "labels": targets.labels.float().unflatten(0, shape),
+        "targets": targets.offsets.unflatten(0, shape),
+        "inside_weights": weights,
+        "outside_weights": weights,
+    }
+
+
+def _pooling(case: Recording, options: Options) -> Values:
+    assert options["context_ratio"] == 1
+    x = case.tensor("input").requires_grad_()
+    out = pool_regions(x, case.tensor("rois"), tuple(options["pooled"]), float(options["scale"]))
+    out.backward(case.tensor("cotangent"))
+    return {"output": out, "grad_input": x.grad}
+
+
+def _smooth_l1(case: Recording, options: Options) -> Values:
+    x = case.tensor("input").requires_grad_()
+    assert options["mean_over"] == [0]
+    assert options["sum_over"] == list(range(1, x.dim()))
+    given = (case.tensor(name) for name in ("target", "inside_weights", "outside_weights"))
+    loss = smooth_l1(x, *given, float(options["sigma"]))
+    loss.backward()
+    return {"output": loss, "grad_input": x.grad}
+
+
+def _rpn_loss(case: Recording, options: Options) -> Values:
+    score, twin = (case.tensor(name).requires_grad_() for name in ("score", "twin_pred"))
+    assert options["sigma"] == 3
+    assert len(score) == options["batch"]
+    length, stride = options["length"], 8
+    targets = anchor_targets(
+        anchors(options["scales"], length, stride), case.tensor("gt"), length * stride,
+        AnchorRule(count=options["rpn_batch"]), RecordedDraws(case),
+    )  # fmt: skip
+    scores = by_anchor(score, 2)
+    losses = anchor_losses(scores, pairs(twin), targets)
+    sum(losses).backward()
+    background, action = scores.softmax(-1).unbind(-1)
+    prob = [to_labels(each, len(options["scales"]))[:, 0, :, 0, 0] for each in (background, action)]
+    return {
+        "prob": torch.cat(prob, 1).view_as(score), "loss_cls": losses[0], "loss_twin": losses[1],
+        "grad_score": score.grad, "grad_twin_pred": twin.grad,
+    }  # fmt: skip
+
+
+def _buffers(case: Recording, options: Options) -> Values:
+    fps, length, step = float(options["fps"]), options["length"], options["step"]
+    frames, rows = case.arrays["frames"].tolist(), case.arrays["segments"]
+    scaled = np.column_stack([rows[:, 1:3] * fps, rows[:, 3]])
+    instances = [scaled[rows[:, 0] == video] for video in range(len(frames))]
+    rule = BufferRule(options["overlap"], options["min_length"])
+    cut = list(training_buffers(frames, instances, length, step, rule))
+    tested = [(video, *buffer) for video, count in enumerate(frames) for buffer in buffers(count, length, step)]
+    return {
+        "buffers": np.array([(each.video, *each.buffer, each.mirrored) for each in cut], np.int64),
+        "buffer_windows": np.concatenate(
+            [np.column_stack([np.full(len(each.instances), n), each.instances]) for n, each in enumerate(cut)]
+        ),
+        "test_buffers": np.array(tested),
+    }
+
+
+def _postprocess(case: Recording, options: Options) -> Values:
+    how = Cleaning(
+        options["score"], options["buffer_nms"], options["merge_nms"], options["topk"], tuple(options["stds"]),
+        rule="inclusive",
+    )  # fmt: skip
+    given = zip(*(case.tensor(name) for name in ("rois", "cls_prob", "twin_pred")), strict=True)
+    assert case.arrays["cls_prob"].shape[2] == options["classes"]
+    found = [buffer_segments(*each, options["length"], how) for each in given]
+    spans = [Buffer(*each) for each in zip(*(case.arrays[f"buffer_{n}"].tolist() for n in ("start", "end")), strict=True)]
+    video = video_segments(found, spans, float(options["fps"]), how)
+    return {
+        "buffer_detections": with_row(found),
+        "detections": video,
+        "count_after_eval_nms": np.array([len(suppressed(video, t)) for t in (0.0, 0.1, 0.2, 0.3, 0.4)]),
+    }
+
+
+def _windows(case: Recording, options: Options) -> Values:
+    cut = windows(options["frames"], options["lengths"], float(options["overlap"]))
+    return {
+        "windows": cut.rows, "times": cut.times(float(options["fps"])),
+        "frame_index_every_37th": cut.frames(case.arrays["frame_index_every_37th"].shape[1])[::37],
+    }  # fmt: skip
+
+
+def _overlap_loss(case: Recording, options: Options) -> Values:
+    logits = case.tensor("logits").requires_grad_()
+    assert logits.shape[1] == options["classes"]
+    loss = overlap_loss(logits, case.tensor("labels"), case.tensor("overlap"), float(options["weight"]), float(options["alpha"]))
+    loss.total.backward()
+    return {
+        "output": loss.total, "loss_softmax": loss.class_loss, "loss_overlap": loss.overlap_loss,
+        "grad_logits": logits.grad,
+    }  # fmt: skip
+
+
+def _prior(case: Recording, options: Options) -> Values:
+    counts = case.arrays["counts"]
+    values: dict[str, Any] = {"weights": window_prior(counts)}
+    if "durations" in case.arrays:
+        durations, classes = case.arrays["durations"], case.arrays["classes"]
+        values["counts"] = window_counts(durations, classes, counts.shape[1], options["window_seconds"])
+    else:
+        assert len(options["classes"]) == counts.shape[1]
+        assert tuple(options["window_seconds"]) == seconds_of((16, 32, 64, 128, 256, 512), 25)
+    return values
+
+
+def _window_segments(case: Recording, options: Options) -> Values:
+    lengths = (16, 32, 64, 128, 256, 512)[: len(case.arrays["weights"])]
+    number, segments = window_segments(
+        windows(options["frames"], lengths), case.arrays["proposal_score"], case.arrays["class_prob"],
+        case.arrays["weights"], float(options["fps"]), lengths, float(options["proposal_threshold"]), float(options["nms"]),
+    )  # fmt: skip
+    listed = segments[:, 3] > 0
+    label, start, end, score = segments[listed].T
+    return {"detections": np.column_stack([number[listed], start, end, score, label])}
+
+
+def _evaluation(case: Recording, options: Options) -> Values:
+    options.seen_in_parameters("seed")
+    truth = Instances(*case.arrays["ground_truth"].T)
+    detections = Detections(*case.arrays["detections"].T)
+    assert truth.video.max() < len(case.arrays["videos"])
+    given = truth, detections, options["classes"], options["thresholds"]
+    official = evaluate(*given, "thumos14", options["ambiguous_label"])
+    other = evaluate(*given, "activitynet")
+    return {
+        "ap": official.ap, "map": official.map, "ap_activitynet": other.ap, "map_activitynet": other.map,
+    }  # fmt: skip
+
+
+CASES: Mapping[str, Callable[[Recording, Options], Values]] = {
+    "1-D anchors": _anchors,
+    "1-D box transform": _transform,
+    "1-D IoU with inclusive ends": _overlap,
+    "1-D greedy NMS": _nms,
+    "proposal layer": _proposal,
+    "anchor targets": _anchor_targets,
+    "proposal targets": _region_targets,
+    "temporal RoI max pooling": _pooling,
+    "smooth L1 with inside and outside weights": _smooth_l1,
+    "RPN losses": _rpn_loss,
+    "R-C3D buffers": _buffers,
+    "R-C3D test-time post-processing": _postprocess,
+    "sliding windows": _windows,
+    "overlap loss": _overlap_loss,
+    "window-length prior": _prior,
+    "window-length prior of THUMOS14 validation": _prior,
+    "Segment-CNN post-processing": _window_segments,
+    "THUMOS14 detection AP": _evaluation,
+}
+
+
+def compared(recording: Recording) -> Iterator[tuple[str, Any, np.ndarray, Any]]:
+    """Yield each recorded output: name, own value, recorded value, tolerance. Options that nothing reads fail."""
+    options = Options(recording.meta["config"])
+    module = recording.meta["module"]
+    assert module in CASES, f"{recording.file}: no case for the module {module!r}"
+    values = CASES[module](recording, options)
+    assert not options.unread, f"{recording.file}: the case ignores the options {options.unread}"
+    tolerances = recording.meta["tolerance"]
+    unknown = set(tolerances) & set(recording.arrays) - set(values)
+    assert not unknown, f"{recording.file}: the case does not compute {unknown}"
+    for name, value in values.items():
+        yield name, value, recording.arrays[name], tolerances.get(name, "exact")

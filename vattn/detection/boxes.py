@@ -13,9 +13,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 Boxes = Float[Tensor, "*#rows 2"]
-#: How `nms` measures lengths and decides at equality. inclusive: end - start + 1, a box stays while its IoU is below the
-#: threshold; inclusive_gpu: the same lengths, a box stays while its IoU is at most the threshold; plain and scnn: end -
-#: start, at most. R-C3D's public code has the first rule on CPUs and the second on GPUs.
+#: How `nms` measures lengths and decides at equality. inclusive: end - start + 1, a box stays while its IoU is below
+#: the threshold; inclusive_gpu: the same lengths, a box stays while its IoU is at most the threshold; plain and scnn:
+#: end - start, at most. R-C3D's public code has the first rule on CPUs and the second on GPUs.
 Rule = Literal["inclusive", "inclusive_gpu", "plain", "scnn"]
 
 
@@ -31,7 +31,7 @@ def anchors(scales: Sequence[float | int], length: int, stride: int = 8, base: i
 
 
 def encode(boxes: Boxes, targets: Boxes) -> Float[Tensor, "*_ 2"]:
-    """Return the offsets of ``targets`` from ``boxes``: the distance of the centres in lengths, log ratio of lengths."""
+    """Return the offsets of ``targets`` from ``boxes``: distance of the centres in lengths, log ratio of lengths."""
     length, target_length = (_inclusive(each) for each in (boxes, targets))
     centre, target_centre = boxes[..., 0] + length / 2, targets[..., 0] + target_length / 2
     return torch.stack([(target_centre - centre) / length, (target_length / length).log()], -1)

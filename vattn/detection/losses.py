@@ -66,8 +66,8 @@ def overlap_loss(
 
     .. math:: L = \frac1N \sum_n -\ln p_n^{k_n} + \lambda [k_n > 0]\, \tfrac12 ((p_n^{k_n})^2 / v_n^\alpha - 1)
 
-    p is the softmax of ``scores``, k the label (0 is background) and v the IoU with the instance. Source: Shou, Wang and
-    Chang, "Temporal Action Localization in Untrimmed Videos via Multi-stage CNNs", CVPR 2016 (arXiv:1601.02129).
+    p is the softmax of ``scores``, k the label (0 is background) and v the IoU with the instance. Source: Shou, Wang
+    and Chang, "Temporal Action Localization in Untrimmed Videos via Multi-stage CNNs", CVPR 2016 (arXiv:1601.02129).
     """
     own = scores.softmax(1).gather(1, labels[:, None])[:, 0]
     action = labels > 0

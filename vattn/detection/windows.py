@@ -116,7 +116,7 @@ def windows(frames: int, lengths: Sequence[int] = (16, 32, 64, 128, 256, 512), o
     return Windows(np.array(rows, np.int64).reshape(-1, 3))
 
 
-#: Length of each of Segment-CNN's windows, seconds. The last is a slip of the authors for 20.44, and is in their numbers.
+#: Length of each of Segment-CNN's windows, seconds. The last is a slip of the authors for 20.44.
 WINDOW_SECONDS = (0.6, 1.24, 2.52, 5.08, 10.2, 22.44)
 
 

@@ -4,6 +4,7 @@ Shapes and settings come from the recording, so that other recordings of the sam
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,17 @@ import torch
 from torch import Tensor
 
 from tests.vattn.golden import Options, Recording
+from vattn.config import ModelConfig
+from vattn.convert import convert_model
 from vattn.detection.boxes import Rule, anchors, clip, decode, encode, nms, overlaps
+from vattn.detection.config import CELLS, STRIDES
 from vattn.detection.detections import Cleaning, buffer_segments, suppressed, video_segments, window_segments
 from vattn.detection.evaluation import Detections, Instances, evaluate
-from vattn.detection.losses import anchor_losses, overlap_loss, region_losses, smooth_l1
+from vattn.detection.losses import anchor_losses, overlap_loss, smooth_l1
 from vattn.detection.pooling import pool_regions
 from vattn.detection.proposals import Proposing, padded, propose, with_row
+from vattn.detection.published import rc3d_rules
+from vattn.detection.rc3d import RC3D, RegionSettings
 from vattn.detection.targets import AnchorRule, Draws, RegionRule, anchor_targets, region_targets
 from vattn.detection.windows import (
     Buffer,
@@ -30,6 +36,8 @@ from vattn.detection.windows import (
     window_prior,
     windows,
 )
+from vattn.model import build_model
+from vattn.weights.state import rename, rename_one
 
 #: The recordings (.npz) that the test reads.
 FOLDER = Path(os.environ.get("VATTN_GOLDEN_DETECTION", Path(__file__).parents[2] / "golden" / "detection"))
@@ -245,7 +253,9 @@ def _postprocess(case: Recording, options: Options) -> Values:
     given = zip(*(case.tensor(name) for name in ("rois", "cls_prob", "twin_pred")), strict=True)
     assert case.arrays["cls_prob"].shape[2] == options["classes"]
     found = [buffer_segments(*each, options["length"], how) for each in given]
-    spans = [Buffer(*each) for each in zip(*(case.arrays[f"buffer_{n}"].tolist() for n in ("start", "end")), strict=True)]
+    spans = [
+        Buffer(*each) for each in zip(*(case.arrays[f"buffer_{n}"].tolist() for n in ("start", "end")), strict=True)
+    ]
     video = video_segments(found, spans, float(options["fps"]), how)
     return {
         "buffer_detections": with_row(found),
@@ -265,7 +275,9 @@ def _windows(case: Recording, options: Options) -> Values:
 def _overlap_loss(case: Recording, options: Options) -> Values:
     logits = case.tensor("logits").requires_grad_()
     assert logits.shape[1] == options["classes"]
-    loss = overlap_loss(logits, case.tensor("labels"), case.tensor("overlap"), float(options["weight"]), float(options["alpha"]))
+    loss = overlap_loss(
+        logits, case.tensor("labels"), case.tensor("overlap"), float(options["weight"]), float(options["alpha"])
+    )
     loss.total.backward()
     return {
         "output": loss.total, "loss_softmax": loss.class_loss, "loss_overlap": loss.overlap_loss,
@@ -289,11 +301,169 @@ def _window_segments(case: Recording, options: Options) -> Values:
     lengths = (16, 32, 64, 128, 256, 512)[: len(case.arrays["weights"])]
     number, segments = window_segments(
         windows(options["frames"], lengths), case.arrays["proposal_score"], case.arrays["class_prob"],
-        case.arrays["weights"], float(options["fps"]), lengths, float(options["proposal_threshold"]), float(options["nms"]),
+        case.arrays["weights"], float(options["fps"]), lengths, float(options["proposal_threshold"]),
+        float(options["nms"]),
     )  # fmt: skip
     listed = segments[:, 3] > 0
     label, start, end, score = segments[listed].T
     return {"detections": np.column_stack([number[listed], start, end, score, label])}
+
+
+def _model(case: Recording, options: Options) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """Return the config of a recorded network, which its names and shapes tell, and its weights in own names."""
+    shapes = {name: tuple(shape) for name, shape in case.meta["param_names"]}
+    variant = "pt" if "RCNN_rpn.RPN_Conv2.weight" in shapes else "caffe"
+    assert tuple(options["pool"]) == CELLS[variant]
+    if "RCNN_base.0.bias" in shapes:
+        backbone: dict[str, Any] = {"kind": "c3d"}
+    else:
+        blocks = {name.split(".")[2] for name in shapes if name.startswith("RCNN_base.6.")}
+        bottleneck = "RCNN_base.4.0.conv3.weight" in shapes
+        projects = "RCNN_base.5.0.downsample.0.weight" in shapes
+        depth = {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101}[len(blocks), bottleneck]
+        backbone = {"kind": "resnet3d", "depth": depth, "shortcut": "B" if projects else "A"}
+    first = shapes["RCNN_rpn.RPN_cls_score.weight"]
+    detector = {
+        "kind": "rc3d", "variant": variant, "scales": [float(scale) for scale in options["scales"]],
+        "channels": first[1],
+    }  # fmt: skip
+    tree = {"frames": options["frames"], "size": options["size"], "backbone": backbone, "detector": detector}
+    config = ModelConfig.parse(tree)
+    return config, convert_model(case.params(), config)
+
+
+def _network(case: Recording, options: Options) -> Values:
+    config, state = _model(case, options)
+    net = build_model(config, options["classes"] - 1).eval()
+    assert isinstance(net, RC3D)
+    missing, unknown = net.load_state_dict(state, strict=False)
+    assert not unknown
+    assert all(name.endswith("num_batches_tracked") for name in missing), missing
+    assert sum(parameter.numel() for parameter in net.parameters()) == case.meta["n_params"]
+    seed, shape = re.fullmatch(
+        r"np\.random\.default_rng\((\d+)\)\.integers\(-4,5,\(([\d,]+)\)\)/2 float32.*", case.meta["input_recipe"]
+    ).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    sizes = tuple(map(int, shape.split(",")))
+    clips = torch.from_numpy((np.random.default_rng(int(seed)).integers(-4, 5, sizes) / 2).astype(np.float32))
+    scales = len(options["scales"])
+    taps: dict[str, Tensor] = {}
+    with torch.no_grad():
+        taps["base"] = maps = net.shared(clips)
+        x = maps
+        for number, conv in enumerate(net.rpn.convs, start=1):
+            x = taps[f"rpn_conv{number}"] = conv(x).relu()
+        taps["rpn_pool"] = x.amax((3, 4), keepdim=True)
+        scores, offsets = net.rpn(maps)
+        regions = case.tensor("rois")
+        taps["roi_pool"] = pool_regions(maps, regions, net.settings.cells, 1 / net.settings.stride)
+        taps["tail"] = net.of_regions(taps["roi_pool"])
+        classes, moves = net.classify(maps, regions)
+    assert {name: list(tap.shape) for name, tap in taps.items()} == case.meta["shapes"]
+    return {
+        "rpn_score": _maps(scores, scales), "rpn_prob": _maps(scores.softmax(-1), scales),
+        "rpn_twin_pred": to_pairs(offsets, scales), "cls_prob": classes.softmax(1), "twin_pred": moves,
+        **{f"tap/{name}": torch.stack([x.mean(), x.std(), x.abs().max()]) for name, x in taps.items()},
+    }  # fmt: skip
+
+
+def _maps(values: Tensor, scales: int) -> Tensor:
+    """Return (N, L * A, 2) as (N, 2A, L, 1, 1): channel k * A + a."""
+    return values.unflatten(1, (-1, scales)).permute(0, 3, 2, 1).flatten(1, 2)[..., None, None]
+
+
+class Tiny(RC3D):
+    """The detector on stored maps: there is no backbone, and one linear layer gives the features of regions."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], settings: RegionSettings, classes: int) -> None:
+        torch.nn.Module.__init__(self)
+        self.dropout, self.still = torch.nn.Identity(), []
+        wide, inputs = shapes["RCNN_top.0.weight"]
+        convs = sorted(name for name in shapes if name.startswith("RCNN_rpn.RPN_Conv") and name.endswith("weight"))
+        channels, maps = shapes[convs[0]][:2]
+        self.backbone = torch.nn.Module()
+        self.backbone.fc6 = torch.nn.Linear(inputs, wide)
+        strides = STRIDES["pt" if len(convs) == 2 else "caffe"]
+        self.add_layers(maps, channels, wide, classes, strides, settings)
+
+    def shared(self, clips: Tensor) -> Tensor:
+        return clips
+
+    def of_regions(self, cells: Tensor) -> Tensor:
+        return self.backbone.fc6(cells.flatten(1)).relu()
+
+
+def _tiny(case: Recording, options: Options) -> Values:
+    training = case.meta["mode"] == "train"
+    shapes = {name: tuple(shape) for name, shape in case.meta["param_names"]}
+    wide, inputs = shapes["RCNN_top.0.weight"]
+    assert options["top"] == f"Linear({inputs}, {wide}), ReLU"
+    nms = float(options["rpn_nms"])
+    settings = RegionSettings(
+        options["scales"], 8, tuple(options["pool"]), Proposing(12000, 2000, nms, rule="inclusive"),
+        Proposing(6000, 300, nms, rule="inclusive"), AnchorRule(count=options["rpn_batch"]),
+        RegionRule(options["batch_rois"]),
+    )  # fmt: skip
+    net = Tiny(shapes, settings, options["classes"] - 1).train(training)
+    state = rename(case.params(), [*rc3d_rules("c3d"), (r"^fc6", "backbone.fc6")])
+    for name, factor in _factors(case.meta.get("param_scaling", "")).items():
+        full = name if name.startswith("RCNN_") else f"RCNN_rpn.{name}"
+        state[rename_one(full, rc3d_rules("c3d"))] *= factor
+    net.load_state_dict(state)
+    maps, length = case.tensor("input").requires_grad_(), options["length"]
+    assert maps.shape[1:3] == (options["channels"], length)
+    scales = len(options["scales"])
+    scores, offsets = net.rpn(maps)
+    values: dict[str, Any] = {
+        "rpn_prob": _maps(scores.softmax(-1), scales), "rpn_twin_pred": to_pairs(offsets, scales),
+    }  # fmt: skip
+    if not training:
+        boxes = anchors(options["scales"], length)
+        found = propose(boxes, scores.softmax(-1)[..., 1], offsets, 8 * length, settings.test)
+        rois, _ = padded(found, case.arrays["rois"].shape[1])
+        row = torch.arange(len(rois), dtype=rois.dtype)[:, None, None].expand(-1, rois.shape[1], 1)
+        regions = torch.cat([row, rois], 2)
+        classes, moves = net.classify(maps, regions.flatten(0, 1))
+        values |= {"rois": regions, "cls_prob": classes.softmax(1), "twin_pred": moves}
+        # What the detector itself returns are the same regions, without the padding.
+        own = net(maps)
+        torch.testing.assert_close(own[0].boxes, found[0])
+        return {name: _like(value, case.arrays[name]) for name, value in values.items()}
+    net.draws = RecordedDraws(case)
+    seen: dict[str, Tensor] = {}
+    classify = net.classify
+
+    def noted(maps: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
+        seen["rois"] = regions
+        seen["classes"], seen["moves"] = classify(maps, regions)
+        return seen["classes"], seen["moves"]
+
+    net.classify = noted
+    losses = net(maps, case.tensor("gt"))
+    losses.sum().backward()
+    assert net.draws.used
+    labels = case.tensor("rois_label")
+    moves = seen["moves"].unflatten(1, (-1, 2))[torch.arange(len(labels)), labels]
+    names = ("loss_rpn_cls", "loss_rpn_twin", "loss_cls", "loss_twin")
+    values |= {"rois": seen["rois"], "cls_prob": seen["classes"].softmax(1), "twin_pred": moves, "rois_label": labels}
+    values |= dict(zip(names, losses, strict=True))
+    values |= {
+        "grad_input": maps.grad, "grad_cls_score_weight": net.fc.weight.grad,
+        "grad_rpn_cls_score_bias": net.rpn.score.bias.grad,
+    }  # fmt: skip
+    return {name: _like(value, case.arrays[name]) for name, value in values.items()}
+
+
+def _like(value: Tensor, recorded: np.ndarray) -> Tensor:
+    return value.reshape(recorded.shape)
+
+
+def _factors(text: str) -> dict[str, float]:
+    """Return what parameters were multiplied by, from "after the recipe: A and B times 0.15, C times 0.3"."""
+    factors = {}
+    for part in filter(None, text.removeprefix("after the recipe: ").split(", ")):
+        names, factor = part.rsplit(" times ", 1)
+        factors |= dict.fromkeys(names.split(" and "), float(factor))
+    return factors
 
 
 def _evaluation(case: Recording, options: Options) -> Values:
@@ -328,6 +498,7 @@ CASES: Mapping[str, Callable[[Recording, Options], Values]] = {
     "window-length prior of THUMOS14 validation": _prior,
     "Segment-CNN post-processing": _window_segments,
     "THUMOS14 detection AP": _evaluation,
+    "R-C3D detector on a stored feature map": _tiny,
 }
 
 
@@ -335,8 +506,9 @@ def compared(recording: Recording) -> Iterator[tuple[str, Any, np.ndarray, Any]]
     """Yield each recorded output: name, own value, recorded value, tolerance. Options that nothing reads fail."""
     options = Options(recording.meta["config"])
     module = recording.meta["module"]
-    assert module in CASES, f"{recording.file}: no case for the module {module!r}"
-    values = CASES[module](recording, options)
+    compute = _network if module.startswith("R-C3D network, ") else CASES.get(module)
+    assert compute is not None, f"{recording.file}: no case for the module {module!r}"
+    values = compute(recording, options)
     assert not options.unread, f"{recording.file}: the case ignores the options {options.unread}"
     tolerances = recording.meta["tolerance"]
     unknown = set(tolerances) & set(recording.arrays) - set(values)

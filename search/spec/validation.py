@@ -104,7 +104,8 @@ def _trial_problems(trial: Tree) -> list[Problem]:
     sections = TrialConfig.model_fields
     if RANGES.keys() & trial.keys():
         return [Problem(("trial",), f"must be a mapping of {', '.join(sections)}; put ranges inside of these")]
-    mistakes = [Problem(("trial", key), "is missing; add it") for key in sections if key not in trial]
+    needed = [key for key, field in sections.items() if field.is_required()]
+    mistakes = [Problem(("trial", key), "is missing; add it") for key in needed if key not in trial]
     unknown = [key for key in trial if key not in sections]
     mistakes += [Problem(("trial", key), f"unknown key; known here: {', '.join(sections)}") for key in unknown]
     try:
@@ -161,7 +162,7 @@ def _combined_problems(space: Space, valid: Mapping[str, list[tuple[Params, Conf
             TrialConfig(**configs)  # pyright: ignore[reportArgumentType]
         except ValidationError as error:
             params = {name: value for chosen, _ in sections for name, value in chosen.items()}
-            for problem in problems(error, TrialConfig, {key: config.tree() for key, config in configs.items()}):
+            for problem in problems(error, TrialConfig, {key: getattr(config, "tree", lambda: config)() for key, config in configs.items()}):
                 mistakes.append(replace(problem, path=("trial", *space.locate(problem.path, params))))
             if len(mistakes) > _ENOUGH_PROBLEMS:
                 break

@@ -63,8 +63,8 @@ class RC3DConfig(DetectorConfig, kind="rc3d"):
     variant: Literal["pt", "caffe"] = Field(
         "pt",
         description="pt: the public PyTorch code, which STA's paper ran: two convolutions before the proposals, "
-        "4 x 2 x 2 cells a region, one fully connected layer; caffe: the authors' first code: one, 1 x 4 x 4, two; both "
-        "set the defaults of scales and nms",
+        "4 x 2 x 2 cells a region, one fully connected layer; caffe: the authors' first code: one, 1 x 4 x 4, two; "
+        "both set the defaults of scales and nms",
     )
     scales: Literal["auto"] | Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = Field(
         "auto",

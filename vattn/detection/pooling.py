@@ -12,8 +12,8 @@ def pool_regions(
     """Return the maxima of each region's features in ``cells`` (time, height, width), which cover all pixels.
 
     With s and e the region's ends times ``scale``, rounded half away from zero, and n = e - s + 1, cell i of P reads
-    the places s + floor(i n / P) to s + ceil((i + 1) n / P) - 1. Cells overlap. They are computed before they are cut to
-    the places that exist; a cell without a place is 0. As in R-C3D's public code.
+    the places s + floor(i n / P) to s + ceil((i + 1) n / P) - 1. Cells overlap. They are computed before they are cut
+    to the places that exist; a cell without a place is 0. As in R-C3D's public code.
 
     Args:
         features: of a batch of buffers.

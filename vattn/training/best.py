@@ -1,6 +1,7 @@
 """The weights of the best epoch of a training, in ``best.pt`` beside those of the last one, ``model.pt``.
 
-The best epoch is the first one with the highest top-1 accuracy on the validation split. ``best.pt`` is always that of
+The best epoch is the first one with the highest `rate` on the validation split: top-1 accuracy, or mean average
+precision. ``best.pt`` is always that of
 the epochs in ``checkpoint.pt``, also after a training was killed: new best weights are written to ``next_best.pt``,
 then the checkpoint that has their epoch is written, then the file gets its name.
 """
@@ -18,14 +19,19 @@ FILE = "best.pt"
 NEXT_FILE = "next_best.pt"
 
 
+def rate(epoch: Epoch) -> str:
+    """Return the name of the metric that says which epoch is the best: top1, or map of a detector."""
+    return "top1" if "top1" in epoch.metrics else "map"
+
+
 def best(done: Sequence[Epoch]) -> Epoch:
     """Return the best of the finished epochs, which are at least one."""
-    return max(done, key=lambda epoch: epoch.metrics["top1"])
+    return max(done, key=lambda epoch: epoch.metrics[rate(epoch)])
 
 
 def entry(state: dict[str, Any], epoch: Epoch) -> dict[str, Any]:
-    """Return what is written of the best epoch: ``state_dict``, the number of the epoch, and its accuracy."""
-    return {"state_dict": state, "epoch": epoch.number, "top1": epoch.metrics["top1"]}
+    """Return what is written of the best epoch: ``state_dict``, the number of the epoch, and its `rate`."""
+    return {"state_dict": state, "epoch": epoch.number, rate(epoch): epoch.metrics[rate(epoch)]}
 
 
 def accept(folder: Path) -> None:
@@ -46,7 +52,7 @@ def settle(folder: Path, done: Sequence[Epoch]) -> None:
         state = read_state_file(path, mmap=True)
     except UserError:
         state = {}
-    if done and (state.get("epoch"), state.get("top1")) == (best(done).number, best(done).metrics["top1"]):
+    if done and state.get("epoch") == (one := best(done)).number and state.get(rate(one)) == one.metrics[rate(one)]:
         accept(folder)
     else:
         path.unlink()

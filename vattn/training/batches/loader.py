@@ -239,7 +239,7 @@ def train_batches(
     """
     size, augment = model.size, data.augment
     if augment.crop in ("random", "center"):
-        _check_size(clips, data, size, "model.size")
+        check_size(clips, data, size, "model.size")
     order = training_order(clips.labels, train.balance.sampling, np.random.default_rng([train.seed, epoch, 0]))
     sizes = step_sizes(len(clips), train, world)
     steps = [order[i * train.batch : i * train.batch + size] for i, size in enumerate(sizes)]
@@ -322,7 +322,7 @@ def eval_batches(
     """
     asked = data.views
     option = "views.short" if asked.short != "auto" else "views.size"
-    _check_size(clips, data, asked.needs(model.size), "model.size" if asked.plain else f"data.{option}")
+    check_size(clips, data, asked.needs(model.size), "model.size" if asked.plain else f"data.{option}")
     model = model.model_copy(update={"size": asked.crop(model.size)})
     step = max(batch // world // (asked.clips * asked.crops), 1)
 
@@ -347,7 +347,7 @@ def _seed_words(*numbers: int) -> np.ndarray:
     return np.fromiter(words, np.uint32)
 
 
-def _check_size(clips: Clips | ResidentClips, data: DataConfig, size: int, path: str) -> None:
+def check_size(clips: Clips | ResidentClips, data: DataConfig, size: int, path: str) -> None:
     """Raise UserError if a crop of ``size`` pixels, or a shorter side of it, is larger than stored frames."""
     least = int(clips.shapes[:, 1:].min())
     if size > least:

@@ -34,6 +34,7 @@ class ResidentClips:
 
     def __init__(self, clips: Clips, device: torch.device) -> None:
         self.labels, self.shapes = clips.labels, clips.shapes
+        self.paths, self.seconds = clips.paths, clips.seconds
         pinned = device.type == "cuda"
         ends = np.cumsum(self.shapes.prod(1) * 3).tolist()
         self.pixels = torch.empty(ends[-1], dtype=torch.uint8, device=device)

@@ -162,7 +162,8 @@ def _combined_problems(space: Space, valid: Mapping[str, list[tuple[Params, Conf
             TrialConfig(**configs)  # pyright: ignore[reportArgumentType]
         except ValidationError as error:
             params = {name: value for chosen, _ in sections for name, value in chosen.items()}
-            for problem in problems(error, TrialConfig, {key: getattr(config, "tree", lambda: config)() for key, config in configs.items()}):
+            tree = {key: config.tree() if isinstance(config, Config) else config for key, config in configs.items()}
+            for problem in problems(error, TrialConfig, tree):
                 mistakes.append(replace(problem, path=("trial", *space.locate(problem.path, params))))
             if len(mistakes) > _ENOUGH_PROBLEMS:
                 break

@@ -38,9 +38,7 @@ def annotation(
     instances: Sequence[tuple[float, float, int]], ambiguous: Sequence[tuple[float, float]] = ()
 ) -> Annotation:
     """Return the annotation of these segments."""
-    return Annotation(
-        np.array(instances, np.float64).reshape(-1, 3), np.array(ambiguous, np.float64).reshape(-1, 2)
-    )
+    return Annotation(np.array(instances, np.float64).reshape(-1, 3), np.array(ambiguous, np.float64).reshape(-1, 2))
 
 
 #: The actions of each video, by its path below the root.

@@ -32,7 +32,7 @@ class Samples:
     """Parts of videos, and what the network is to find in each; the first dimension of ``targets`` counts the parts."""
 
     parts: Sequence[Part]
-    targets: Float32[np.ndarray, "parts *values"]
+    targets: Float32[np.ndarray, "parts *_"]
 
 
 def rc3d_samples(
@@ -81,7 +81,7 @@ def rc3d_parts(every: Sequence[Video], config: RC3DConfig, length: int) -> tuple
 
 
 def scnn_windows(video: Video, config: SCNNConfig) -> Windows:
-    """Return the windows of a video. One that is shorter than all of them is one window, which repeats its last frame."""
+    """Return the windows of a video; one that is shorter than all of them is one window, which repeats its end."""
     cut = windows(video.frames, config.lengths, config.overlap)
     return cut if len(cut.rows) else windows(config.lengths[0], config.lengths[:1])
 

@@ -6,7 +6,7 @@ the epochs in ``checkpoint.pt``, also after a training was killed: new best weig
 then the checkpoint that has their epoch is written, then the file gets its name.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,20 @@ FILE = "best.pt"
 NEXT_FILE = "next_best.pt"
 
 
-def rate(epoch: Epoch) -> str:
+def rate(metrics: Mapping[str, float]) -> str:
     """Return the name of the metric that says which epoch is the best: top1, or map of a detector."""
-    return "top1" if "top1" in epoch.metrics else "map"
+    return "top1" if "top1" in metrics else "map"
 
 
 def best(done: Sequence[Epoch]) -> Epoch:
     """Return the best of the finished epochs, which are at least one."""
-    return max(done, key=lambda epoch: epoch.metrics[rate(epoch)])
+    return max(done, key=lambda epoch: epoch.metrics[rate(epoch.metrics)])
 
 
 def entry(state: dict[str, Any], epoch: Epoch) -> dict[str, Any]:
     """Return what is written of the best epoch: ``state_dict``, the number of the epoch, and its `rate`."""
-    return {"state_dict": state, "epoch": epoch.number, rate(epoch): epoch.metrics[rate(epoch)]}
+    name = rate(epoch.metrics)
+    return {"state_dict": state, "epoch": epoch.number, name: epoch.metrics[name]}
 
 
 def accept(folder: Path) -> None:
@@ -52,7 +53,8 @@ def settle(folder: Path, done: Sequence[Epoch]) -> None:
         state = read_state_file(path, mmap=True)
     except UserError:
         state = {}
-    if done and state.get("epoch") == (one := best(done)).number and state.get(rate(one)) == one.metrics[rate(one)]:
+    wanted = entry({}, best(done)) if done else {}
+    if done and all(state.get(name) == value for name, value in wanted.items() if name != "state_dict"):
         accept(folder)
     else:
         path.unlink()

@@ -142,8 +142,10 @@ def _by_rc3d(
                 values = (each.cpu() for each in (boxes, scores.softmax(1), offsets))
                 own[number] = buffer_segments(*values, length, how)
     found = _gathered(own, world)
-    cut = [[Buffer(int(parts[n].frames[0]), min(int(parts[n].frames[0]) + length, every[v].frames)) for n in numbers]
-           for v, numbers in enumerate(of_video)]
+    cut = [
+        [Buffer(int(parts[n].frames[0]), min(int(parts[n].frames[0]) + length, every[v].frames)) for n in numbers]
+        for v, numbers in enumerate(of_video)
+    ]
     return [
         video_segments([found[number] for number in numbers], spans, fps, how)
         for numbers, spans in zip(of_video, cut, strict=True)

@@ -194,7 +194,8 @@ def _check_parameters(config: GeneratedDataConfig, root: Path) -> None:
         present, wanted = json.loads((root / PARAMETERS).read_text()), config.parameters()
         differences = [
             f"{name} {present.get(name)} (asked for: {wanted[name]})"
-            for name in wanted if present.get(name) != wanted[name]
+            for name in wanted
+            if present.get(name) != wanted[name]
         ]
         if differences:
             raise UserError(

@@ -119,6 +119,10 @@ class MotionUntrimmedDataConfig(GeneratedDataConfig, kind="motion_untrimmed"):
             )  # fmt: skip
         return found
 
+    def clip_shape(self) -> tuple[int, int, int]:
+        """Return (frames, height, width) of the longest video."""
+        return self.longest, self.size, self.size
+
     def parameters(self) -> dict[str, int]:
         """Return everything that the files depend on."""
         names = ("motions", "train_videos", "val_videos", "test_videos", "shortest", "longest", "size", "seed")

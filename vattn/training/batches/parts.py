@@ -51,7 +51,9 @@ def test_parts(
     def views(number: int) -> list[View]:
         part = parts[number]
         height, width = clips.shapes[part.video, 1:].tolist()
-        return [View(part.video, every[part.video].stored_frames(part.frames), view_regions(data, height, width, size)[0])]
+        return [
+            View(part.video, every[part.video].stored_frames(part.frames), view_regions(data, height, width, size)[0])
+        ]
 
     share = np.arange(rank, len(parts), world)
     split = [share[first : first + step] for first in range(0, len(share), step)]

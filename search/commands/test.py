@@ -34,10 +34,10 @@ from vattn.detection.evaluation import THRESHOLDS
 from vattn.errors import UserError
 from vattn.files import write_whole, writing
 from vattn.model import load_model_and_report
-from vattn.training.detecting import detect
 from vattn.training.device import default_device, set_up
 from vattn.training.evaluation import Average, judge, score
 from vattn.training.state_file import WAY_OUT
+from vattn.training.tasks.detecting import detect
 from vattn.weights.statistics import recorded, statistics
 
 

@@ -19,8 +19,8 @@ Rate = Annotated[
 Metric = Annotated[
     Literal["thumos14", "activitynet"],
     Field(
-        description="rule of the average precision; thumos14: the official one of THUMOS'14; activitynet: ActivityNet's, "
-        "which gives some points more; numbers of both cannot be compared"
+        description="rule of the average precision; thumos14: the official one of THUMOS'14; activitynet: "
+        "ActivityNet's, which gives some points more; numbers of both cannot be compared"
     ),
 ]
 

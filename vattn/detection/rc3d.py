@@ -135,7 +135,7 @@ class RC3D(VideoModel):
         features = self.dropout(self.of_regions(cells))
         return self.fc(features).float(), self.offset(features).float()
 
-    def forward(
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, clips: Float[Tensor, "n colours t h w"], instances: Float[Tensor, "n instances 3"] | None = None
     ) -> Tensor | list[Regions]:
         maps = self.shared(clips)

@@ -32,7 +32,7 @@ class Samples:
     """Parts of videos, and what the network is to find in each; the first dimension of ``targets`` counts the parts."""
 
     parts: Sequence[Part]
-    targets: Float32[np.ndarray, "parts *_"]
+    targets: Float32[np.ndarray, "..."]
 
 
 def rc3d_samples(

@@ -64,7 +64,7 @@ class SCNN(VideoModel):
     def begin(self, epoch: int, epochs: int) -> None:
         self._classifies = epoch <= self.config.classification * epochs
 
-    def forward(
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, clips: Float[Tensor, "n colours t h w"], targets: Float[Tensor, "n 3"] | None = None
     ) -> Tensor | WindowScores:
         scores = WindowScores(self.propose(clips), self.localise(clips))

@@ -5,6 +5,7 @@ Random draws are arguments, so that the results of the public code can be repeat
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -28,7 +29,8 @@ class Draws:
         return torch.rand(n, dtype=torch.float64)
 
 
-class AnchorRule(NamedTuple):
+@dataclass(frozen=True)
+class AnchorRule:
     """Which anchors are learned from."""
 
     positive: float = 0.7
@@ -93,7 +95,8 @@ def _drop(labels: Float[Tensor, " anchors"], label: int, keep: int, draws: Draws
         labels[rows[draws.permutation(len(rows)).to(rows.device)[: len(rows) - keep]]] = -1
 
 
-class RegionRule(NamedTuple):
+@dataclass(frozen=True)
+class RegionRule:
     """Which regions the classifier learns from."""
 
     count: int = 128

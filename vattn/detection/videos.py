@@ -19,9 +19,14 @@ _ROUNDING = 1e-6
 class Stored(Protocol):
     """The videos of one split in a clip cache."""
 
-    paths: list[str]
-    shapes: Int64[np.ndarray, "clips 3"]
-    seconds: Float64[np.ndarray, " clips"]
+    @property
+    def paths(self) -> list[str]: ...
+
+    @property
+    def shapes(self) -> np.ndarray: ...
+
+    @property
+    def seconds(self) -> np.ndarray: ...
 
 
 class Video(NamedTuple):

@@ -36,7 +36,7 @@ from vattn.training.saver import Saver
 from vattn.training.start import start
 from vattn.training.state_file import write_state
 from vattn.training.step import distributed, train_step
-from vattn.training.task import Task, task_of
+from vattn.training.tasks.task import Task, task_of
 from vattn.weights.statistics import recorded, statistics
 
 #: Number of steps between two exchanges in which several workers decide whether a checkpoint is due.

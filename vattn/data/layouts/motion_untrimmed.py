@@ -38,8 +38,10 @@ class MotionUntrimmedDataConfig(GeneratedDataConfig, kind="motion_untrimmed"):
     train_videos: int = Field(32, ge=1, description="training videos")
     val_videos: int = Field(16, ge=1, description="validation videos")
     test_videos: int = Field(16, ge=1, description="test videos")
-    shortest: int = Field(128, ge=64, description="frames of the shortest video")
-    longest: int = Field(256, ge=64, description="frames of the longest video")
+    shortest: int = Field(
+        128, ge=112, description="frames of the shortest video; it has room for an action in any case"
+    )
+    longest: int = Field(256, ge=112, description="frames of the longest video")
     size: int = Field(
         64, ge=32, multiple_of=2, description="side of the square frames, pixels; even, as H.264 requires"
     )

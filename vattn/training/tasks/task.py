@@ -16,8 +16,8 @@ from vattn.errors import UserError
 from vattn.training.batches.loader import Batches, train_batches
 from vattn.training.batches.parts import training_parts
 from vattn.training.batches.sources import ResidentClips
-from vattn.training.detecting import detect
 from vattn.training.evaluation import evaluate
+from vattn.training.tasks.detecting import detect
 from vattn.video_model import VideoModel
 
 AnyClips = Clips | ResidentClips

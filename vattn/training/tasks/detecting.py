@@ -139,8 +139,7 @@ def _by_rc3d(
                 outputs = net(normalise(images, device, expected))
             for number, (boxes, scores, offsets) in zip(numbers.tolist(), outputs, strict=True):
                 # Many small operations, for which a GPU would be slower.
-                values = (each.cpu() for each in (boxes, scores.softmax(1), offsets))
-                own[number] = buffer_segments(*values, length, how)
+                own[number] = buffer_segments(boxes.cpu(), scores.softmax(1).cpu(), offsets.cpu(), length, how)
     found = _gathered(own, world)
     cut = [
         [Buffer(int(parts[n].frames[0]), min(int(parts[n].frames[0]) + length, every[v].frames)) for n in numbers]

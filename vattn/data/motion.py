@@ -34,7 +34,7 @@ Track = Float32[np.ndarray, " t"]
 Texture = Float32[np.ndarray, "s s 3"]
 
 
-def encode(path: Path, video: Video, rate: float = FRAMES_PER_SECOND) -> None:
+def encode(path: Path, video: Video, rate: float | int = FRAMES_PER_SECOND) -> None:
     """Write a video as H.264 in MP4.
 
     Every frame is a keyframe with the same quantizer, so that encoding commutes with reversal in time.

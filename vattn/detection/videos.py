@@ -60,12 +60,16 @@ def videos(clips: Stored, data: DataConfig) -> list[Video]:
     fps, _ = data.detection
     annotations = data.annotations(clips.paths)
     return [
-        _video(path, int(stored), float(seconds), annotations[path], fps)
+        video_of(path, int(stored), float(seconds), annotations[path], fps)
         for path, stored, seconds in zip(clips.paths, clips.shapes[:, 0], clips.seconds, strict=True)
     ]
 
 
-def _video(path: str, stored: int, seconds: float, annotation: Annotation, fps: float) -> Video:
+def video_of(path: str, stored: int, seconds: float, annotation: Annotation, fps: float) -> Video:
+    """Return a video of ``stored`` frames that lasts ``seconds``, 0 or less if that is not known.
+
+    ``fps`` is the rate at which a detector sees it.
+    """
     length = seconds if seconds > 0 else stored / fps
     rows = annotation.instances
     if late := int((rows[:, 1] > length + 1 / fps).sum()):

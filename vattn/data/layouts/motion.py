@@ -49,7 +49,7 @@ class GeneratedDataConfig(DataConfig):
         """Return the files of the set."""
 
     @abstractmethod
-    def draw(self, file: Any) -> tuple[Video, float]:
+    def draw(self, file: Any) -> tuple[Video, float | int]:
         """Return the frames of one of the files, and how many are shown in a second; it depends on nothing else."""
 
     @abstractmethod
@@ -114,7 +114,7 @@ class MotionDataConfig(GeneratedDataConfig, kind="motion"):
             for number in range(count)
         ]
 
-    def draw(self, file: "Clip") -> tuple[Video, float]:
+    def draw(self, file: "Clip") -> tuple[Video, float | int]:
         """Return the frames of a clip, and how many are shown in a second."""
         rng = np.random.default_rng([self.seed, SPLITS.index(file.split), file.label, file.number])
         return render(file.label, rng, self.frames, self.size), FRAMES_PER_SECOND

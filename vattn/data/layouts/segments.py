@@ -27,7 +27,7 @@ class SegmentsDataConfig(LayoutConfig, kind="segments"):
 
     kind: Literal["segments"] = "segments"
     split: OneSplit = 1
-    list: str = Field(
+    file: str = Field(
         "auto",
         min_length=1,
         description="the file of the actions, below the root; auto: the only .csv or .json file in it",
@@ -58,7 +58,7 @@ class SegmentsDataConfig(LayoutConfig, kind="segments"):
         return annotated(paths, self._segments(Path(self.root)), self.labels())
 
     def _segments(self, root: Path) -> Iterator[Segment]:
-        path = self._file(root)
+        path = self._path(root)
         if path.suffix.lower() != ".json":
             for place, row in read_csv(path, _COLUMNS):
                 if split := split_of(row["split"]):
@@ -66,12 +66,12 @@ class SegmentsDataConfig(LayoutConfig, kind="segments"):
                 else:
                     raise UserError(
                         f"{path.name}:{place.rpartition(':')[2]}: split must be train, val or test",
-                        path="data.list", found=row["split"],
+                        path="data.file", found=row["split"],
                     )  # fmt: skip
             return
         database = read_json(path, dict).get("database")
         if not isinstance(database, dict):
-            raise UserError(f"{path}: must have a mapping database, as ActivityNet's has", path="data.list")
+            raise UserError(f"{path}: must have a mapping database, as ActivityNet's has", path="data.file")
         for video, entry in database.items():
             split = split_of(str(entry.get("subset", ""))) if isinstance(entry, dict) else None
             if split is None:
@@ -81,19 +81,19 @@ class SegmentsDataConfig(LayoutConfig, kind="segments"):
                 try:
                     (start, end), name = action["segment"], str(action["label"])
                 except (KeyError, TypeError, ValueError):
-                    raise UserError(f"{place}: must have segment [start, end] and label", path="data.list") from None
+                    raise UserError(f"{place}: must have segment [start, end] and label", path="data.file") from None
                 yield Segment(video, split, start, end, name, place)
 
-    def _file(self, root: Path) -> Path:
-        if self.list != "auto":
-            path = root / self.list
+    def _path(self, root: Path) -> Path:
+        if self.file != "auto":
+            path = root / self.file
             if not path.is_file():
-                raise UserError(f"{path} does not exist", path="data.list", way_out="name a file below the root")
+                raise UserError(f"{path} does not exist", path="data.file", way_out="name a file below the root")
             return path
         found = [path for pattern in ("*.csv", "*.json") for path in lists_below(root, pattern)]
         if len(found) != 1:
             raise UserError(
-                f"{root}: must have one file .csv or .json of actions", path="data.list", way_out="name the file",
+                f"{root}: must have one file .csv or .json of actions", path="data.file", way_out="name the file",
                 found=", ".join(path.name for path in found) or "none",
             )  # fmt: skip
         return found[0]

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -50,6 +50,16 @@ class ResidentClips:
             for end, host in zip(ends, ahead(int, read, len(clips), threads), strict=True):
                 self.frames.append(self.pixels[end - host.numel() : end].view(host.shape))
                 self.frames[-1].copy_(host, non_blocking=True)
+
+    @classmethod
+    def of_video(cls, frames: UInt8[np.ndarray, "t h w 3"], device: torch.device) -> Self:
+        """Return one clip that is no part of a cache; its path and length in seconds are not known."""
+        clips = cls.__new__(cls)
+        clips.labels, clips.shapes = np.zeros(1, np.int64), np.array([frames.shape[:3]])
+        clips.paths, clips.seconds = [""], np.array([-1.0])
+        clips.frames = [torch.from_numpy(frames).to(device)]
+        clips.pixels = clips.frames[0].flatten()
+        return clips
 
     def __len__(self) -> int:
         return len(self.labels)

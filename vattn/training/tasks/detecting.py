@@ -17,7 +17,7 @@ from vattn.detection.config import RC3DConfig, SCNNConfig
 from vattn.detection.detections import buffer_segments, suppressed, video_segments, window_segments
 from vattn.detection.evaluation import THRESHOLDS, Result, evaluate, proposal_recall
 from vattn.detection.rc3d import RC3D
-from vattn.detection.samples import rc3d_parts, scnn_parts
+from vattn.detection.samples import Part, rc3d_parts, scnn_parts
 from vattn.detection.scnn import SCNN
 from vattn.detection.videos import Video, detections, truth, videos
 from vattn.detection.windows import Buffer
@@ -107,13 +107,13 @@ class Detected:
 
 def detect(
     net: VideoModel, clips: Clips | ResidentClips, config: TrialConfig, device: torch.device, rank: int = 0,
-    world: int = 1,
+    world: int = 1, every: list[Video] | None = None,
 ) -> Detected:  # fmt: skip
     """Return what ``net`` finds in the videos of a split, divided among the workers; all workers get the whole result.
 
-    The arguments are those of `vattn.training.evaluation.evaluate`.
+    The arguments are those of `vattn.training.evaluation.evaluate`, and the videos, where ``clips`` are not of a cache.
     """
-    every = videos(clips, config.data)
+    every = videos(clips, config.data) if every is None else every
     net.eval()
     fps, metric = config.data.detection
     if isinstance(net, RC3D):
@@ -122,6 +122,15 @@ def detect(
         assert isinstance(net, SCNN)
         found = _by_scnn(net, clips, every, config, device, rank, world, fps)
     return Detected(every, found, config.data.num_classes(), metric)
+
+
+def parts_of(config: TrialConfig, every: list[Video]) -> list[Part]:
+    """Return the parts of videos that a detector sees, in order."""
+    detector = config.model.detector
+    if isinstance(detector, RC3DConfig):
+        return rc3d_parts(every, detector, config.model.frames)[0]
+    assert isinstance(detector, SCNNConfig)
+    return scnn_parts(every, detector, config.model.frames)[0]
 
 
 def _by_rc3d(

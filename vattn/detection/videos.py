@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -23,10 +23,10 @@ class Stored(Protocol):
     def paths(self) -> list[str]: ...
 
     @property
-    def shapes(self) -> np.ndarray: ...
+    def shapes(self) -> Any: ...
 
     @property
-    def seconds(self) -> np.ndarray: ...
+    def seconds(self) -> Any: ...
 
 
 class Video(NamedTuple):

@@ -141,7 +141,7 @@ def draw_timeline(watched: Mapping[str, Watched], labels: Sequence[str], fps: fl
     top.set_yticks([-place for place in range(len(rows))], [name for name, _ in rows])
     present = sorted({round(row[0]) for _, segments in rows for row in segments.tolist()})
     top.legend(
-        handles=[Patch(color=_COLOURS[(n - 1) % len(_COLOURS)] / 255, label=labels[n - 1]) for n in present],
+        handles=[Patch(color=tuple(_COLOURS[(n - 1) % len(_COLOURS)] / 255), label=labels[n - 1]) for n in present],
         loc="upper left", bbox_to_anchor=(1, 1), fontsize=8,
     )  # fmt: skip
     for panel, (name, weights) in zip(panels[1:], curves.items(), strict=True):

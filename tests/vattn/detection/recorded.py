@@ -137,7 +137,7 @@ def _nms(case: Recording, options: Options) -> Values:
 
 def _proposing(options: Options) -> Proposing:
     return Proposing(
-        options["RPN_PRE_NMS_TOP_N"], options["RPN_POST_NMS_TOP_N"], options["RPN_NMS_THRESH"],
+        options["RPN_PRE_NMS_TOP_N"], options["RPN_POST_NMS_TOP_N"], float(options["RPN_NMS_THRESH"]),
         options["RPN_MIN_SIZE"], rule="inclusive",
     )  # fmt: skip
 
@@ -202,8 +202,8 @@ def _smooth_l1(case: Recording, options: Options) -> Values:
     x = case.tensor("input").requires_grad_()
     assert options["mean_over"] == [0]
     assert options["sum_over"] == list(range(1, x.dim()))
-    given = (case.tensor(name) for name in ("target", "inside_weights", "outside_weights"))
-    loss = smooth_l1(x, *given, float(options["sigma"]))
+    target, inside, outside = (case.tensor(name) for name in ("target", "inside_weights", "outside_weights"))
+    loss = smooth_l1(x, target, inside, outside, float(options["sigma"]))
     loss.backward()
     return {"output": loss, "grad_input": x.grad}
 
@@ -219,7 +219,7 @@ def _rpn_loss(case: Recording, options: Options) -> Values:
     )  # fmt: skip
     scores = by_anchor(score, 2)
     losses = anchor_losses(scores, pairs(twin), targets)
-    sum(losses).backward()
+    torch.stack(losses).sum().backward()
     background, action = scores.softmax(-1).unbind(-1)
     prob = [to_labels(each, len(options["scales"]))[:, 0, :, 0, 0] for each in (background, action)]
     return {
@@ -247,20 +247,21 @@ def _buffers(case: Recording, options: Options) -> Values:
 
 def _postprocess(case: Recording, options: Options) -> Values:
     how = Cleaning(
-        options["score"], options["buffer_nms"], options["merge_nms"], options["topk"], tuple(options["stds"]),
-        rule="inclusive",
+        float(options["score"]), float(options["buffer_nms"]), float(options["merge_nms"]), options["topk"],
+        tuple(options["stds"]), rule="inclusive",
     )  # fmt: skip
-    given = zip(*(case.tensor(name) for name in ("rois", "cls_prob", "twin_pred")), strict=True)
+    rows = zip(*(case.tensor(name) for name in ("rois", "cls_prob", "twin_pred")), strict=True)
     assert case.arrays["cls_prob"].shape[2] == options["classes"]
-    found = [buffer_segments(*each, options["length"], how) for each in given]
-    spans = [
-        Buffer(*each) for each in zip(*(case.arrays[f"buffer_{n}"].tolist() for n in ("start", "end")), strict=True)
-    ]
+    found = [buffer_segments(rois, scores, offsets, options["length"], how) for rois, scores, offsets in rows]
+    starts, ends = (case.arrays[f"buffer_{name}"].tolist() for name in ("start", "end"))
+    spans = [Buffer(start, end) for start, end in zip(starts, ends, strict=True)]
     video = video_segments(found, spans, float(options["fps"]), how)
     return {
         "buffer_detections": with_row(found),
         "detections": video,
-        "count_after_eval_nms": np.array([len(suppressed(video, t)) for t in (0.0, 0.1, 0.2, 0.3, 0.4)]),
+        "count_after_eval_nms": np.array(
+            [len(suppressed(video, t / 10)) for t in range(len(case.arrays["count_after_eval_nms"]))]
+        ),
     }
 
 
@@ -380,8 +381,7 @@ class Tiny(RC3D):
         wide, inputs = shapes["RCNN_top.0.weight"]
         convs = sorted(name for name in shapes if name.startswith("RCNN_rpn.RPN_Conv") and name.endswith("weight"))
         channels, maps = shapes[convs[0]][:2]
-        self.backbone = torch.nn.Module()
-        self.backbone.fc6 = torch.nn.Linear(inputs, wide)
+        self.top = torch.nn.Linear(inputs, wide)
         strides = STRIDES["pt" if len(convs) == 2 else "caffe"]
         self.add_layers(maps, channels, wide, classes, strides, settings)
 
@@ -389,7 +389,7 @@ class Tiny(RC3D):
         return clips
 
     def of_regions(self, cells: Tensor) -> Tensor:
-        return self.backbone.fc6(cells.flatten(1)).relu()
+        return self.top(cells.flatten(1)).relu()
 
 
 def _tiny(case: Recording, options: Options) -> Values:
@@ -404,7 +404,7 @@ def _tiny(case: Recording, options: Options) -> Values:
         RegionRule(options["batch_rois"]),
     )  # fmt: skip
     net = Tiny(shapes, settings, options["classes"] - 1).train(training)
-    state = rename(case.params(), [*rc3d_rules("c3d"), (r"^fc6", "backbone.fc6")])
+    state = rename(case.params(), [*rc3d_rules("c3d"), (r"^fc6", "top")])
     for name, factor in _factors(case.meta.get("param_scaling", "")).items():
         full = name if name.startswith("RCNN_") else f"RCNN_rpn.{name}"
         state[rename_one(full, rc3d_rules("c3d"))] *= factor
@@ -448,7 +448,7 @@ def _tiny(case: Recording, options: Options) -> Values:
     values |= dict(zip(names, losses, strict=True))
     values |= {
         "grad_input": maps.grad, "grad_cls_score_weight": net.fc.weight.grad,
-        "grad_rpn_cls_score_bias": net.rpn.score.bias.grad,
+        "grad_rpn_cls_score_bias": dict(net.rpn.named_parameters())["score.bias"].grad,
     }  # fmt: skip
     return {name: _like(value, case.arrays[name]) for name, value in values.items()}
 

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from vattn.canonical import architecture_id
 from vattn.config import ModelConfig
 from vattn.cost import cost
+from vattn.detection.scnn import SCNN
 from vattn.model import build_model, network_on_meta
 
 C3D = {"kind": "c3d"}
@@ -146,6 +147,7 @@ def test_localisation_learns_as_classification_first() -> None:
 
     assert first[0] == second[0]
     # The overlap loss of the first three windows is added, of which the second is background.
+    assert isinstance(net, SCNN)
     own = net.localise(clips).softmax(1)
     terms = [0.5 * (own[0, 1] ** 2 / 0.1**0.25 - 1), 0, 0.5 * (own[2, 2] ** 2 / 0.5**0.25 - 1)]
     torch.testing.assert_close(second[1] - first[1], sum(terms) / 3)

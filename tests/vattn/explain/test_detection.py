@@ -32,8 +32,6 @@ def with_sta(kind: str) -> Trained:
     config = TrialConfig.parse(tree)
     torch.manual_seed(0)
     net = build_model(config.model, 2).eval()
-    if kind == "scnn":
-        torch.nn.init.constant_(net.get_submodule("proposal_fc").bias, 0)
     return Trained(config, net)
 
 

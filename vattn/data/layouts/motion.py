@@ -32,8 +32,15 @@ VERSION = 1
 class Planned(Protocol):
     """A file of a generated set."""
 
-    split: str
-    label: int
+    @property
+    def split(self) -> str:
+        """The split that it is in."""
+        ...
+
+    @property
+    def label(self) -> int:
+        """The number of its class."""
+        ...
 
     @property
     def path(self) -> str:

@@ -1,6 +1,9 @@
 """Training and evaluation of detectors on generated untrimmed videos."""
 
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from vattn.config import TrialConfig
 from vattn.data import open_clips, prepare
 from vattn.detection.videos import truth, videos
 from vattn.model import load_model
+from vattn.training.checkpoint import Epoch
 from vattn.training.fit import fit, score_test_split
 from vattn.training.tasks.detecting import Detected, detect
 
@@ -49,9 +53,8 @@ def test_an_interrupted_training_ends_as_one_that_was_not(kind: str, cache: Path
     config = trial(kind)
 
     whole = [epoch.metrics for epoch in fit(config, cache, tmp_path / "whole", CPU, keep_best=True)]
-    broken = fit(config, cache, tmp_path / "broken", CPU)
-    next(broken)
-    broken.close()
+    with closing(cast(Generator[Epoch], fit(config, cache, tmp_path / "broken", CPU))) as broken:
+        next(broken)
     resumed = [epoch.metrics for epoch in fit(config, cache, tmp_path / "broken", CPU)]
 
     assert resumed == whole

@@ -59,10 +59,14 @@ class Resources(Config):
         Raises:
             UserError: one training does not fit the nodes.
         """
-        places = sum(map(self._workers_on, nodes))
+        places = self.places(nodes)
         if places < self.workers:
             raise self._does_not_fit(nodes, places)
         return places // self.workers
+
+    def places(self, nodes: Sequence[Mapping[str, float]]) -> int:
+        """Return how many workers fit on ``nodes``, counted node by node."""
+        return sum(map(self._workers_on, nodes))
 
     def _workers_on(self, node: Mapping[str, float]) -> int:
         """Return how many workers fit a node. A share of a GPU cannot be put together from two GPUs."""

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, TextIO
 
 from rich.console import Console, Group
@@ -16,7 +17,7 @@ from search.ledger.history import History, Trial
 from search.report.live.time_left import seconds_left
 from search.report.wording.earlier_searches import describe_decision, describe_source
 from search.report.wording.errors import first_line
-from search.report.wording.states import describe_states
+from search.report.wording.states import describe_progress, describe_states
 from search.report.wording.trials import describe, describe_memory
 from search.report.wording.values import format_duration, format_metric
 
@@ -27,11 +28,12 @@ _HEARTBEAT = 15.0
 class Display:
     """Shows the events of a search on ``screen``, except for those that are replayed from its ledger.
 
-    A thread prints a line after ``heartbeat`` seconds without one.
+    A thread prints a line after ``heartbeat`` seconds without one. ``waiting`` returns what the search waits
+    for; "" while it makes progress.
     """
 
-    def __init__(self, screen: TextIO, heartbeat: float = _HEARTBEAT) -> None:
-        self._console = Console(file=screen, highlight=False)
+    def __init__(self, screen: TextIO, heartbeat: float = _HEARTBEAT, waiting: Callable[[], str] = lambda: "") -> None:
+        self._console, self._waiting = Console(file=screen, highlight=False), waiting
         self._history, self._lock = History(), threading.Lock()
         # Times in the ledger are rounded to milliseconds. An event that is older than this display is a replayed one.
         self._since = self._last = round(time.time(), 3) - 0.001
@@ -96,7 +98,7 @@ class Display:
 
     def _end(self, number: int, how: str) -> str:
         trial = self._history.trial(number)
-        return f"trial {number} {how}: {self._numbers(trial)}; {describe(trial)} [{self._done()}]"
+        return f"trial {number} {how}: {self._numbers(trial)}; {describe(trial)} [{describe_progress(self._history)}]"
 
     def _numbers(self, trial: Trial) -> str:
         names = [name for name in self._history.objectives if name in trial.metrics]
@@ -108,23 +110,14 @@ class Display:
     def _elapsed(self) -> float:
         return self._history.active + time.time() - self._last
 
-    def _done(self) -> str:
-        """Return how much has ended, such as "5 of 16 trials"; while the front is confirmed, "5 of 16 fresh seeds"."""
-        retrainings = [trial for trial in self._history.extras.values() if trial.confirms is not None]
-        # The newest trial shows which phase it is: with a raised budget, trials follow the confirmation.
-        if retrainings and retrainings[-1].number > max(self._history.trials):
-            return f"{sum(trial.end is not None for trial in retrainings)} of {len(retrainings)} fresh seeds"
-        ended = len(self._history.in_state("finished", "stopped", "failed"))
-        budget = self._history.budget.get("trials")
-        return f"{ended} of {budget} trials" if budget else f"{ended} trial{'' if ended == 1 else 's'}"
-
     def _headline(self) -> str:
         elapsed = self._elapsed()
         left = seconds_left(self._history, elapsed)
         times = f"{format_duration(elapsed)} elapsed"
         times += "" if left is None else f", about {format_duration(left)} left"
         states = f" ({words})" if (words := describe_states(self._history)) else ""
-        return f"{self._history.name}: {times}, {self._done()} done{states}"
+        waits = f"; waits: {text}" if (text := self._waiting()) else ""
+        return f"{self._history.name}: {times}, {describe_progress(self._history)} done{states}{waits}"
 
     def _screen(self) -> Group | Text:
         """Return the live table: headline, front so far, running trials."""

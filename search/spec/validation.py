@@ -114,6 +114,8 @@ def _trial_problems(trial: Tree) -> list[Problem]:
         return [*mistakes, *error.problems]
     for name in space.domains:
         section, *inside = re.split(r"[./]", name)
+        if section == "task":
+            mistakes.append(Problem(("trial", "task"), "is one task for all trials; write classification or detection"))
         if section == "data" and (not inside or inside[0] not in _SEARCHABLE):
             rule = f"trials share one clip cache, so of data only {', '.join(_SEARCHABLE)} may vary; write one value"
             mistakes.append(Problem(("trial", *name.split("/")[0].split(".")), rule))

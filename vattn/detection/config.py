@@ -66,17 +66,20 @@ class RC3DConfig(DetectorConfig, kind="rc3d"):
         "4 x 2 x 2 cells a region, one fully connected layer; caffe: the authors' first code: one, 1 x 4 x 4, two; "
         "both set the defaults of scales and nms",
     )
-    scales: Literal["auto"] | Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = Field(
+    scales: (
+        Literal["auto"]
+        | Annotated[tuple[Annotated[float, Field(gt=0, le=100_000)], ...], Field(min_length=1, max_length=1000)]
+    ) = Field(
         "auto",
         description="lengths of the anchors, in places of the shared maps (8 frames with c3d and resnet3d); auto: 2, "
         "4, 5, 6, 8, 9, 10, 12, 14, 16 (pt) or 2, 4, ... 56 (caffe)",
     )
-    channels: int = Field(512, ge=1, description="channels of the convolutions before the proposals")
-    step: int = Field(192, ge=1, description="frames between the starts of two buffers of a video")
+    channels: int = Field(512, ge=1, le=65_536, description="channels of the convolutions before the proposals")
+    step: int = Field(192, ge=1, le=1_000_000, description="frames between the starts of two buffers of a video")
     backward: bool = Field(True, description="also cut buffers from the end of a video towards its start")
-    anchors: int = Field(64, ge=2, description="anchors of a buffer that the proposals learn from")
-    regions: int = Field(128, ge=2, description="regions of a buffer that the classifier learns from")
-    proposals: int = Field(300, ge=1, description="regions of a buffer in evaluation; the cost counts them")
+    anchors: int = Field(64, ge=2, le=100_000, description="anchors of a buffer that the proposals learn from")
+    regions: int = Field(128, ge=2, le=100_000, description="regions of a buffer that the classifier learns from")
+    proposals: int = Field(300, ge=1, le=100_000, description="regions of a buffer in evaluation; the cost counts them")
     nms: Literal["auto"] | tuple[float, float] = Field(
         "auto",
         description="IoU above which proposals are suppressed, in training and in evaluation; auto: 0.8 and 0.9 (pt), "
@@ -199,13 +202,15 @@ class SCNNConfig(DetectorConfig, kind="scnn"):
     """
 
     kind: Literal["scnn"] = "scnn"
-    lengths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = Field(
-        (16, 32, 64, 128, 256, 512), description="lengths of the windows, frames; multiples of model.frames, rising"
+    lengths: Annotated[tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...], Field(min_length=1, max_length=100)] = (
+        Field(
+            (16, 32, 64, 128, 256, 512), description="lengths of the windows, frames; multiples of model.frames, rising"
+        )
     )
     overlap: float = Field(0.75, ge=0, lt=1, description="share of a window that the next one of its length has too")
     threshold: float = Field(0.7, ge=0, lt=1, description="probability of an action from which a window is classified")
-    weight: float = Field(1.0, ge=0, description="lambda, weight of the overlap loss")
-    alpha: float = Field(0.25, ge=0, description="alpha, power of the overlap in its loss")
+    weight: float = Field(1.0, ge=0, le=1000, description="lambda, weight of the overlap loss")
+    alpha: float = Field(0.25, ge=0, le=16, description="alpha, power of the overlap in its loss")
     classification: float = Field(
         0.5,
         ge=0,

@@ -27,13 +27,13 @@ from vattn.detection.samples import Part
 from vattn.detection.videos import Video, video_of
 from vattn.errors import UserError
 from vattn.explain.evidence import Trained
-from vattn.files import replacing, write_whole
+from vattn.files import at_home, replacing, write_whole
 from vattn.modules.sta import STA
 from vattn.training.batches.sources import ResidentClips
 from vattn.training.tasks.detecting import Detected, detect, parts_of
 
-#: Segments of a model that a time line shows, those with the highest scores.
-MOST_SHOWN = 40
+#: Segments are shown whose score is at least this share of the best one's.
+SHOWN_SHARE = 0.5
 #: Rows of pixels of the bar of a class below a video.
 _BAR = 4
 _COLOURS = np.array(
@@ -51,6 +51,12 @@ class Watched(NamedTuple):
     detected: Detected
     weights: Float64[np.ndarray, " frames"] | None
     """mean weight of each frame by the last STA; None without one"""
+
+    @property
+    def confident(self) -> Float64[np.ndarray, "_ 4"]:
+        """The segments that are shown, by decreasing score."""
+        found = self.detected.segments(0)
+        return found[found[:, 3] >= SHOWN_SHARE * found[:, 3].max()] if len(found) else found
 
     @property
     def video(self) -> Video:
@@ -123,12 +129,12 @@ def _averaged(kept: list[Tensor], parts: Sequence[Part], frames: int) -> Float64
 def draw_timeline(watched: Mapping[str, Watched], labels: Sequence[str], fps: float) -> Figure:
     """Draw the truth, the segments of each model, and the weights of frames of those with STA.
 
-    All models have seen the same video. The opacity of a segment is its score.
+    All models have seen the same video. Segments are those of `Watched.confident`; their opacity is their score.
     """
     first = next(iter(watched.values()))
     truth = first.video.annotation.instances
     rows = [("truth", np.column_stack([truth[:, 2] + 1, truth[:, :2], np.ones(len(truth))]))] if len(truth) else []
-    rows += [(name, one.detected.segments(0)[:MOST_SHOWN]) for name, one in watched.items()]
+    rows += [(name, one.confident) for name, one in watched.items()]
     curves = {name: one.weights for name, one in watched.items() if one.weights is not None}
     heights = [0.5 + 0.45 * len(rows), *([1.2] * len(curves))]
     figure = Figure(figsize=(11, 1 + sum(heights)), layout="constrained")
@@ -155,13 +161,12 @@ def draw_timeline(watched: Mapping[str, Watched], labels: Sequence[str], fps: fl
 def with_bars(frames: np.ndarray, watched: Watched, fps: float, rate: float) -> np.ndarray:
     """Return frames (T, H, W, 3) with a bar below for the truth, if there is one, and one for the best segment.
 
-    A bar has the colour of the class at the time of the frame; black is background.
+    A bar has the colour of the class at the time of the frame, of the best segment there; black is background.
     """
     times = np.arange(len(frames)) / rate
     truth = watched.video.annotation.instances
     rows = [truth[:, [2, 0, 1]] + (1, 0, 0)] if len(truth) else []
-    found = watched.detected.segments(0)
-    rows.append(found[found[:, 3] >= found[:, 3].max() / 2, :3] if len(found) else found[:, :3])
+    rows.append(watched.confident[:, :3])
     height, width = frames.shape[1:3]
     out = np.zeros((len(frames), height + 2 * _BAR * len(rows), width, 3), np.uint8)
     out[:, :height] = frames
@@ -177,7 +182,7 @@ def known_actions(data: DataConfig, file: Path) -> Annotation:
     """Return the actions of a video file, if it is one of the data set; otherwise none."""
     parts = file.absolute().parts
     if data.root != "auto":
-        root = Path(data.root).expanduser().absolute()
+        root = at_home(data.root).absolute()
         path = str(file.absolute().relative_to(root)) if file.absolute().is_relative_to(root) else ""
     else:
         planned = data.planned() if isinstance(data, GeneratedDataConfig) else ()

@@ -46,6 +46,8 @@ class Family:
     rules: Rules = ()
     own: bool = False
     refused: str = ""
+    #: its networks see blue first, and their first convolution is turned round
+    bgr: bool = False
 
 
 @dataclass(frozen=True)
@@ -231,6 +233,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("torchvision's video networks", _cubes(r"^stem\.0\."), KINETICS),
     Family("Hara's R(2+1)D", _has(r"(?:^|\.)conv\d_[st]\."), HARA_2020),
     Family("P3D", _has(r"^conv1_custom\."), _by_stem(IMAGENET, FLOW)),
+    Family("R-C3D", _has(r"^RCNN_rpn\.", r"^RCNN_base\."), C3D, bgr=True),
     Family("C3D", _has(r"^conv[345][ab]\.", r"^fc[678]\."), C3D),
     Family(
         "3D ResNets of Hara or MARS", _all(_has(r"^layer\d\.\d"), _cubes(r"^layer\d\.\d+\.conv\d\.weight$")), _of_hara

@@ -1,5 +1,7 @@
 """Costs of detectors (paper tables are in 1e9 multiply-accumulates), and what they refuse."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -8,7 +10,7 @@ from vattn.canonical import architecture_id
 from vattn.config import ModelConfig
 from vattn.cost import cost
 from vattn.detection.scnn import SCNN
-from vattn.model import build_model, network_on_meta
+from vattn.model import build_model, load_model, network_on_meta
 
 C3D = {"kind": "c3d"}
 RC3D = {"kind": "rc3d"}
@@ -154,3 +156,27 @@ def test_localisation_learns_as_classification_first() -> None:
     # What is not used by the localisation network changes its loss by nothing.
     targets[3, 0] = 3
     assert net(clips, targets)[1] == second[1]
+
+
+@pytest.mark.medium
+def test_published_weights_of_r_c3d_are_read_and_see_red_first(tmp_path: Path) -> None:
+    config = model(
+        {"kind": "resnet3d", "depth": 18, "width": 0.125, "shortcut": "A"}, RC3D | {"channels": 8}, frames=32
+    )
+    net = build_model(config, 3)
+    names = {
+        "rpn.convs.0.": "RCNN_rpn.RPN_Conv1.", "rpn.convs.1.": "RCNN_rpn.RPN_Conv2.", "fc.": "RCNN_cls_score.",
+        "rpn.score.": "RCNN_rpn.RPN_cls_score.", "rpn.offset.": "RCNN_rpn.RPN_twin_pred.", "offset.": "RCNN_twin_pred.",
+        "backbone.conv1.": "RCNN_base.0.", "backbone.bn1.": "RCNN_base.1.", "backbone.layer1.": "RCNN_base.4.",
+        "backbone.layer2.": "RCNN_base.5.", "backbone.layer3.": "RCNN_base.6.", "backbone.layer4.": "RCNN_top.0.",
+    }  # fmt: skip
+    published = {}
+    for name, value in net.state_dict().items():
+        own = next(prefix for prefix in names if name.startswith(prefix))
+        published[names[own] + name.removeprefix(own)] = value
+    torch.save({"model": published}, tmp_path / "rc3d.pth")
+
+    loaded = load_model(config, 3, tmp_path / "rc3d.pth").state_dict()
+
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(loaded[name], value.flip(1) if name == "backbone.conv1.weight" else value)

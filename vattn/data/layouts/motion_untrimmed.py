@@ -35,15 +35,15 @@ class MotionUntrimmedDataConfig(GeneratedDataConfig, kind="motion_untrimmed"):
         "rgb", description="rgb: colours; diff: difference of each frame to the next"
     )
     motions: int = Field(16, ge=1, le=len(LABELS), description="number of classes: the first ones of the motion set")
-    train_videos: int = Field(32, ge=1, description="training videos")
-    val_videos: int = Field(16, ge=1, description="validation videos")
-    test_videos: int = Field(16, ge=1, description="test videos")
+    train_videos: int = Field(32, ge=1, le=1_000_000, description="training videos")
+    val_videos: int = Field(16, ge=1, le=1_000_000, description="validation videos")
+    test_videos: int = Field(16, ge=1, le=1_000_000, description="test videos")
     shortest: int = Field(
-        128, ge=112, description="frames of the shortest video; it has room for an action in any case"
+        128, ge=112, le=1_000_000, description="frames of the shortest video; it has room for an action in any case"
     )
-    longest: int = Field(256, ge=112, description="frames of the longest video")
+    longest: int = Field(256, ge=112, le=1_000_000, description="frames of the longest video")
     size: int = Field(
-        64, ge=32, multiple_of=2, description="side of the square frames, pixels; even, as H.264 requires"
+        64, ge=32, le=4096, multiple_of=2, description="side of the square frames, pixels; even, as H.264 requires"
     )
     seed: int = Field(0, ge=0, description="random seed of the set")
     fps: Rate = FPS

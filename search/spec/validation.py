@@ -102,9 +102,9 @@ def combinations(space: Space) -> tuple[Iterator[tuple[Params, Tree]], bool]:
 def _trial_problems(trial: Tree) -> list[Problem]:
     """Return the problems of a spec's trial section, a mapping."""
     sections = TrialConfig.model_fields
-    if RANGES.keys() & trial.keys():
-        return [Problem(("trial",), f"must be a mapping of {', '.join(sections)}; put ranges inside of these")]
     needed = [key for key, field in sections.items() if field.is_required()]
+    if RANGES.keys() & trial.keys():
+        return [Problem(("trial",), f"must be a mapping of {', '.join(needed)}; put ranges inside of these")]
     mistakes = [Problem(("trial", key), "is missing; add it") for key in needed if key not in trial]
     unknown = [key for key in trial if key not in sections]
     mistakes += [Problem(("trial", key), f"unknown key; known here: {', '.join(sections)}") for key in unknown]

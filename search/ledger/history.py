@@ -20,6 +20,7 @@ from search.ledger.events import (
     SearchBegan,
     Started,
     Stopped,
+    Suspended,
     TrialEvent,
     WarmStarted,
 )
@@ -205,7 +206,7 @@ class History:
                 trial.inherits = event
             case MemorySaved():
                 trial.memory = event
-            case Failed(final=False):
+            case Failed(final=False) | Suspended():
                 trial.state = "proposed"
             case Stopped() | Failed() | Finished():
                 trial.state, trial.end = event.event, event

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -35,11 +35,15 @@ from vattn.files import at_home
 from vattn.weights.statistics import recorded
 
 #: what training measures
-Accuracy = Literal["top1", "top5", "mean_class", "loss"]
+Accuracy = Literal[
+    "top1", "top5", "mean_class", "loss", "map", "map_0.1", "map_0.2", "map_0.3", "map_0.4", "map_0.5", "recall"
+]
 #: what is known before training
 CostName = Literal["gflops", "params_m", "activation_mb", "gflops_video"]
 #: the direction of each accuracy
-ACCURACIES: dict[str, str] = {"top1": "max", "top5": "max", "mean_class": "max", "loss": "min"}
+ACCURACIES: dict[str, str] = {name: "min" if name == "loss" else "max" for name in get_args(Accuracy)}
+#: the accuracies of task detection; the others are those of classification
+OF_DETECTION = frozenset(name for name in ACCURACIES if name.startswith("map") or name == "recall")
 #: costs of a model: gflops (1e9 multiply-adds of one clip), params_m (1e6 parameters), activation_mb (1e6 bytes of one
 #: clip)
 MODEL_COSTS = ("gflops", "params_m", "activation_mb")
@@ -229,6 +233,17 @@ class Spec(Config):
             raise ValueError(
                 f"objectives: {' and '.join(kinds)} of kind {' and '.join(dict.fromkeys(kinds.values()))} forecast one "
                 f"that training measures; keep one of {', '.join(self.measured)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _objectives_are_of_the_task(self) -> "Spec":
+        task = self.trial.get("task", "classification")
+        own = [name for name in ACCURACIES if (name in OF_DETECTION) == (task == "detection")]
+        if foreign := [name for name in self.measured if name not in own]:
+            raise ValueError(
+                f"objectives: task {task} does not measure {', '.join(foreign)}; take {', '.join(own)} (got "
+                f"{', '.join(self.measured)})"
             )
         return self
 

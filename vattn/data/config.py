@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from vattn.base import LATER, Config, Kinded
 from vattn.data.cache.format import JPEG_QUALITY
 from vattn.data.mirror import mirror_labels, read_pairs
+from vattn.data.untrimmed import Annotations, Metric
 from vattn.errors import UserError
 from vattn.files import at_home
 from vattn.normalization import Normalize
@@ -288,6 +289,23 @@ class DataConfig(Kinded):
 
     def labels(self) -> Sequence[str]:
         """Return the names of the classes; label i is the i-th."""
+        raise NotImplementedError
+
+    @property
+    def is_untrimmed(self) -> bool:
+        """Whether its clips are whole videos, which `annotations` say the actions of."""
+        return False
+
+    def annotations(self, paths: Sequence[str]) -> Annotations:
+        """Return the actions of each video of ``paths``, below the root, where `is_untrimmed`.
+
+        Raises UserError if the lists are missing or wrong.
+        """
+        raise NotImplementedError
+
+    @property
+    def detection(self) -> "tuple[float, Metric]":
+        """Frames per second that a detector sees, and the rule of the average precision, where `is_untrimmed`."""
         raise NotImplementedError
 
     def num_classes(self) -> int:

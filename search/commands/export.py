@@ -59,7 +59,7 @@ def export(
         message = f"the weights of trial {trial.number} are gone"
         raise UserError(message, file=source, way_out="export without --weights, and train the exported config")
     copies = {weights / "model.pt": source} if weights else {}
-    config = _with_absolute_folders(trial.run_config, output)
+    config = _with_absolute_folders(trial.run_config, history.places, output)
     if start := _initial_weights(trial, output):
         if weights:
             copies[weights.absolute() / "start.pt"] = start
@@ -125,12 +125,12 @@ def _initial_weights(trial: Trial, output: Path) -> Path | None:
     return file
 
 
-def _with_absolute_folders(config: dict[str, Any], output: Path) -> dict[str, Any]:
-    """Return a trial's config with absolute data folders; a folder ``auto`` is the one in the output folder."""
+def _with_absolute_folders(config: dict[str, Any], places: Mapping[str, Any], output: Path) -> dict[str, Any]:
+    """Return a trial's config with absolute folders of its data; one that is ``auto`` is in the output folder."""
     data = dict(config["data"])
     auto_folders = {"root": output / "data" / data["kind"], "cache": output / "cache"}
     for key, auto_folder in auto_folders.items():
-        folder = data.get(key, "auto")
+        folder = places[key]
         data[key] = str(auto_folder if folder == "auto" else at_home(folder).absolute())
     return config | {"data": data}
 

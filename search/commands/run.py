@@ -33,9 +33,10 @@ from search.spec.schema import Spec
 from search.spec.validation import load
 from vattn.canonical import changes
 from vattn.data import listed
-from vattn.data.config import StoreConfig
+from vattn.data.cache import content_of
+from vattn.data.config import PLACES, StoreConfig
 from vattn.data.dataset import Listed
-from vattn.errors import UserError, without_password
+from vattn.errors import StorageError, UserError, without_password
 
 #: keys of a spec, and of its `search`, that may change between an interruption and the resume
 CHANGEABLE = ("budget", "confirm", "resources", "tracking", "output", "notify")
@@ -77,6 +78,8 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
         if ledger.history.trials and not resume:
             way_out = "go on with --resume, or name another"
             raise UserError(f"{output} holds a search already", file=path, path="output", way_out=way_out)
+        if resume and not ledger.history.search:
+            print(f"{output}: there is no search to resume; it begins", file=screen, flush=True)
         if ledger.history.search:
             spec = _with_chosen_store(spec, ledger)
             _check_unchanged(path, spec, ledger)
@@ -155,20 +158,30 @@ def _search(
             closing(Display(screen, waiting=lambda: monitor.waiting)) as display,
         ):
             monitor.listen(tracker.wait_for)
+            content = content_of(cache)
+            _check_content(spec, content, ledger)
             search = Search(spec, output, cache, ledger, [tracker, display, monitor])
+            search.storage.say = monitor.waits
+            monitor.watch(lambda: search.storage.slow)
             if ledger.history.search:
-                search.record(Resumed(budget=spec.search.budget.tree()))
+                places = {key: getattr(spec.data, key) for key in ("root", "cache")}
+                moved = {"places": places} if places != ledger.history.places else {}
+                search.record(Resumed(budget=spec.search.budget.tree(), **moved))
             else:
                 clips = {split: number for split, number in data.summary.totals.items() if number}
                 began = {"id": uuid.uuid4().hex, "name": spec.name, "spec": _recorded(spec), "versions": _versions()}
-                search.record(SearchBegan(**began, clips=clips))
+                search.record(SearchBegan(**began, clips=clips, content=content))
             for source in sources:
                 search.record(source)
             monitor.phase = "searches"
             with suppress(KeyboardInterrupt):  # Tune handles Ctrl-C while it runs, but not before and after
                 tune_search(search, wait_for_cluster)
             complete = is_complete(spec, ledger.history, exhausted=search.reason in (EXHAUSTED, FAILING, LATE))
-            search.record(Ended(reason=search.reason if complete else "interrupted"))
+            try:
+                search.record(Ended(reason=search.reason if complete else "interrupted"))
+            except StorageError:
+                if not search.storage.interrupted:  # while its files were gone: it ends as if it had been killed
+                    raise
     return complete
 
 
@@ -195,6 +208,18 @@ def _check_unchanged(path: Path, spec: Spec, ledger: Ledger) -> None:
         )
 
 
+def _check_content(spec: Spec, content: str, ledger: Ledger) -> None:
+    """Raise UserError if the clips are not those that the search began with, wherever they lay then."""
+    if ledger.history.search and ledger.history.began.content not in ("", content):
+        raise UserError(
+            "has other clips or labels than the search began with",
+            file=spec.file,
+            path="trial.data.root",
+            way_out="name the folder that has the same files, or another output",
+            found=spec.data.root,
+        )
+
+
 def _with_chosen_store(spec: Spec, ledger: Ledger) -> Spec:
     """Return the spec with the store that the search began with, if the file leaves it open."""
     store = ledger.history.began.spec["trial"]["data"].get("store")
@@ -206,6 +231,8 @@ def _with_chosen_store(spec: Spec, ledger: Ledger) -> Spec:
 def _fixed(tree: dict[str, Any]) -> dict[str, Any]:
     """Return the parts of a spec that a resume must not change; those of ``search`` are on the top level."""
     flat = {key: value for key, value in tree.items() if key != "search"} | tree["search"]
+    data = {key: value for key, value in tree["trial"]["data"].items() if key not in PLACES}
+    flat["trial"] = tree["trial"] | {"data": data}
     return {key: value for key, value in flat.items() if key not in CHANGEABLE}
 
 

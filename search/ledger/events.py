@@ -53,6 +53,8 @@ class SearchBegan(_Event):
     """versions of Python and of the main packages"""
     clips: dict[str, int] = Field(default={})
     """number of clips of each split; empty in ledgers of earlier versions"""
+    content: str = Field(default="")
+    """identity of the clips by their content, as `vattn.data.cache.content_of`; empty in ledgers of earlier versions"""
 
 
 class Resumed(_Event):
@@ -61,6 +63,18 @@ class Resumed(_Event):
     event: Literal["resumed"] = "resumed"
     budget: dict[str, Any] | None = None
     """the budget from now on, as in the spec; None where it did not change"""
+    places: dict[str, Any] | None = None
+    """root and cache of the data from now on, as in the spec; None where they did not change"""
+
+
+class Paused(_Event):
+    """The search stood still for a part of the time before this event, which its budget of hours leaves out."""
+
+    event: Literal["paused"] = "paused"
+    seconds: float
+    """length of that part"""
+    reason: str
+    """such as "the machine slept" """
 
 
 class Ended(_Event):
@@ -229,7 +243,7 @@ class Finished(_TrialEvent):
 
 
 TrialEvent = Proposed | Inherited | Started | Reported | Stopped | Failed | MemorySaved | Finished
-Event = SearchBegan | Resumed | Ended | WarmStarted | Guarded | Rejected | TrialEvent
+Event = SearchBegan | Resumed | Paused | Ended | WarmStarted | Guarded | Rejected | TrialEvent
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 

@@ -13,9 +13,11 @@ from search.proposals.proposer import Proposer
 from search.spec.schema import Spec
 from search.tuner.ladder import next_measure
 from search.tuner.late_decisions import overdue
-from search.tuner.results import EpochResult, FailedResult, HaltResult, MemoryResult, Result
+from search.tuner.results import EpochResult, FailedResult, HaltResult, MemoryResult, Result, StorageResult
 from search.tuner.shares import Shares
+from search.tuner.storage import Storage
 from search.tuner.task import Task, task_of, trial_folder
+from vattn.files import replacing
 from vattn.training.checkpoint import remove
 
 #: failed trials, with none that succeeded, after which a search ends: the mistake is probably in all of its configs
@@ -45,6 +47,8 @@ class Search:
 
     def __init__(self, spec: Spec, output: Path, cache: Path, ledger: Ledger, projections: list[Projection]) -> None:
         self.spec, self.output, self.cache, self.ledger = spec, output.resolve(), cache, ledger
+        #: the files of the search
+        self.storage = Storage(ledger, cache)
         self._proposer = Proposer(spec, output / "study.log", ledger.history)
         self._projections = [self._proposer, *projections]
         events = list(ledger.replay())
@@ -61,7 +65,7 @@ class Search:
         self.shares = Shares(spec)
         #: why the search ends
         self.reason = "budget"
-        #: why no file can be written any more; empty while files can be written
+        #: why the search has to end at once, with trainings that a resume continues; empty if it does not
         self.halt = ""
         self._closed = False  # no further trial is proposed, although the budget may not be spent
         self._failures = 0  # in this process
@@ -74,15 +78,16 @@ class Search:
     def record(self, event: Event) -> Event:
         """Append an event to the ledger, update all projections, and return the event with its time.
 
-        Raises OSError, and halts the search, where a file cannot be written.
+        It waits where the ledger cannot be written. Raises OSError, and halts the search, where to wait does not help.
         """
         try:
-            recorded = self.ledger.append(event)
-            self._project(recorded)
+            recorded = self.storage.append(event)
+            for each in recorded:
+                self._project(each)
         except OSError as error:
             self.halt = self.halt or str(error)
             raise
-        return recorded
+        return recorded[0]
 
     def _project(self, event: Event) -> None:
         for projection in self._projections:
@@ -90,6 +95,8 @@ class Search:
 
     def next_task(self) -> Task | None:
         """Return the task of the next training, unfinished ones first; None if none can start now."""
+        if not self.halt and not self.storage.is_ready(wait=not self.ledger.history.running()):
+            return None
         while not self.halt:
             for number in self._waiting:  # `_prepare` may append a base
                 if self._prepare(number):
@@ -102,7 +109,7 @@ class Search:
         """Return the task of a training that is ready; None if it has to wait for a GPU, and the others behind it."""
         if self._waits_for_a_whole_gpu():
             return None
-        task = task_of(self.ledger.history.trial(number), self.output, self.cache, self.shares)
+        task = task_of(self.ledger.history.trial(number), self.spec.data, self.output, self.cache, self.shares)
         if not self.shares.fits(task["gpus"]):
             return None
         self._waiting.remove(number)
@@ -148,11 +155,15 @@ class Search:
         base = finished_base(self.ledger.history, number)
         if base is None:
             return False
-        self.folder(number).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(self.folder(base.number) / "model.pt", self.folder(number) / "model.pt")
+        self.storage.patiently(lambda: self._copy_weights(base.number, number))
         for event in result_of(base, number):
             self.record(event)
         return True
+
+    def _copy_weights(self, source: int, number: int) -> None:
+        self.folder(number).mkdir(parents=True, exist_ok=True)
+        with replacing(self.folder(number) / "model.pt") as part:
+            shutil.copyfile(self.folder(source) / "model.pt", part)
 
     def _confirm(self) -> bool:
         """Propose the retrainings that are left; return whether there are any."""
@@ -172,6 +183,9 @@ class Search:
             case HaltResult(message):
                 self.halt = message  # the trial has not ended: a resume continues it
                 return True
+            case StorageResult(message):
+                self._start_later(number, message)
+                return True
             case FailedResult(error):
                 self.failed(number, error, final=True)
                 return True
@@ -180,6 +194,7 @@ class Search:
                 return True
             case EpochResult():
                 self._succeeded = True
+                self.storage.works()
                 return self._after_epoch(trial, result)
 
     def failed(self, number: int, error: str, final: bool) -> None:
@@ -188,6 +203,13 @@ class Search:
         if final:
             self.shares.release(number)
         self.record(Failed(trial=number, error=error, final=final))
+
+    def _start_later(self, number: int, message: str) -> None:
+        """Let a training start again once its files, which could not be read or written, can be."""
+        self.shares.release(number)
+        self.failed(number, message, final=False)
+        self.storage.postpone(message)
+        self._waiting.insert(0, number)
 
     def _save_memory(self, trial: Trial, error: str) -> None:
         """Let a training that lacked memory start again in a way that needs less; where none is left, it failed."""
@@ -200,7 +222,7 @@ class Search:
         self.failed(number, error, final=False)
         self.record(measure)
         if measure.accumulate > 1:
-            remove(self.folder(number))  # of another training
+            self.storage.patiently(lambda: remove(self.folder(number)))  # of another training
         self._waiting.insert(0, number)
 
     def _after_epoch(self, trial: Trial, result: EpochResult) -> bool:
@@ -224,7 +246,7 @@ class Search:
 
     def _remove_checkpoint(self, number: int) -> bool:
         self.shares.release(number)
-        remove(self.folder(number))
+        self.storage.patiently(lambda: remove(self.folder(number)))
         return True
 
     def folder(self, number: int) -> Path:

@@ -6,7 +6,8 @@ from typing import TypedDict
 
 from search.ledger.history import Trial
 from search.tuner.shares import Shares
-from vattn.config import TrialConfig
+from vattn.config import DataConfig, TrialConfig
+from vattn.data.config import PLACES
 
 
 class Task(TypedDict):
@@ -30,16 +31,18 @@ class Task(TypedDict):
     """whether the process may use no more of the GPU's memory than this share"""
 
 
-def task_of(trial: Trial, output: Path, cache: Path, shares: Shares) -> Task:
+def task_of(trial: Trial, data: DataConfig, output: Path, cache: Path, shares: Shares) -> Task:
     """Return the task of a training whose initial weights are chosen.
 
     Args:
         trial: the training.
+        data: the data of the search; where its files are now, as they may have moved since the proposal.
         output: the output folder of the search.
         cache: the clip cache.
         shares: the GPUs of a training.
     """
-    config = trial.run_config
+    places = {name: getattr(data, name) for name in PLACES}
+    config = trial.run_config | {"data": trial.run_config["data"] | places}
     alone = trial.memory is not None and trial.memory.alone
     gpus = shares.of(TrialConfig.parse(config), alone)
     if trial.source is not None:

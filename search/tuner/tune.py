@@ -4,6 +4,7 @@ import logging
 import re
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -53,6 +54,8 @@ def tune_search(search: Search, joined: Callable[[], dict[str, float]]) -> None:
             concurrent = min(concurrent, wanted.concurrent)
         search.slots = concurrent
         logging.getLogger("ray").setLevel(logging.CRITICAL)  # it warns of the result files that are switched off
+        # Tune writes its own state, which nothing reads: a resume replays the ledger.
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="vattn-tune-", ignore_cleanup_errors=True))
         tuner = tune.Tuner(
             trainable(resources),
             tune_config=TuneConfig(
@@ -61,7 +64,7 @@ def tune_search(search: Search, joined: Callable[[], dict[str, float]]) -> None:
                 trial_name_creator=_name, trial_dirname_creator=_name,
             ),
             run_config=RunConfig(
-                name="tune", storage_path=str(search.output), callbacks=[_Recorder(search)], verbose=0,
+                name="tune", storage_path=scratch, callbacks=[_Recorder(search)], verbose=0,
                 failure_config=FailureConfig(max_failures=RETRIES),
                 # Training writes its own checkpoints. If Tune asked for one at the end and failed to get it, the
                 # process could not be reused.

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from search.ledger.history import History
+from vattn.base import identity
 from vattn.errors import UserError, without_password
+from vattn.files import at_home, network_type
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,10 +52,18 @@ LATER = "missing results are written later, at the latest by --resume or `vattn 
 
 
 def tracking_uri(uri: str, output: Path) -> str:
-    """Return the address of a search's MLflow store; ``auto`` is an SQLite file in its folder ``output``."""
+    """Return the address of a search's MLflow store; ``auto`` is an SQLite file in its folder ``output``.
+
+    On a network file system, where SQLite's locks cannot be relied on, that file is in this user's cache folder instead,
+    and `vattn ui` on another machine makes its own from the ledger.
+    """
     if uri != "auto":
         return uri
-    path = str(output.resolve() / "mlflow.db")
+    folder = output.resolve()
+    if network_type(folder):
+        home = Path(os.environ.get("XDG_CACHE_HOME") or at_home("~/.cache"))
+        folder = home / "vattn" / "mlflow" / identity(str(folder))
+    path = str(folder / "mlflow.db")
     # What follows a ? in a URI is no part of the path, and %2F is read as a slash. Slashes are quoted too, because
     # MLflow creates the folder of the path as it is written, which is then the working directory.
     return f"sqlite:///{quote(path, safe='') if set('%?') & set(path) else path}"
@@ -79,7 +89,8 @@ class Store:
         if self.uri.startswith("sqlite:///"):
             self._database = Path(unquote(self.uri.removeprefix("sqlite:///").partition("?")[0])).resolve()
             # Without a location, the client of a database puts artifacts below the working directory.
-            self._artifacts = (self._database.parent / "artifacts").as_uri()
+            folder = output.resolve() if self._is_own else self._database.parent
+            self._artifacts = (folder / "artifacts").as_uri()
 
     def connect(self) -> tuple["MlflowClient", str]:
         """Return a client and the experiment's id, creating database and experiment where they are missing."""
@@ -194,6 +205,12 @@ def _write_without_waiting(database: Path) -> None:
     from sqlalchemy.engine import Engine
 
     if not _own:
+
+        @event.listens_for(Engine, "do_connect")
+        def _connects(dialect: Any, record: Any, words: Any, options: Any) -> None:
+            # SQLite would make an empty one in the place of a disk that is gone.
+            if words and words[0] in _own and not Path(words[0]).exists():
+                raise sqlite3.OperationalError(f"the database {words[0]} is not there")
 
         @event.listens_for(Engine, "connect")
         def _connected(connection: Any, _: Any) -> None:

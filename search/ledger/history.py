@@ -162,7 +162,7 @@ class History:
 
     def apply(self, event: Event) -> None:
         """Update the state by the next event. A second report of the same epoch changes nothing."""
-        if self.last and not isinstance(event, Resumed):
+        if self.search and not isinstance(event, Resumed):
             self.active += max(0.0, event.time - self.last)
         self.last = event.time
         match event:

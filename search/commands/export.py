@@ -126,11 +126,14 @@ def _initial_weights(trial: Trial, output: Path) -> Path | None:
 
 
 def _with_absolute_folders(config: dict[str, Any], places: Mapping[str, Any], output: Path) -> dict[str, Any]:
-    """Return a trial's config with absolute folders of its data; one that is ``auto`` is in the output folder."""
+    """Return a trial's config with absolute folders of its data; one that is ``auto`` is in the output folder.
+
+    ``places`` are folders that a resume has changed.
+    """
     data = dict(config["data"])
     auto_folders = {"root": output / "data" / data["kind"], "cache": output / "cache"}
     for key, auto_folder in auto_folders.items():
-        folder = places[key]
+        folder = places.get(key, data.get(key, "auto"))
         data[key] = str(auto_folder if folder == "auto" else at_home(folder).absolute())
     return config | {"data": data}
 

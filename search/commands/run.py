@@ -164,8 +164,9 @@ def _search(
             search.storage.say = monitor.waits
             monitor.watch(lambda: search.storage.slow)
             if ledger.history.search:
+                began = ledger.history.began.spec["trial"]["data"] | ledger.history.places
                 places = {key: getattr(spec.data, key) for key in ("root", "cache")}
-                moved = {"places": places} if places != ledger.history.places else {}
+                moved = {"places": places} if any(began.get(key) != place for key, place in places.items()) else {}
                 search.record(Resumed(budget=spec.search.budget.tree(), **moved))
             else:
                 clips = {split: number for split, number in data.summary.totals.items() if number}

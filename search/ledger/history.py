@@ -131,7 +131,7 @@ class History:
     search: SearchBegan | None = None
     #: trials, hours and gpu_hours, as of the last start or resume
     budget: dict[str, Any] = field(default_factory=dict)
-    #: root and cache of the data, as of the last start or resume
+    #: root and cache of the data, where a resume has changed them
     places: dict[str, Any] = field(default_factory=dict)
     #: the trials of the search, by number: it learns from these and picks among them
     trials: dict[int, Trial] = field(default_factory=dict)
@@ -168,7 +168,6 @@ class History:
         match event:
             case SearchBegan():
                 self.search, self.budget = event, event.spec["search"]["budget"]
-                self.places = _places_of(event.spec)
             case Proposed():
                 self._propose(event)
             case Rejected():
@@ -269,10 +268,3 @@ class History:
             0.0 if gpu_hours is None else self.gpu_seconds / (3600 * gpu_hours),
         ]
         return max(shares)
-
-
-def _places_of(spec: dict[str, Any]) -> dict[str, Any]:
-    """Return where the spec of a search says that its data are; ``auto`` where it does not."""
-    trial = spec.get("trial")
-    data = trial.get("data") if isinstance(trial, dict) else None
-    return {key: data.get(key, "auto") if isinstance(data, dict) else "auto" for key in ("root", "cache")}

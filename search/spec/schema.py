@@ -140,7 +140,7 @@ class Search(Config):
 
 
 class Resources(Config):
-    """The resources of one trial, and how many trials run at once."""
+    """The resources of one trial, how many trials run at once, and the room for their files."""
 
     workers: int = Field(default=1, ge=1, le=100_000, description="number of processes that train one trial together")
     cpus: int = Field(
@@ -154,6 +154,13 @@ class Resources(Config):
     )
     concurrent: Literal["auto"] | Annotated[int, Field(ge=1, le=100_000)] = Field(
         default="auto", description="number of trials that run at once; auto = as many as the cluster has resources for"
+    )
+
+    storage_gb: Literal["auto"] | Annotated[float, Field(gt=0, le=1_000_000_000)] = Field(
+        default="auto",
+        description="1e9 bytes that the weights and checkpoints of this search may take; beyond it, those of trials that "
+        "nothing needs are removed, the oldest first. What a resume, the front, its confirmation and search.inherit need "
+        "is kept. auto = they are removed only while the disk is full",
     )
 
     @field_validator("gpus")

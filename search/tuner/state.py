@@ -14,6 +14,7 @@ from search.spec.schema import Spec
 from search.tuner.ladder import next_measure
 from search.tuner.late_decisions import overdue
 from search.tuner.results import EpochResult, FailedResult, HaltResult, MemoryResult, Result, StorageResult
+from search.tuner.room import Room
 from search.tuner.shares import Shares
 from search.tuner.storage import Storage
 from search.tuner.task import Task, task_of, trial_folder
@@ -49,6 +50,8 @@ class Search:
         self.spec, self.output, self.cache, self.ledger = spec, output.resolve(), cache, ledger
         #: the files of the search
         self.storage = Storage(ledger, cache)
+        self._room = Room(spec, ledger.history, self.output)
+        self.storage.make_room = self._room.make
         self._proposer = Proposer(spec, output / "study.log", ledger.history)
         self._projections = [self._proposer, *projections]
         events = list(ledger.replay())
@@ -203,6 +206,8 @@ class Search:
         if final:
             self.shares.release(number)
         self.record(Failed(trial=number, error=error, final=final))
+        if final:
+            self._room.keep_to_budget()
 
     def _start_later(self, number: int, message: str) -> None:
         """Let a training start again once its files, which could not be read or written, can be."""
@@ -247,6 +252,7 @@ class Search:
     def _remove_checkpoint(self, number: int) -> bool:
         self.shares.release(number)
         self.storage.patiently(lambda: remove(self.folder(number)))
+        self._room.keep_to_budget()
         return True
 
     def folder(self, number: int) -> Path:

@@ -1,10 +1,12 @@
 """What a search does where its files cannot be read or written: it waits, says so, and goes on."""
 
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,6 +46,8 @@ class Storage:
         self._ledger, self._cache = ledger, cache
         #: called with what the search waits for: a word, and a text
         self.say: Callable[[str, str], None] = lambda why, text: None
+        #: called when a disk is full
+        self.make_room: Callable[[], None] = lambda: None
         #: whether an interrupt has ended a wait
         self.interrupted = False
         self._busy: tuple[float, Path] | None = None
@@ -93,20 +97,25 @@ class Storage:
                 if isinstance(error, ReplacedError) or self.interrupted:
                     raise
                 problem = _without_resume(error)
+                self._react(problem)
             else:
                 if problem and waited is not None:
                     waited.append(time.monotonic() - began)
                 return result
             finally:
                 self._busy = None
-            self.say("files", problem)
             self._sleep(RETRY)
 
     def postpone(self, message: str) -> None:
         """Let no training start for a while, after a process could not read or write its files."""
-        self.say("files", _without_resume(message))
+        self._react(_without_resume(message))
         self._not_before = time.monotonic() + self._retry
         self._retry, self._has_problem = min(2 * self._retry, MAX_RETRY), True
+
+    def _react(self, problem: str) -> None:
+        self.say("files", problem)
+        if any(os.strerror(number) in problem for number in (ENOSPC, EDQUOT)):
+            self.make_room()
 
     def works(self) -> None:
         """Take note that a training can read and write its files."""

@@ -83,7 +83,14 @@ def final_result(errors: Iterable[BaseException]) -> dict[str, Any]:
     for another in vain is not.
     """
     failures = [error for error in errors if isinstance(error, WorkerError)]
-    results = (("user", "error"), ("halt", "halt"), ("storage", "storage"), ("memory", "memory"), ("final", "error"), ("hang", "error"))
+    results = (
+        ("user", "error"),
+        ("halt", "halt"),
+        ("storage", "storage"),
+        ("memory", "memory"),
+        ("final", "error"),
+        ("hang", "error"),
+    )
     for kind, key in results:
         for failure in failures:
             if failure.kind == kind:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from search.analysis.front import settled
 from search.analysis.pick import pick
 from search.ledger.history import History, Trial
+from search.ledger.remote import Remote, is_url
 from search.ledger.runs import open_run, resolve_run
 from search.report.wording.program import program
 from search.report.wording.trials import describe, describe_memory
@@ -55,6 +56,11 @@ def export(
     output = resolve_run(run).resolve()
     trial = pick(history, history.objectives, rule)
     source = output / "trials" / f"{trial.number:04d}" / "model.pt"
+    if weights and is_url(run):
+        for number in (trial.number, trial.source):
+            if number is not None:
+                key = f"trials/{number:04d}/model.pt"
+                Remote(run).download(key, output / key)
     if weights and not source.is_file():
         message = f"the weights of trial {trial.number} are gone"
         raise UserError(message, file=source, way_out="export without --weights, and train the exported config")

@@ -6,7 +6,8 @@ import shlex
 import sys
 import uuid
 from argparse import Namespace
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,6 +17,7 @@ from search.analysis.confirmation import plan
 from search.commands._spec import overrides, spec_file
 from search.ledger.events import Ended, Resumed, SearchBegan, WarmStarted
 from search.ledger.file import NAME, Ledger
+from search.ledger.remote import Remote, is_url
 from search.ledger.history import EXHAUSTED, FAILING, LATE, History
 from search.proposals.warm_start import read_sources
 from search.report.live.display import Display
@@ -74,7 +76,7 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
             f"must be a folder ({reason})", file=path, path="output", way_out="name another", found=output
         ) from None
     screen = sys.stderr if machine_output else sys.stdout
-    with closing(Ledger(output / NAME)) as ledger:
+    with _mirrored(spec, output, screen) as mirror, closing(Ledger(output / NAME)) as ledger:
         if ledger.history.trials and not resume:
             way_out = "go on with --resume, or name another"
             raise UserError(f"{output} holds a search already", file=path, path="output", way_out=way_out)
@@ -90,7 +92,7 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
             if complete:
                 catch_up(output, spec.tracking.uri, spec.tracking.experiment, ledger.replay())
             else:
-                complete = _search(spec, sources, output, ledger, cluster, screen)
+                complete = _search(spec, sources, output, ledger, cluster, screen, mirror)
         except KeyboardInterrupt:  # during data preparation, or while the end is recorded
             complete = False
         history = ledger.history
@@ -107,6 +109,8 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
             except OSError as error:
                 # The ledger has the result, and it was printed: the search itself has not failed.
                 print(error, file=sys.stderr)
+    if mirror:
+        _copy_results(mirror)
     if not complete:
         command = shlex.join([program(), "run", *words, "--resume", *(["--json"] if machine_output else [])])
         print(f"interrupted; go on with: {command}", file=screen)
@@ -129,13 +133,15 @@ def _exhausted(spec: Spec, history: History) -> bool:
 
 
 def _search(
-    spec: Spec, sources: list[WarmStarted], output: Path, ledger: Ledger, cluster: ClusterAddress, screen: TextIO
-) -> bool:
+    spec: Spec, sources: list[WarmStarted], output: Path, ledger: Ledger, cluster: ClusterAddress, screen: TextIO,
+    mirror: Any,
+) -> bool:  # fmt: skip
     """Run the search until it ends or is interrupted; return whether it is complete."""
     # The data are checked first, because the imports of Ray, Optuna and MLflow take seconds. With an address, the
     # cluster is connected first, because to generate and decode data can take hours.
     files = _listed(spec, output) if cluster.text == "local" else None
     from cluster.connect import connecting
+    from search.tuner.mirror import fetch_cache
     from search.tuner.state import Search
     from search.tuner.trainable import MODULES
     from search.tuner.tune import tune_search
@@ -152,7 +158,11 @@ def _search(
         spec, files, data = check_data(spec, files)
         print(render_data(data), file=screen, flush=True)
         # The path is absolute: workers have other working directories.
+        if mirror:
+            fetch_cache(mirror.remote, files.plan.folder)
         cache = files.decode(watched).resolve()
+        if mirror and spec.data.cache == "auto":
+            mirror.upload_cache(cache)
         with (
             closing(Tracker(output, spec.tracking.uri, spec.tracking.experiment)) as tracker,
             closing(Display(screen, waiting=lambda: monitor.waiting)) as display,
@@ -160,7 +170,7 @@ def _search(
             monitor.listen(tracker.wait_for)
             content = content_of(cache)
             _check_content(spec, content, ledger)
-            search = Search(spec, output, cache, ledger, [tracker, display, monitor])
+            search = Search(spec, output, cache, ledger, [tracker, display, monitor], mirror)
             search.storage.say = monitor.waits
             monitor.watch(lambda: search.storage.slow)
             if ledger.history.search:
@@ -184,6 +194,30 @@ def _search(
                 if not search.storage.interrupted:  # while its files were gone: it ends as if it had been killed
                     raise
     return complete
+
+
+@contextmanager
+def _mirrored(spec: Spec, output: Path, screen: TextIO) -> Iterator[Any]:
+    """Yield what copies the files of a search to the store that is its output; None if that is a folder."""
+    if not is_url(spec.output):
+        yield None
+        return
+    from search.tuner.mirror import Mirror
+
+    mirror = Mirror(Remote(spec.output), output)
+    mirror.take(lambda text: print(text, file=screen, flush=True))
+    try:
+        yield mirror
+    finally:
+        mirror.close()
+
+
+def _copy_results(mirror: Any) -> None:
+    """Copy the pictures of a search to its store, or print why that is not possible: the ledger has the result."""
+    try:
+        mirror.upload_results()
+    except OSError as error:
+        print(f"{mirror.remote.url}: {error}", file=sys.stderr)
 
 
 def _recorded(spec: Spec) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from search.analysis.confirmation import to_confirm
 from search.analysis.front import front_of
 from search.ledger.history import History, Trial
 from search.spec.schema import Spec
+from search.tuner.mirror import Mirror
 from search.tuner.task import trial_folder
 
 _logger = logging.getLogger(__name__)
@@ -28,7 +29,9 @@ def needed(spec: Spec, history: History) -> set[int]:
     if inherit == "parent":
         keep |= {trial.number for trial in finished}
     if inherit == "base":
-        keep |= {t.number for t in trainings if t.state == "finished" and (t.base or not t.config["model"]["attention"])}
+        keep |= {
+            t.number for t in trainings if t.state == "finished" and (t.base or not t.config["model"]["attention"])
+        }
     return keep | {source for n in keep if (source := history.trial(n).source) is not None}
 
 
@@ -39,10 +42,11 @@ class Room:
         spec: the search; ``resources.storage_gb`` is the budget.
         history: its history.
         output: its folder.
+        mirror: its store, whose bytes count then.
     """
 
-    def __init__(self, spec: Spec, history: History, output: Path) -> None:
-        self._spec, self._history, self._output = spec, history, output
+    def __init__(self, spec: Spec, history: History, output: Path, mirror: Mirror | None = None) -> None:
+        self._spec, self._history, self._output, self._mirror = spec, history, output, mirror
         #: bytes of the files of trainings that have ended; 0 once they are removed
         self._ended: dict[int, int] = {}
         self._has_warned = False
@@ -73,10 +77,13 @@ class Room:
 
     def _bytes(self, trial: Trial) -> int:
         if trial.end is None:
-            return _size(trial_folder(self._output, trial.number)) if trial.starts else 0
+            return self._size(trial.number) if trial.starts else 0
         if trial.number not in self._ended:
-            self._ended[trial.number] = _size(trial_folder(self._output, trial.number))
+            self._ended[trial.number] = self._size(trial.number)
         return self._ended[trial.number]
+
+    def _size(self, number: int) -> int:
+        return self._mirror.size(number) if self._mirror else _size(trial_folder(self._output, number))
 
     def _collect(self, excess: int) -> int:
         """Remove what is not needed: of failed trainings, of retrainings, then the oldest; return what is left over."""
@@ -88,6 +95,8 @@ class Room:
         for trial in removable:
             if excess <= 0:
                 break
+            if self._mirror:
+                self._mirror.remove(trial.number)
             shutil.rmtree(trial_folder(self._output, trial.number), ignore_errors=True)
             excess -= self._ended[trial.number]
             self._ended[trial.number] = 0

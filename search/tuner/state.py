@@ -13,6 +13,7 @@ from search.proposals.proposer import Proposer
 from search.spec.schema import Spec
 from search.tuner.ladder import next_measure
 from search.tuner.late_decisions import overdue
+from search.tuner.mirror import Mirror
 from search.tuner.results import EpochResult, FailedResult, HaltResult, MemoryResult, Result, StorageResult
 from search.tuner.room import Room
 from search.tuner.shares import Shares
@@ -44,13 +45,20 @@ class Search:
         cache: the clip cache.
         ledger: the ledger, whose events are replayed to the projections.
         projections: they follow the events, replayed ones first.
+        mirror: copies the files to a store, if the output is one.
     """
 
-    def __init__(self, spec: Spec, output: Path, cache: Path, ledger: Ledger, projections: list[Projection]) -> None:
+    def __init__(
+        self, spec: Spec, output: Path, cache: Path, ledger: Ledger, projections: list[Projection],
+        mirror: Mirror | None = None,
+    ) -> None:  # fmt: skip
         self.spec, self.output, self.cache, self.ledger = spec, output.resolve(), cache, ledger
         #: the files of the search
         self.storage = Storage(ledger, cache)
-        self._room = Room(spec, ledger.history, self.output)
+        self._mirror = mirror
+        if mirror:
+            mirror.patiently = self.storage.patiently
+        self._room = Room(spec, ledger.history, self.output, mirror)
         self.storage.make_room = self._room.make
         self._proposer = Proposer(spec, output / "study.log", ledger.history)
         self._projections = [self._proposer, *projections]
@@ -87,6 +95,8 @@ class Search:
             recorded = self.storage.append(event)
             for each in recorded:
                 self._project(each)
+                if self._mirror:
+                    self._mirror.apply(each)
         except OSError as error:
             self.halt = self.halt or str(error)
             raise
@@ -112,7 +122,10 @@ class Search:
         """Return the task of a training that is ready; None if it has to wait for a GPU, and the others behind it."""
         if self._waits_for_a_whole_gpu():
             return None
-        task = task_of(self.ledger.history.trial(number), self.spec.data, self.output, self.cache, self.shares)
+        task = task_of(
+            self.ledger.history.trial(number), self.spec.data, self.output, self.cache, self.shares,
+            self._mirror.remote.url if self._mirror else "",
+        )  # fmt: skip
         if not self.shares.fits(task["gpus"]):
             return None
         self._waiting.remove(number)
@@ -164,9 +177,13 @@ class Search:
         return True
 
     def _copy_weights(self, source: int, number: int) -> None:
+        if self._mirror:
+            self._mirror.fetch_weights(source)
         self.folder(number).mkdir(parents=True, exist_ok=True)
         with replacing(self.folder(number) / "model.pt") as part:
             shutil.copyfile(self.folder(source) / "model.pt", part)
+        if self._mirror:
+            self._mirror.upload_weights(number)
 
     def _confirm(self) -> bool:
         """Propose the retrainings that are left; return whether there are any."""
@@ -207,7 +224,7 @@ class Search:
             self.shares.release(number)
         self.record(Failed(trial=number, error=error, final=final))
         if final:
-            self._room.keep_to_budget()
+            self.storage.patiently(self._room.keep_to_budget)
 
     def _start_later(self, number: int, message: str) -> None:
         """Let a training start again once its files, which could not be read or written, can be."""
@@ -252,7 +269,7 @@ class Search:
     def _remove_checkpoint(self, number: int) -> bool:
         self.shares.release(number)
         self.storage.patiently(lambda: remove(self.folder(number)))
-        self._room.keep_to_budget()
+        self.storage.patiently(self._room.keep_to_budget)
         return True
 
     def folder(self, number: int) -> Path:

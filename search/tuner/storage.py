@@ -27,9 +27,13 @@ JUMP = 5.0
 _T = TypeVar("_T")
 
 
-def check_places(output: Path, cache: Path) -> None:
-    """Raise StorageError if the folder of a search or its clip cache is not there: their disk may be gone."""
-    for path, is_there in ((output / NAME, (output / NAME).is_file()), (cache, is_cache(cache))):
+def check_places(output: Path | None, cache: Path) -> None:
+    """Raise StorageError if the folder of a search (None: it is in a store) or its clip cache is not there.
+
+    Their disk may be gone.
+    """
+    ledger = [] if output is None else [(output / NAME, (output / NAME).is_file())]
+    for path, is_there in [*ledger, (cache, is_cache(cache))]:
         if not is_there:
             raise StorageError(f"{path}: is not there; is its disk mounted on this machine?")
 

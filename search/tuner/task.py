@@ -27,11 +27,13 @@ class Task(TypedDict):
     """number of epochs that are not reported again"""
     gpus: float
     """number of GPUs of each worker, or the share of one"""
+    remote: str
+    """URL of the store to which its files are copied; empty if all machines share the folder"""
     limited: bool
     """whether the process may use no more of the GPU's memory than this share"""
 
 
-def task_of(trial: Trial, data: DataConfig, output: Path, cache: Path, shares: Shares) -> Task:
+def task_of(trial: Trial, data: DataConfig, output: Path, cache: Path, shares: Shares, remote: str = "") -> Task:
     """Return the task of a training whose initial weights are chosen.
 
     Args:
@@ -40,6 +42,7 @@ def task_of(trial: Trial, data: DataConfig, output: Path, cache: Path, shares: S
         output: the output folder of the search.
         cache: the clip cache.
         shares: the GPUs of a training.
+        remote: URL of the store of the search; empty if it has none.
     """
     places = {name: getattr(data, name) for name in PLACES}
     config = trial.run_config | {"data": trial.run_config["data"] | places}
@@ -57,6 +60,7 @@ def task_of(trial: Trial, data: DataConfig, output: Path, cache: Path, shares: S
         # The last recorded epoch is reported again: the decision that follows it may not be recorded.
         known=max(trial.epoch - 1, 0),
         gpus=gpus,
+        remote=remote,
         limited=shares.is_auto,
     )
 

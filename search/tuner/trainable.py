@@ -15,6 +15,8 @@ from cluster.devices import GpuError, free_memory, limit_memory, trial_device
 from cluster.placement import Resources
 from cluster.recovery import ends_process, out_of_memory
 from cluster.training import epochs, run
+from search.ledger.remote import Remote
+from search.tuner.mirror import TrainingMirror, fetch_cache
 from search.tuner.storage import check_places
 from search.tuner.task import Task
 from vattn.config import TrialConfig
@@ -96,9 +98,20 @@ def _failure(error: Exception, task: Task) -> dict[str, Any]:
     return {"error": str(error)}
 
 
+def _mirror(task: Task, config: TrialConfig) -> TrainingMirror | None:
+    """Get what this machine lacks of a training in a store, and return what copies its files there; None without one."""
+    if not task["remote"]:
+        return None
+    remote = Remote(task["remote"])
+    fetch_cache(remote, Path(task["cache"]))
+    mirror = TrainingMirror(remote, Path(task["folder"]))
+    mirror.fetch(config.train.weights)
+    return mirror
+
+
 def _check_places(task: Task) -> None:
     """Raise StorageError if the files of the search are not there: nothing may be written in their place."""
-    check_places(Path(task["folder"]).parent.parent, Path(task["cache"]))
+    check_places(None if task["remote"] else Path(task["folder"]).parent.parent, Path(task["cache"]))
 
 
 def _train(task: Task) -> Generator[dict[str, Any]]:
@@ -116,8 +129,12 @@ def _train(task: Task) -> Generator[dict[str, Any]]:
         device = trial_device()
         if task["limited"]:
             limit_memory(device, task["gpus"])
+        mirror = _mirror(task, config)
         _check_places(task)
-        yield from epochs(config, Path(task["cache"]), Path(task["folder"]), task["tested"], device, task["known"])
+        for result in epochs(config, Path(task["cache"]), Path(task["folder"]), task["tested"], device, task["known"]):
+            if mirror:
+                mirror.copy(wait=result["epoch"] == config.train.epochs)
+            yield result
     except GpuError as error:
         yield {"halt": str(error)}
     except OSError as error:

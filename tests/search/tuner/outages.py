@@ -24,7 +24,7 @@ def mount(*words: str | Path) -> None:
     subprocess.run(["mount", *map(str, words)], check=True)
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 240) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, what
@@ -97,7 +97,9 @@ def _run(search: Outages) -> None:
 
     filler = search.disk / "filler"
     search.says(f"{search.output}", lambda: fill(filler))
-    status = subprocess.run([sys.executable, "-m", "search", "status", str(search.output)], capture_output=True, text=True)
+    status = subprocess.run(
+        [sys.executable, "-m", "search", "status", str(search.output)], capture_output=True, text=True
+    )
     assert "waits " in status.stdout, status.stdout + status.stderr
     filler.unlink()
     search.goes_on()

@@ -19,7 +19,9 @@ NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
 
 def has_namespaces() -> bool:
     try:
-        return subprocess.run([*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True).returncode == 0
+        return (
+            subprocess.run([*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True).returncode == 0
+        )
     except FileNotFoundError:
         return False
 

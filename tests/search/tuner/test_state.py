@@ -19,9 +19,7 @@ TSM, TAM = [{"kind": "tsm"}], [{"kind": "tam"}]
 
 
 @contextmanager
-def searching(
-    folder: Path, attention: Any, sections: dict[str, Any] | None = None, **search: Any
-) -> Iterator[Search]:
+def searching(folder: Path, attention: Any, sections: dict[str, Any] | None = None, **search: Any) -> Iterator[Search]:
     """A search over these mechanisms, continued from its ledger; two trials may run at once."""
     model = {
         "frames": 2,

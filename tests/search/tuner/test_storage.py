@@ -65,7 +65,9 @@ def test_an_event_is_written_when_the_disk_is_back_and_the_wait_is_no_part_of_th
     assert list(read(folder / NAME))[-2:] == recorded
 
 
-@pytest.mark.parametrize(("wall", "awake", "pause"), [(7200.0, 60.0, 7140.0), (60.0, 60.0, None), (-3600.0, 60.0, None)])
+@pytest.mark.parametrize(
+    ("wall", "awake", "pause"), [(7200.0, 60.0, 7140.0), (60.0, 60.0, None), (-3600.0, 60.0, None)]
+)
 def test_time_in_which_the_machine_slept_is_left_out_of_the_budget_of_hours(
     wall: float, awake: float, pause: float | None, tmp_path: Path, events: Events
 ) -> None:

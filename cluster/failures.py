@@ -26,8 +26,8 @@ class WorkerError(RuntimeError):
     """The failure of one worker, in a form that can be sent between processes.
 
     Args:
-        kind: ``user``: the input is wrong. ``final``: any process would raise the error again. ``halt``: a GPU cannot be
-            used. ``storage``: a file cannot be read or written. ``memory``: the memory of the GPU is too small.
+        kind: ``user``: the input is wrong. ``final``: any process would raise the error again. ``halt``: a GPU cannot
+            be used. ``storage``: a file cannot be read or written. ``memory``: the memory of the GPU is too small.
             ``hang``: another worker did not answer in time. ``lost``: another worker's process ended, or the GPU
             failed; a new process may train on.
         message: what the user reads.

@@ -58,8 +58,8 @@ def lock(file: IO[Any], path: Path, wait: bool = True) -> None:
         if error.errno == EACCES:  # what some file systems say of a lock that another process has
             raise BlockingIOError(error.errno, error.strerror) from None
         raise StorageError(
-            f"{path}: cannot be locked ({error.strerror}), and without locks two processes could write there; mount the "
-            "file system with locks, or name a folder on another one"
+            f"{path}: cannot be locked ({error.strerror}), and without locks two processes could write there; mount "
+            "the file system with locks, or name a folder on another one"
         ) from error
 
 

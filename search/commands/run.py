@@ -17,8 +17,8 @@ from search.analysis.confirmation import plan
 from search.commands._spec import overrides, spec_file
 from search.ledger.events import Ended, Resumed, SearchBegan, WarmStarted
 from search.ledger.file import NAME, Ledger
-from search.ledger.remote import Remote, is_url
 from search.ledger.history import EXHAUSTED, FAILING, LATE, History
+from search.ledger.remote import Remote, is_url
 from search.proposals.warm_start import read_sources
 from search.report.live.display import Display
 from search.report.live.progress import progress

@@ -159,9 +159,9 @@ class Resources(Config):
 
     storage_gb: Literal["auto"] | Annotated[float, Field(gt=0, le=1_000_000_000)] = Field(
         default="auto",
-        description="1e9 bytes that the weights and checkpoints of this search may take; beyond it, those of trials that "
-        "nothing needs are removed, the oldest first. What a resume, the front, its confirmation and search.inherit need "
-        "is kept. auto = they are removed only while the disk is full",
+        description="1e9 bytes that the weights and checkpoints of this search may take; beyond it, those of trials "
+        "that nothing needs are removed, the oldest first. What a resume, the front, its confirmation and "
+        "search.inherit need is kept. auto = they are removed only while the disk is full",
     )
 
     @field_validator("gpus")
@@ -207,8 +207,8 @@ class Spec(Config):
     output: str = Field(
         default="auto",
         min_length=1,
-        description="folder for all files of the search; auto = runs/ and its name. A URL of s3://, gs:// or file:// names a "
-        "store, to which ledger, checkpoints, weights and clip cache are copied",
+        description="folder for all files of the search; auto = runs/ and its name. A URL of s3://, gs:// or file:// "
+        "names a store, to which ledger, checkpoints, weights and clip cache are copied",
     )
 
     # It may hold a secret, so it is no part of `tree`, and never reaches the ledger or MLflow.
@@ -254,8 +254,8 @@ class Spec(Config):
     def _workers_share_a_folder(self) -> "Spec":
         if is_url(self.output) and self.resources.workers > 1:
             raise ValueError(
-                "resources.workers: several workers of a trial share a folder, which a store is not; name a shared folder "
-                f"as output, or set workers: 1 (got {self.resources.workers})"
+                "resources.workers: several workers of a trial share a folder, which a store is not; name a shared "
+                f"folder as output, or set workers: 1 (got {self.resources.workers})"
             )
         return self
 

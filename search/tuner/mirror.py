@@ -1,4 +1,4 @@
-"""A search whose output is an object store: it works in a folder of each machine, and its files are copied to the store.
+"""A search whose output is an object store: it works in a folder of each machine, and copies its files to the store.
 
 What is in the store:
 
@@ -8,8 +8,8 @@ What is in the store:
 * ``cache/NAME/``: the clip cache, file by file, its index last.
 
 The end of a trial is in the store before the search goes on: first its weights, which its process copies before it
-reports the last epoch, then the ledger. Other events follow within `FLUSH` seconds. So what a machine can lose when it is
-lost are the latest reports of trainings that were running, which go on from their last checkpoint in the store.
+reports the last epoch, then the ledger. Other events follow within `FLUSH` seconds. So what a machine can lose when it
+is lost are the latest reports of trainings that were running, which go on from their last checkpoint in the store.
 """
 
 import json

@@ -60,8 +60,8 @@ class Room:
         if left > 0 and not self._has_warned:
             self._has_warned = True
             _logger.warning(
-                "resources.storage_gb: weights and checkpoints that are still needed take %.3g GB more than %g; they are "
-                "kept", left / 1e9, budget,
+                "resources.storage_gb: weights and checkpoints that are still needed take %.3g GB more than %g; they "
+                "are kept", left / 1e9, budget,
             )  # fmt: skip
 
     def make(self) -> None:

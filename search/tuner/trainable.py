@@ -99,7 +99,7 @@ def _failure(error: Exception, task: Task) -> dict[str, Any]:
 
 
 def _mirror(task: Task, config: TrialConfig) -> TrainingMirror | None:
-    """Get what this machine lacks of a training in a store, and return what copies its files there; None without one."""
+    """Get what this machine lacks of a training in a store, and return what copies its files there."""
     if not task["remote"]:
         return None
     remote = Remote(task["remote"])

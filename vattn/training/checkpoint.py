@@ -1,8 +1,9 @@
 """Checkpoints of a training: the state that a resumed run needs.
 
 A training has at most two files in its folder. Both are dicts with the same keys: ``config`` and its ``identity``,
-``model`` and ``optimizer`` (state dicts), ``epochs`` (the finished ones, as dicts of `Epoch`), ``halfway``, and ``start``,
-the hash of the file in ``train.init`` (empty without one). Earlier versions wrote no ``config`` or no ``start``.
+``model`` and ``optimizer`` (state dicts), ``epochs`` (the finished ones, as dicts of `Epoch`), ``halfway``, and
+``start``, the hash of the file in ``train.init`` (empty without one). Earlier versions wrote neither ``config`` nor
+``start``.
 
 * ``checkpoint.pt`` is the state after a finished epoch; its ``halfway`` is empty. Not every epoch writes one: see
   ``train.checkpoint_seconds``.

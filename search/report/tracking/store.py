@@ -8,7 +8,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,8 +54,8 @@ LATER = "missing results are written later, at the latest by --resume or `vattn 
 def tracking_uri(uri: str, output: Path) -> str:
     """Return the address of a search's MLflow store; ``auto`` is an SQLite file in its folder ``output``.
 
-    On a network file system, where SQLite's locks cannot be relied on, that file is in this user's cache folder instead,
-    and `vattn ui` on another machine makes its own from the ledger.
+    On a network file system, where SQLite's locks cannot be relied on, that file is in this user's cache folder
+    instead, and `vattn ui` on another machine makes its own from the ledger.
     """
     if uri != "auto":
         return uri
@@ -170,19 +170,24 @@ class Store:
             raise
 
     def _make(self, database: Path) -> None:
-        """Replace the file ``database`` by an empty database.
+        """Make an empty database; the search's own one takes the place of a file that is there.
 
         MLflow needs seconds to create one and cannot open one that is half created. So it is created in another folder
-        and then renamed: a process that is killed leaves a complete database or none.
+        and then renamed: a process that is killed leaves a complete database or none. Of several searches that make one
+        database at the same time, all but the first find it there.
         """
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
         database.parent.mkdir(parents=True, exist_ok=True)
-        fresh = database.with_name(f"{database.name}.new")
+        fresh = database.with_name(f"{database.name}.{os.getpid()}.new")
         try:
             with tempfile.TemporaryDirectory() as folder:
                 SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", self._artifacts)
                 shutil.copyfile(Path(folder) / "mlflow.db", fresh)
+            if not self._is_own:
+                with suppress(FileExistsError):
+                    database.hardlink_to(fresh)
+                return
             # SQLite would apply the journal of a killed process to the new file.
             for end in ("", "-journal", "-wal", "-shm"):
                 database.with_name(f"{database.name}{end}").unlink(missing_ok=True)

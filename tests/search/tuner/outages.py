@@ -1,11 +1,11 @@
 """Runs a search while the disks of its output and its cache go away, fill up and become read-only.
 
-Run it in a namespace of its own: ``unshare --user --map-root-user --mount python -m tests.search.tuner.outages SPEC FOLDER
-CACHE LOG``. SPEC writes to FOLDER/out and reads its clips in FOLDER/cache, which are made here: two small file systems, of
-which the second gets the content of CACHE. LOG gets what the search says. It ends with status 0 if all was as it should be.
+Run it in a namespace of its own: ``unshare --user --map-root-user --mount``, and then
+``python -m tests.search.tuner.outages SPEC FOLDER CACHE LOG``. SPEC writes to FOLDER/out and reads its clips in
+FOLDER/cache, which are made here: two small file systems, of which the second has the content of CACHE. LOG gets what
+the search says. It ends with status 0 if all was as it should be.
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -86,12 +86,12 @@ def _run(search: Outages) -> None:
 
     search.says(f"{search.output / NAME}: is not there", lambda: search.detach(search.output))
     time.sleep(25)  # MLflow is tried again every 20 s
-    assert os.listdir(search.output) == []
+    assert list(search.output.iterdir()) == []
     search.attach(search.output)
     search.goes_on()
 
     search.says(f"{search.cache}", lambda: search.detach(search.cache))
-    assert os.listdir(search.cache) == []
+    assert list(search.cache.iterdir()) == []
     search.attach(search.cache)
     search.goes_on()
 

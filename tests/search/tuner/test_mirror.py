@@ -214,7 +214,7 @@ def test_a_cache_is_copied_once_to_each_machine(url: str, tmp_path: Path) -> Non
     model = {"frames": 2, "size": 32, "backbone": {"kind": "resnet", "depth": 10, "width": 0.125}}
     tree: dict[str, Any] = {
         "schema": 1, "name": "small",
-        "trial": {"data": data | {"store": {"size": 32}}, "model": model, "train": {"epochs": 1, "batch": 8, "lr": 0.1}},
+        "trial": {"data": data | {"store": {"size": 32}}, "model": model, "train": {"epochs": 1, "batch": 8, "lr": 1}},
         "search": {"budget": {"trials": 1}},
     }  # fmt: skip
     cache = prepare(parse(tree, Path("spec.yaml")).data, tmp_path / "data", test=False)

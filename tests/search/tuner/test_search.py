@@ -179,7 +179,9 @@ def test_a_stopped_trial_never_counts_as_finished(data: Path, tmp_path: Path) ->
     assert (output / NAME).read_bytes() == before
 
 
-def test_ctrl_c_ends_with_130_and_a_resume_finishes(data: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_with_130_and_a_resume_finishes_after_a_move_of_data_cache_and_output(
+    data: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "out"
     earlier = tmp_path / "earlier"
     earlier.mkdir()
@@ -199,10 +201,19 @@ def test_ctrl_c_ends_with_130_and_a_resume_finishes(data: Path, tmp_path: Path) 
     assert "Traceback" not in text
     assert f"earlier search {earlier}: 1 of 1 finished trials can be used; settings that differ: train.epochs" in text
     shutil.rmtree(earlier)
-    again = vattn("run", path, "--resume")
+    moved = tmp_path / "moved"
+    output.rename(moved)
+    for name in ("data", "cache"):  # with other times of the files
+        shutil.copytree(data / name, tmp_path / "disk" / name, copy_function=shutil.copyfile)
+    spec["output"] = str(moved)
+    spec["trial"]["data"] |= {"root": str(tmp_path / "disk/data/motion"), "cache": str(tmp_path / "disk/cache")}
+    again = vattn("run", write(path, spec), "--resume")
     assert again.returncode == 0, again.stderr
-    check_complete(history(output / NAME), trials=4, epochs=8)
-    assert repeated_epochs(output) == 0
+    check_complete(history(moved / NAME), trials=4, epochs=8)
+    assert repeated_epochs(moved) == 0
+    assert not output.exists()
+    assert vattn("export", moved, "--pick", "best", "--out", tmp_path / "best.yaml").returncode == 0
+    assert yaml.safe_load((tmp_path / "best.yaml").read_text())["data"]["root"] == str(tmp_path / "disk/data/motion")
 
 
 def test_sigterm_ends_a_search_like_ctrl_c(data: Path, tmp_path: Path) -> None:

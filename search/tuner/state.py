@@ -17,7 +17,7 @@ from search.tuner.mirror import Mirror
 from search.tuner.results import EpochResult, FailedResult, HaltResult, MemoryResult, Result, StorageResult
 from search.tuner.room import Room
 from search.tuner.shares import Shares
-from search.tuner.storage import Storage
+from search.tuner.storage import Storage, without_resume
 from search.tuner.task import Task, task_of, trial_folder
 from vattn.files import replacing
 from vattn.training.checkpoint import remove
@@ -214,7 +214,6 @@ class Search:
                 return True
             case EpochResult():
                 self._succeeded = True
-                self.storage.works()
                 return self._after_epoch(trial, result)
 
     def failed(self, number: int, error: str, final: bool) -> None:
@@ -229,6 +228,7 @@ class Search:
     def _start_later(self, number: int, message: str) -> None:
         """Let a training start again once its files, which could not be read or written, can be."""
         self.shares.release(number)
+        message = without_resume(message)
         self.failed(number, message, final=False)
         self.storage.postpone(message)
         self._waiting.insert(0, number)
@@ -255,6 +255,7 @@ class Search:
         elif result.epoch < trial.epoch:
             return False  # a resumed training reports its earlier epochs again
         if trial.epoch == trial.epochs:
+            self.storage.works()
             self.record(Finished(trial=number, epoch=trial.epoch, seconds=round(trial.seconds, 3)))
             return self._remove_checkpoint(number)
         # Bases and retrainings are never stopped early. An epoch that was judged before a resume is not judged again.

@@ -100,7 +100,7 @@ class Storage:
             except OSError as error:
                 if isinstance(error, ReplacedError) or self.interrupted:
                     raise
-                problem = _without_resume(error)
+                problem = without_resume(error)
                 self._react(problem)
             else:
                 if problem and waited is not None:
@@ -112,7 +112,7 @@ class Storage:
 
     def postpone(self, message: str) -> None:
         """Let no training start for a while, after a process could not read or write its files."""
-        self._react(_without_resume(message))
+        self._react(without_resume(message))
         self._not_before = time.monotonic() + self._retry
         self._retry, self._has_problem = min(2 * self._retry, MAX_RETRY), True
 
@@ -122,7 +122,7 @@ class Storage:
             self.make_room()
 
     def works(self) -> None:
-        """Take note that a training can read and write its files."""
+        """Take note that a training has read and written all of its files."""
         self._retry, self._has_problem = RETRY, False
 
     def is_ready(self, wait: bool) -> bool:
@@ -151,7 +151,7 @@ class Storage:
                 raise
 
 
-def _without_resume(error: object) -> str:
+def without_resume(error: object) -> str:
     """Return a message without the advice to go on with ``--resume``: the search goes on by itself."""
     return str(error).replace(f"; {WAY_OUT}", "; make room")
 

@@ -34,6 +34,7 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if programs() is None:
         pytest.skip("PostgreSQL is not installed")
     with postgresql() as address:
+        MlflowClient(address).search_experiments()  # as a server does, it makes the tables
         yield address
 
 

@@ -176,8 +176,10 @@ def _search(
             if ledger.history.search:
                 began = ledger.history.began.spec["trial"]["data"] | ledger.history.places
                 places = {key: getattr(spec.data, key) for key in ("root", "cache")}
-                moved = {"places": places} if any(began.get(key) != place for key, place in places.items()) else {}
-                search.record(Resumed(budget=spec.search.budget.tree(), **moved))
+                resumed = Resumed(budget=spec.search.budget.tree())
+                if any(began.get(key) != place for key, place in places.items()):
+                    resumed = resumed.model_copy(update={"places": places})
+                search.record(resumed)
             else:
                 clips = {split: number for split, number in data.summary.totals.items() if number}
                 began = {"id": uuid.uuid4().hex, "name": spec.name, "spec": _recorded(spec), "versions": _versions()}

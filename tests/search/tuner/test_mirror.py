@@ -1,6 +1,8 @@
 """An output in an object store: what is there at any time, who may write there, and how another machine goes on."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -25,6 +27,8 @@ from search.tuner.mirror import LEASE, Mirror, TrainingMirror, fetch_cache
 from search.tuner.results import EpochResult
 from search.tuner.state import Search
 from tests.search.ledger.test_file import Events, written
+from tests.search.tuner.test_search import changed, check_complete, wait_for, write
+from tests.vattn_command import start, vattn
 from vattn.data import prepare
 from vattn.data.cache import content_of, open_clips
 from vattn.errors import UserError
@@ -292,3 +296,46 @@ def test_urls_that_name_no_store_are_refused(output: str, rule: str) -> None:
     with pytest.raises(ValueError, match=rule) as refused:
         parse(TREE | {"output": output}, Path("spec.yaml"))
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_search_whose_machine_is_lost_goes_on_on_another_one(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3_environment(s3).items():
+        monkeypatch.setenv(name, value)
+    from pyarrow.fs import S3FileSystem
+
+    S3FileSystem(endpoint_override=s3, allow_bucket_creation=True, region="us-east-1").create_dir("whole")
+    url = "s3://whole/first"
+    spec = changed({"output": url, "search": {"budget": {"trials": 6}, "inherit": "base"}})
+    spec["trial"]["data"]["root"] = str(tmp_path / "data")
+    spec["trial"]["train"]["epochs"] = 6
+    path = write(tmp_path / "spec.yaml", spec)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "first"))
+    process = start("run", path)
+    output = work_folder(url)
+    wait_for(lambda: (output / NAME).exists() and len(history(output / NAME).in_state("finished")) >= 2, 400)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    lost = history(output / NAME)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "second"))
+    again = vattn("run", path, "--resume", "--json")
+
+    assert again.returncode == 0, again.stderr
+    searched = history(work_folder(url) / NAME)
+    check_complete(searched, trials=6, epochs=6)
+    for trial in lost.in_state("finished"):
+        assert searched.trials[trial.number].reports == trial.reports
+        assert len(searched.trials[trial.number].starts) == len(trial.starts)
+    # The new machine had the clips from the store; all weights are there.
+    assert "ingest" not in again.stderr
+    assert not any("checkpoint" in name for name in Remote(url).files("trials"))
+    best = json.loads(again.stdout)["front"][0]["trial"]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "third"))
+    done = vattn("export", url, "--pick", f"trial={best}", "--out", tmp_path / "o.yaml", "--weights", tmp_path / "w")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "w" / "model.pt").stat().st_size > 1000

@@ -53,6 +53,11 @@ class Outages:
     def detach(self, place: Path) -> None:
         subprocess.run(["umount", "--lazy", str(place)], check=True)
 
+    def make_read_only(self, place: Path) -> None:
+        self.detach(place)
+        self.attach(place)
+        mount("-o", "remount,bind,ro", place)
+
     def epochs(self) -> int:
         events = read(self.disk / "out" / NAME) if (self.disk / "out" / NAME).exists() else ()
         return sum(isinstance(event, Reported) for event in events)
@@ -104,8 +109,9 @@ def _run(search: Outages) -> None:
     filler.unlink()
     search.goes_on()
 
-    search.says(f"{search.output}", lambda: mount("-o", "remount,bind,ro", search.output))
-    mount("-o", "remount,bind,rw", search.output)
+    search.says(f"{search.output}", lambda: search.make_read_only(search.output))
+    search.detach(search.output)
+    search.attach(search.output)
     search.goes_on()
 
     assert search.process.wait(300) == 0

@@ -31,7 +31,7 @@ def has_namespaces() -> bool:
 @pytest.mark.skipif(not has_namespaces(), reason="this machine makes no file systems in a namespace of a user")
 def test_a_search_outlives_outages_of_its_output_and_its_cache(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    spec = changed({"output": str(tmp_path / "out"), "search": {"budget": {"trials": 60, "hours": 1}}})
+    spec = changed({"output": str(tmp_path / "out"), "search": {"budget": {"trials": 24, "hours": 1}}})
     prepare(parse(spec, Path("spec.yaml")).data, data, test=False)
     spec["trial"]["data"] |= {"root": str(data / "data" / "motion"), "cache": str(tmp_path / "cache")}
     spec["trial"]["train"] |= {"lr": {"float": [0.01, 0.1]}, "epochs": 3}
@@ -48,7 +48,7 @@ def test_a_search_outlives_outages_of_its_output_and_its_cache(tmp_path: Path) -
     assert done.returncode == 0, done.stderr + said
     assert "Traceback" not in said
     searched = history(tmp_path / NAME)
-    check_complete(searched, trials=60, epochs=3)
+    check_complete(searched, trials=24, epochs=3)
     assert repeated_epochs(tmp_path) == 0
     failed = [event for event in read(tmp_path / NAME) if isinstance(event, Failed)]
     assert failed

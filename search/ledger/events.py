@@ -63,7 +63,7 @@ class Resumed(_Event):
     event: Literal["resumed"] = "resumed"
     budget: dict[str, Any] | None = None
     """the budget from now on, as in the spec; None where it did not change"""
-    places: dict[str, Any] | None = None
+    places: dict[str, str] | None = None
     """root and cache of the data from now on, as in the spec; None where they did not change"""
 
 
@@ -71,7 +71,7 @@ class Paused(_Event):
     """The search stood still for a part of the time before this event, which its budget of hours leaves out."""
 
     event: Literal["paused"] = "paused"
-    seconds: float
+    seconds: float = Field(ge=0)
     """length of that part"""
     reason: str
     """such as "the machine slept" """

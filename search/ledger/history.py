@@ -132,7 +132,7 @@ class History:
     #: trials, hours and gpu_hours, as of the last start or resume
     budget: dict[str, Any] = field(default_factory=dict)
     #: root and cache of the data, where a resume has changed them
-    places: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
     #: the trials of the search, by number: it learns from these and picks among them
     trials: dict[int, Trial] = field(default_factory=dict)
     #: bases and retrainings, by number; they share one numbering with ``trials``

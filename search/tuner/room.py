@@ -65,7 +65,15 @@ class Room:
             )  # fmt: skip
 
     def make(self) -> None:
-        """Remove what is not needed, until a full disk has room for the files of two trainings for each that runs."""
+        """Remove what is not needed, until a full disk has room for the files of two trainings for each that runs.
+
+        With a store, the copies on this machine are removed: the store has them.
+        """
+        if self._mirror:
+            for trial in self._trainings():
+                if trial.end is not None:
+                    shutil.rmtree(trial_folder(self._output, trial.number), ignore_errors=True)
+            return
         largest = max((self._bytes(trial) for trial in self._trainings()), default=0)
         self._collect(2 * largest * max(1, len(self._history.running())))
 

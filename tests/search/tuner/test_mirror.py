@@ -316,11 +316,12 @@ def test_a_search_whose_machine_is_lost_goes_on_on_another_one(
     path = write(tmp_path / "spec.yaml", spec)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "first"))
     process = start("run", path)
-    output = work_folder(url)
-    wait_for(lambda: (output / NAME).exists() and len(history(output / NAME).in_state("finished")) >= 2, 400)
+    stored = tmp_path / "stored" / NAME
+    wait_for(lambda: fetch_ledger(Remote(url), stored) and len(history(stored).in_state("finished")) >= 2, 400)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    lost = history(output / NAME)
+    fetch_ledger(Remote(url), stored)
+    lost = history(stored)
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "second"))
     again = vattn("run", path, "--resume", "--json")

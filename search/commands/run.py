@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from cluster.address import ClusterAddress, resolve
 from search.analysis.confirmation import plan
 from search.commands._spec import overrides, spec_file
+from search.commands.supervise import supervise
 from search.ledger.events import Ended, Resumed, SearchBegan, WarmStarted
 from search.ledger.file import NAME, Ledger
 from search.ledger.history import EXHAUSTED, FAILING, LATE, History
@@ -47,6 +48,11 @@ CHANGEABLE = ("budget", "confirm", "resources", "tracking", "output", "notify")
 def run(arguments: Namespace) -> int:
     """Run or resume a search; return the exit status."""
     path, sets = spec_file(arguments.spec), overrides(arguments)
+    if arguments.restarts:
+        words = ["run", str(path), *(word for change in sets for word in ("--set", change))]
+        words += ["--address", arguments.address] if arguments.address else []
+        words += [f"--{name}" for name in ("resume", "json") if getattr(arguments, name)]
+        return supervise(words, load(path, sets).output_dir(), arguments.restarts)
     return run_search(path, sets, arguments.resume, arguments.address, arguments.json)
 
 
@@ -165,9 +171,10 @@ def _search(
             mirror.upload_cache(cache)
         with (
             closing(Tracker(output, spec.tracking.uri, spec.tracking.experiment)) as tracker,
-            closing(Display(screen, waiting=lambda: monitor.waiting)) as display,
+            closing(Display(screen)) as display,
         ):
             monitor.listen(tracker.wait_for)
+            monitor.listen(display.wait_for)
             content = content_of(cache)
             _check_content(spec, content, ledger)
             search = Search(spec, output, cache, ledger, [tracker, display, monitor], mirror)

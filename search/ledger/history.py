@@ -21,6 +21,7 @@ from search.ledger.events import (
     SearchBegan,
     Started,
     Stopped,
+    Suspended,
     TrialEvent,
     WarmStarted,
 )
@@ -212,7 +213,7 @@ class History:
                 trial.inherits = event
             case MemorySaved():
                 trial.memory = event
-            case Failed(final=False):
+            case Failed(final=False) | Suspended():
                 trial.state = "proposed"
             case Stopped() | Failed() | Finished():
                 trial.state, trial.end = event.event, event

@@ -1,123 +1,83 @@
-"""Which weights and checkpoints a search keeps where its disk, or its budget of bytes, has no room for all."""
+"""How many trainings of a search may run at once, as nodes join and leave and as other jobs want the cluster too."""
 
-import logging
-import os
-import shutil
-from pathlib import Path
+import time
 
-from search.analysis.confirmation import to_confirm
-from search.analysis.front import front_of
-from search.ledger.history import History, Trial
-from search.spec.schema import Spec
-from search.tuner.mirror import Mirror
-from search.tuner.task import trial_folder
+from cluster.placement import Resources, draining_hosts, node_resources
+from cluster.sharing import Sharing, Wants
+from search.tuner.state import Search
 
-_logger = logging.getLogger(__name__)
-
-
-def needed(spec: Spec, history: History) -> set[int]:
-    """Return the trainings whose files may still be needed.
-
-    These are the unfinished ones, which a resume continues; the front, and the trials that confirmation would retrain
-    as things are, which are exported; with ``search.inherit``, those that other trials may start with; and all that the
-    others here have started with, as without its initial weights a trial cannot be trained again.
-    """
-    confirm, inherit = spec.search.confirm, spec.search.inherit
-    finished, trainings = history.in_state("finished"), [*history.trials.values(), *history.extras.values()]
-    keep = {trial.number for trial in [*history.unfinished(), *front_of(history, spec.objectives)]}
-    keep |= {t.number for t in to_confirm(finished, spec.objectives, 0 if confirm == "none" else confirm.top)}
-    if inherit == "parent":
-        keep |= {trial.number for trial in finished}
-    if inherit == "base":
-        keep |= {
-            t.number for t in trainings if t.state == "finished" and (t.base or not t.config["model"]["attention"])
-        }
-    return keep | {source for n in keep if (source := history.trial(n).source) is not None}
+#: seconds between two looks at the cluster
+INTERVAL = 2.0
+#: seconds for which more trainings must run than may, before one of them is suspended: a node may come back; and
+#: seconds after which a process without a training gives its resources back
+GRACE = 10.0
 
 
 class Room:
-    """The bytes of the trainings of a search.
+    """Sets `Search.slots`, and says when a training has to give its resources back.
 
     Args:
-        spec: the search; ``resources.storage_gb`` is the budget.
-        history: its history.
-        output: its folder.
-        mirror: its store, whose bytes count then.
+        search: the search.
+        resources: the least that one of its trainings reserves.
+
+    Raises:
+        UserError: not even one training fits the cluster.
     """
 
-    def __init__(self, spec: Spec, history: History, output: Path, mirror: Mirror | None = None) -> None:
-        self._spec, self._history, self._output, self._mirror = spec, history, output, mirror
-        #: bytes of the files of trainings that have ended; 0 once they are removed
-        self._ended: dict[int, int] = {}
-        self._has_warned = False
+    def __init__(self, search: Search, resources: Resources) -> None:
+        self._search, self._resources = search, resources
+        self._sharing = Sharing()
+        self._looked = self._fitted = self._started = time.monotonic()
+        #: hosts of the nodes that are about to leave
+        self._leaving: frozenset[str] = frozenset()
+        self._update(resources.concurrency(node_resources()))
 
-    def keep_to_budget(self) -> None:
-        """Remove what is not needed, until the rest is within the budget; do nothing without one."""
-        budget = self._spec.resources.storage_gb
-        if budget == "auto":
-            return
-        left = self._collect(self._taken() - round(1e9 * budget))
-        if left > 0 and not self._has_warned:
-            self._has_warned = True
-            _logger.warning(
-                "resources.storage_gb: weights and checkpoints that are still needed take %.3g GB more than %g; they "
-                "are kept", left / 1e9, budget,
-            )  # fmt: skip
+    def look(self, is_starting: bool) -> None:
+        """Follow the cluster; what cannot be seen now stays as it was.
 
-    def make(self) -> None:
-        """Remove what is not needed, until a full disk has room for the files of two trainings for each that runs.
-
-        With a store, the copies on this machine are removed: the store has them.
+        Args:
+            is_starting: whether a training waits for its process.
         """
-        if self._mirror:
-            for trial in self._trainings():
-                if trial.end is not None:
-                    shutil.rmtree(trial_folder(self._output, trial.number), ignore_errors=True)
-            return
-        largest = max((self._bytes(trial) for trial in self._trainings()), default=0)
-        self._collect(2 * largest * max(1, len(self._history.running())))
-
-    def _trainings(self) -> list[Trial]:
-        return [*self._history.trials.values(), *self._history.extras.values()]
-
-    def _taken(self) -> int:
-        return sum(map(self._bytes, self._trainings()))
-
-    def _bytes(self, trial: Trial) -> int:
-        if trial.end is None:
-            return self._size(trial.number) if trial.starts else 0
-        if trial.number not in self._ended:
-            self._ended[trial.number] = self._size(trial.number)
-        return self._ended[trial.number]
-
-    def _size(self, number: int) -> int:
-        return self._mirror.size(number) if self._mirror else _size(trial_folder(self._output, number))
-
-    def _collect(self, excess: int) -> int:
-        """Remove what is not needed: of failed trainings, of retrainings, then the oldest; return what is left over."""
-        if excess <= 0:
-            return 0
-        keep = needed(self._spec, self._history)
-        removable = [trial for trial in self._trainings() if trial.number not in keep and self._bytes(trial)]
-        removable.sort(key=lambda trial: (trial.state == "finished", trial.confirms is None, trial.number))
-        for trial in removable:
-            if excess <= 0:
-                break
-            if self._mirror:
-                self._mirror.remove(trial.number)
-            shutil.rmtree(trial_folder(self._output, trial.number), ignore_errors=True)
-            excess -= self._ended[trial.number]
-            self._ended[trial.number] = 0
-        return excess
-
-
-def _size(folder: Path) -> int:
-    """Return the bytes of all files in a folder; those that another process removes meanwhile do not count."""
-    total = 0
-    for path, _, names in os.walk(folder):
-        for name in names:
+        now = time.monotonic()
+        if is_starting:
+            self._started = now
+        if now - self._looked >= INTERVAL:
+            self._looked = now
             try:
-                total += (Path(path) / name).lstat().st_size
-            except OSError:
-                continue
-    return total
+                nodes = node_resources()
+                self._leaving = draining_hosts()
+                self._update(self._resources.places(nodes) // self._resources.workers)
+            except Exception:  # the head does not answer; Ray ends this process if it never does again
+                return
+        if self._search.shares.count <= self._search.slots:
+            self._fitted = now
+
+    def _update(self, fitting: int) -> None:
+        wanted = self._search.spec.resources.concurrent
+        most = fitting if wanted == "auto" else min(fitting, wanted)
+        share = self._sharing.share(Wants.of(self._resources, self._search.wanted(most)), node_resources())
+        self._search.slots = max(1, most if share is None else min(most, share))
+        self._search.shares.limit(None if share is None else self._search.slots)
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether more trainings run than may."""
+        return self._search.shares.count > self._search.slots
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether a process that has no training is not needed soon."""
+        is_full = self._search.shares.count >= self._search.slots
+        return self._started < self._looked and (is_full or time.monotonic() - self._started >= GRACE)
+
+    def must_leave(self, host: str) -> str:
+        """Return why a training on ``host`` has to give its resources back now; "" if it need not."""
+        if host in self._leaving:
+            return "its node is about to leave"
+        if not self._leaving and self.is_exceeded and time.monotonic() - self._fitted >= GRACE:
+            return "the cluster has become smaller, or another job wants its share of it"
+        return ""
+
+    def close(self) -> None:
+        """Want nothing any more."""
+        self._sharing.leave()

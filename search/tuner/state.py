@@ -1,21 +1,23 @@
 """The state of a running search: which training starts next, and when one ends."""
 
+import math
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any, Protocol
 
-from search.ledger.events import Event, Failed, Finished, Proposed, Reported, Stopped
+from search.ledger.events import Cause, Event, Failed, Finished, Proposed, Reported, Stopped, Suspended
 from search.ledger.file import Ledger
 from search.ledger.history import EXHAUSTED, FAILING, LATE, Trial
 from search.proposals.confirmation import retrainings
 from search.proposals.inheritance import Inheritance, finished_base, result_of
 from search.proposals.proposer import Proposer
 from search.spec.schema import Spec
+from search.tuner.byte_budget import ByteBudget
 from search.tuner.ladder import next_measure
 from search.tuner.late_decisions import overdue
 from search.tuner.mirror import Mirror
 from search.tuner.results import EpochResult, FailedResult, HaltResult, MemoryResult, Result, StorageResult
-from search.tuner.room import Room
 from search.tuner.shares import Shares
 from search.tuner.storage import Storage, without_resume
 from search.tuner.task import Task, task_of, trial_folder
@@ -24,6 +26,9 @@ from vattn.training.checkpoint import remove
 
 #: failed trials, with none that succeeded, after which a search ends: the mistake is probably in all of its configs
 MAX_FAILURES = 5
+#: how often a training starts again in one run of a search after the end of its process, by the cause; each time it
+#: continues from its last checkpoint. The loss of a node is no fault of a training, and always allowed.
+RESTARTS: dict[Cause, float] = {"": 3, "memory": 3, "hang": 1, "node": math.inf, "files": math.inf}
 
 
 class Projection(Protocol):
@@ -58,8 +63,8 @@ class Search:
         self._mirror = mirror
         if mirror:
             mirror.patiently = self.storage.patiently
-        self._room = Room(spec, ledger.history, self.output, mirror)
-        self.storage.make_room = self._room.make
+        self._budget = ByteBudget(spec, ledger.history, self.output, mirror)
+        self.storage.make_room = self._budget.make_room
         self._proposer = Proposer(spec, output / "study.log", ledger.history)
         self._projections = [self._proposer, *projections]
         events = list(ledger.replay())
@@ -70,7 +75,7 @@ class Search:
         self._overdue = overdue(events, self._scheduler) if self._scheduler else {}
         #: trainings that have not started in this process, in order
         self._waiting = [trial.number for trial in ledger.history.unfinished()]
-        #: trainings that may run at once; at most as many wait for their base
+        #: trainings that may run at once, which changes with the cluster; at most as many wait for their base
         self.slots = 1
         #: the GPUs of each training
         self.shares = Shares(spec)
@@ -80,6 +85,7 @@ class Search:
         self.halt = ""
         self._closed = False  # no further trial is proposed, although the budget may not be spent
         self._failures = 0  # in this process
+        self._losses: Counter[tuple[int, str]] = Counter()  # in this process, by training and cause
         self._succeeded = False  # whether an epoch has ended in this process
 
     def __getstate__(self) -> dict[str, Any]:
@@ -110,7 +116,7 @@ class Search:
         """Return the task of the next training, unfinished ones first; None if none can start now."""
         if not self.halt and not self.storage.is_ready(wait=not self.ledger.history.running()):
             return None
-        while not self.halt:
+        while not self.halt and self.shares.count < self.slots:
             for number in self._waiting:  # `_prepare` may append a base
                 if self._prepare(number):
                     return self._hand_out(number)
@@ -216,22 +222,47 @@ class Search:
                 self._succeeded = True
                 return self._after_epoch(trial, result)
 
-    def failed(self, number: int, error: str, final: bool) -> None:
+    def failed(self, number: int, error: str, final: bool, cause: Cause = "") -> None:
         """Record that a training failed; if it is not ``final``, it is tried again."""
         self._failures += final
+        self.shares.release(number)
+        given: dict[str, Any] = {"cause": cause} if cause else {}
+        self.record(Failed(trial=number, error=error, final=final, **given))
         if final:
-            self.shares.release(number)
-        self.record(Failed(trial=number, error=error, final=final))
-        if final:
-            self.storage.patiently(self._room.keep_to_budget)
+            self.storage.patiently(self._budget.keep)
+
+    def lost(self, number: int, error: str, cause: Cause) -> None:
+        """Record that the process of a training ended; start it again unless that happened too often.
+
+        Args:
+            number: the training.
+            error: what is known of the end.
+            cause: as in `search.ledger.events.Failed`.
+        """
+        self._losses[number, cause] += 1
+        final = self._losses[number, cause] > RESTARTS[cause]
+        self.failed(number, error, final, cause)
+        if not final:
+            self._waiting.insert(0, number)
 
     def _start_later(self, number: int, message: str) -> None:
         """Let a training start again once its files, which could not be read or written, can be."""
-        self.shares.release(number)
         message = without_resume(message)
-        self.failed(number, message, final=False)
+        self.failed(number, message, final=False, cause="files")
         self.storage.postpone(message)
         self._waiting.insert(0, number)
+
+    def suspend(self, number: int, reason: str) -> None:
+        """Let a training give its resources back; it continues when there is room."""
+        self.shares.release(number)
+        self.record(Suspended(trial=number, epoch=self.ledger.history.trial(number).epoch, reason=reason))
+        self._waiting.insert(0, number)
+
+    def wanted(self, most: int) -> int:
+        """Return how many trainings this search could run now, if ``most`` were possible."""
+        if not self._closed and self._proposer.spent() < 1:
+            return most
+        return min(most, len(self.ledger.history.unfinished()))
 
     def _save_memory(self, trial: Trial, error: str) -> None:
         """Let a training that lacked memory start again in a way that needs less; where none is left, it failed."""
@@ -240,7 +271,6 @@ class Search:
         if measure is None:
             self.failed(number, error, final=True)
             return
-        self.shares.release(number)
         self.failed(number, error, final=False)
         self.record(measure)
         if measure.accumulate > 1:
@@ -270,7 +300,7 @@ class Search:
     def _remove_checkpoint(self, number: int) -> bool:
         self.shares.release(number)
         self.storage.patiently(lambda: remove(self.folder(number)))
-        self.storage.patiently(self._room.keep_to_budget)
+        self.storage.patiently(self._budget.keep)
         return True
 
     def folder(self, number: int) -> Path:

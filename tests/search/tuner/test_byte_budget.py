@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from search.analysis.front import front_of
 from search.ledger.events import Finished, Proposed, Reported, Started
+from search.tuner.byte_budget import needed
 from search.tuner.results import EpochResult, StorageResult
-from search.tuner.room import needed
 from search.tuner.state import Search
 from tests.search import constructed
 from tests.search.searches import spec

@@ -43,7 +43,7 @@ def is_one_line(done: subprocess.CompletedProcess[str]) -> bool:
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("files", [2, 4, 6])
+@pytest.mark.parametrize("files", [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 6))])
 def test_ingest_ends_with_one_line_and_goes_on(files: int, root: Path, tmp_path: Path) -> None:
     # The disk has room for the bytes, as otherwise nothing is begun, but for so many files and folders only.
     command = f"ingest folders {root} --out {tmp_path}/disk/cache --size 48 --jobs 1"

@@ -33,6 +33,8 @@ from vattn.data import prepare
 from vattn.data.cache import content_of, open_clips
 from vattn.errors import UserError
 
+pytestmark = pytest.mark.medium
+
 moto = pytest.importorskip("moto.server", reason="moto, which stands for S3, is not installed")
 
 

@@ -27,6 +27,7 @@ def has_namespaces() -> bool:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not has_namespaces(), reason="this machine makes no file systems in a namespace of a user")
 def test_a_search_outlives_outages_of_its_output_and_its_cache(tmp_path: Path) -> None:

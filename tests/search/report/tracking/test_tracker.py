@@ -154,6 +154,7 @@ def test_a_full_disk_is_one_line(output: Path, events: Trees) -> None:
     assert line.startswith(f"MLflow at sqlite:///{output}/mlflow.db cannot be written to: ")
 
 
+@pytest.mark.medium
 def test_no_database_is_made_in_the_place_of_a_disk_that_is_gone(
     tmp_path: Path, events: Trees, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

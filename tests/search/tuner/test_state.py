@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from search.ledger.events import Cause, Failed, SearchBegan, Started, parse_event
+from search.ledger.events import Cause, Failed, SearchBegan, Started
 from search.ledger.file import NAME, Ledger, read
 from search.ledger.history import EXHAUSTED, FAILING
 from search.spec.validation import parse
@@ -234,9 +234,7 @@ def test_a_lost_process_starts_again_some_times_and_a_lost_node_always(
         search.lost(0, "gone", cause)
         assert search.ledger.history.trial(0).state == "failed"
 
-    causes = [
-        getattr(each, "cause", None) for each in map(parse_event, read(tmp_path / NAME)) if isinstance(each, Failed)
-    ]
+    causes = [getattr(each, "cause", None) for each in read(tmp_path / NAME) if isinstance(each, Failed)]
     assert causes == ["node"] * 10 + [cause] * attempts
 
 

@@ -91,6 +91,8 @@ def train_file(
     if not resume and any(exists(folder) for folder in folders):
         way_out = "go on with --resume, or name another folder with --out"
         raise UserError("holds a training already", file=shown, way_out=way_out)
+    if resume and not any(exists(folder) for folder in folders):
+        print(f"{shown}: there is no training to resume; it begins", file=sys.stderr)
     if chooses_store:
         config, files = with_chosen_store(config, output, progress, test=False)
         splits = config.data.each_split()

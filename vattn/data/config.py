@@ -182,6 +182,10 @@ class AugmentConfig(Config):
         return self.model_copy(update=update)
 
 
+#: keys that say where files and frames lie: they may change between an interruption and a resume
+PLACES = ("root", "cache", "local", "resident")
+
+
 class DataConfig(Kinded):
     """One data set, and how clips are stored and drawn from it. Each layout of files is a subclass with a ``kind``."""
 
@@ -376,7 +380,7 @@ class DataConfig(Kinded):
 
     def canonical(self) -> Self:
         """Return the same data in canonical form: where files and frames lie has no part in a trial's identity."""
-        places = {"root": "auto", "cache": "auto", "local": "none", "resident": "auto"}
+        places = {name: type(self).model_fields[name].default for name in PLACES}
         parts = {"augment": self.augment.canonical(), "store": self.store.canonical()}
         if self.views.short == self.store.size:
             parts["views"] = self.views.model_copy(update={"short": "auto"})

@@ -141,6 +141,7 @@ def _fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device, s
                 saver.keep_best(net, [*done, epoch])
             if rank == 0 and is_last:
                 saver.wait()
+                saver.check_folder()
                 # The weights first: a process that is killed between the two writes trains the last epochs again.
                 write_state(net.state_dict(), folder / "model.pt")
         done.append(epoch)

@@ -1,12 +1,17 @@
 """`vattn run` decides from the history alone whether a search is complete."""
 
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from search.commands.run import is_complete
+from search.commands.run import _check_content, _check_unchanged, is_complete
+from search.ledger.events import SearchBegan
+from search.ledger.file import NAME, Ledger
 from tests.search.events import event, history_of
-from tests.search.searches import spec
+from tests.search.searches import TREE, spec
+from vattn.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -40,3 +45,20 @@ def test_a_search_is_not_complete_before_its_front_is_confirmed(events: list[dic
             confirms = {"confirms": 0} if tree["event"] == "proposed" else {}
             history.apply(event(tree | {"trial": number} | confirms))
             assert is_complete(config, history, exhausted=False) is (number == 2 and tree["event"] == "finished")
+
+
+def test_places_of_data_may_change_and_their_content_may_not(tmp_path: Path) -> None:
+    began = spec()
+    event = {"id": "s", "name": began.name, "spec": began.tree(), "content": "c0ffee"}
+    with closing(Ledger(tmp_path / NAME)) as ledger:
+        ledger.append(SearchBegan(**event))
+        moved = spec(trial=TREE["trial"] | {"data": {"kind": "motion", "root": "/elsewhere", "cache": "/else"}})
+
+        _check_unchanged(Path("spec.yaml"), moved, ledger)
+        _check_content(moved, "c0ffee", ledger)
+
+        with pytest.raises(UserError, match=r"trial\.data\.root: has other clips or labels than the search began with"):
+            _check_content(moved, "decade", ledger)
+        other = spec(trial=TREE["trial"] | {"data": {"kind": "motion", "frames": 8}})
+        with pytest.raises(UserError, match=r"trial\.data\.frames"):
+            _check_unchanged(Path("spec.yaml"), other, ledger)

@@ -116,7 +116,7 @@ def content(
         state=_state(history),
         facts=_facts(history, objectives, sure),
         cards=cards(history, sure, objectives),
-        answers=sentences(history, sure, objectives, num_clips(history), gained, course),
+        answers=sentences(history, sure, objectives, num_clips(history), None if only_front else gained, course),
         advice=[] if only_front else advice(history, sure, choices, course, run),
         tables=sections,
         warnings={} if only_front else _warnings(found, runs),

@@ -54,10 +54,13 @@ def costs_of(trial: Trial, objectives: Objectives) -> dict[str, float]:
 
 
 def sentences(
-    history: History, sure: Certainty, objectives: Objectives, clips: int | None, gains: Sequence[tuple[Choice, Gain]],
-    course: Sequence[Moment],
+    history: History, sure: Certainty, objectives: Objectives, clips: int | None,
+    gains: Sequence[tuple[Choice, Gain]] | None, course: Sequence[Moment],
 ) -> list[tuple[str, str]]:  # fmt: skip
-    """Return pairs of a question in a word and its answer: won, sure, difference, search."""
+    """Return pairs of a question in a word and its answer: won, sure, difference, search.
+
+    ``gains`` are those at equal cost; None where they were not computed, of which nothing is said.
+    """
     if sure.best is None or sure.knee is None:
         return [("Result", "No trial is finished yet.")]
     best, knee = sure.best, sure.knee
@@ -65,8 +68,8 @@ def sentences(
     if knee.number != best.number:
         found.append(("The knee", _knee(sure, best, knee, objectives)))
     found.append(("How sure", _sure(sure, best, clips)))
-    if text := _difference(sure, gains):
-        found.append(("What made the difference", text))
+    if gains is not None:
+        found.append(("What made the difference", _difference(sure, gains)))
     if course:
         found.append(("Was it long enough", _course(course)))
     return found

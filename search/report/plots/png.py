@@ -12,15 +12,15 @@ _LABEL_WIDTH = 40
 _LABEL_HEIGHT = 22
 
 
-def front_png(history: History, objectives: Objectives, path: Path) -> None:
-    """Write the plot of `search.report.plots.html.front_html` to ``path`` as a PNG of 1200 x 750 pixels."""
+def front_png(history: History, objectives: Objectives, path: Path, width: int = 1200) -> None:
+    """Write the plot of `search.report.plots.html.front_html` to ``path`` as a PNG, ``width`` pixels wide."""
     # Not pyplot: its global state belongs to the main thread, and MLflow's thread draws too.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     picture = picture_of(history, objectives)
-    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
+    figure = Figure(figsize=(8, 5), dpi=width / 8, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     if picture.partial:

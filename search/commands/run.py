@@ -129,6 +129,8 @@ def _search(
     spec: Spec, sources: list[WarmStarted], output: Path, ledger: Ledger, cluster: ClusterAddress, screen: TextIO
 ) -> bool:
     """Run the search until it ends or is interrupted; return whether it is complete."""
+    where = "Starting Ray ..." if cluster.text == "local" else f"Connecting to Ray at {cluster.text} ..."
+    print(where, file=screen, flush=True)
     # The data are checked first, because the imports of Ray, Optuna and MLflow take seconds. With an address, the
     # cluster is connected first, because to generate and decode data can take hours.
     files = _listed(spec, output) if cluster.text == "local" else None

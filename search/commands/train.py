@@ -239,6 +239,7 @@ def _train(
     ``amounts`` are the number of workers, and the CPUs and GPUs of each. The search of an exported config, ``origin``,
     shows its training too.
     """
+    print(f"Connecting to Ray at {address} ..." if address else "Starting Ray ...", flush=True)
     # Ray and MLflow take seconds to import: this comes after the checks of the input.
     from cluster.connect import connected
     from cluster.devices import smallest_gpu

@@ -1,11 +1,14 @@
 """The front as a PNG to show: the points of the front have the numbers of their trials."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search.analysis.pareto import Objectives
 from search.ledger.history import History
 from search.report.plots.picture import FAINT, FRESH, GREY, STOPPED, Picture, picture_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: width and height, inches: at 390 pixels, as on a phone, its texts of 9 points are 9 pixels high
 _SIZE = (5, 4)
@@ -16,6 +19,11 @@ _LABEL_HEIGHT = 11
 
 def front_png(history: History, objectives: Objectives, path: Path, width: int = 1200) -> None:
     """Write the plot of `search.report.plots.html.front_html` to ``path`` as a PNG, ``width`` pixels wide."""
+    front_figure(history, objectives, width).savefig(path)
+
+
+def front_figure(history: History, objectives: Objectives, width: int = 1200) -> "Figure":
+    """Return the plot of the front as a figure of matplotlib, ``width`` pixels wide."""
     # Not pyplot: its global state belongs to the main thread, and MLflow's thread draws too.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -54,7 +62,7 @@ def front_png(history: History, objectives: Objectives, path: Path, width: int =
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", frameon=False, fontsize=9, ncols=3)
     _number(axes, picture)
-    figure.savefig(path)
+    return figure
 
 
 def _number(axes: Any, picture: Picture) -> None:

@@ -1,4 +1,4 @@
-"""How sure a front is: the interval of each trial, and from which other trials it differs beyond chance."""
+"""How sure a front is: the interval of each trial, and from which other trials it differs significantly."""
 
 import itertools
 import math
@@ -36,7 +36,7 @@ class Certainty:
     confirmed"""
     steps: Sequence[Step]
     rivals: dict[int, list[int]]
-    """for each trial of the front: the finished trials of at most its cost that it does not differ from beyond chance,
+    """for each trial of the front: the finished trials of at most its cost that it does not differ from significantly,
     nearest first"""
     best: Trial | None
     knee: Trial | None
@@ -50,7 +50,7 @@ class Certainty:
 
     @property
     def unsure(self) -> list[Step]:
-        """The steps of the front that are within chance."""
+        """The steps of the front that are not significant."""
         return [step for step in self.steps if step.gain.is_known and not step.gain.excludes_zero]
 
 

@@ -88,7 +88,7 @@ def _knee(sure: Certainty, best: Trial, knee: Trial, objectives: Objectives) -> 
         for name, value in costs_of(best, objectives).items()
         if knee.cost.get(name)
     ]
-    below = "beyond chance" if loss.excludes_zero else "which is within chance"
+    below = "a significant difference" if loss.excludes_zero else "which is not significant"
     return (
         f"Trial {knee.number}: {in_words(knee)}. It needs {' and '.join(ratios)} than the best "
         f"({_costs(knee, objectives)}), and gives up {format_gain(sure.name, loss).removeprefix('+')} of {sure.name}, "
@@ -145,14 +145,14 @@ def _sure(sure: Certainty, best: Trial, clips: int | None) -> str:
     known = [step for step in sure.steps if step.gain.is_known]
     if known:
         beyond = len(known) - len(sure.unsure)
-        parts.append(f"{beyond} of {len(known)} steps along the front are gains beyond chance.")
+        parts.append(f"{beyond} of {len(known)} steps along the front are significant gains.")
     if rivals := sure.rivals.get(best.number):
-        parts.append(f"At no higher cost, the best cannot be told from {name_trials(rivals)}.")
+        parts.append(f"At no higher cost, the best is not significantly different from {name_trials(rivals)}.")
     return " ".join(parts)
 
 
 def _difference(sure: Certainty, gains: Sequence[tuple[Choice, Gain]]) -> str:
-    """Return the greatest gains of one option over another beyond chance, those with enough runs first."""
+    """Return the greatest significant gains of one option over another, those with enough runs first."""
     beyond = [(choice, gain) for choice, gain in gains if gain.against and gain.gain.low > 0]
     beyond.sort(key=lambda pair: (pair[1].has_few_runs, -pair[1].gain.value))
     lines: list[str] = []
@@ -165,7 +165,7 @@ def _difference(sure: Certainty, gains: Sequence[tuple[Choice, Gain]]) -> str:
         lines.append(
             f"{choice.name}: {gain.option} over {gain.against} {format_gain(sure.name, gain.gain)} at equal cost{few}."
         )
-    return "\n".join(lines[:4]) or "No choice made a difference beyond chance at equal cost."
+    return "\n".join(lines[:4]) or "No choice made a significant difference at equal cost."
 
 
 def _course(course: Sequence[Moment]) -> str:

@@ -98,7 +98,7 @@ def render(history: History, objectives: Objectives) -> str:
 
 
 def _picks(history: History, objectives: Objectives) -> list[str]:
-    """Return a line for each pick: what it differs from beyond chance, where that is known."""
+    """Return a line for each pick: what it differs from significantly, where that is known."""
     sure = certainty(history, objectives)
     picks = {"best": sure.best, "knee": sure.knee}
     lines = [f"{rule}: {text}" for rule, trial in picks.items() if trial and (text := describe_pick(sure, trial))]

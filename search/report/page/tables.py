@@ -7,7 +7,6 @@ from search.analysis.certainty import Certainty
 from search.analysis.choices import Choice
 from search.analysis.equal_cost import Gain
 from search.analysis.importance import Importances
-from search.analysis.metrics import RATES
 from search.ledger.history import History, Trial
 from search.report.page.clips import Tested, shown_gains
 from search.report.page.table import Table
@@ -191,8 +190,3 @@ def _paired(base: Tested, other: Tested) -> str:
     gained = sum(r and not right[path] for path, r in zip(other.paths, other.right.tolist(), strict=True))
     lost = sum(not r and right[path] for path, r in zip(other.paths, other.right.tolist(), strict=True))
     return f"{text}; {gained} clips gained, {lost} lost"
-
-
-def is_rate(name: str) -> bool:
-    """Return whether a metric is shown in percent."""
-    return name in RATES

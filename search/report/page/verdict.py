@@ -18,8 +18,10 @@ from search.report.wording.trials import describe, searched_values
 from search.report.wording.values import format_duration, format_estimate, format_gain, format_metric, format_value
 
 #: costs as they are counted in a sentence
-_UNITS = {"gflops": "GFLOPs", "params_m": "million parameters", "activation_mb": "MB of activations",
-          "latency_ms": "ms"}  # fmt: skip
+_UNITS = {
+    "gflops": "GFLOPs", "gflops_video": "GFLOPs of a video", "params_m": "million parameters",
+    "activation_mb": "MB of activations", "latency_ms": "ms",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

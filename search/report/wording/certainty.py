@@ -14,19 +14,19 @@ NAMED = 5
 CONFIRM = "search.confirm={top: 3, seeds: 2}"
 
 
-def confirm_command(spec: Sequence[str] = ("SPEC",)) -> str:
-    """Return the command that trains the best trials of a search again; ``spec`` is its file, with changes of it."""
-    return shlex.join([program(), "run", *spec, "--resume", "--set", CONFIRM])
+def resume_command(spec: Sequence[str] = ("SPEC",), change: str = "") -> str:
+    """Return the command that continues a search, with a ``change`` of its spec; ``spec`` is its file and changes."""
+    return shlex.join([program(), "run", *spec, "--resume", *(["--set", change] if change else [])])
 
 
 def name_trials(numbers: Sequence[int]) -> str:
-    """Return "trial 1", or "trials 1, 2 and others" of many."""
-    more = " and others" if len(numbers) > NAMED else ""
+    """Return "trial 1", "trials 1, 2", or the first of many and how many more there are."""
+    more = f" and {len(numbers) - NAMED} more" if len(numbers) > NAMED else ""
     return f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:NAMED]))}{more}"
 
 
 def describe_pick(sure: Certainty, trial: Trial) -> str:
-    """Return what a trial of the front gains over the one before it, and from which others it does not differ significantly.
+    """Return what a trial of the front gains over the one before it, and from which others it differs significantly.
 
     It is empty where no interval is known.
     """
@@ -60,6 +60,7 @@ def doubt(sure: Certainty) -> str:
     for rule, trial in {"best": sure.best, "knee": sure.knee}.items():
         if trial and (rivals := sure.rivals.get(trial.number)) and (rule == "best" or trial is not sure.best):
             parts.append(
-                f"The {rule}, trial {trial.number}, is not significantly different from {name_trials(rivals)} at no higher cost."
+                f"The {rule}, trial {trial.number}, is not significantly different from {name_trials(rivals)} at no "
+                "higher cost."
             )
     return " ".join(parts) or "Each model was trained once, so nothing is known of the variation between seeds."

@@ -106,7 +106,16 @@ def _add_searches(commands: "argparse._SubParsersAction") -> None:
     check.add_argument("--json", action="store_true", help="print the result as JSON")
     for command in (run, submit):
         command.add_argument("--output", metavar="DIR", help="folder of the results (default: output of the spec)")
-    run.add_argument("--resume", action="store_true", help="continue a search that was interrupted")
+        command.add_argument("--resume", action="store_true", help="continue a search that was interrupted")
+    for command, usual in ((run, 0), (submit, 3)):
+        command.add_argument(
+            "--restarts",
+            type=_non_negative_int,
+            default=usual,
+            metavar="N",
+            help="continue in a new process when that of the search was killed, unless N + 1 in a row make no progress "
+            f"(default: {usual})",
+        )
     run.add_argument("--address", help="Ray cluster to run on (default: the cluster of this job, else a new one)")
     run.add_argument("--json", action="store_true", help="print the result as JSON, and progress to stderr")
     submit.add_argument("--address", required=True, metavar="URL", help="the cluster's dashboard: http://HOST:8265")
@@ -310,6 +319,13 @@ def _positive_int(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1 (got {number})")
+    return number
+
+
+def _non_negative_int(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0 (got {number})")
     return number
 
 

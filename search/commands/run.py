@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from cluster.address import ClusterAddress, resolve
 from search.analysis.confirmation import plan
 from search.commands._spec import overrides, spec_file
+from search.commands.supervise import supervise
 from search.ledger.events import Ended, Resumed, SearchBegan, WarmStarted
 from search.ledger.file import NAME, Ledger
 from search.ledger.history import EXHAUSTED, FAILING, LATE, History
@@ -44,6 +45,11 @@ CHANGEABLE = ("budget", "confirm", "resources", "tracking", "output", "notify")
 def run(arguments: Namespace) -> int:
     """Run or resume a search; return the exit status."""
     path, sets = spec_file(arguments.spec), overrides(arguments)
+    if arguments.restarts:
+        words = ["run", str(path), *(word for change in sets for word in ("--set", change))]
+        words += ["--address", arguments.address] if arguments.address else []
+        words += [f"--{name}" for name in ("resume", "json") if getattr(arguments, name)]
+        return supervise(words, load(path, sets).output_dir(), arguments.restarts)
     return run_search(path, sets, arguments.resume, arguments.address, arguments.json)
 
 
@@ -154,9 +160,10 @@ def _search(
         cache = files.decode(watched).resolve()
         with (
             closing(Tracker(output, spec.tracking.uri, spec.tracking.experiment)) as tracker,
-            closing(Display(screen, waiting=lambda: monitor.waiting)) as display,
+            closing(Display(screen)) as display,
         ):
             monitor.listen(tracker.wait_for)
+            monitor.listen(display.wait_for)
             search = Search(spec, output, cache, ledger, [tracker, display, monitor])
             if ledger.history.search:
                 search.record(Resumed(budget=spec.search.budget.tree()))

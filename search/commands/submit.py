@@ -32,10 +32,10 @@ def run(arguments: Namespace) -> int:
         check(spec)
     else:
         print(f"data.root: {root} does not exist on this machine; the job will check the limits", file=sys.stderr)
-    return submit(path, sets, arguments.address, arguments.follow)
+    return submit(path, sets, arguments.address, arguments.follow, arguments.resume, arguments.restarts)
 
 
-def submit(spec: Path, sets: list[str], address: str, follow: bool) -> int:
+def submit(spec: Path, sets: list[str], address: str, follow: bool, resume: bool = False, restarts: int = 0) -> int:
     """Send the project folder of a spec file to a cluster, and run the search on the cluster as a job.
 
     The project folder is the nearest folder above the file that has a pyproject.toml or is a repository; without one,
@@ -46,6 +46,8 @@ def submit(spec: Path, sets: list[str], address: str, follow: bool) -> int:
         sets: changes of its values, as A.B=V.
         address: URL of the cluster's dashboard.
         follow: whether to print the output of the job until it ends.
+        resume: whether to continue the search that is in the output folder, on this cluster or another one.
+        restarts: how many processes of the search may be lost without progress, see `search.commands.supervise`.
 
     Returns:
         The exit status of the job with ``follow``, otherwise 0 once the job is submitted.
@@ -72,6 +74,8 @@ def submit(spec: Path, sets: list[str], address: str, follow: bool) -> int:
     words = ["python", "-m", "search", "run", str(spec.relative_to(project)), "--address", "auto"]
     for change in sets:
         words += ["--set", change]
+    words += ["--resume"] if resume else []
+    words += ["--restarts", str(restarts)] if restarts else []
     with job_client(address, wait=START_TIMEOUT) as client:
         environment = {"working_dir": str(project), "excludes": EXCLUDES}
         entrypoint = shlex.join(words)

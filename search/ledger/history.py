@@ -20,6 +20,7 @@ from search.ledger.events import (
     SearchBegan,
     Started,
     Stopped,
+    Suspended,
     TrialEvent,
     WarmStarted,
 )
@@ -158,7 +159,7 @@ class History:
 
     def apply(self, event: Event) -> None:
         """Update the state by the next event. A second report of the same epoch changes nothing."""
-        if self.last and not isinstance(event, Resumed):
+        if self.search and not isinstance(event, Resumed):
             self.active += max(0.0, event.time - self.last)
         self.last = event.time
         match event:
@@ -205,7 +206,7 @@ class History:
                 trial.inherits = event
             case MemorySaved():
                 trial.memory = event
-            case Failed(final=False):
+            case Failed(final=False) | Suspended():
                 trial.state = "proposed"
             case Stopped() | Failed() | Finished():
                 trial.state, trial.end = event.event, event

@@ -26,7 +26,7 @@ from search.schedulers import SchedulerConfig
 from search.schedulers.none import NoSchedulerConfig
 from search.spec.messages import SpecError
 from spaces.space import Problem, Space, Tree
-from vattn.base import Config, NoneOr, any_of
+from vattn.base import LATER, Config, NoneOr, any_of
 from vattn.config import ModelConfig, TrialConfig
 from vattn.cost import cost, gflops_video
 from vattn.data import DataConfig
@@ -153,7 +153,15 @@ class Resources(Config):
         "smallest GPU's, or CPUs if the cluster has no GPU",
     )
     concurrent: Literal["auto"] | Annotated[int, Field(ge=1, le=100_000)] = Field(
-        default="auto", description="number of trials that run at once; auto = as many as the cluster has resources for"
+        default="auto",
+        description="number of trials that run at once; auto = as many as the cluster has resources for, which follows "
+        "nodes that join and leave",
+    )
+    patience: Literal["auto"] | Annotated[float, Field(ge=10, le=1e6)] = Field(
+        default="auto",
+        description="seconds without a finished epoch after which a trial is taken for hung, ended and started again, "
+        "once; auto = five times its longest epoch so far, at least 600, and 3600 where nothing is known",
+        json_schema_extra=LATER,
     )
 
     @field_validator("gpus")

@@ -61,6 +61,7 @@ class Monitor:
         self._gauges: Gauges | None = None
         self._metrics = ""
         self._counts: Counter[str] = Counter()
+        self._survived: Counter[str] = Counter()
         self._ended_last = False
         self._hypervolume = (0, 0.0)
         self._closed = threading.Event()
@@ -108,10 +109,10 @@ class Monitor:
         match event:
             case MemorySaved():
                 self._counts["memory"] += 1
-            case Failed(final=False):
-                self._counts["survived"] += 1
+            case Failed(final=False, cause=cause):
+                self._survived[cause or "process"] += 1
             case Resumed() if not self._ended_last:  # its driver was lost; an interruption is no fault
-                self._counts["survived"] += 1
+                self._survived["driver"] += 1
         self._ended_last = isinstance(event, Ended)
 
     def _work(self) -> None:
@@ -170,7 +171,7 @@ class Monitor:
             "vattn_waiting_seconds": {self._waiting.why: idle} if self._waiting else {},
             "vattn_decisions": {kind: float(count) for kind, count in decisions.items()},
             "vattn_out_of_memory": {"": float(counts["memory"])},
-            "vattn_faults_survived": {"": float(counts["survived"])},
+            "vattn_faults_survived": {cause: float(count) for cause, count in self._survived.items()},
         }
 
     def _end(self, error: BaseException | None) -> dict[str, Any]:

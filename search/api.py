@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from search.analysis.certainty import certainty, measured_objective
+from search.analysis.pareto import Objectives
 from search.analysis.pick import pick
 from search.ledger.file import NAME, read
 from search.ledger.history import History, Trial
@@ -240,7 +241,10 @@ class Search:
         from search.proposals.export import study_of
 
         history = self.history
-        objectives = history.objectives if objective is None else {objective: history.objectives.get(objective, "max")}
+        objectives: Objectives = {name: way for name, way in history.objectives.items() if objective in (None, name)}
+        if not objectives:
+            known = ", ".join(history.objectives)
+            raise UserError("is no objective of the search", path="objective", way_out=f"take {known}", found=objective)
         return study_of(history, objectives, None if file is None else Path(file))
 
     # Display

@@ -1,7 +1,7 @@
 """The parser of the command line: as argparse's, and it suggests what a word with a typo was meant to be."""
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
@@ -9,8 +9,8 @@ from typing import Any
 class Parser(argparse.ArgumentParser):
     """A parser whose messages name the nearest command, option or choice."""
 
-    def parse_known_args(
-        self, args: Sequence[str] | None = None, namespace: Any = None
+    def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]  # its overloads say no more
+        self, args: Iterable[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Refuse unknown options here, where those of the command are known, not in the parser of all commands."""
         parsed, unknown = super().parse_known_args(args, namespace)

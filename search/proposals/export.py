@@ -6,6 +6,7 @@ from pathlib import Path
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from search.analysis.certainty import measured_objective
@@ -30,7 +31,7 @@ def study_of(history: History, objectives: Objectives, file: Path | None) -> opt
     if file is not None:
         file.unlink(missing_ok=True)
         storage = JournalStorage(JournalFileBackend(str(file)))
-    directions = ["maximize" if way == "max" else "minimize" for way in objectives.values()]
+    directions = [StudyDirection.MAXIMIZE if way == "max" else StudyDirection.MINIMIZE for way in objectives.values()]
     study = optuna.create_study(study_name=history.name, storage=storage, directions=directions)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -95,6 +95,8 @@ def test_what_is_not_there_is_refused(tmp_path: Path, loaded: Search) -> None:
         Search.load(tmp_path / "none")
     with pytest.raises(UserError, match="was loaded from its folder; run Search"):
         loaded.run()
+    with pytest.raises(UserError, match=r"objective: is no objective of the search; take top1, gflops \(got loss\)"):
+        loaded.study("loss")
 
 
 def test_a_search_of_another_process_is_waited_for(loaded: Search) -> None:

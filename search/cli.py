@@ -13,6 +13,7 @@ from typing import Any
 
 import shtab
 
+from search.parser import Parser
 from vattn.errors import StorageError, UserError, shortened
 from vattn.files import at_home
 
@@ -21,8 +22,12 @@ PLANNED = ("compare", "predict", "latency")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; return its exit status."""
-    arguments = build_parser().parse_args(argv)
+    """Run one command; return its exit status. Without a command, print what there is."""
+    parser = build_parser()
+    if not (sys.argv[1:] if argv is None else argv):
+        parser.print_help()
+        return 0
+    arguments = parser.parse_args(argv)
     try:
         return import_module(f"search.commands.{arguments.command}").run(arguments) or 0
     except UserError as error:
@@ -59,9 +64,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line; the documentation is generated from it too."""
-    parser = argparse.ArgumentParser(
-        prog="vattn", description="Search the attention of video networks on a Ray cluster: accuracy against GFLOPs."
-    )
+    parser = Parser(
+        prog="vattn", description="Search the attention of video networks on a Ray cluster: accuracy against GFLOPs.",
+        epilog="Begin with: vattn check quickstart, then: vattn run quickstart",
+    )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"vattn {metadata.version('vattn-search')}")
     shtab.add_argument_to(parser, "--print-completion", help="print the completion script of a shell, to be sourced")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")

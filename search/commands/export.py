@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from search.analysis.front import settled
 from search.analysis.pick import pick
+from search.commands._origin import origin_line
 from search.ledger.history import History, Trial
 from search.ledger.remote import Remote, is_url
 from search.ledger.runs import open_run, resolve_run
@@ -74,7 +75,7 @@ def export(
     if epochs is not None:
         config["train"] = with_length(config["train"], epochs)
         _check_length(config, epochs)
-    header = "".join(f"# {line}\n" for line in _header(history, trial, out, epochs))
+    header = "".join(f"# {line}\n" for line in _header(history, trial, output, out, epochs))
     text = header + yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     if not force:
         _refuse_to_overwrite(out, text, copies)
@@ -144,13 +145,13 @@ def _with_absolute_folders(config: dict[str, Any], places: Mapping[str, Any], ou
     return config | {"data": data}
 
 
-def _header(history: History, trial: Trial, out: Path, epochs: int | None) -> list[str]:
+def _header(history: History, trial: Trial, output: Path, out: Path, epochs: int | None) -> list[str]:
     """Return the comment lines of an exported config: its trial, its metrics, and how to train it."""
     names = dict.fromkeys([*history.objectives, *trial.cost])
     numbers = ", ".join(f"{name} {format_metric(name, trial.metrics[name])}" for name in names)
     confirmed = trial.number in {retrained.number for retrained in settled(history, history.objectives)}
     return [
-        f"{describe(trial)}: trial {trial.number} of the search {history.name} ({history.began.id}).",
+        origin_line(describe(trial), history, trial.number, output),
         f"After {trial.epoch} epochs of the search: {numbers}, on the validation split.",
         *([f"For lack of GPU memory it was trained {describe_memory(trial.memory)}."] if trial.memory else []),
         *([f"These metrics are the mean of {len(trial.fresh)} fresh seeds."] if confirmed else []),

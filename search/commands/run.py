@@ -143,6 +143,8 @@ def _search(
     mirror: Any,
 ) -> bool:  # fmt: skip
     """Run the search until it ends or is interrupted; return whether it is complete."""
+    where = "Starting Ray ..." if cluster.text == "local" else f"Connecting to Ray at {cluster.text} ..."
+    print(where, file=screen, flush=True)
     # The data are checked first, because the imports of Ray, Optuna and MLflow take seconds. With an address, the
     # cluster is connected first, because to generate and decode data can take hours.
     files = _listed(spec, output) if cluster.text == "local" else None

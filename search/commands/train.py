@@ -4,6 +4,7 @@ import json
 import shlex
 import sys
 from argparse import Namespace
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from cluster.address import resolve
 from cluster.failures import TrainingError
 from cluster.placement import Resources, gpu_problem, node_resources
+from search.commands._origin import Origin, comments_of, origin_of
 from search.commands._resume import CONFIG, Resume, output_of
 from search.commands._spec import config_file, data_overrides
 from search.report.live.progress import progress
@@ -109,11 +111,12 @@ def train_file(
     resumed.apply()
     written = path.read_text(encoding="utf-8")
     if sets or chooses_store or chooses_statistics:
-        written = json.dumps(config.tree(), indent=2)
+        written = comments_of(written) + json.dumps(config.tree(), indent=2)
     with writing(output / CONFIG, WAY_OUT):
         write_whole(output / CONFIG, written)
     try:
-        done = _train(split_configs, caches, folders, tracking, output, address, (workers, cpus, gpus))
+        origin = origin_of(written)
+        done = _train(split_configs, caches, folders, tracking, output, address, (workers, cpus, gpus), origin)
     except KeyboardInterrupt:
         given = {
             "--workers": (workers, 1), "--cpus": (cpus, 1), "--gpus": (gpus, 0), "--address": (address, None),
@@ -235,18 +238,20 @@ def _check_gpus(workers: int, gpus: float) -> None:
 
 def _train(
     configs: list[TrialConfig], caches: list[Path], folders: list[Path], tracking: str, output: Path,
-    address: str | None, amounts: tuple[int, int, float],
+    address: str | None, amounts: tuple[int, int, float], origin: Origin | None,
 ) -> list[list[Epoch]]:  # fmt: skip
     """Train the configs one after another; return the epochs of each.
 
-    ``amounts`` are the number of workers, and the CPUs and GPUs of each.
+    ``amounts`` are the number of workers, and the CPUs and GPUs of each. The search of an exported config, ``origin``,
+    shows its training too.
     """
+    print(f"Connecting to Ray at {address} ..." if address else "Starting Ray ...", flush=True)
     # Ray and MLflow take seconds to import: this comes after the checks of the input.
     from cluster.connect import connected
     from cluster.devices import smallest_gpu
     from cluster.training import train
     from search.report.tracking.store import tracking_uri
-    from search.report.tracking.training import log_training
+    from search.report.tracking.training import log_beside, log_training
 
     workers, cpus, gpus = amounts
     resources, uri = Resources(workers=workers, cpus=cpus, gpus=gpus), tracking_uri(tracking, output)
@@ -259,9 +264,14 @@ def _train(
             prefix = f"split {config.data.split}  " if len(configs) > 1 else ""
             others = sum(later.train.epochs for later in configs[number + 1 :])
             seconds: list[float] = []
-            with log_training(uri, config, folder) as log:
+            with ExitStack() as logs:
+                stores = [logs.enter_context(log_training(uri, config, folder))]
+                if origin:
+                    beside = log_beside(tracking, folder, origin.history, origin.folder, origin.trial)
+                    stores.append(logs.enter_context(beside))
                 for result in train(config, cache, folder, resources):
-                    log(result)
+                    for log in stores:
+                        log(result)
                     seconds.append(result["seconds"])
                     left = config.train.epochs - result["epoch"] + others
                     # The first epoch compiles, and warms up caches: it is left out once there are others.

@@ -257,6 +257,10 @@ class History:
         trainings = sorted([*self.trials.values(), *self.extras.values()], key=lambda trial: trial.number)
         return [trial for trial in trainings if trial.end is None]
 
+    def started(self) -> list[Trial]:
+        """Return the trainings that have started at least once."""
+        return [trial for trial in [*self.trials.values(), *self.extras.values()] if trial.starts]
+
     def running(self) -> list[Trial]:
         """Return the trainings that are running, in order of their numbers."""
         return [trial for trial in self.unfinished() if trial.state == "running"]

@@ -38,7 +38,16 @@ _SEARCHABLE = ("sampling", "views", "augment")
 
 def load(path: Path, sets: Sequence[str] = ()) -> Spec:
     """Return the spec in a YAML file, with overrides ``a.b=value``, and check all of it. Raises SpecError."""
-    return parse(read(path, sets), path)
+    tree = read(path, sets)
+    if "trial" not in tree and TrialConfig.model_fields.keys() <= tree.keys():
+        named = re.search(r"^# .*: (trial \d+ of the search .*?) \(", path.read_text(encoding="utf-8"), re.MULTILINE)
+        what = f", {named[1]}," if named else ","
+        raise UserError(
+            f"is the config of one model{what} not the spec of a search",
+            file=path,
+            way_out=f"train it (vattn train {path}), or print its cost (vattn cost {path})",
+        )
+    return parse(tree, path)
 
 
 def parse(tree: Tree, path: Path) -> Spec:

@@ -47,6 +47,10 @@ class DetectorConfig(Kinded):
         if model.backbone.frames_per_segment > 1 or model.sparse != "none":
             raise ValueError(f"detector: takes plain clips; write sparse: none (got {self.kind})")
 
+    def canonical(self) -> Self:
+        """Return the canonical form: options without effect have their default values."""
+        raise NotImplementedError
+
     def rows(self, model: "ModelConfig", classes: int, mechanisms: Sequence[CostRow]) -> list[CostRow]:
         """Return the cost of one test buffer or window; ``classes`` without background."""
         raise NotImplementedError

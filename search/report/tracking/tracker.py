@@ -92,9 +92,9 @@ def catch_up(output: Path, uri: str, experiment: str, events: Iterable[Event]) -
     history = History.of(all_events)
     store = store_of(history, output, uri, experiment)
     try:
-        if not store.holds(history.began.id, len(all_events)):
+        if not store.holds(history.began.id, len(all_events), len(history.started())):
             writer = RunWriter(store, history)
-            if not writer.holds(len(all_events)):
+            if not writer.holds(history, len(all_events)):
                 writer.update(history, {*history.trials, *history.extras}, len(all_events), closing=True)
     except Exception as error:  # as in `Tracker`
         warn(store.uri, error, LATER)

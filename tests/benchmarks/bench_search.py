@@ -13,6 +13,7 @@ the trained configs (`problems.Problem.volume`).
 
 ``--tables`` compares methods on all tables of learning curves in FOLDER (`curve_tables`), and prints for each table and
 number of workers one line a method (`stopping`). With ``--work FOLDER`` searches are kept there, and not run again.
+``--until-front`` ends a search when it has full training's front: the area is then at most what is printed.
 """
 
 import argparse
@@ -322,6 +323,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=_positive, default=3, help="the seeds 0 ... N - 1")
     parser.add_argument("--processes", type=_positive, default=2)
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="keep the searches in this folder", dest="kept")
+    parser.add_argument("--until-front", action="store_true", help="end each search at full training's front")
     commands = parser.add_subparsers(dest="command")
     runs = commands.add_parser("run", help="run the searches that FOLDER does not have yet")
     runs.add_argument("--work", type=Path, required=True)
@@ -335,12 +337,13 @@ def main() -> None:
     plots = commands.add_parser("plot", help="draw the committed searches")
     plots.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    options = args.seeds, args.kept, args.processes, args.until_front
     match args.command:
         case None if args.tables:
             lines: Iterator[Any] = (
                 line
                 for file, workers in product(table_files(args.tables), args.workers)
-                for line in (*compare(file, args.methods, workers, args.seeds, args.kept, args.processes), "")
+                for line in (*compare(file, args.methods, workers, *options), "")
             )
         case None:
             parser.error("give --tables FOLDER, or one of run, pack, table, plot")

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache, partial
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ OURS = "frontier-stopping"
 #: name of the bound: ``frontier``'s proposals, each stopped after one epoch unless it will be on the front
 OMNISCIENT = "omniscient"
 #: budget of a method that stops trainings, in budgets of full trainings
-MARGIN = 1.25
+MARGIN = 1.1
 #: added to a regret in front of its logarithm
 REGRET_OFFSET = 2.0
 Row = dict[str, Any]
@@ -41,10 +41,11 @@ def regrets(problem: Problem, trainings: Sequence[Training]) -> list[float]:
     return [float(values[n]) for n in np.cumsum(full)]
 
 
-def search(file: Path, method: str, workers: int, seed: int, work: Path | None) -> Row:
+def search(file: Path, method: str, workers: int, seed: int, work: Path | None, target: float = -1.0) -> Row:
     """Return a search on a table: by training the config, the epochs, whether it is full, spent trainings and regret.
 
-    If ``work`` is a folder, the search is kept there, and taken from there the next time.
+    If ``work`` is a folder, the search is kept there, and taken from there the next time. It ends when its regret is
+    ``target`` or less.
     """
     kept = work and work / f"{file.stem}_{method}_{workers}_{seed}.json"
     if kept and kept.exists():
@@ -52,7 +53,12 @@ def search(file: Path, method: str, workers: int, seed: int, work: Path | None) 
     problem = cache(read_table)(file)
     # With many workers, much of the compute is in trainings that have not ended yet.
     budget = problem.budget * (1.0 if method == FULL else MARGIN) + workers
-    trainings = simulate(problem, PEERS[method](problem, seed, workers), workers, budget, seed)
+
+    def is_there(trainings: Sequence[Training]) -> bool:
+        full = [training.config for training in trainings if training.full]
+        return bool(full) and 1000 * (problem.best - problem.volume(np.array(full))) <= target + 1e-9
+
+    trainings = simulate(problem, PEERS[method](problem, seed, workers), workers, budget, seed, is_there)
     if method == FULL:
         trainings = trainings[: problem.budget]
     row: Row = {
@@ -137,27 +143,41 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def compare(
-    file: Path, methods: Sequence[str], workers: int, seeds: int, work: Path | None, processes: int
+    file: Path,
+    methods: Sequence[str],
+    workers: int,
+    seeds: int,
+    work: Path | None = None,
+    processes: int = 1,
+    until_front: bool = False,
 ) -> Iterator[str]:
-    """Yield a heading, and one line a method, for the searches on one table with one number of workers."""
+    """Yield a heading, and one line a method, for the searches on one table with one number of workers.
+
+    Args:
+        file: the table.
+        methods: names in `PEERS`; `FULL` is always there.
+        workers: number of workers.
+        seeds: the seeds are 0 ... seeds - 1.
+        work: folder that keeps searches.
+        processes: number of processes that run searches.
+        until_front: end a search when it has what full training has in the end.
+    """
     problem = read_table(file)
     methods = list(dict.fromkeys([FULL, *methods]))
-    tasks = list(product(methods, range(seeds)))
-    searches = partial(_search, file, workers, work)
-    if processes > 1:
-        with ProcessPoolExecutor(processes) as pool:
-            rows = dict(zip(tasks, pool.map(searches, tasks), strict=True))
-    else:
-        rows = dict(zip(tasks, map(searches, tasks), strict=True))
+    rows: dict[tuple[str, int], Row] = {}
+    with ProcessPoolExecutor(processes) as pool:
+        full = [pool.submit(search, file, FULL, workers, seed, work) for seed in range(seeds)]
+        rows |= {(FULL, seed): future.result() for seed, future in enumerate(full)}
+        targets = [rows[FULL, seed]["regret"][-1] if until_front else -1.0 for seed in range(seeds)]
+        others = {
+            (method, seed): pool.submit(search, file, method, workers, seed, work, targets[seed])
+            for method, seed in product(methods[1:], range(seeds))
+        }
+        rows |= {task: future.result() for task, future in others.items()}
     for seed in range(seeds):
         rows[OMNISCIENT, seed] = omniscient(problem, rows[FULL, seed])
     yield f"{problem.name}: {len(problem.params)} configs x {problem.epochs} epochs, {workers} workers, {seeds} seeds"
     yield from lines(problem, [*methods, OMNISCIENT], rows, seeds)
-
-
-def _search(file: Path, workers: int, work: Path | None, task: tuple[str, int]) -> Row:
-    method, seed = task
-    return search(file, method, workers, seed, work)
 
 
 def lines(problem: Problem, methods: Sequence[str], rows: dict[tuple[str, int], Row], seeds: int) -> Iterator[str]:

@@ -22,7 +22,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
 
-from search.analysis.learning_curves import OFFSET, Curves, errors
+from search.analysis.learning_curves import OFFSET, Curve, Curves, errors
 from search.analysis.pareto import Direction, Objectives
 from search.samplers.shared.candidates import Candidate, CandidatePool, Costs, Observation, params_key
 from search.samplers.shared.optuna_space import distributions, fixed_params, from_optuna
@@ -31,6 +31,9 @@ from spaces.space import Params, Space
 
 #: standard deviation of the log error of an earlier search's trial, which is only a forecast for this search
 EARLIER_DEVIATION = 0.1
+
+#: attribute of a trial with the final error that the sampler predicted, and its name in ``why``
+PREDICTED = "predicted_error"
 
 
 class FrontierSampler(BaseSampler):
@@ -48,6 +51,7 @@ class FrontierSampler(BaseSampler):
 
     * ``curve``: the measured objective after each epoch. The final error of a running or pruned trial is forecast from
       it (`search.analysis.learning_curves.Curves`).
+    * ``predicted_error``: the final error that was predicted when the trial was proposed, which this sampler records.
     * ``epochs``: the number of epochs of its whole training; if it is missing, that of the longest curve.
     * ``source``: the trial belongs to an earlier search. Its error is an uncertain forecast, and its config may be
       proposed again.
@@ -85,7 +89,8 @@ class FrontierSampler(BaseSampler):
         self._value = list(objectives).index(measured)
         self._direction: Direction = objectives[measured]
         self._pool = CandidatePool(space, cost, seed)
-        self._selector = FrontierSelector(self._pool, [name for name in objectives if name != measured])
+        self._costs = [name for name in objectives if name != measured]
+        self._selector = FrontierSelector(self._pool, self._costs)
         self._distributions = distributions(space)
         self._study = ""  # the name of the study to which the following two belong
         self._asked: dict[int, Candidate] = {}
@@ -117,6 +122,8 @@ class FrontierSampler(BaseSampler):
             return {}
         candidate, self.why = proposal
         self._asked[trial.number] = candidate
+        if PREDICTED in self.why:
+            study._storage.set_trial_user_attr(trial._trial_id, PREDICTED, self.why[PREDICTED])
         return fixed_params(self._space, candidate.params)
 
     @override
@@ -130,10 +137,10 @@ class FrontierSampler(BaseSampler):
 
     def _observed(self, trials: Sequence[FrozenTrial]) -> list[Observation]:
         """Return the final errors of complete trials, and forecasts for pruned and running ones."""
-        curve_of = {trial.number: self._curve(trial) for trial in trials}
-        longest = max(map(len, curve_of.values()), default=0)
-        epochs = {trial.number: trial.user_attrs.get("epochs", longest) for trial in trials}
-        curves = Curves([(curve, epochs[number]) for number, curve in curve_of.items() if curve])
+        values = {trial.number: errors(trial.user_attrs.get("curve", ()), self._direction) for trial in trials}
+        longest = max(map(len, values.values()), default=0)
+        curve_of = {trial.number: self._curve(trial, values[trial.number], longest) for trial in trials}
+        curves = Curves([curve for curve in curve_of.values() if curve.errors])
         observed = []
         for trial in trials:
             if trial.state == TrialState.FAIL:
@@ -149,13 +156,15 @@ class FrontierSampler(BaseSampler):
                     raise ValueError(f"trial {trial.number}: {rule} (got {trial.values[self._value]:g})")
                 if isfinite(error):
                     observed.append(Observation(candidate, error, deviation))
-            elif forecast := curves.forecast(curve_of[trial.number], epochs[trial.number]):
+            elif forecast := curves.forecast(curve_of[trial.number]):
                 mean, deviation = forecast
                 observed.append(Observation(candidate, float(np.exp(mean)) - OFFSET, deviation))
         return observed
 
-    def _curve(self, trial: FrozenTrial) -> list[float]:
-        return errors(trial.user_attrs.get("curve", ()), self._direction)
+    def _curve(self, trial: FrozenTrial, values: list[float], longest: int) -> Curve:
+        known, candidate = trial.user_attrs, self._candidate(trial)
+        cost = candidate.costs[self._costs[0]] if candidate and self._costs else None
+        return Curve(values, known.get("epochs", longest), known.get(PREDICTED), cost)
 
     def _params(self, trial: FrozenTrial) -> Params:
         return {name: from_optuna(self._space.domains[name], value) for name, value in trial.params.items()}

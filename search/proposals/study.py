@@ -127,7 +127,7 @@ class Study:
                 trial.set_user_attr("trial", event.trial)
                 trial.set_user_attr("epochs", event.config["train"]["epochs"])
                 if (predicted := (event.why or {}).get("predicted_error")) is not None:
-                    trial.set_user_attr("predicted_error", predicted)  # which a sampler that begins anew has not set
+                    trial.set_user_attr("predicted_error", predicted)
             case Rejected():
                 trial = self._take(event.params)
                 trial.set_user_attr("rejected", event.reason)

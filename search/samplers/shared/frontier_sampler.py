@@ -11,8 +11,10 @@ Example::
 where `suggest` is `search.samplers.shared.optuna_space.suggest`.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from math import isfinite
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -51,7 +53,8 @@ class FrontierSampler(BaseSampler):
 
     * ``curve``: the measured objective after each epoch. The final error of a running or pruned trial is forecast from
       it (`search.analysis.learning_curves.Curves`).
-    * ``predicted_error``: the final error that was predicted when the trial was proposed, which this sampler records.
+    * ``predicted_error``: the final error that was predicted when the trial was proposed. A sampler knows it of its own
+      proposals.
     * ``epochs``: the number of epochs of its whole training; if it is missing, that of the longest curve.
     * ``source``: the trial belongs to an earlier search. Its error is an uncertain forecast, and its config may be
       proposed again.
@@ -92,10 +95,22 @@ class FrontierSampler(BaseSampler):
         self._costs = [name for name in objectives if name != measured]
         self._selector = FrontierSelector(self._pool, self._costs)
         self._distributions = distributions(space)
-        self._study = ""  # the name of the study to which the following two belong
+        self._study = ""  # the name of the study to which the following three belong
         self._asked: dict[int, Candidate] = {}
         self._candidates: dict[int, Candidate | None] = {}
+        self._predicted: dict[int, float] = {}
         self.why: dict[str, Any] = {}
+        #: parameters that the objective asks for and the space does not have
+        self._strange: set[str] = set()
+        self._lock = RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without the lock, which cannot be copied."""
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = RLock()
 
     @override
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -105,9 +120,14 @@ class FrontierSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        # A second thread (``n_jobs``) waits until this proposal is known, or it would propose the same config.
+        with self._lock:
+            return self._propose(study, trial)
+
+    def _propose(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         self.why = {}
         if study.study_name != self._study:
-            self._study, self._asked, self._candidates = study.study_name, {}, {}
+            self._study, self._asked, self._candidates, self._predicted = study.study_name, {}, {}, {}
         if "fixed_params" in trial.system_attrs:  # enqueued, so nothing is left to choose
             return {}
         trials = [known for known in study.get_trials(deepcopy=False) if known.number != trial.number]
@@ -123,14 +143,24 @@ class FrontierSampler(BaseSampler):
         candidate, self.why = proposal
         self._asked[trial.number] = candidate
         if PREDICTED in self.why:
-            study._storage.set_trial_user_attr(trial._trial_id, PREDICTED, self.why[PREDICTED])
+            self._predicted[trial.number] = self.why[PREDICTED]
         return fixed_params(self._space, candidate.params)
 
     @override
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Sample at random, where no new config is left or for a parameter that is not in the space."""
+        """Sample at random, where no new config is left or for a parameter that is not in the space.
+
+        Warn of the latter, once a parameter: the sampler learns nothing of it.
+        """
+        if self._distributions.get(param_name) != param_distribution and param_name not in self._strange:
+            self._strange.add(param_name)
+            warnings.warn(
+                f"{param_name} is not a range of the sampler's space, or has other values there, so it is sampled at "
+                "random; call search.samplers.shared.optuna_space.suggest(space, trial) in the objective",
+                stacklevel=2,
+            )
         return RandomSampler(seed=self._seed + trial.number).sample_independent(
             study, trial, param_name, param_distribution
         )
@@ -164,10 +194,12 @@ class FrontierSampler(BaseSampler):
     def _curve(self, trial: FrozenTrial, values: list[float], longest: int) -> Curve:
         known, candidate = trial.user_attrs, self._candidate(trial)
         cost = candidate.costs[self._costs[0]] if candidate and self._costs else None
-        return Curve(values, known.get("epochs", longest), known.get(PREDICTED), cost)
+        predicted = known.get(PREDICTED, self._predicted.get(trial.number))
+        return Curve(values, known.get("epochs", longest), predicted, cost)
 
     def _params(self, trial: FrozenTrial) -> Params:
-        return {name: from_optuna(self._space.domains[name], value) for name, value in trial.params.items()}
+        domains = self._space.domains
+        return {name: from_optuna(domains[name], value) for name, value in trial.params.items() if name in domains}
 
     def _candidate(self, trial: FrozenTrial) -> Candidate | None:
         """Return the config of a trial; None if it is over a limit or not known completely."""

@@ -24,7 +24,8 @@ def test_the_forecast_is_on_the_regression_line_and_its_deviation_grows_with_the
 
     # Mean of x -2.5, sum of squares 10, so the slope is (5 + 0.1) / 10.1 and the leverage at x 1 + 1/8 + (x + 2.5)^2
     # / 10.1. Squares: 0.08 of the residuals, 10 (1/2 - slope)^2 as the slope is shrunk, 0.1 (1 - slope)^2 for its
-    # distance from the prior, and 3 prior variances. There are 7 + 3 degrees of freedom: Student's t has the variance 10 / 8.
+    # distance from the prior, and 3 prior variances. There are 7 + 3 degrees of freedom: Student's t has the variance
+    # 10 / 8.
     slope = 5.1 / 10.1
     squares = 0.08 + 10 * (0.5 - slope) ** 2 + 0.1 * (1 - slope) ** 2 + 3 * PRIOR_DEVIATION**2
     for x in (-2.0, 1.0):
@@ -99,7 +100,8 @@ def test_the_predicted_error_and_the_cost_are_regressors_beside_the_error_before
         ]
     )
 
-    # Sums of squares 8, 8 / 4 and 8 (the cost in its deviation). The priors: slope 1 of precision 0.1, 0 of 0.1, 0 of 1.
+    # Sums of squares 8, 8 / 4 and 8 (the cost in its deviation). The priors: slope 1 of precision 0.1, 0 of 0.1, and 0
+    # of 1.
     slopes = (0.5 * 8 + 0.1) / 8.1, 0.5 * 2 / 2.1, 1 / 8 * 8 / 9
     for x, p, c in [(-1, 1, 1), (0.5, -1, 0)]:
         forecast = curves.forecast(Curve([error(-2 + x)], 2, error(-3 + p / 2), math.exp(2 * c)))

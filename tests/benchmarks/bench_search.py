@@ -337,13 +337,12 @@ def main() -> None:
     plots = commands.add_parser("plot", help="draw the committed searches")
     plots.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    options = args.seeds, args.kept, args.processes, args.until_front
     match args.command:
         case None if args.tables:
             lines: Iterator[Any] = (
                 line
                 for file, workers in product(table_files(args.tables), args.workers)
-                for line in (*compare(file, args.methods, workers, *options), "")
+                for line in (*compared_on(file, workers, args), "")
             )
         case None:
             parser.error("give --tables FOLDER, or one of run, pack, table, plot")
@@ -362,6 +361,11 @@ def main() -> None:
         raise SystemExit(f"{missing.name} is missing: pip install -r tests/benchmarks/requirements-peers.txt") from None
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
+
+
+def compared_on(file: Path, workers: int, args: argparse.Namespace) -> Iterator[str]:
+    """Yield the lines about one table, with the options of the command line."""
+    return compare(file, args.methods, workers, args.seeds, args.kept, args.processes, args.until_front)
 
 
 def _positive(text: str) -> int:

@@ -60,6 +60,7 @@ MIN_VARIANCE = 1e-10
 BLOCK_ROWS = 256
 
 _SQRT5 = np.sqrt(5.0)
+_lapack: Any = lapack  # its type annotations lack the functions
 
 
 class GroupedMatern(Kernel):
@@ -157,10 +158,10 @@ class Likelihood:
         covariance = np.zeros(n * n)
         covariance[self._places] = r2
         covariance[:: n + 1] = np.exp(log_variance) + np.exp(log_noise) + self._variances + JITTER
-        factor, info = lapack.dpotrf(covariance.reshape((n, n), order="F"), lower=1, overwrite_a=1, clean=0)
+        factor, info = _lapack.dpotrf(covariance.reshape((n, n), order="F"), lower=1, overwrite_a=1, clean=0)
         if info:  # not positive definite
             return -np.inf
-        solved, _ = lapack.dtrtrs(factor, self._values, lower=1)
+        solved, _ = _lapack.dtrtrs(factor, self._values, lower=1)
         return float(-0.5 * solved @ solved - np.log(np.diag(factor)).sum() - n / 2 * np.log(2 * np.pi))
 
 

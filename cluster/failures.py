@@ -1,7 +1,9 @@
 """Failures of a worker of a distributed training: which are final, and which a new process may not have."""
 
+import socket
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Literal
 
 import torch.distributed as dist
@@ -13,6 +15,14 @@ from vattn.errors import UserError
 COMMUNICATION = ("gloo", "NCCL", "ProcessGroup", "Connection closed by peer", "Connection reset by peer")
 #: words in the message of such an error when another worker has not answered in time
 TIMEOUT = ("timed out", "timeout")
+
+#: words of Ray in an error where a node was lost, or was preempted
+NODE_LOST = ("node has died", "node was terminated", "node died", "preempted", "AUTOSCALER_DRAIN")
+#: words of Ray in an error where it ended a process because the memory of a machine ran out
+OUT_OF_MEMORY = ("running low on memory", "memory monitor", "OutOfMemoryError")
+
+#: seconds within which a living node lets another process connect
+ANSWER = 2.0
 
 Kind = Literal["user", "final", "halt", "memory", "hang", "lost"]
 
@@ -73,6 +83,40 @@ def classified(error: Exception, rank: int, timeout: int) -> WorkerError:
             )
         return WorkerError("lost", own)
     return WorkerError("final", own)
+
+
+def cause_of(error: str, actor: str | None = None) -> Literal["", "node", "memory"]:
+    """Return what ended a process: the loss of its node, or too little memory of it; "" for all else.
+
+    Args:
+        error: what Ray reports.
+        actor: Ray's id of the process. Ray's head declares a node dead only some time after it was lost, so the node is
+            asked.
+    """
+    if any(words in error for words in NODE_LOST):
+        return "node"
+    if any(words in error for words in OUT_OF_MEMORY):
+        return "memory"
+    with suppress(Exception):  # the head may not answer
+        return "node" if actor and _node_is_lost(actor) else ""
+    return ""
+
+
+def _node_is_lost(actor: str) -> bool:
+    import ray
+    from ray._private import state
+
+    place = state.actors(actor).get("Address", {}).get("NodeID", "")
+    node = next((node for node in ray.nodes() if node["NodeID"] == place), None)
+    if node is None:
+        return False
+    if not node["Alive"]:
+        return True
+    try:
+        with socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), timeout=ANSWER):
+            return False
+    except OSError:
+        return True
 
 
 def final_result(errors: Iterable[BaseException]) -> dict[str, Any]:

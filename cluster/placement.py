@@ -6,7 +6,7 @@ Ray is imported only by the functions that need it, because `vattn check` reads 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vattn.base import Config
 from vattn.errors import UserError
@@ -59,10 +59,14 @@ class Resources(Config):
         Raises:
             UserError: one training does not fit the nodes.
         """
-        places = sum(map(self._workers_on, nodes))
+        places = self.places(nodes)
         if places < self.workers:
             raise self._does_not_fit(nodes, places)
         return places // self.workers
+
+    def places(self, nodes: Sequence[Mapping[str, float]]) -> int:
+        """Return how many workers fit on ``nodes``, counted node by node."""
+        return sum(map(self._workers_on, nodes))
 
     def _workers_on(self, node: Mapping[str, float]) -> int:
         """Return how many workers fit a node. A share of a GPU cannot be put together from two GPUs."""
@@ -98,10 +102,24 @@ def _counted(amount: float, kind: str) -> str:
 
 
 def node_resources() -> list[dict[str, float]]:
-    """Return the resources of each living node of the cluster that this process is connected to."""
-    import ray
+    """Return the resources of each node of the cluster that this process is connected to.
 
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    Nodes that are dead or about to leave are left out: nothing new starts there.
+    """
+    return [node["Resources"] for node in _nodes(leaving=False)]
+
+
+def draining_hosts() -> frozenset[str]:
+    """Return the addresses of the nodes that are about to leave, such as spot machines that were given notice."""
+    return frozenset(node["NodeManagerAddress"] for node in _nodes(leaving=True))
+
+
+def _nodes(leaving: bool) -> list[dict[str, Any]]:
+    import ray
+    from ray._private import state
+
+    draining = state.state.get_draining_nodes()
+    return [node for node in ray.nodes() if node["Alive"] and (node["NodeID"] in draining) == leaving]
 
 
 def record_group(folder: Path) -> None:

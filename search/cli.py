@@ -7,12 +7,12 @@ import argparse
 import sys
 import traceback
 from importlib import import_module, metadata
-from pathlib import Path
 from typing import Any
 
 import shtab
 
-from vattn.errors import StorageError, UserError
+from vattn.errors import StorageError, UserError, shortened
+from vattn.files import at_home
 
 #: names of commands that are not implemented yet
 PLANNED = ("compare", "predict", "latency")
@@ -41,7 +41,10 @@ def main(argv: list[str] | None = None) -> int:
             traceback.print_exc()
             return 1
         # The operating system refused a file that the user named.
-        print(f"{error.filename}: {(error.strerror or str(error)).lower()}; name another place", file=sys.stderr)
+        print(
+            f"{shortened(error.filename)}: {(error.strerror or str(error)).lower()}; name another place",
+            file=sys.stderr,
+        )
         return 2
     except Exception:
         traceback.print_exc()
@@ -97,10 +100,31 @@ def _add_searches(commands: "argparse._SubParsersAction") -> None:
     check.add_argument("--json", action="store_true", help="print the result as JSON")
     for command in (run, submit):
         command.add_argument("--output", metavar="DIR", help="folder of the results (default: output of the spec)")
-    run.add_argument("--resume", action="store_true", help="continue a search that was interrupted")
+        command.add_argument("--resume", action="store_true", help="continue a search that was interrupted")
+    for command, usual in ((run, 0), (submit, 3)):
+        command.add_argument(
+            "--restarts",
+            type=_non_negative_int,
+            default=usual,
+            metavar="N",
+            help="continue in a new process when that of the search was killed, unless N + 1 in a row make no progress "
+            f"(default: {usual})",
+        )
     run.add_argument("--address", help="Ray cluster to run on (default: the cluster of this job, else a new one)")
     run.add_argument("--json", action="store_true", help="print the result as JSON, and progress to stderr")
     submit.add_argument("--address", required=True, metavar="URL", help="the cluster's dashboard: http://HOST:8265")
+    status = _command(commands, "status", "show the state of a search, its progress and what it waits for")
+    named = status.add_argument(
+        "search", metavar="RUN", nargs="?", help="output folder or name of the search (default: the last one in runs)"
+    )
+    _complete(named, shtab.DIRECTORY)
+    status.add_argument("--watch", action="store_true", help="print each change until no process runs the search")
+    status.add_argument("--json", action="store_true", help="print the state as JSON, one line for each look")
+    listing = _command(commands, "list", "list all searches under a folder, or those that are jobs of a cluster")
+    folder = listing.add_argument("folder", metavar="FOLDER", nargs="?", type=at_home, help="folder (default: runs)")
+    _complete(folder, shtab.DIRECTORY)
+    listing.add_argument("--address", metavar="URL", help="the dashboard of a cluster: http://HOST:8265")
+    listing.add_argument("--json", action="store_true", help="print the list as JSON")
     submit.add_argument("--follow", action="store_true", help="print the job's output until it ends")
 
 
@@ -123,16 +147,17 @@ def _add_results(commands: "argparse._SubParsersAction") -> None:
     export = _command(commands, "export", "write one trial as a complete config")
     report = _command(commands, "report", "write or serve the page that explains a search")
     ui = _command(commands, "ui", "serve MLflow's page for a search on loopback")
-    for command in (pareto, why, export, report, ui):
+    repair = _command(commands, "repair", "show the damaged end of a search's ledger, and cut it off")
+    for command in (pareto, why, export, report, ui, repair):
         run = command.add_argument("search", metavar="RUN", help="output folder or name of the search")
         _complete(run, shtab.DIRECTORY)
     pareto.add_argument("--json", action="store_true", help="print the front as JSON")
-    pareto.add_argument("--plot", type=Path, metavar="FILE", help="draw the front, as .html or .png")
+    pareto.add_argument("--plot", type=at_home, metavar="FILE", help="draw the front, as .html or .png")
     why.add_argument("trial", type=int, metavar="TRIAL", help="number of the trial")
     why.add_argument("--json", action="store_true", help="print the answer as JSON")
     export.add_argument("--pick", required=True, metavar="WHICH", help="knee, best, trial=ID or gflops<=X")
-    export.add_argument("--out", type=Path, required=True, metavar="FILE.yaml", help="where to write the config")
-    export.add_argument("--weights", type=Path, metavar="DIR", help="copy the trained weights to this folder")
+    export.add_argument("--out", type=at_home, required=True, metavar="FILE.yaml", help="where to write the config")
+    export.add_argument("--weights", type=at_home, metavar="DIR", help="copy the trained weights to this folder")
     export.add_argument(
         "--epochs",
         type=_positive_int,
@@ -140,17 +165,19 @@ def _add_results(commands: "argparse._SubParsersAction") -> None:
         help="full length of the training: epochs in the schedule and the warm-up grow in proportion",
     )
     export.add_argument("--force", action="store_true", help="overwrite files that exist and differ")
-    report.add_argument("--out", type=Path, metavar="FILE.html", help="write the page: one file that needs no network")
-    report.add_argument("--tables", type=Path, metavar="DIR", help="write its tables as CSV and LaTeX")
+    report.add_argument("--out", type=at_home, metavar="FILE.html", help="write the page, one file without network")
+    report.add_argument("--tables", type=at_home, metavar="DIR", help="write its tables as CSV and LaTeX")
     report.add_argument(
-        "--tests", type=Path, nargs="+", metavar="FILE", help="results clip by clip, Parquet of `test --out`: accuracy "
-        "by class and by length (default: tests/*.parquet in the folder of the search)",
+        "--tests", type=at_home, nargs="+", metavar="FILE", help="results clip by clip, in Parquet: accuracy by class, "
+        "and by length (default: tests/*.parquet in the folder of the search)",
     )  # fmt: skip
     report.add_argument(
         "--serve", action="store_true", help="serve the page on loopback, up to date while a search runs"
     )
     report.add_argument("--port", type=int, default=8050, help="port on loopback (default: 8050)")
     ui.add_argument("--port", type=int, default=5000, help="port on loopback (default: 5000)")
+    ui.add_argument("--tracking", metavar="URI", help="MLflow store, where the search wrote to one of its own choice")
+    repair.add_argument("--yes", action="store_true", help="cut it off; the rest is kept in another file")
 
 
 def _add_models(commands: "argparse._SubParsersAction") -> None:
@@ -162,13 +189,13 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
         meaning = "the YAML file that `export` wrote"
         if command is not explain:
             meaning += ", or a recipe's name from spaces/library/recipes"
-        config = command.add_argument("config", type=Path, metavar="CONFIG", help=meaning)
+        config = command.add_argument("config", type=at_home, metavar="CONFIG", help=meaning)
         _complete(config, shtab.FILE)
         _add_set(command)
         if command is not explain:
             root = command.add_argument("--data", metavar="ROOT", help="folder of the data set's files: data.root")
             _complete(root, shtab.DIRECTORY)
-    test.add_argument("--checkpoint", type=Path, required=True, metavar="F", help="weights: model.pt of a training")
+    test.add_argument("--checkpoint", type=at_home, required=True, metavar="F", help="weights: model.pt of a training")
     test.add_argument("--views", metavar="10x3", help="clips x crops of a video, averaged (default: as in the config)")
     test.add_argument(
         "--fuse",
@@ -195,7 +222,7 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
     test.add_argument(
         "--split", choices=("test", "val"), default="test", help="clips to score: test (default), or val for validation"
     )
-    test.add_argument("--out", type=Path, metavar="DIR", help="folder of the clip cache (default: that of `train`)")
+    test.add_argument("--out", type=at_home, metavar="DIR", help="folder of the clip cache (default: that of `train`)")
     train.add_argument(
         "--resume",
         action="store_true",
@@ -203,7 +230,7 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
     )
     train.add_argument(
         "--out",
-        type=Path,
+        type=at_home,
         metavar="DIR",
         help="output folder (default: runs/<name of CONFIG>; of a config.yaml in such a folder, that folder)",
     )
@@ -220,23 +247,27 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
     )
     convert = _command(commands, "convert", "bring published weights to the names here; say what was taken and left")
     _complete(
-        convert.add_argument("file", type=Path, metavar="FILE", help="weights as they were published"), shtab.FILE
+        convert.add_argument("file", type=at_home, metavar="FILE", help="weights as they were published"), shtab.FILE
     )
-    convert.add_argument("--out", type=Path, required=True, metavar="F", help="file to write: F.safetensors, or F.pt")
     convert.add_argument(
-        "--config", type=Path, metavar="CONFIG", help="config with the network (default: inferred from the weights)"
+        "--out", type=at_home, required=True, metavar="F", help="file to write: F.safetensors, or F.pt"
     )
-    explain.add_argument("--checkpoint", type=Path, required=True, metavar="F", help="weights: model.pt of a training")
-    explain.add_argument("video", type=Path, metavar="VIDEO")
-    explain.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the PNG files")
+    convert.add_argument(
+        "--config", type=at_home, metavar="CONFIG", help="config with the network (default: inferred from the weights)"
+    )
     explain.add_argument(
-        "--i3d", type=Path, nargs=2, metavar=("CONFIG", "F"), help="a model with I3D's 3x1x1, drawn beside TAM"
+        "--checkpoint", type=at_home, required=True, metavar="F", help="weights: model.pt of a training"
+    )
+    explain.add_argument("video", type=at_home, metavar="VIDEO")
+    explain.add_argument("--out", type=at_home, required=True, metavar="DIR", help="folder for the PNG files")
+    explain.add_argument(
+        "--i3d", type=at_home, nargs=2, metavar=("CONFIG", "F"), help="a model with I3D's 3x1x1, drawn beside TAM"
     )
 
 
 def _add_data(commands: "argparse._SubParsersAction") -> None:
     motion = _command(commands, "motion", "generate the motion data set: 8 pairs of classes, each the other's reverse")
-    motion.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
+    motion.add_argument("out", type=at_home, metavar="OUT", help="folder to write to")
     for split in ("train", "val", "test"):
         motion.add_argument(f"--{split}-clips", type=int, metavar="N", help=f"clips of a class in the {split} split")
     motion.add_argument("--frames", type=int, metavar="N", help="frames of a clip")
@@ -248,7 +279,7 @@ def _add_data(commands: "argparse._SubParsersAction") -> None:
     _complete(ingest.add_argument("root", metavar="ROOT", help="its folder, as its owners publish it"), shtab.DIRECTORY)
     ingest.add_argument(
         "--out",
-        type=Path,
+        type=at_home,
         required=True,
         metavar="CACHE",
         help="folder of the cache, as data.cache in a spec; with --flow, of the images",
@@ -264,7 +295,9 @@ def _add_data(commands: "argparse._SubParsersAction") -> None:
         help="compute optical flow, as folders of images with lists for kind: list, instead of decoding into a cache: "
         "tvl1 by OpenCV (the extra flow), raft by torchvision",
     )
-    ingest.add_argument("--flow-weights", type=Path, metavar="F", help="weights of raft, as torchvision publishes them")
+    ingest.add_argument(
+        "--flow-weights", type=at_home, metavar="F", help="weights of raft, as torchvision publishes them"
+    )
     ingest.add_argument(
         "--set", action="append", default=[], metavar="A.B=V", help="set a value of `data`: max_faults=10"
     )
@@ -280,6 +313,13 @@ def _positive_int(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1 (got {number})")
+    return number
+
+
+def _non_negative_int(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0 (got {number})")
     return number
 
 

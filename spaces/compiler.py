@@ -24,6 +24,12 @@ from spaces.problem import Path, Problem, Tree, shown
 RANGES = {"choice": (), "int": ("log", "step"), "float": ("log", "step"), "subset": ("min", "max"), "repeat": ()}
 #: elements of one repeat; no network is that deep
 MAX_REPEATS = 1_000
+#: options of a choice, and items of a subset
+MAX_OPTIONS = 1_000
+#: values of a range of numbers with a step
+MAX_STEPS = 1_000_000
+#: values and ranges of a whole tree, in which those of a repeat count once for each element
+MAX_NODES = 20_000
 
 
 class Compiler:
@@ -32,6 +38,7 @@ class Compiler:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.domains: dict[str, Domain] = {}
+        self._num_nodes = 0
 
     def node(self, tree: Tree, path: Path, prefix: str) -> Node:
         """Return the node of ``tree``.
@@ -41,6 +48,11 @@ class Compiler:
             path: place of the tree, for problems.
             prefix: begins the names of all ranges in the tree; it ends with a slash after an option.
         """
+        self._num_nodes += 1
+        if self._num_nodes == MAX_NODES:
+            return self._add_problem(path, f"the space has more than {MAX_NODES} values; lower times of its repeats")
+        if self._num_nodes > MAX_NODES:
+            return FixedNode(None)
         if isinstance(tree, Mapping):
             keywords = [keyword for keyword in RANGES if keyword in tree]
             if keywords:
@@ -97,9 +109,14 @@ class Compiler:
             return self._add_problem(
                 (*path, keyword), "must begin above 0 on a log scale; raise the lowest, or remove log", ends
             )
+        if not whole and not (hi / lo if log else hi - lo) < float("inf"):
+            return self._add_problem((*path, keyword), "is too wide; bring its ends closer together", ends)
         if step is not None:
             if not _is_number(step, whole) or step <= 0:
                 return self._add_problem((*path, "step"), f"must be a {noun.removesuffix('s')} above 0", step)
+            if not hi / step - lo / step < MAX_STEPS:
+                rule = f"divides the range into more than {MAX_STEPS} parts; write a larger one, or leave it out"
+                return self._add_problem((*path, "step"), rule, step)
             steps, rest = divmod(decimal(hi) - decimal(lo), decimal(step))
             if rest:
                 reached = decimal(lo) + steps * decimal(step)
@@ -115,6 +132,9 @@ class Compiler:
             return self._add_problem(place, "must be a list of options, such as [a, b]", options)
         if not options:
             return self._add_problem(place, "has no options; list at least one", options)
+        if len(options) > MAX_OPTIONS:
+            rule = f"has {len(options)} options, more than {MAX_OPTIONS}; list fewer, or write a range of numbers"
+            return self._add_problem(place, rule)
         if (duplicate := _duplicate(options)) is not None:
             return self._add_problem(place, "lists an option twice; list each once", duplicate)
         domain = Choice(labels(options))
@@ -125,6 +145,8 @@ class Compiler:
         items, place = tree["subset"], (*path, "subset")
         if not isinstance(items, list | tuple):
             return self._add_problem(place, "must be a list of items, such as [a, b]", items)
+        if len(items) > MAX_OPTIONS:
+            return self._add_problem(place, f"has {len(items)} items, more than {MAX_OPTIONS}; list fewer")
         if not items:
             return self._add_problem(place, "is a subset of nothing; list at least one item", items)
         if (duplicate := _duplicate(items)) is not None:
@@ -189,11 +211,14 @@ def labels(options: Sequence[Tree]) -> tuple[str, ...]:
     # to the plain label of another option.
     plain_counts, result = Counter(map(_name_part, plain)), []
     used: set[str] = set()
+    tried: dict[str, int] = {}  # the last number of a label: a thousand options can have one
     for label in plain:
-        unique, n = label, 1
+        n = tried.get(label, 1)
+        unique = label if n == 1 else f"{label}-{n}"
         while _name_part(unique) in used or (n > 1 and _name_part(unique) in plain_counts):
             n += 1
             unique = f"{label}-{n}"
+        tried[label] = n
         used.add(_name_part(unique))
         result.append(unique)
     return tuple(result)

@@ -133,6 +133,8 @@ class Float(Domain):
     @property
     @override
     def count(self) -> int | None:
+        if self.lo == self.hi:
+            return 1
         if self.step is None:
             return None
         return int((decimal(self.hi) - decimal(self.lo)) / decimal(self.step)) + 1

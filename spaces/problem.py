@@ -7,7 +7,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from vattn.errors import UserError
+from vattn.errors import UserError, shortened, without_password
 
 #: mappings, lists and scalars, as YAML or JSON reads them
 Tree = Any
@@ -33,8 +33,8 @@ class Problem:
     got: str = ""
 
     def __str__(self) -> str:
-        got = f" (got {self.got})" if self.got else ""
-        return f"{_path_text(self.path)}: {self.rule}{got}".removeprefix(": ")
+        got = f" (got {shortened(self.got)})" if self.got else ""
+        return f"{shortened(_path_text(self.path))}: {shortened(self.rule)}{got}".removeprefix(": ")
 
 
 class SpaceError(UserError):
@@ -52,7 +52,7 @@ class SpaceError(UserError):
 
 def shown(value: Tree) -> str:
     """Return a value as JSON for a message, or an empty string if that is longer than `MAX_SHOWN_LENGTH`."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = without_password(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= MAX_SHOWN_LENGTH else ""
 
 

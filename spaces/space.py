@@ -25,6 +25,9 @@ __all__ = [
     "Subset", "Tree", "shown",
 ]  # fmt: skip
 
+#: draws of a value that differs from another one; a range of floats can be so narrow that rounding leaves one value
+MAX_REDRAWS = 1_000
+
 
 class Space:
     """The set of all configs that a tree with ranges describes.
@@ -123,7 +126,7 @@ class Space:
         """Return params and tree of a config that differs in one active range, chosen uniformly.
 
         The range takes a random other value. Ranges that become active are sampled, those that become inactive are
-        dropped. If the chosen range has a single value, the config is the same.
+        dropped. If the chosen range has a single value, or none other is drawn, the config is the same.
         """
         changed = rng.choice(list(params)) if params else None
 
@@ -131,8 +134,11 @@ class Space:
             if name not in params:
                 return domain.sample(rng)
             value = params[name]
-            while name == changed and domain.count != 1 and value == params[name]:
-                value = domain.sample(rng)
+            if name == changed and domain.count != 1:
+                for _ in range(MAX_REDRAWS):
+                    value = domain.sample(rng)
+                    if value != params[name]:
+                        break
             return value
 
         return self._resolve_active(choose)

@@ -1,6 +1,10 @@
 """The two kinds of error that are written for a user. Any other exception is a bug and shows its traceback."""
 
+import re
 from pathlib import Path
+
+#: characters of a place or a value that a message shows
+MAX_SHOWN_LENGTH = 1_000
 
 
 class UserError(ValueError):
@@ -24,9 +28,9 @@ class UserError(ValueError):
         self.rule, self.file, self.path, self.way_out, self.found = rule, file, path, way_out, found
 
     def __str__(self) -> str:
-        places = "".join(f"{place}: " for place in (self.file, self.path) if place)
+        places = "".join(f"{shortened(place)}: " for place in (self.file, self.path) if place)
         way_out = f"; {self.way_out}" if self.way_out else ""
-        found = "" if self.found is None or self.found == "" else f" (got {self.found})"
+        found = "" if self.found is None or self.found == "" else f" (got {shortened(self.found)})"
         return f"{places}{self.rule}{way_out}{found}"
 
 
@@ -35,3 +39,15 @@ class StorageError(OSError):
 
     A command prints this error as one line, with the file and the way out, and ends with status 1.
     """
+
+
+def shortened(value: object) -> str:
+    """Return the text of a value, cut off after `MAX_SHOWN_LENGTH`: a file from a stranger can hold very long ones."""
+    text = str(value)
+    return text if len(text) <= MAX_SHOWN_LENGTH else f"{text[:MAX_SHOWN_LENGTH]}..."
+
+
+def without_password(text: str) -> str:
+    """Return a text in which each password of a URL is replaced by stars: ``https://me:***@host``."""
+    text = re.sub(r"(://[^/?#\s:@]*:)(?!\d+(?:[/?#\s]|$))[^\s]*@", r"\1***@", text)
+    return re.sub(r"([?&](?:\w*password|passwd|pwd|\w*token|\w*secret)=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)

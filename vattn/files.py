@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,11 @@ from vattn.errors import StorageError, UserError
 
 #: The file that `locked` leaves in a folder.
 LOCK = ".lock"
+
+
+def at_home(path: str | Path) -> Path:
+    """Return a path in which a leading ``~`` is the home folder; that of an unknown user stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's raises for an unknown user
 
 
 @contextmanager
@@ -65,3 +71,14 @@ def digest(*paths: Path) -> str:
         with path.open("rb") as file:
             hashlib.file_digest(file, lambda: content)
     return content.hexdigest()[:32]
+
+
+def refuse_other_files(file: Path) -> None:
+    """Raise UserError if a file is missing, or does not begin as those that torch or safetensors write."""
+    if not file.is_file():
+        raise UserError(f"there is no file {file}")
+    with file.open("rb") as content:
+        start = content.read(9)
+    # a ZIP archive; a pickle, as torch wrote before version 1.6; the length of safetensors' header, and its bracket
+    if not (start.startswith((b"PK\x03\x04", b"\x80\x02")) or start[8:] == b"{"):
+        raise UserError(f"{file} is not a file with weights, as torch or safetensors write it")

@@ -78,3 +78,20 @@ def covered(trials: Sequence[Trial], objectives: Objectives, constraints: Mappin
     """Return the hypervolume of finished trials from their own `reference`."""
     point = reference(trials, objectives, constraints)
     return hypervolume(values(trials, objectives), point, list(objectives.values()))
+
+
+class Coverage:
+    """The hypervolume of a search (`covered`) trial by trial: each step costs what the front costs, not all trials."""
+
+    def __init__(self, objectives: Objectives, constraints: Mapping[str, Any]) -> None:
+        self._objectives, self._constraints = objectives, constraints
+        self._front: list[Trial] = []
+        self._reference: list[float] | None = None
+
+    def add(self, trial: Trial) -> float:
+        """Add the next finished trial, and return the hypervolume from now on."""
+        self._front = on_front([*self._front, trial], self._objectives)
+        point = reference([trial], self._objectives, self._constraints)
+        # Each value is a constant or grows with the trials.
+        self._reference = [max(pair) for pair in zip(point, self._reference or point, strict=True)]
+        return hypervolume(values(self._front, self._objectives), self._reference, list(self._objectives.values()))

@@ -11,6 +11,7 @@ from vattn.data.config import DataConfig
 from vattn.data.flow import FlowFolders, Method
 from vattn.data.layouts import LayoutConfig
 from vattn.errors import UserError
+from vattn.files import at_home
 
 #: Failures that are printed.
 _SHOWN = 5
@@ -34,7 +35,7 @@ def write_flow(
     Raises:
         UserError: the input is invalid, or no video can be read.
     """
-    root, out = Path(data.root).expanduser().absolute(), out.expanduser().absolute()
+    root, out = at_home(data.root).absolute(), at_home(out).absolute()
     prefix = data.prefix if isinstance(data, LayoutConfig) else "auto"
     folders = FlowFolders(root, out, method, data.store.size, data.store.quality, prefix)
     data.supply(root, progress)

@@ -21,7 +21,7 @@ from search.report.wording.values import format_metric
 from search.spec.messages import problems
 from vattn.config import TrainConfig
 from vattn.errors import UserError
-from vattn.files import replacing, write_whole, writing
+from vattn.files import at_home, replacing, write_whole, writing
 from vattn.training.recipe.length import with_length
 
 
@@ -131,7 +131,7 @@ def _with_absolute_folders(config: dict[str, Any], output: Path) -> dict[str, An
     auto_folders = {"root": output / "data" / data["kind"], "cache": output / "cache"}
     for key, auto_folder in auto_folders.items():
         folder = data.get(key, "auto")
-        data[key] = str(auto_folder if folder == "auto" else Path(folder).expanduser().absolute())
+        data[key] = str(auto_folder if folder == "auto" else at_home(folder).absolute())
     return config | {"data": data}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
+from cluster.address import resolve
 from search.commands._decoding import decoding_on
 from search.commands._flow import write_flow
 from search.report.live.progress import progress
@@ -27,6 +28,7 @@ from vattn.data.dataset import Listed
 from vattn.data.estimate import format_bytes, written
 from vattn.data.flow import Method
 from vattn.errors import UserError
+from vattn.files import at_home
 
 
 class _Section(Config):
@@ -75,8 +77,10 @@ def ingest_set(
         UserError: the input is invalid, the disk cannot hold the cache, or too many clips have problems.
     """
     data = _data_config({"kind": kind, "root": root, "cache": str(cache), "store": store, "modality": modality}, sets)
+    if address is not None:
+        resolve(address).probe()
     # Paths are absolute: other nodes and later commands have other working directories.
-    places = {"root": str(Path(data.root).expanduser().absolute()), "cache": str(cache.expanduser().absolute())}
+    places = {"root": str(at_home(data.root).absolute()), "cache": str(at_home(cache).absolute())}
     data.supply(Path(places["root"]), progress)
     splits = [listed(split.model_copy(update=places), Path(), progress) for split in data.each_split()]
     screen = sys.stderr if machine_output else sys.stdout

@@ -11,14 +11,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
+from cluster.address import ClusterAddress, resolve
 from search.analysis.confirmation import plan
 from search.commands._spec import overrides, spec_file
+from search.commands.supervise import supervise
 from search.ledger.events import Ended, Resumed, SearchBegan, WarmStarted
 from search.ledger.file import NAME, Ledger
 from search.ledger.history import EXHAUSTED, FAILING, LATE, History
 from search.proposals.warm_start import read_sources
 from search.report.live.display import Display
 from search.report.live.progress import progress
+from search.report.outside.monitor import Monitor
 from search.report.plots.front import draw
 from search.report.tables.data import render_data
 from search.report.tables.front import as_json
@@ -33,15 +36,20 @@ from vattn.canonical import changes
 from vattn.data import listed
 from vattn.data.config import StoreConfig
 from vattn.data.dataset import Listed
-from vattn.errors import UserError
+from vattn.errors import UserError, without_password
 
 #: keys of a spec, and of its `search`, that may change between an interruption and the resume
-CHANGEABLE = ("budget", "confirm", "resources", "tracking", "output")
+CHANGEABLE = ("budget", "confirm", "resources", "tracking", "output", "notify")
 
 
 def run(arguments: Namespace) -> int:
     """Run or resume a search; return the exit status."""
     path, sets = spec_file(arguments.spec), overrides(arguments)
+    if arguments.restarts:
+        words = ["run", str(path), *(word for change in sets for word in ("--set", change))]
+        words += ["--address", arguments.address] if arguments.address else []
+        words += [f"--{name}" for name in ("resume", "json") if getattr(arguments, name)]
+        return supervise(words, load(path, sets).output_dir(), arguments.restarts)
     return run_search(path, sets, arguments.resume, arguments.address, arguments.json)
 
 
@@ -58,6 +66,8 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
     Raises:
         UserError: the spec is invalid or cannot be resumed, or no cluster answers at the address.
     """
+    cluster = resolve(address)
+    cluster.probe()
     spec = load(path, sets)
     check(spec)
     output = spec.output_dir()
@@ -83,11 +93,12 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
             if complete:
                 catch_up(output, spec.tracking.uri, spec.tracking.experiment, ledger.replay())
             else:
-                complete = _search(spec, sources, output, ledger, address, screen)
+                complete = _search(spec, sources, output, ledger, cluster, screen)
         except KeyboardInterrupt:  # during data preparation, or while the end is recorded
             complete = False
         history = ledger.history
-    words = [str(path), *(word for change in sets for word in ("--set", change))]
+    words = [str(path), *(word for change in sets for word in ("--set", without_password(change)))]
+    words += ["--address", address] if address else []
     if history.search:
         if machine_output:
             print(json.dumps(as_json(history, spec.objectives), indent=2))
@@ -100,8 +111,8 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
                 # The ledger has the result, and it was printed: the search itself has not failed.
                 print(error, file=sys.stderr)
     if not complete:
-        command = shlex.join([program(), "run", *words])
-        print(f"interrupted; go on with: {command} --resume", file=screen)
+        command = shlex.join([program(), "run", *words, "--resume", *(["--json"] if machine_output else [])])
+        print(f"interrupted; go on with: {command}", file=screen)
         return 130
     return 0 if history.in_state("finished") else 1
 
@@ -121,43 +132,57 @@ def _exhausted(spec: Spec, history: History) -> bool:
 
 
 def _search(
-    spec: Spec, sources: list[WarmStarted], output: Path, ledger: Ledger, address: str | None, screen: TextIO
+    spec: Spec, sources: list[WarmStarted], output: Path, ledger: Ledger, cluster: ClusterAddress, screen: TextIO
 ) -> bool:
     """Run the search until it ends or is interrupted; return whether it is complete."""
     # The data are checked first, because the imports of Ray, Optuna and MLflow take seconds. With an address, the
     # cluster is connected first, because to generate and decode data can take hours.
-    files = _listed(spec, output) if address is None else None
+    files = _listed(spec, output) if cluster.text == "local" else None
     from cluster.connect import connecting
     from search.tuner.state import Search
     from search.tuner.trainable import MODULES
     from search.tuner.tune import tune_search
 
-    with connecting(address, MODULES) as wait_for_cluster:
+    with connecting(cluster, MODULES) as wait_for_cluster, Monitor(output, spec) as monitor:
+
+        def watched(*stage: Any) -> None:
+            wait_for_cluster.check()  # to decode data can take hours
+            progress(*stage)
+
         if files is None:
             wait_for_cluster()
             files = _listed(spec, output)
         spec, files, data = check_data(spec, files)
         print(render_data(data), file=screen, flush=True)
         # The path is absolute: workers have other working directories.
-        cache = files.decode(progress).resolve()
+        cache = files.decode(watched).resolve()
         with (
             closing(Tracker(output, spec.tracking.uri, spec.tracking.experiment)) as tracker,
             closing(Display(screen)) as display,
         ):
-            search = Search(spec, output, cache, ledger, [tracker, display])
+            monitor.listen(tracker.wait_for)
+            monitor.listen(display.wait_for)
+            search = Search(spec, output, cache, ledger, [tracker, display, monitor])
             if ledger.history.search:
                 search.record(Resumed(budget=spec.search.budget.tree()))
             else:
                 clips = {split: number for split, number in data.summary.totals.items() if number}
-                began = {"id": uuid.uuid4().hex, "name": spec.name, "spec": spec.tree(), "versions": _versions()}
+                began = {"id": uuid.uuid4().hex, "name": spec.name, "spec": _recorded(spec), "versions": _versions()}
                 search.record(SearchBegan(**began, clips=clips))
             for source in sources:
                 search.record(source)
+            monitor.phase = "searches"
             with suppress(KeyboardInterrupt):  # Tune handles Ctrl-C while it runs, but not before and after
                 tune_search(search, wait_for_cluster)
             complete = is_complete(spec, ledger.history, exhausted=search.reason in (EXHAUSTED, FAILING, LATE))
             search.record(Ended(reason=search.reason if complete else "interrupted"))
     return complete
+
+
+def _recorded(spec: Spec) -> dict[str, Any]:
+    """Return the spec as the ledger has it: others read that file, so it has no password."""
+    tree = spec.tree()
+    return tree | {"tracking": tree["tracking"] | {"uri": without_password(spec.tracking.uri)}}
 
 
 def _listed(spec: Spec, output: Path) -> Listed:

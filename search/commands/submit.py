@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from search.commands._job_client import job_client
+from search.commands._job_client import START_TIMEOUT, job_client, patiently
 from search.commands._spec import overrides, spec_file
 from search.spec.check import check
 from search.spec.validation import load
+from vattn.errors import UserError, without_password
+from vattn.files import at_home
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -26,14 +28,14 @@ def run(arguments: Namespace) -> int:
     path, sets = spec_file(arguments.spec), overrides(arguments)
     spec = load(path, sets)
     root = spec.trial["data"].get("root", "auto")
-    if root == "auto" or Path(root).exists():
+    if root == "auto" or at_home(root).exists():
         check(spec)
     else:
         print(f"data.root: {root} does not exist on this machine; the job will check the limits", file=sys.stderr)
-    return submit(path, sets, arguments.address, arguments.follow)
+    return submit(path, sets, arguments.address, arguments.follow, arguments.resume, arguments.restarts)
 
 
-def submit(spec: Path, sets: list[str], address: str, follow: bool) -> int:
+def submit(spec: Path, sets: list[str], address: str, follow: bool, resume: bool = False, restarts: int = 0) -> int:
     """Send the project folder of a spec file to a cluster, and run the search on the cluster as a job.
 
     The project folder is the nearest folder above the file that has a pyproject.toml or is a repository; without one,
@@ -44,6 +46,8 @@ def submit(spec: Path, sets: list[str], address: str, follow: bool) -> int:
         sets: changes of its values, as A.B=V.
         address: URL of the cluster's dashboard.
         follow: whether to print the output of the job until it ends.
+        resume: whether to continue the search that is in the output folder, on this cluster or another one.
+        restarts: how many processes of the search may be lost without progress, see `search.commands.supervise`.
 
     Returns:
         The exit status of the job with ``follow``, otherwise 0 once the job is submitted.
@@ -51,6 +55,13 @@ def submit(spec: Path, sets: list[str], address: str, follow: bool) -> int:
     Raises:
         UserError: the cluster cannot be reached or refuses.
     """
+    for change in sets:
+        if without_password(change) != change:
+            raise UserError(
+                "has a password, which all who see the cluster's jobs would see",
+                path=f"--set {without_password(change)}",
+                way_out="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD where the cluster is started",
+            )
     spec = spec.resolve()
     project = next((p for p in spec.parents if (p / "pyproject.toml").exists() or (p / ".git").exists()), spec.parent)
     output = _output(spec, sets)
@@ -63,16 +74,20 @@ def submit(spec: Path, sets: list[str], address: str, follow: bool) -> int:
     words = ["python", "-m", "search", "run", str(spec.relative_to(project)), "--address", "auto"]
     for change in sets:
         words += ["--set", change]
-    with job_client(address) as client:
+    words += ["--resume"] if resume else []
+    words += ["--restarts", str(restarts)] if restarts else []
+    with job_client(address, wait=START_TIMEOUT) as client:
         environment = {"working_dir": str(project), "excludes": EXCLUDES}
-        job = client.submit_job(entrypoint=shlex.join(words), runtime_env=environment)
-        print(f"job {job} is submitted; see: vattn logs {job} --address {address}", flush=True)
+        entrypoint = shlex.join(words)
+        job = patiently(lambda: client.submit_job(entrypoint=entrypoint, runtime_env=environment))
+        shown = shlex.quote(without_password(address))
+        print(f"job {job} is submitted; see: vattn logs {job} --address {shown}", flush=True)
         if not follow:
             return 0
         try:
             asyncio.run(_print_log(client, job))
         except KeyboardInterrupt:
-            print(f"the job continues; stop it with: vattn stop {job} --address {address}", file=sys.stderr)
+            print(f"the job continues; stop it with: vattn stop {job} --address {shown}", file=sys.stderr)
             raise
         return _exit_status(client.get_job_info(job))
 

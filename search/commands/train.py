@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from cluster.address import resolve
 from cluster.failures import TrainingError
 from cluster.placement import Resources, gpu_problem, node_resources
 from search.commands._resume import CONFIG, Resume, output_of
@@ -21,7 +22,7 @@ from vattn.config import TrialConfig
 from vattn.data import listed
 from vattn.data.dataset import Listed, decode
 from vattn.errors import UserError
-from vattn.files import write_whole, writing
+from vattn.files import at_home, refuse_other_files, write_whole, writing
 from vattn.training.batches.loader import step_sizes
 from vattn.training.best import best
 from vattn.training.checkpoint import Epoch, exists, finished
@@ -78,6 +79,7 @@ def train_file(
     _check_gpus(workers, gpus)
     if gpus and config.train.amp == "none":
         print("float32 on GPUs: products with TF32; train.amp: bf16 is faster", file=sys.stderr)
+    resolve(address).probe()
     # Paths are absolute: workers have other working directories.
     shown, files = output or output_of(path), None
     output = shown.resolve()
@@ -172,6 +174,11 @@ def _check(config: TrialConfig, path: Path, workers: int) -> None:
         raise UserError(
             "there is no such file", file=path, path="train.init", way_out="name another", found=config.train.weights
         )
+    if (weights := config.model.backbone.weights) not in ("none", "default"):
+        try:
+            refuse_other_files(at_home(weights))
+        except UserError as error:
+            raise UserError(error.rule, file=path, path="model.backbone.weights", way_out="name another") from None
     try:
         lines = describe_weights(config)
     except UserError as error:
@@ -195,7 +202,7 @@ def describe_weights(config: TrialConfig) -> list[str]:
             backbone.build()
         except UserError as error:
             raise UserError(f"model.backbone.{error}") from None
-        family = recognise(read_checkpoint(Path(backbone.weights))).family.name
+        family = recognise(read_checkpoint(at_home(backbone.weights))).family.name
         lines.append(f"{backbone.weights}: {family}: took all tensors of the backbone, {backbone.kind}")
     if config.train.distill != "none":
         load_teacher(config)

@@ -7,4 +7,4 @@ from search.report.tracking.server import serve
 
 def run(arguments: Namespace) -> int:
     """Serve until interrupted; return the exit status."""
-    return serve(arguments.search, arguments.port)
+    return serve(arguments.search, arguments.port, arguments.tracking)

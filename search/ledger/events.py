@@ -10,6 +10,9 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from vattn.base import Config
 
+#: what ended the process of a training
+Cause = Literal["", "node", "memory", "hang"]
+
 
 class _Recorded(Config):
     """A mapping in a ledger. Fields that this version does not know are ignored when it is read."""
@@ -201,6 +204,18 @@ class Failed(_TrialEvent):
     error: str
     final: bool
     """whether it is not tried again"""
+    cause: Cause = ""
+    """what ended its process: the loss of its node, too little memory of the machine, no sign of life; "" for an error
+    of the training, another end of the process, and in ledgers of earlier versions"""
+
+
+class Suspended(_TrialEvent):
+    """A training gave its resources back after an epoch. It continues from there later."""
+
+    event: Literal["suspended"] = "suspended"
+    epoch: int
+    """number of finished epochs"""
+    reason: str
 
 
 class MemorySaved(_TrialEvent):
@@ -228,7 +243,7 @@ class Finished(_TrialEvent):
     """duration of all its epochs"""
 
 
-TrialEvent = Proposed | Inherited | Started | Reported | Stopped | Failed | MemorySaved | Finished
+TrialEvent = Proposed | Inherited | Started | Reported | Stopped | Failed | Suspended | MemorySaved | Finished
 Event = SearchBegan | Resumed | Ended | WarmStarted | Guarded | Rejected | TrialEvent
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])

@@ -3,15 +3,19 @@
 import fcntl
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from errno import ENOSPC
+from io import FileIO
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from search.ledger.events import Event, parse_event
 from search.ledger.history import History
+from search.ledger.order import Order
 from vattn.errors import UserError
 from vattn.files import writing
 
@@ -19,27 +23,67 @@ from vattn.files import writing
 NAME = "ledger.jsonl"
 
 
+#: the rule that a line breaks which a later version can have written
+_UNKNOWN = "is not an event that this version knows"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """The first line of a ledger that is no event, or that contradicts those before it."""
+
+    line: int
+    """its number, from 1"""
+    start: int
+    """number of bytes before it"""
+    rule: str
+    """what is wrong with it"""
+    is_torn: bool
+    """whether it is the last line and has no end, as after a process was killed: readers leave it out"""
+
+
 def read(path: Path) -> Iterator[Event]:
     """Yield the events of the ledger at ``path``.
 
-    A last line that is incomplete, because its process was killed, is skipped. Raises UserError for any other
-    unreadable line, naming the file and the line.
+    A last line that is incomplete, because its process was killed, is skipped. Raises UserError for any other line that
+    is no event, or that contradicts those before it, naming the file and the line.
     """
-    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
-        if not line.endswith(b"\n"):
-            return
-        try:
-            event = _parse(line)
-        except ValidationError:
-            raise UserError(
-                "is not an event that this version knows", file=path, path=f"line {number}",
-                way_out="read the file with the version that wrote it, or restore it from a copy",
-            ) from None  # fmt: skip
-        except (ValueError, TypeError):
-            raise UserError(
-                "is not an event as JSON", file=path, path=f"line {number}", way_out="restore the file from a copy"
-            ) from None
-        yield event
+    for event in _events(path):
+        if not isinstance(event, Damage):
+            yield event
+        elif not event.is_torn:
+            way_out = f"restore it from a copy, or see: vattn repair {shlex.quote(str(path.parent))}"
+            if event.rule == _UNKNOWN:
+                way_out = f"read the file with the version that wrote it; {way_out}"
+            raise UserError(event.rule, file=path, path=f"line {event.line}", way_out=way_out)
+
+
+def damage(path: Path) -> Damage | None:
+    """Return the first damage of the ledger at ``path``; None if there is none."""
+    return next((event for event in _events(path) if isinstance(event, Damage)), None)
+
+
+def _events(path: Path) -> Iterator[Event | Damage]:
+    """Yield the events of a ledger up to the first damage, and that damage."""
+    order, start = Order(), 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                yield Damage(number, start, "is incomplete", is_torn=True)
+                return
+            try:
+                event = _parse(line)
+                rule = _broken_rule(order, event)
+            except ValidationError:
+                rule = _UNKNOWN
+            except (ValueError, TypeError, RecursionError):
+                rule = "is not an event as JSON"
+            else:
+                if not rule:
+                    yield event
+            if rule:
+                yield Damage(number, start, rule, is_torn=False)
+                return
+            start += len(line)
 
 
 def _parse(line: bytes) -> Event:
@@ -48,6 +92,14 @@ def _parse(line: bytes) -> Event:
     if "time" not in tree:
         raise ValueError("has no time")
     return parse_event(tree)
+
+
+def _broken_rule(order: Order, event: Event) -> str:
+    try:
+        order.check(event)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def history(path: Path) -> History:
@@ -67,18 +119,21 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        # Unbuffered: a buffer would try to write a failed line again when the file is closed.
-        self._file = path.open("a+b", buffering=0)
+        self._file = _locked(path)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            self.history = history(path)
+        except UserError:
             self._file.close()
-            raise UserError(
-                "another process is running this search", file=path, way_out="wait for its end or stop it"
-            ) from None
-        self.history = history(path)
+            raise
         complete = path.read_bytes().rfind(b"\n") + 1
         self._file.truncate(complete)
+
+    @staticmethod
+    def cut(path: Path, size: int) -> None:
+        """Keep the first ``size`` bytes of the ledger at ``path``. Raises UserError if a process is running it."""
+        with _locked(path) as file:
+            file.truncate(size)
+            os.fsync(file.fileno())
 
     def append(self, event: Event) -> Event:
         """Write an event to the disk, apply it to the history, and return it with its time.
@@ -106,3 +161,17 @@ class Ledger:
     def close(self) -> None:
         """Release the lock."""
         self._file.close()
+
+
+def _locked(path: Path) -> FileIO:
+    """Open a ledger for appending, and lock it. Raises UserError if another process has locked it."""
+    # Unbuffered: a buffer would try to write a failed line again when the file is closed.
+    file = path.open("a+b", buffering=0)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise UserError(
+            "another process is running this search", file=path, way_out="wait for its end or stop it"
+        ) from None
+    return file

@@ -20,6 +20,7 @@ from search.ledger.events import (
     SearchBegan,
     Started,
     Stopped,
+    Suspended,
     TrialEvent,
     WarmStarted,
 )
@@ -145,8 +146,8 @@ class History:
     active: float = 0.0
     #: seconds of epochs times the GPUs of their trials; retrainings do not count, as they are on top of the budget
     gpu_seconds: float = 0.0
-    #: time of the last event in Unix seconds
-    _last: float | None = None
+    #: time of the last event in Unix seconds; 0 before the first
+    last: float = 0.0
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> Self:
@@ -158,9 +159,9 @@ class History:
 
     def apply(self, event: Event) -> None:
         """Update the state by the next event. A second report of the same epoch changes nothing."""
-        if self._last is not None and not isinstance(event, Resumed):
-            self.active += max(0.0, event.time - self._last)
-        self._last = event.time
+        if self.search and not isinstance(event, Resumed):
+            self.active += max(0.0, event.time - self.last)
+        self.last = event.time
         match event:
             case SearchBegan():
                 self.search, self.budget = event, event.spec["search"]["budget"]
@@ -170,6 +171,8 @@ class History:
                 self.rejected.append(event)
             case Resumed():
                 self.ended, self.budget = None, self.budget if event.budget is None else event.budget
+                for trial in self.running():  # the process that ran them has ended
+                    trial.state = "proposed"
             case Ended():
                 self.ended = event
             case WarmStarted():
@@ -203,7 +206,7 @@ class History:
                 trial.inherits = event
             case MemorySaved():
                 trial.memory = event
-            case Failed(final=False):
+            case Failed(final=False) | Suspended():
                 trial.state = "proposed"
             case Stopped() | Failed() | Finished():
                 trial.state, trial.end = event.event, event

@@ -5,6 +5,7 @@ from pathlib import Path
 from search.ledger.file import NAME, history
 from search.ledger.history import History
 from vattn.errors import UserError
+from vattn.files import at_home
 
 #: folder of the searches whose spec names no output folder
 RUNS = Path("runs")
@@ -15,7 +16,7 @@ def resolve_run(name: str) -> Path:
 
     Raises UserError, naming the searches that exist.
     """
-    for folder in (Path(name), RUNS / name):
+    for folder in (at_home(name), RUNS / name):
         if (folder / NAME).is_file():
             return folder
     known = ", ".join(sorted(path.parent.name for path in RUNS.glob(f"*/{NAME}"))) or "none"

@@ -12,6 +12,7 @@ from spaces.space import Problem, Space, SpaceError
 from vattn.canonical import architecture_id, trial_id
 from vattn.config import ModelConfig, TrainConfig, TrialConfig
 from vattn.errors import UserError
+from vattn.files import at_home, refuse_other_files
 from vattn.weights.families import recognise
 from vattn.weights.files import read_checkpoint
 
@@ -64,9 +65,11 @@ def check(spec: Spec) -> Check:
     # (activations, model) of the architectures with the least and the most of them
     least, most = (math.inf, example.model), (-math.inf, example.model)
     no_identity: dict[str, str] = {}
+    weights: set[str] = set()
     models, exact = combinations(spec.space.part("model"))
     for _, tree in models:
         model = ModelConfig.parse(tree)
+        weights.add(model.backbone.weights)
         no_identity |= {module.kind: module.no_identity for module in model.attention}
         if (architecture := architecture_id(model)) not in seen:
             seen[architecture] = [spec.cost_of(model, views) for views in spec.views]
@@ -75,6 +78,7 @@ def check(spec: Spec) -> Check:
                 least = activations, model
             if activations >= most[0]:
                 most = activations, model
+    _check_weights(spec, weights)
     allowed = [[not spec.broken_limits(known) for known in costs] for costs in seen.values()]
     within = sum(map(any, allowed))
     if not within:
@@ -147,12 +151,27 @@ def _check_train(spec: Spec, configs: list[TrainConfig]) -> None:
         if spec.search.inherit != "none":
             rule = f"search.inherit, {spec.search.inherit}, chooses the weights; write scratch, or inherit: none"
             raise spec.error(Problem(("trial", "train", "init"), rule, str(weights)))
-        if not weights.is_file():
-            raise spec.error(Problem(("trial", "train", "init"), "there is no such file; name another", str(weights)))
+        path = ("trial", "train", "init")
+        _check_file(spec, weights, path)
         try:
             recognise(read_checkpoint(weights))
         except UserError as error:
-            raise spec.error(Problem(("trial", "train", "init"), str(error), "")) from None
+            raise spec.error(Problem(path, str(error), "")) from None
+
+
+def _check_weights(spec: Spec, all_weights: set[str]) -> None:
+    """Raise SpecError if initial weights of a backbone are not in a file that can hold any."""
+    for weights in all_weights - {"none", "default"}:
+        _check_file(spec, at_home(weights), ("trial", "model", "backbone", "weights"))
+
+
+def _check_file(spec: Spec, file: Path, path: tuple[str, ...]) -> None:
+    if not file.is_file():
+        raise spec.error(Problem(path, "there is no such file; name another", str(file)))
+    try:
+        refuse_other_files(file)
+    except UserError as error:
+        raise spec.error(Problem(path, f"{error.rule}; name another")) from None
 
 
 def _differ(spec: Spec) -> bool:

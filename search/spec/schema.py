@@ -26,11 +26,12 @@ from search.schedulers import SchedulerConfig
 from search.schedulers.none import NoSchedulerConfig
 from search.spec.messages import SpecError
 from spaces.space import Problem, Space, Tree
-from vattn.base import Config, NoneOr, any_of
+from vattn.base import LATER, Config, NoneOr, any_of
 from vattn.config import ModelConfig, TrialConfig
 from vattn.cost import cost, gflops_video
 from vattn.data import DataConfig
 from vattn.data.config import StoreConfig, ViewsConfig
+from vattn.files import at_home
 from vattn.weights.statistics import recorded
 
 #: what training measures
@@ -44,6 +45,8 @@ ACCURACIES: dict[str, str] = {"top1": "max", "top5": "max", "mean_class": "max",
 MODEL_COSTS = ("gflops", "params_m", "activation_mb")
 #: all costs; gflops_video (1e9 multiply-adds of all views of one video in evaluation) depends on the data section too
 COSTS = (*MODEL_COSTS, "gflops_video")
+#: characters of a search's name
+MAX_NAME = 200
 
 
 class Limit(Config):
@@ -64,12 +67,15 @@ class Limit(Config):
 class Budget(Config):
     """When a search stops proposing trials: at the first limit that is reached. Give at least one."""
 
-    trials: int | None = Field(default=None, ge=1, description="number of trials")
+    trials: int | None = Field(default=None, ge=1, le=10_000_000, description="number of trials")
     hours: float | None = Field(
-        default=None, gt=0, description="hours during which the search runs; interruptions do not count"
+        default=None, gt=0, le=1_000_000, description="hours during which the search runs; interruptions do not count"
     )
     gpu_hours: float | None = Field(
-        default=None, gt=0, description="GPU hours: the hours of all epochs, times the GPUs of their trials"
+        default=None,
+        gt=0,
+        le=1_000_000_000,
+        description="GPU hours: the hours of all epochs, times the GPUs of their trials",
     )
 
     @model_validator(mode="after")
@@ -136,16 +142,26 @@ class Search(Config):
 class Resources(Config):
     """The resources of one trial, and how many trials run at once."""
 
-    workers: int = Field(default=1, ge=1, description="number of processes that train one trial together")
-    cpus: int = Field(default=1, ge=1, description="CPUs of one worker, which is also its number of torch threads")
-    gpus: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
+    workers: int = Field(default=1, ge=1, le=100_000, description="number of processes that train one trial together")
+    cpus: int = Field(
+        default=1, ge=1, le=100_000, description="CPUs of one worker, which is also its number of torch threads"
+    )
+    gpus: Literal["auto"] | Annotated[float, Field(ge=0, le=100_000)] = Field(
         default=0.0,
         description="GPUs of one worker: 0 = it trains on the CPU, 1 = on a GPU of its own; a fraction, with one "
         "worker only, shares a GPU between trials; auto = the fraction that a trial's predicted memory is of the "
         "smallest GPU's, or CPUs if the cluster has no GPU",
     )
-    concurrent: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
-        default="auto", description="number of trials that run at once; auto = as many as the cluster has resources for"
+    concurrent: Literal["auto"] | Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default="auto",
+        description="number of trials that run at once; auto = as many as the cluster has resources for, which follows "
+        "nodes that join and leave",
+    )
+    patience: Literal["auto"] | Annotated[float, Field(ge=10, le=1e6)] = Field(
+        default="auto",
+        description="seconds without a finished epoch after which a trial is taken for hung, ended and started again, "
+        "once; auto = five times its longest epoch so far, at least 600, and 3600 where nothing is known",
+        json_schema_extra=LATER,
     )
 
     @field_validator("gpus")
@@ -192,6 +208,14 @@ class Spec(Config):
         default="auto", min_length=1, description="folder for all files of the search; auto = runs/ and its name"
     )
 
+    # It may hold a secret, so it is no part of `tree`, and never reaches the ledger or MLflow.
+    notify: str = Field(
+        default="none",
+        exclude=True,
+        description="URL that receives a JSON message when the search has ended, has failed or needs help; none = no "
+        "message",
+    )
+
     #: the file that this spec was read from
     _file: Path = PrivateAttr(default=Path("spec.yaml"))
     #: whether `data.store` was auto: it has a size, and the rest is chosen when the clips are listed
@@ -211,10 +235,19 @@ class Spec(Config):
     @field_validator("name")
     @classmethod
     def _plain(cls, name: str) -> str:
+        if len(name) > MAX_NAME:
+            raise ValueError(f"names a folder too, so it has at most {MAX_NAME} characters (got {len(name)})")
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
-            way_out = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "my-search"
+            way_out = re.sub(r"[^a-z0-9]+", "-", name[:60].lower()).strip("-") or "my-search"
             raise ValueError(f"names a folder too, so it is made of a-z, 0-9 and -; try {way_out}")
         return name
+
+    @field_validator("notify")
+    @classmethod
+    def _is_url(cls, notify: str) -> str:
+        if notify != "none" and not re.fullmatch(r"https?://[^/\s]+\S*", notify):
+            raise ValueError("must be a URL that takes a POST, such as https://HOST/PATH, or none")
+        return notify
 
     @field_validator("objectives")
     @classmethod
@@ -274,7 +307,7 @@ class Spec(Config):
     def stored(self, store: StoreConfig) -> "Spec":
         """Return the same spec with ``data.store`` given."""
         data = self.trial["data"] | {"store": store.tree()}
-        spec = Spec.parse(self.tree() | {"trial": self.trial | {"data": data}})
+        spec = Spec.parse(self.tree() | {"trial": self.trial | {"data": data}, "notify": self.notify})
         spec._file = self._file  # pyright: ignore[reportAttributeAccessIssue]  # private, and so not frozen
         return spec
 
@@ -329,4 +362,4 @@ class Spec(Config):
 
     def output_dir(self) -> Path:
         """Return the folder for all files of the search."""
-        return Path("runs") / self.name if self.output == "auto" else Path(self.output)
+        return Path("runs") / self.name if self.output == "auto" else at_home(self.output)

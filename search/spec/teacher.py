@@ -8,7 +8,7 @@ from search.spec.messages import SpecError
 from search.spec.store import with_size
 from search.spec.yaml_reader import read
 from spaces.space import Problem, Tree, shown
-from vattn.files import digest
+from vattn.files import at_home, digest
 
 
 def with_teachers(trial: Tree, file: Path, where: tuple[str, ...] = ()) -> Tree:
@@ -47,7 +47,7 @@ def _filled(value: Any, path: tuple[Any, ...], problems: list[Problem]) -> Any:
     if "teacher" in value:
         filled["teacher"] = _teacher(value["teacher"], (*path, "teacher"), problems)
     if isinstance(checkpoint := value.get("checkpoint"), str):
-        weights = Path(checkpoint).expanduser().absolute()
+        weights = at_home(checkpoint).absolute()
         filled["checkpoint"] = str(weights)
         if "digest" not in value:
             try:
@@ -71,7 +71,7 @@ def _teacher(value: Any, path: tuple[Any, ...], problems: list[Problem]) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        tree = read(Path(value).expanduser())
+        tree = read(at_home(value))
     except SpecError as error:
         problems.append(Problem(path, str(error).partition(": ")[2] or str(error), shown(value)))
         return value

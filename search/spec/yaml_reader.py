@@ -1,4 +1,8 @@
-"""Read a YAML file as plain mappings, lists and scalars, and apply overrides ``a.b=value``."""
+"""Read a YAML file as plain mappings, lists and scalars, and apply overrides ``a.b=value``.
+
+A file can come from a stranger. Its size, depth and number of values are bounded before anything is made of it; it has
+no tags, and texts have no control characters.
+"""
 
 import math
 import re
@@ -11,8 +15,25 @@ from yaml.constructor import ConstructorError
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from search.spec.messages import SpecError
+from vattn.errors import without_password
 
 Tree = dict[str, Any]
+
+#: bytes of a file
+MAX_BYTES = 256_000
+#: values of a file, where an alias counts as all values that it stands for
+MAX_VALUES = 10_000
+#: mappings and lists inside of each other
+MAX_DEPTH = 64
+#: characters of an override that a message shows
+MAX_SHOWN = 200
+#: whole numbers are smaller than this: those that other programs store in 64 bits
+MAX_INTEGER = 2**63
+
+#: what a text must not have: control characters, line ends among them, and halves of UTF-16 pairs
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
+#: the tag of text, the only one that can be written
+_TEXT = "tag:yaml.org,2002:str"
 
 #: a number in YAML 1.2's core schema, without infinities and NaN
 _NUMBER = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|0o[0-7]+|0x[0-9a-fA-F]+"
@@ -22,6 +43,35 @@ class _Loader(yaml.SafeLoader):
     """A loader for YAML 1.2's core schema: "no" and 2024-01-01 are strings, 1e-4 is a number. Keys must be strings."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth, self._num_values = 0, 0
+        # number of values of each node that an anchor names
+        self._sizes: dict[Node, int] = {}
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        # Checked here, while the file is parsed, because what follows visits each value several times.
+        event: Any = self.peek_event()
+        tag = getattr(event, "tag", None)
+        if tag not in (None, "!", _TEXT):
+            tag = tag.replace("tag:yaml.org,2002:", "!!")
+            raise ConstructorError(None, None, f"the tag {tag} is not allowed; write the value", event.start_mark)
+        if self._depth >= MAX_DEPTH:
+            raise ConstructorError(None, None, f"is nested more than {MAX_DEPTH} deep", event.start_mark)
+        before = self._num_values
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if isinstance(event, yaml.AliasEvent):
+            self._num_values += self._sizes.get(node, 1) if node else 1  # inside of its own anchor it is refused later
+        else:
+            self._num_values += 1
+            if node and event.anchor:
+                self._sizes[node] = self._num_values - before
+        if self._num_values > MAX_VALUES:
+            raise ConstructorError(None, None, f"the file has more than {MAX_VALUES} values", event.start_mark)
+        return node
 
     def construct_object(self, node: Node, deep: bool = False) -> Any:
         # Deep construction makes an alias inside its own anchor an error instead of a tree without end.
@@ -38,16 +88,25 @@ class _Loader(yaml.SafeLoader):
             tree[key] = self.construct_object(value_node)
         return tree
 
+    def construct_scalar(self, node: Any) -> Any:
+        """Return the text of a scalar."""
+        text = super().construct_scalar(node)
+        if _CONTROL.search(text):
+            raise _error(node, "a text has a control character; leave it out")
+        return text
+
     def construct_number(self, node: ScalarNode) -> int | float:
         """Return the number in a text that matches `_NUMBER`."""
         text = node.value
         try:
             if re.fullmatch(r"[-+]?[0-9]+", text):
-                return int(text)
-            number = int(text, 0) if re.match(r"0[ox]", text) else float(text)
-        except ValueError:
+                number = int(text)
+            else:
+                number = int(text, 0) if re.match(r"0[ox]", text) else float(text)
+        except ValueError:  # it has thousands of digits
             number = math.inf
-        if math.isinf(number):
+        limit = MAX_INTEGER if isinstance(number, int) else math.inf
+        if not -limit <= number < limit:
             raise _error(node, "a number is too large")
         return number
 
@@ -59,7 +118,6 @@ for _tag, _pattern, _first in (
 ):
     _Loader.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern})$"), _first)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_number)
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)
 _Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_mapping)
 
 
@@ -89,7 +147,11 @@ def _line(error: yaml.MarkedYAMLError) -> str:
 def read(path: Path, sets: Sequence[str] = ()) -> Tree:
     """Return the mapping in a YAML file with the overrides ``a.b=value`` applied. Raises SpecError."""
     try:
-        tree = parse(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"is larger than {MAX_BYTES // 1000:,} kB, as no spec or config is; name another")
+        tree = parse(data.decode("utf-8"))
     except OSError as error:
         raise SpecError([f"{path}: {(error.strerror or str(error)).lower()}; name a file that can be read"]) from None
     except UnicodeDecodeError:
@@ -109,7 +171,7 @@ def override(tree: Tree, sets: Sequence[str]) -> None:
         try:
             _set(tree, change)
         except ValueError as error:
-            lines.append(f"--set {change}: {error}")
+            lines.append(f"--set {without_password(change[:MAX_SHOWN])}: {error}")
     if lines:
         raise SpecError(lines)
 

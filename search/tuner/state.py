@@ -1,10 +1,12 @@
 """The state of a running search: which training starts next, and when one ends."""
 
+import math
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any, Protocol
 
-from search.ledger.events import Event, Failed, Finished, Proposed, Reported, Stopped
+from search.ledger.events import Cause, Event, Failed, Finished, Proposed, Reported, Stopped, Suspended
 from search.ledger.file import Ledger
 from search.ledger.history import EXHAUSTED, FAILING, LATE, Trial
 from search.proposals.confirmation import retrainings
@@ -20,6 +22,9 @@ from vattn.training.checkpoint import remove
 
 #: failed trials, with none that succeeded, after which a search ends: the mistake is probably in all of its configs
 MAX_FAILURES = 5
+#: how often a training starts again in one run of a search after the end of its process, by the cause; each time it
+#: continues from its last checkpoint. The loss of a node is no fault of a training, and always allowed.
+RESTARTS: dict[Cause, float] = {"": 3, "memory": 3, "hang": 1, "node": math.inf}
 
 
 class Projection(Protocol):
@@ -55,7 +60,7 @@ class Search:
         self._overdue = overdue(events, self._scheduler) if self._scheduler else {}
         #: trainings that have not started in this process, in order
         self._waiting = [trial.number for trial in ledger.history.unfinished()]
-        #: trainings that may run at once; at most as many wait for their base
+        #: trainings that may run at once, which changes with the cluster; at most as many wait for their base
         self.slots = 1
         #: the GPUs of each training
         self.shares = Shares(spec)
@@ -65,6 +70,7 @@ class Search:
         self.halt = ""
         self._closed = False  # no further trial is proposed, although the budget may not be spent
         self._failures = 0  # in this process
+        self._losses: Counter[tuple[int, str]] = Counter()  # in this process, by training and cause
         self._succeeded = False  # whether an epoch has ended in this process
 
     def __getstate__(self) -> dict[str, Any]:
@@ -90,7 +96,7 @@ class Search:
 
     def next_task(self) -> Task | None:
         """Return the task of the next training, unfinished ones first; None if none can start now."""
-        while not self.halt:
+        while not self.halt and self.shares.count < self.slots:
             for number in self._waiting:  # `_prepare` may append a base
                 if self._prepare(number):
                     return self._hand_out(number)
@@ -182,12 +188,38 @@ class Search:
                 self._succeeded = True
                 return self._after_epoch(trial, result)
 
-    def failed(self, number: int, error: str, final: bool) -> None:
+    def failed(self, number: int, error: str, final: bool, cause: Cause = "") -> None:
         """Record that a training failed; if it is not ``final``, it is tried again."""
         self._failures += final
-        if final:
-            self.shares.release(number)
-        self.record(Failed(trial=number, error=error, final=final))
+        self.shares.release(number)
+        given: dict[str, Any] = {"cause": cause} if cause else {}
+        self.record(Failed(trial=number, error=error, final=final, **given))
+
+    def lost(self, number: int, error: str, cause: Cause) -> None:
+        """Record that the process of a training ended; start it again unless that happened too often.
+
+        Args:
+            number: the training.
+            error: what is known of the end.
+            cause: as in `search.ledger.events.Failed`.
+        """
+        self._losses[number, cause] += 1
+        final = self._losses[number, cause] > RESTARTS[cause]
+        self.failed(number, error, final, cause)
+        if not final:
+            self._waiting.insert(0, number)
+
+    def suspend(self, number: int, reason: str) -> None:
+        """Let a training give its resources back; it continues when there is room."""
+        self.shares.release(number)
+        self.record(Suspended(trial=number, epoch=self.ledger.history.trial(number).epoch, reason=reason))
+        self._waiting.insert(0, number)
+
+    def wanted(self, most: int) -> int:
+        """Return how many trainings this search could run now, if ``most`` were possible."""
+        if not self._closed and self._proposer.spent() < 1:
+            return most
+        return min(most, len(self.ledger.history.unfinished()))
 
     def _save_memory(self, trial: Trial, error: str) -> None:
         """Let a training that lacked memory start again in a way that needs less; where none is left, it failed."""
@@ -196,7 +228,6 @@ class Search:
         if measure is None:
             self.failed(number, error, final=True)
             return
-        self.shares.release(number)
         self.failed(number, error, final=False)
         self.record(measure)
         if measure.accumulate > 1:

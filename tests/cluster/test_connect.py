@@ -1,13 +1,22 @@
 """Connecting to a cluster in the background, while the caller does other work."""
 
+import os
 import signal
+import socket
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+from ray._raylet import AuthenticationTokenLoader  # pyright: ignore[reportAttributeAccessIssue]
 
 from cluster.connect import connecting
+from tests.vattn_command import start
 from vattn.errors import UserError
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
@@ -18,13 +27,59 @@ def is_loaded(module: str) -> bool:
     return module in sys.modules
 
 
-def test_worker_processes_of_a_local_cluster_start_with_the_given_modules_imported() -> None:
+def processes(root: int) -> Iterator[int]:
+    """Yield the ids of a process and of all below it."""
+    yield root
+    for task in Path(f"/proc/{root}/task").glob("*/children"):
+        with suppress(FileNotFoundError):  # it ended meanwhile
+            for child in task.read_text().split():
+                yield from processes(int(child))
+
+
+def listening(root: int) -> dict[str, list[str]]:
+    """Return the addresses on which a process and those below it accept connections, each with their names."""
+    owners: dict[str, str] = {}
+    for process in processes(root):
+        with suppress(FileNotFoundError):  # it ended meanwhile
+            name = Path(f"/proc/{process}/comm").read_text().strip()
+            for descriptor in Path(f"/proc/{process}/fd").iterdir():
+                with suppress(FileNotFoundError):  # it was closed meanwhile
+                    if (link := str(descriptor.readlink())).startswith("socket:["):
+                        owners[link[8:-1]] = name
+    found: dict[str, list[str]] = {}
+    for family in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{family}").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and inode in owners:  # 0A: it listens
+                found.setdefault(local.partition(":")[0], []).append(owners[inode])
+    return found
+
+
+#: 127.0.0.1 and ::ffff:127.0.0.1, as the kernel prints them
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
+
+
+@pytest.fixture
+def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yield the file of a token that this process has not read yet: Ray reads a token once in a process."""
+    file = tmp_path / "secrets" / "token"
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(file))
+    AuthenticationTokenLoader.instance().reset_cache()
+    yield file
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+def test_a_local_cluster_preloads_modules_and_listens_on_loopback_alone(token: Path) -> None:
     with connecting("local", ["colorsys"]) as wait_for_cluster:
         assert wait_for_cluster()["CPU"] >= 1
         loaded = [ray.get(is_loaded.remote(module)) for module in ("colorsys", "antigravity")]
+        addresses = listening(os.getpid())
 
     assert loaded == [True, False]
     assert not ray.is_initialized()
+    assert addresses.keys() <= LOOPBACK, addresses
+    assert {"gcs_server", "raylet"} <= {name for names in addresses.values() for name in names}
+    assert token.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
@@ -48,3 +103,60 @@ def test_waiting_for_a_cluster_that_does_not_answer_raises_user_error() -> None:
         pytest.raises(UserError, match=r"--address 127\.0\.0\.1:1: no Ray cluster"),
     ):
         wait_for_cluster()
+
+
+def test_a_cluster_whose_server_ends_at_once_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_gcs_storage", "no-such-storage")
+    began = time.monotonic()
+
+    with connecting("local") as wait_for_cluster, pytest.raises(UserError, match=r"^Ray: cannot be started") as error:
+        wait_for_cluster()
+
+    assert "\n" not in str(error.value)
+    assert time.monotonic() - began < 25
+
+
+@pytest.fixture
+def silent_head() -> Iterator[int]:
+    """Yield the port of a server that greets as a head does, and then says nothing: its process hangs."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        clients = []
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                client.sendall(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+                clients.append(client)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+SPEC = Path(__file__).parents[2] / "spaces" / "library" / "quickstart.yaml"
+
+
+def test_a_head_that_hangs_is_given_up(silent_head: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{silent_head}")
+    running = start("run", SPEC, "--output", tmp_path / "out")
+
+    out, _ = running.communicate(60)
+
+    assert running.returncode == 2, out
+    assert out.splitlines()[-1].startswith(f"RAY_ADDRESS=127.0.0.1:{silent_head}: a server answers there")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_wait_for_a_head_that_hangs(silent_head: int, number: int, tmp_path: Path) -> None:
+    running = start("run", SPEC, "--output", tmp_path / "out", "--address", f"127.0.0.1:{silent_head}")
+    time.sleep(6)
+    began = time.monotonic()
+    running.send_signal(number)
+
+    out, _ = running.communicate(60)
+
+    assert running.returncode == 130, out
+    assert time.monotonic() - began < 15

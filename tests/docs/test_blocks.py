@@ -11,6 +11,7 @@ from typing import Any
 import click
 import pytest
 import yaml
+from mlflow.cli import server
 
 from docs.tools.reference import command_line, commands
 from search.cli import main
@@ -18,7 +19,7 @@ from search.spec.validation import load, load_config
 from tests.docs.blocks import ROOT, Block, blocks
 
 #: Commands that take seconds, need no network and start no process.
-CHEAP = ("check", "pareto", "report", "why", "export", "cost")
+CHEAP = ("check", "pareto", "report", "why", "export", "cost", "status", "list")
 #: A search as `make demo` leaves it, without weights and data.
 RECORDED = Path(__file__).parent / "quickstart.jsonl"
 #: What a fragment of a spec is checked with: one small network, so that only the ranges of the fragment are counted.
@@ -111,6 +112,8 @@ def parse(words: list[str]) -> None:
             parse_ray(arguments)
             if "--" in arguments:
                 parse(arguments[arguments.index("--") + 1 :])
+        case ["mlflow", "server", *arguments]:
+            server.make_context("server", arguments)
         case [".", ".venv/bin/activate"] | ["git" | "cd" | "export", *_]:
             pass
         case ["python" | ".venv/bin/python" | "pip" | ".venv/bin/ruff", *arguments]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vattn.base import Kinded
 from vattn.errors import UserError
+from vattn.files import at_home
 from vattn.modules._base import Layer, Position, Site
 from vattn.normalization import FLOW, IMAGENET, Statistics
 from vattn.weights.families import Recognised, recognise
@@ -297,7 +298,7 @@ def load_weights(
 
 def _read(file: str) -> Checkpoint:
     try:
-        return read_checkpoint(Path(file))
+        return read_checkpoint(at_home(file))
     except UserError as error:
         raise UserError(
             str(error), path="weights", way_out="write none, default, or the path of a state dict"

@@ -11,6 +11,7 @@ from vattn.base import LATER, Config, Kinded
 from vattn.data.cache.format import JPEG_QUALITY
 from vattn.data.mirror import mirror_labels, read_pairs
 from vattn.errors import UserError
+from vattn.files import at_home
 from vattn.normalization import Normalize
 
 #: Called with (stage, done, total) while work goes on; stages are "motion" and "ingest".
@@ -175,7 +176,7 @@ class AugmentConfig(Config):
         update: dict[str, object] = {} if self.randaugment else {"magnitude": 9}
         if not self.flip:
             update["mirror"] = "auto"
-        elif Path(self.mirror).is_absolute():
+        elif at_home(self.mirror).is_absolute():
             update["mirror"] = Path(self.mirror).name
         return self.model_copy(update=update)
 
@@ -235,7 +236,7 @@ class DataConfig(Kinded):
     @field_validator("local")
     @classmethod
     def _none_or_absolute_path(cls, local: str) -> str:
-        if local != "none" and not Path(local).expanduser().is_absolute():
+        if local != "none" and not at_home(local).is_absolute():
             raise ValueError("must be none or an absolute path, as trainings run in folders of their own")
         return local
 
@@ -251,7 +252,7 @@ class DataConfig(Kinded):
     @model_validator(mode="after")
     def _mirror_can_be_found(self) -> Self:
         mirror = self.augment.mirror
-        if mirror != "auto" and self.root == "auto" and not Path(mirror).is_absolute():
+        if mirror != "auto" and self.root == "auto" and not at_home(mirror).is_absolute():
             raise ValueError(f"augment.mirror: must be an absolute path, as root is auto (got {mirror})")
         return self
 
@@ -322,7 +323,7 @@ class DataConfig(Kinded):
         by_name = mirror_labels(names)
         if mirror == "auto":
             return by_name
-        pairs = read_pairs(Path(self.root).expanduser() / mirror, names)
+        pairs = read_pairs(at_home(self.root) / at_home(mirror), names)
         return [pairs.get(label, -1 if opposite in pairs else opposite) for label, opposite in enumerate(by_name)]
 
     def preview(self, root: Path) -> pa.Table:

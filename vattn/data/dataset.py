@@ -14,7 +14,7 @@ from vattn.data.faults import check
 from vattn.data.ingest import Plan, execute, planned
 from vattn.data.layouts import LayoutConfig
 from vattn.data.summary import Summary, summarize
-from vattn.files import locked
+from vattn.files import at_home, locked
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ def listed(
     Raises:
         UserError: files or lists are missing or wrong.
     """
-    root = output / "data" / data.kind if data.root == "auto" else Path(data.root).expanduser()
-    cache = output / "cache" if data.cache == "auto" else Path(data.cache).expanduser()
+    root = output / "data" / data.kind if data.root == "auto" else at_home(data.root)
+    cache = output / "cache" if data.cache == "auto" else at_home(data.cache)
     if not generate:
         return Listed(data, root, cache, data.preview(root), test)
     with locked(cache):

@@ -30,7 +30,7 @@ from vattn.data.augment import Region
 from vattn.data.cache import Clips
 from vattn.data.config import DataConfig, Progress
 from vattn.errors import UserError
-from vattn.files import digest
+from vattn.files import at_home, digest
 from vattn.model import VideoModel, load_model
 from vattn.training.batches.feed import feed
 from vattn.training.batches.loader import Batches, View
@@ -79,7 +79,7 @@ class Teacher:
         self._data, self._model = distill.teacher.data, distill.teacher.model
         self._student = config
         self.net = load_teacher(config).to(device)
-        self._statistics = expected(self._data, self._model.backbone, [Path(distill.checkpoint)])
+        self._statistics = expected(self._data, self._model.backbone, [at_home(distill.checkpoint)])
         self._own, self._clips = clips, clips
         self._index = np.arange(len(clips))
         if not shares_clips(config):
@@ -184,7 +184,7 @@ def load_teacher(config: TrialConfig) -> VideoModel:
     """
     distill = config.train.distill
     assert distill != "none"
-    file, path = Path(distill.checkpoint), f"{PATH}.checkpoint"
+    file, path = at_home(distill.checkpoint), f"{PATH}.checkpoint"
     try:
         if not file.is_file():
             raise UserError(f"there is no file {file}", way_out="put the weights of the teacher there")

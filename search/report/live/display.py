@@ -11,12 +11,12 @@ from rich.text import Text
 
 from search.analysis.front import front_of
 from search.analysis.pareto import Objectives
-from search.ledger.events import Event, Failed, Finished, Guarded, MemorySaved, Resumed, Stopped, WarmStarted
+from search.ledger.events import Event, Failed, Finished, Guarded, MemorySaved, Resumed, Stopped, Suspended, WarmStarted
 from search.ledger.history import History, Trial
 from search.report.live.time_left import seconds_left
 from search.report.wording.earlier_searches import describe_decision, describe_source
-from search.report.wording.errors import first_line
-from search.report.wording.states import describe_states
+from search.report.wording.errors import describe_failure
+from search.report.wording.states import describe_progress, describe_states
 from search.report.wording.trials import describe, describe_memory
 from search.report.wording.values import format_duration, format_metric
 
@@ -31,7 +31,7 @@ class Display:
     """
 
     def __init__(self, screen: TextIO, heartbeat: float = _HEARTBEAT) -> None:
-        self._console = Console(file=screen, highlight=False)
+        self._console, self._waits_for = Console(file=screen, highlight=False), ""
         self._history, self._lock = History(), threading.Lock()
         # Times in the ledger are rounded to milliseconds. An event that is older than this display is a replayed one.
         self._since = self._last = round(time.time(), 3) - 0.001
@@ -54,6 +54,13 @@ class Display:
             self._last = event.time
             if self._live is None and (line := self._line(event)):
                 self._print(line)
+
+    def wait_for(self, text: str) -> None:
+        """Show what the search waits for; "" while it makes progress."""
+        with self._lock:
+            self._waits_for = text
+            if text and self._live is None:
+                self._print(self._headline())
 
     def close(self) -> None:
         """Stop; a live table is removed from the screen."""
@@ -83,7 +90,9 @@ class Display:
             case Guarded():
                 return f"earlier search {describe_decision(event)}"
             case Failed():
-                return f"trial {event.trial} failed: {first_line(event.error)}{'' if event.final else '; retrying'}"
+                return f"trial {event.trial} {describe_failure(event)}"
+            case Suspended():
+                return f"trial {event.trial} waits after epoch {event.epoch}: {event.reason}"
             case MemorySaved():
                 return f"trial {event.trial} is trained again {describe_memory(event)}"
             case Finished():
@@ -96,7 +105,7 @@ class Display:
 
     def _end(self, number: int, how: str) -> str:
         trial = self._history.trial(number)
-        return f"trial {number} {how}: {self._numbers(trial)}; {describe(trial)} [{self._done()}]"
+        return f"trial {number} {how}: {self._numbers(trial)}; {describe(trial)} [{describe_progress(self._history)}]"
 
     def _numbers(self, trial: Trial) -> str:
         names = [name for name in self._history.objectives if name in trial.metrics]
@@ -108,23 +117,14 @@ class Display:
     def _elapsed(self) -> float:
         return self._history.active + time.time() - self._last
 
-    def _done(self) -> str:
-        """Return how much has ended, such as "5 of 16 trials"; while the front is confirmed, "5 of 16 fresh seeds"."""
-        retrainings = [trial for trial in self._history.extras.values() if trial.confirms is not None]
-        # The newest trial shows which phase it is: with a raised budget, trials follow the confirmation.
-        if retrainings and retrainings[-1].number > max(self._history.trials):
-            return f"{sum(trial.end is not None for trial in retrainings)} of {len(retrainings)} fresh seeds"
-        ended = len(self._history.in_state("finished", "stopped", "failed"))
-        budget = self._history.budget.get("trials")
-        return f"{ended} of {budget} trials" if budget else f"{ended} trial{'' if ended == 1 else 's'}"
-
     def _headline(self) -> str:
         elapsed = self._elapsed()
         left = seconds_left(self._history, elapsed)
         times = f"{format_duration(elapsed)} elapsed"
         times += "" if left is None else f", about {format_duration(left)} left"
         states = f" ({words})" if (words := describe_states(self._history)) else ""
-        return f"{self._history.name}: {times}, {self._done()} done{states}"
+        waits = f"; waits: {text}" if (text := self._waits_for) else ""
+        return f"{self._history.name}: {times}, {describe_progress(self._history)} done{states}{waits}"
 
     def _screen(self) -> Group | Text:
         """Return the live table: headline, front so far, running trials."""

@@ -1,5 +1,6 @@
 """The summary that ends a run: the front, failures, where the results are, and the next commands."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,12 +41,15 @@ def summary(history: History, objectives: Objectives, output: Path, spec: Sequen
     if history.in_state("finished"):
         vattn = program()
         lines.append(f"picture   {output / 'pareto.html'}")
+        folder = shlex.quote(str(output))
+        uri = (history.began.spec.get("tracking") or {}).get("uri", "auto")
+        store = "" if uri == "auto" else f" --tracking {shlex.quote(uri)}"
         sure = certainty(history, objectives)
         if lies_within_noise(sure):
             lines += ["noise     " + doubt(sure), "          train the best again with fresh seeds, to be sure:"]
             lines.append(f"          {confirm_command(spec)}")
-        lines.append(f"next      {vattn} report {output} --out {output / 'report.html'}")
-        lines.append(f"          {vattn} ui {output}")
-        lines.append(f"          {vattn} export {output} --pick knee --out best.yaml")
+        lines.append(f"next      {vattn} report {folder} --out {shlex.quote(str(output / 'report.html'))}")
+        lines.append(f"          {vattn} ui {folder}{store}")
+        lines.append(f"          {vattn} export {folder} --pick knee --out best.yaml")
         lines.append(f"          {vattn} train best.yaml")
     return "\n".join(lines)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Metric
 
 #: metrics, and parameters, of one batch; MLflow's limits are 1000 entries in all, of which 100 parameters
 _METRICS = 800
@@ -25,12 +25,12 @@ def to_metrics(values: Mapping[str, float], at: int, step: int) -> "list[Metric]
 
 def log_batch(
     client: "MlflowClient",
-    run: "Run",
+    run_id: str,
     metrics: "Sequence[Metric]" = (),
     params: Mapping[str, Any] | None = None,
     tags: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write to a run in as few batches as MLflow's limits allow, because each costs a database several commits.
+    """Write to the run ``run_id`` in as few batches as MLflow allows, because each costs a database several commits.
 
     Within a batch MLflow writes parameters, metrics and tags in this order: the tag "logged" is never ahead of the
     metrics. A metric that is written again after a crash stays one row, as value, time and step are equal.
@@ -42,7 +42,7 @@ def log_batch(
     batches = max(math.ceil(len(metrics) / _METRICS), math.ceil(len(all_params) / _PARAMS), bool(all_tags))
     for n in range(batches):
         client.log_batch(
-            run.info.run_id,
+            run_id,
             metrics[_METRICS * n : _METRICS * (n + 1)],
             all_params[_PARAMS * n : _PARAMS * (n + 1)],
             all_tags if n == batches - 1 else [],

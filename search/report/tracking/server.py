@@ -1,6 +1,7 @@
 """`vattn ui`: MLflow's page for a search, served on this machine."""
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -9,20 +10,37 @@ from contextlib import closing, suppress
 
 from search.ledger.file import NAME, Ledger
 from search.ledger.runs import open_run, resolve_run
-from search.report.tracking.store import ENVIRONMENT, store_of
+from search.report.tracking.store import ENVIRONMENT, store_of, tracking_uri
 from search.report.tracking.tracker import catch_up
-from vattn.errors import UserError
+from vattn.errors import UserError, without_password
 
 
-def serve(search: str, port: int) -> int:
+def serve(search: str, port: int, uri: str | None = None) -> int:
     """Serve MLflow's page for a search on loopback until interrupted; return the exit status.
 
     What MLflow lacks is written first, unless another process runs the search and writes it. Results on a tracking
-    server are shown by that server. Raises UserError where there is no page to serve yet, or where the port is taken.
+    server are shown by that server.
+
+    Args:
+        search: output folder or name of the search.
+        port: port on loopback.
+        uri: the MLflow store. None: the search's own database, the only one that a ledger can make this write to, as it
+            can come from a stranger.
+
+    Raises:
+        UserError: there is no page to serve yet, the port is taken, or the search wrote to another store.
     """
     history, output = open_run(search), resolve_run(search)
     tracking = {"uri": "auto", "experiment": "auto"} | (history.began.spec.get("tracking") or {})
+    if uri is None and tracking["uri"] not in ("auto", tracking_uri("auto", output)):
+        named = without_password(tracking["uri"])
+        way_out = (
+            f"name the store to write to: --tracking {shlex.quote(named)}, or --tracking auto for one in the folder"
+        )
+        raise UserError(f"its spec names another MLflow store, {named}", file=output / NAME, way_out=way_out)
+    tracking["uri"] = uri or "auto"
     store = store_of(history, output, **tracking)
+    store.refuse_links()
     try:
         with closing(Ledger(output / NAME)) as ledger:
             is_complete = catch_up(output, **tracking, events=ledger.replay())
@@ -30,16 +48,21 @@ def serve(search: str, port: int) -> int:
         is_complete = True
     if store.uri.startswith("http"):
         if is_complete:
-            print(f"the results are on the tracking server {store.uri}")
+            print(f"the results are on the tracking server {without_password(store.uri)}")
         return 0 if is_complete else 1
     if not store.usable():
-        raise UserError("MLflow has no page to show there yet", file=store.uri, way_out="try again in a minute")
+        raise UserError(
+            "MLflow has no page to show there yet", file=without_password(store.uri), way_out="try again in a minute"
+        )
     _must_be_free(port)
     print(f"MLflow shows {output} at http://127.0.0.1:{port}; stop it with Ctrl-C", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri, "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     server = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port)], env=ENVIRONMENT | os.environ, start_new_session=True
+        [*command, "--host", "127.0.0.1", "--port", str(port)],
+        # Each user of this machine sees the words of a command, and an address can hold a password.
+        env=ENVIRONMENT | os.environ | {"MLFLOW_BACKEND_STORE_URI": store.uri},
+        start_new_session=True,
     )
     try:
         return server.wait()

@@ -12,8 +12,10 @@ from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 from search.ledger.history import History
+from vattn.errors import UserError, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,6 +40,8 @@ TAG_TRIAL = "trial"
 TAG_STATE = "state"
 #: the number of epochs of a trial, or of finished trials of a search, whose metrics are written
 TAG_LOGGED = "logged"
+#: what a running search waits for, on its parent run
+TAG_WAITS = "waits_for"
 #: written last, when the whole search is written: see `complete_tag`
 TAG_EVENTS = "events"
 
@@ -47,7 +51,12 @@ LATER = "missing results are written later, at the latest by --resume or `vattn 
 
 def tracking_uri(uri: str, output: Path) -> str:
     """Return the address of a search's MLflow store; ``auto`` is an SQLite file in its folder ``output``."""
-    return f"sqlite:///{output.resolve() / 'mlflow.db'}" if uri == "auto" else uri
+    if uri != "auto":
+        return uri
+    path = str(output.resolve() / "mlflow.db")
+    # What follows a ? in a URI is no part of the path, and %2F is read as a slash. Slashes are quoted too, because
+    # MLflow creates the folder of the path as it is written, which is then the working directory.
+    return f"sqlite:///{quote(path, safe='') if set('%?') & set(path) else path}"
 
 
 def store_of(history: History, output: Path, uri: str, experiment: str) -> "Store":
@@ -63,12 +72,12 @@ class Store:
     """
 
     def __init__(self, output: Path, uri: str, experiment: str) -> None:
-        self.uri, self._experiment = tracking_uri(uri, output), experiment
+        self.uri, self._experiment, self._output = tracking_uri(uri, output), experiment, output
         self._is_own = self.uri == tracking_uri("auto", output)
         self._database: Path | None = None
         self._artifacts: str | None = None
         if self.uri.startswith("sqlite:///"):
-            self._database = Path(self.uri.removeprefix("sqlite:///").partition("?")[0]).resolve()
+            self._database = Path(unquote(self.uri.removeprefix("sqlite:///").partition("?")[0])).resolve()
             # Without a location, the client of a database puts artifacts below the working directory.
             self._artifacts = (self._database.parent / "artifacts").as_uri()
 
@@ -78,6 +87,8 @@ class Store:
         if self._database is not None:
             # An open connection would keep writing to a database file that has been replaced.
             os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+            if self._is_own:
+                _write_without_waiting(self._database)
             is_ready = self.usable() and self._has_own_artifacts() if self._is_own else self._database.exists()
             if not is_ready:
                 self._make(self._database)
@@ -100,9 +111,28 @@ class Store:
         return done == [(ScriptDirectory(str(migrations)).get_current_head(),)]
 
     def _has_own_artifacts(self) -> bool:
-        """Whether artifacts go to this folder. MLflow keeps absolute paths, which a moved or copied folder leaves."""
+        """Whether all artifacts are in this folder: MLflow writes to the places that the database names.
+
+        They are absolute paths, which a moved or copied folder leaves. Those of a stranger's database can be anywhere.
+        """
         locations = self._query("SELECT artifact_location FROM experiments WHERE name = ?", self._experiment)
-        return locations in ([], [(self._artifacts,)])
+        if locations not in ([], [(self._artifacts,)]):
+            return False
+        places = self._query("SELECT artifact_location FROM experiments UNION SELECT artifact_uri FROM runs")
+        inside = f"{self._artifacts}/"
+        return all(f"{place}/".startswith(inside) and ".." not in unquote(str(place)).split("/") for (place,) in places)
+
+    def refuse_links(self) -> None:
+        """Raise UserError if a link leads out of the folder of the search's own database, which is to be written."""
+        if not self._is_own:
+            return
+        folder = self._output.resolve()
+        for name in ("ledger.jsonl", "mlflow.db", "artifacts"):
+            if not (folder / name).resolve().is_relative_to(folder):
+                way_out = "put what it links to in its place"
+                raise UserError(
+                    "is a link to another folder, which is not written to", file=folder / name, way_out=way_out
+                )
 
     def holds(self, search: str, events: int) -> bool:
         """Whether the own database has a whole search of that id and number of events; does not import MLflow."""
@@ -150,6 +180,31 @@ class Store:
             fresh.unlink(missing_ok=True)
 
 
+#: the databases of searches that this process writes
+_own: set[str] = set()
+
+
+def _write_without_waiting(database: Path) -> None:
+    """Let no write to ``database`` wait for the disk: MLflow commits ten times for a trial.
+
+    A process that is killed loses nothing by that. A machine that loses power may leave a damaged database, which is
+    replaced, as the ledger has all that is in it.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    if not _own:
+
+        @event.listens_for(Engine, "connect")
+        def _connected(connection: Any, _: Any) -> None:
+            if isinstance(connection, sqlite3.Connection):
+                files = {file for _, _, file in connection.execute("PRAGMA database_list")}
+                if files & _own:
+                    connection.execute("PRAGMA synchronous = OFF")
+
+    _own.add(str(database))
+
+
 def _mlflow() -> Any:
     """Import MLflow with `ENVIRONMENT`, and silence its loggers."""
     os.environ |= ENVIRONMENT | os.environ  # MLflow reads some of them when it is imported
@@ -164,7 +219,8 @@ def _mlflow() -> Any:
 
 def warn(uri: str, error: Exception, consequence: str) -> None:
     """Log that MLflow cannot be written to, with the first line of the error."""
-    _logger.warning("MLflow at %s cannot be written to: %s; %s", uri, str(error).partition("\n")[0], consequence)
+    reason = without_password(str(error).partition("\n")[0])
+    _logger.warning("MLflow at %s cannot be written to: %s; %s", without_password(uri), reason, consequence)
 
 
 def complete_tag(events: int) -> str:

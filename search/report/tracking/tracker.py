@@ -23,13 +23,17 @@ class Tracker:
     def __init__(self, output: Path, uri: str = "auto", experiment: str = "auto") -> None:
         """Write to the experiment called ``experiment`` (auto: the search's name) at ``uri`` (see `tracking_uri`)."""
         self._output, self._uri, self._experiment = output, uri, experiment
-        self._events: queue.Queue[Event | None] = queue.Queue()
+        self._events: queue.Queue[Event | str | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
 
     def apply(self, event: Event) -> None:
         """Queue one event; return at once."""
         self._events.put(event)
+
+    def wait_for(self, text: str) -> None:
+        """Queue what the search waits for, which a tag shows; "" while it makes progress. Return at once."""
+        self._events.put(text)
 
     def close(self, timeout: float = 120.0) -> None:
         """Write what is left, for at most ``timeout`` seconds."""
@@ -40,13 +44,16 @@ class Tracker:
         """Apply events and write what changed, in batches: a burst of events costs one write for each trial."""
         writer: RunWriter | None = None
         history, events, changed, is_open, has_warned, retry = History(), 0, set[int](), True, False, 0.0
+        waits = ""
         while is_open:
             batch = [self._events.get()]
             while not self._events.empty():
                 batch.append(self._events.get())
             for event in batch:
                 if event is None:
-                    is_open = False
+                    is_open, waits = False, ""
+                elif isinstance(event, str):
+                    waits = event
                 else:
                     history.apply(event)
                     events += 1
@@ -56,7 +63,7 @@ class Tracker:
             try:
                 if writer is None:
                     writer = RunWriter(store_of(history, self._output, self._uri, self._experiment), history)
-                writer.update(history, changed, events, closing=not is_open)
+                writer.update(history, changed, events, closing=not is_open, waits=waits)
                 changed, has_warned = set(), False
             except Exception as error:  # no error of MLflow may end a search
                 retry, writer = time.monotonic() + WRITE_INTERVAL, None

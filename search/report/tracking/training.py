@@ -26,7 +26,7 @@ def log_training(uri: str, config: Config, output: Path) -> Iterator[Callable[[d
         written = {(point.step, point.value) for point in client.get_metric_history(run.info.run_id, "seconds")}
         client.update_run(run.info.run_id, status="RUNNING")
         if not runs:
-            log_batch(client, run, params=flat(config.tree()))
+            log_batch(client, run.info.run_id, params=flat(config.tree()))
     except Exception as error:  # no error of MLflow may end a training
         warn(store.uri, error, "the training continues without it")
         yield lambda result: None
@@ -47,7 +47,7 @@ def log_training(uri: str, config: Config, output: Path) -> Iterator[Callable[[d
             return  # a resumed training reports its earlier epochs again
         values = result["metrics"] | {"seconds": result["seconds"]}
         metrics = to_metrics(values, round(1000 * time.time()), result["epoch"])
-        tolerant(lambda: log_batch(client, run, metrics=metrics))
+        tolerant(lambda: log_batch(client, run.info.run_id, metrics=metrics))
 
     status = "KILLED"
     try:

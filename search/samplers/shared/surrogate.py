@@ -32,6 +32,9 @@ WINSOR_QUANTILE = 0.8
 #: posterior samples of the hyperparameters
 NUM_SAMPLES = 8
 
+#: times that the interval of a step of the Markov chain shrinks at most
+MAX_SHRINKS = 200
+
 #: steps of the Markov chain per sample
 THINNING = 5
 
@@ -242,13 +245,15 @@ class Surrogate:
             threshold = likelihood + np.log(self._rng.random())
             angle = self._rng.uniform(0, 2 * np.pi)
             low, high = angle - 2 * np.pi, angle
-            while True:
+            for _ in range(MAX_SHRINKS):
                 proposal = current * np.cos(angle) + auxiliary * np.sin(angle)
                 likelihood = log_likelihood(proposal)
                 if not likelihood < threshold:
                     break
                 low, high = (angle, high) if angle < 0 else (low, angle)
                 angle = self._rng.uniform(low, high)
+            else:  # the interval has shrunk to the current point, but for rounding
+                proposal, likelihood = current, log_likelihood(current)
             current = proposal
             samples.append(self._theta(current))
         return samples[BURN_IN + THINNING - 1 :: THINNING]

@@ -1,13 +1,17 @@
 """The front and the hypervolume of the trials of a search."""
 
+import math
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.analysis.front import covered, front_of, reference
+from search.analysis.front import Coverage, covered, front_of, reference
 from search.analysis.pareto import Objectives
+from tests.search.events import history_of
+from tests.search.report.ledgers import trial as finished_trial
 from tests.search.trials import history, small_search, trial_events
 
 BOTH: Objectives = {"top1": "max", "gflops": "min"}
@@ -50,3 +54,22 @@ def test_without_a_limit_the_hypervolume_of_a_growing_search_never_falls(points:
     grown = [covered(trials[:n], BOTH, {}) for n in range(len(trials) + 1)]
 
     assert all(later >= earlier - 1e-9 for earlier, later in pairwise(grown))
+
+
+@pytest.mark.parametrize("constraints", [{}, {"gflops": {"max": 1.0}}])
+@given(
+    points=st.lists(
+        st.tuples(st.one_of(st.floats(0, 1), st.just(math.nan)), st.one_of(st.floats(0.01, 2), st.just(math.nan))),
+        max_size=12,
+    )
+)
+def test_the_hypervolume_trial_by_trial_is_that_of_all_trials_so_far(
+    constraints: dict[str, Any], points: list[tuple[float, float]]
+) -> None:
+    trees = [tree for number, (top1, gflops) in enumerate(points) for tree in finished_trial(number, gflops, top1)]
+    trials = list(history_of(trees).trials.values())
+    objectives: Objectives = {"top1": "max", "gflops": "min"}
+    coverage = Coverage(objectives, constraints)
+
+    for n, one in enumerate(trials, start=1):
+        assert coverage.add(one) == pytest.approx(covered(trials[:n], objectives, constraints), nan_ok=True)

@@ -1,5 +1,6 @@
 """Jobs of a real cluster. The project folder has a stub of `search`, which only prints its arguments."""
 
+import json
 import re
 import socket
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from search.cli import main
 from search.commands import jobs
 from search.commands.submit import submit
 
@@ -87,6 +89,10 @@ def test_jobs_can_be_listed_and_stopped_and_their_output_printed(
 
     jobs.jobs(address)
     assert re.search(rf"{job} +(PENDING|RUNNING) +python -m search run", capfd.readouterr().out)
+    assert main(["list", "--address", address, "--json"]) == 0
+    rows = {row["job"]: row for row in json.loads(capfd.readouterr().out)}
+    assert rows[job]["state"] in ("pending", "running")
+    assert "search.name=long" in rows[job]["command"]
     jobs.stop(address, job)
     assert f"job {job} is being stopped" in capfd.readouterr().out
     jobs.logs(address, job)

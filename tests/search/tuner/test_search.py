@@ -122,6 +122,9 @@ def test_a_search_writes_its_front_to_stdout_the_study_and_mlflow(data: Path, tm
     best = max(trial.metrics["top1"] for trial in searched.in_state("finished"))
     assert max(row["top1"] for row in front) == best
     assert sum(searched.trials[row["trial"]].state == "finished" for row in front) == len(front) >= 1
+    states = list((output / "tune").glob("experiment_state*.json"))
+    assert states
+    assert all(json.loads(state.read_text())["trial_data"] == [] for state in states)
     # The study and MLflow have the same values.
     study = optuna.load_study(study_name="tiny", storage=JournalStorage(JournalFileBackend(str(output / "study.log"))))
     values = {trial.user_attrs["trial"]: trial.values for trial in study.trials if trial.values}

@@ -37,20 +37,28 @@ def read_index(cache: Path) -> pa.Table:
     """
     if not is_cache(cache):
         raise UserError(f"is not a clip cache, which has a file {INDEX}", file=cache)
-    check = (cache / CHECK).read_text() if (cache / CHECK).is_file() else "2 or earlier "
+    check = (cache / CHECK).read_text(errors="replace") if (cache / CHECK).is_file() else "2 or earlier "
     version, _, digest = check.rpartition(" ")
     if version != str(VERSION):
+        version = version[:20] if version[:20].isprintable() else "unknown"
         raise UserError(
             f"is a cache of version {version}, and only those of version {VERSION} can be read",
             file=cache,
             way_out="ingest again, and remove this one",
         )
-    data = pa.memory_map(str(cache / INDEX)).read_buffer()
-    if xxh3_64_hexdigest(data) != digest:
-        raise UserError(
-            "was altered or cut off", file=cache / INDEX, way_out="remove the folder, and it is written anew"
-        )
-    return pa.ipc.open_file(data).read_all()
+    altered = UserError(
+        "was altered or cut off", file=cache / INDEX, way_out="remove the folder, and it is written anew"
+    )
+    try:
+        data = pa.memory_map(str(cache / INDEX)).read_buffer()
+        if xxh3_64_hexdigest(data) != digest:
+            raise altered
+        index = pa.ipc.open_file(data).read_all()
+        # Who altered a file can have written its hash too: no length or offset in it is believed.
+        index.validate(full=True)
+    except (pa.ArrowException, OSError):  # an empty file cannot be mapped
+        raise altered from None
+    return index
 
 
 def write_index(cache: Path, rows: pa.Table, codec: Codec) -> None:

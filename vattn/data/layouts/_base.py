@@ -15,6 +15,7 @@ from vattn.data.faults import tolerance
 from vattn.data.layouts._classes import refuse_shifted
 from vattn.data.layouts._rows import Row, as_table, checked, divided, hold_out
 from vattn.errors import UserError
+from vattn.files import at_home
 
 #: The type of ``split`` in data sets that have only one.
 OneSplit = Annotated[Literal[1], Field(description="number of the train/test split; this data set has only one")]
@@ -24,7 +25,7 @@ def _folder(root: str) -> str:
     if root == "auto":
         raise ValueError("must be the folder of the files as their owners publish it; there is none to choose for you")
     try:
-        return str(Path(root).expanduser().absolute())  # worker processes have working directories of their own
+        return str(at_home(root).absolute())  # worker processes have working directories of their own
     except RuntimeError as error:  # the home of an unknown user
         raise ValueError(str(error)) from error
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vattn.config import DataConfig, TrialConfig
 from vattn.data.cache import Clips, local_copy
+from vattn.files import at_home
 from vattn.training.batches.ahead import ahead, torch_threads
 
 #: Longest time that a worker waits for the caches of other nodes to be copied. Usual exchanges wait minutes at most.
@@ -93,7 +94,7 @@ def node_cache(cache: Path, data: DataConfig) -> Path:
     """
     if data.local == "none":
         return cache
-    copy = local_copy(cache, Path(data.local).expanduser())
+    copy = local_copy(cache, at_home(data.local))
     if dist.is_initialized():
         group = cast(dist.ProcessGroup, dist.new_group(timeout=COPYING, backend="gloo"))
         dist.barrier(group)

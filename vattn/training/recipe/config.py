@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from vattn.base import LATER, Config, NoneOr, any_or_word
+from vattn.files import at_home
 from vattn.training.recipe.distill import DistillConfig
 from vattn.training.recipe.optimizers import OptimizerConfig, SGDConfig
 from vattn.training.recipe.schedules import CosineConfig, ScheduleConfig, WarmupConfig, scheduled
@@ -57,8 +58,8 @@ class BalanceConfig(Config):
 class TrainConfig(Config):
     """How one model is trained. Together with the configs of model and data it determines the result of a run."""
 
-    epochs: int = Field(ge=1, description="number of passes over the training clips")
-    batch: int = Field(ge=1, description="clips per step, summed over all workers")
+    epochs: int = Field(ge=1, le=1_000_000, description="number of passes over the training clips")
+    batch: int = Field(ge=1, le=1_000_000, description="clips per step, summed over all workers")
     optimizer: AnyOptimizer = Field(
         SGDConfig(), description="optimizer with its options, or the word of a kind: sgd, adamw"
     )
@@ -225,7 +226,7 @@ class TrainConfig(Config):
     @field_validator("init")
     @classmethod
     def _word_or_absolute_path(cls, init: str) -> str:
-        if init not in ("scratch", "identity") and not Path(init).is_absolute():
+        if init not in ("scratch", "identity") and not at_home(init).is_absolute():
             raise ValueError(
                 "must be scratch, identity, or the absolute path of a state dict; in a search, search.inherit chooses "
                 "one for each trial"
@@ -268,4 +269,4 @@ class TrainConfig(Config):
     @property
     def weights(self) -> Path | None:
         """The state dict that training starts from, if any."""
-        return None if self.init in ("scratch", "identity") else Path(self.init)
+        return None if self.init in ("scratch", "identity") else at_home(self.init)

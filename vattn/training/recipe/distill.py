@@ -1,6 +1,5 @@
 """The config of a distillation: a teacher, and the loss by which the student learns from it."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, field_validator
@@ -8,6 +7,7 @@ from pydantic import Field, field_validator
 from vattn.base import Config, any_of
 from vattn.data import DataConfig
 from vattn.data.config import AugmentConfig, SamplingConfig, ViewsConfig
+from vattn.files import at_home
 from vattn.model_config import ModelConfig
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class DistillConfig(Config):
     @field_validator("checkpoint")
     @classmethod
     def _absolute(cls, checkpoint: str) -> str:
-        if not Path(checkpoint).is_absolute():
+        if not at_home(checkpoint).is_absolute():
             raise ValueError("must be an absolute path, as trainings run in folders of their own")
         return checkpoint
 

@@ -48,14 +48,14 @@ def test_results_on_a_tracking_server_are_not_served_again(
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
     write(tmp_path, [events[0] | {"spec": events[0]["spec"] | {"tracking": {"uri": uri}}}, *events[1:]])
-    assert serve(str(tmp_path), 0) == 1
+    assert serve(str(tmp_path), 0, uri) == 1
     assert capsys.readouterr().out == ""
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
     store = f"sqlite:///{tmp_path}/server.db"
     server = subprocess.Popen([*command, "--backend-store-uri", store], cwd=tmp_path, start_new_session=True)
 
     try:
-        while serve(str(tmp_path), 0):
+        while serve(str(tmp_path), 0, uri):
             assert server.poll() is None
         assert capsys.readouterr().out == f"the results are on the tracking server {uri}\n"
         assert len(content(tmp_path, uri)) == 6
@@ -91,3 +91,17 @@ def test_the_page_is_rebuilt_served_on_loopback_and_gone_with_its_command(tmp_pa
     assert len(runs) == 6
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(request)
+
+
+@pytest.mark.parametrize(
+    "uri", ["sqlite:////elsewhere/x.db", "file:///elsewhere", "http://me:secret@host", "postgresql://host/x"]
+)
+def test_a_ledger_cannot_choose_where_the_page_of_its_search_writes(uri: str, tmp_path: Path, events: Trees) -> None:
+    write(tmp_path, [events[0] | {"spec": events[0]["spec"] | {"tracking": {"uri": uri}}}, *events[1:]])
+
+    with pytest.raises(ValueError, match="its spec names another MLflow store") as refused:
+        serve(str(tmp_path), 0)
+
+    assert "--tracking" in str(refused.value)
+    assert "secret" not in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["ledger.jsonl"]

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from search.report.tracking.store import tracking_uri
+from search.report.tracking.store import Store, tracking_uri
 from tests.search.report.ledgers import Trees
 from tests.search.report.tracking.stores import content, process, replay, write
+from vattn.errors import UserError
 
 
 def version(database: Path) -> list[tuple[str]]:
@@ -107,3 +108,45 @@ def test_a_folder_that_was_moved_or_copied_has_its_own_pictures(
     client = MlflowClient(tracking_uri("auto", new))
     (parent,) = client.search_runs(["1"], "attributes.run_name = 'by-hand'")
     assert (new / "artifacts" / parent.info.run_id / "artifacts" / "pareto.png").exists()
+
+
+@pytest.mark.parametrize("name", ["plain", "a b", "a#b", "äö", "a?b", "a%2Fb", "50%"])
+def test_the_database_of_a_folder_with_any_name_is_in_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.store.db.utils import create_sqlalchemy_engine_with_retry
+
+    output = tmp_path / name
+    output.mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    engine = create_sqlalchemy_engine_with_retry(tracking_uri("auto", output))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (x)")
+    engine.dispose()
+
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path(name), Path(name) / "mlflow.db"]
+
+
+def test_links_that_lead_out_of_the_folder_are_refused(tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    output.mkdir()
+    (output / "mlflow.db").symlink_to(tmp_path / "elsewhere.db")
+
+    with pytest.raises(UserError, match="is a link to another folder"):
+        Store(output, "auto", "x").refuse_links()
+
+
+def test_a_database_that_names_artifacts_elsewhere_is_not_used(tmp_path: Path) -> None:
+    store = Store(tmp_path, "auto", "x")
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
+        connection.execute("CREATE TABLE experiments (name, artifact_location)")
+        connection.execute("CREATE TABLE runs (artifact_uri)")
+        connection.execute("INSERT INTO experiments VALUES ('x', ?)", [store._artifacts])
+        connection.execute("INSERT INTO runs VALUES (?)", [f"{store._artifacts}/1/artifacts"])
+        connection.commit()
+        assert store._has_own_artifacts()
+        for place in ("file:///elsewhere", f"{store._artifacts}/../../x", f"{store._artifacts}/%2e%2e/x", "mlruns/0"):
+            connection.execute("UPDATE runs SET artifact_uri = ?", [place])
+            connection.commit()
+            assert not store._has_own_artifacts(), place

@@ -341,7 +341,8 @@ def main() -> None:
         case None if args.tables:
             lines: Iterator[Any] = (
                 line
-                for file, workers in product(table_files(args.tables), args.workers)
+                for file in table_files(args.tables)
+                for workers in args.workers
                 for line in (*compared_on(file, workers, args), "")
             )
         case None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch.distributed as dist
 
+from cluster.devices import GpuError
 from cluster.recovery import ends_process, out_of_memory
 from vattn.errors import UserError
 
@@ -24,7 +25,7 @@ OUT_OF_MEMORY = ("running low on memory", "memory monitor", "OutOfMemoryError")
 #: seconds within which a living node lets another process connect
 ANSWER = 2.0
 
-Kind = Literal["user", "final", "halt", "memory", "hang", "lost"]
+Kind = Literal["user", "final", "halt", "storage", "memory", "hang", "lost"]
 
 
 class TrainingError(RuntimeError):
@@ -35,10 +36,10 @@ class WorkerError(RuntimeError):
     """The failure of one worker, in a form that can be sent between processes.
 
     Args:
-        kind: ``user``: the input is wrong. ``final``: any process would raise the error again. ``halt``: a file cannot
-            be read or written, or a GPU cannot be used. ``memory``: the memory of the GPU is too small. ``hang``:
-            another worker did not answer in time. ``lost``: another worker's process ended, or the GPU failed; a new
-            process may train on.
+        kind: ``user``: the input is wrong. ``final``: any process would raise the error again. ``halt``: a GPU cannot
+            be used. ``storage``: a file cannot be read or written. ``memory``: the memory of the GPU is too small.
+            ``hang``: another worker did not answer in time. ``lost``: another worker's process ended, or the GPU
+            failed; a new process may train on.
         message: what the user reads.
     """
 
@@ -60,7 +61,7 @@ def classified(error: Exception, rank: int, timeout: int) -> WorkerError:
         timeout: seconds that a worker waits for the others.
     """
     if isinstance(error, OSError):
-        return WorkerError("halt", str(error))
+        return WorkerError("halt" if isinstance(error, GpuError) else "storage", str(error))
     if isinstance(error, UserError):
         return WorkerError("user", str(error))
     if isinstance(error, FloatingPointError):  # the loss: its message says what to do
@@ -126,7 +127,14 @@ def final_result(errors: Iterable[BaseException]) -> dict[str, Any]:
     for another in vain is not.
     """
     failures = [error for error in errors if isinstance(error, WorkerError)]
-    results = (("user", "error"), ("halt", "halt"), ("memory", "memory"), ("final", "error"), ("hang", "error"))
+    results = (
+        ("user", "error"),
+        ("halt", "halt"),
+        ("storage", "storage"),
+        ("memory", "memory"),
+        ("final", "error"),
+        ("hang", "error"),
+    )
     for kind, key in results:
         for failure in failures:
             if failure.kind == kind:

@@ -4,8 +4,10 @@ Exit status: 0 done; 1 failed while running; 2 invalid user input, one line for 
 """
 
 import argparse
+import os
 import sys
 import traceback
+from errno import EDQUOT, ENOSPC
 from importlib import import_module, metadata
 from typing import Any
 
@@ -37,6 +39,10 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
+        if error.errno in (ENOSPC, EDQUOT):
+            place = f"{shortened(error.filename)}: " if error.filename else ""
+            print(f"{place}{os.strerror(error.errno).lower()}; make room and call again", file=sys.stderr)
+            return 1
         if error.filename is None:
             traceback.print_exc()
             return 1

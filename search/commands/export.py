@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from search.analysis.front import settled
 from search.analysis.pick import pick
 from search.ledger.history import History, Trial
+from search.ledger.remote import Remote, is_url
 from search.ledger.runs import open_run, resolve_run
 from search.report.wording.program import program
 from search.report.wording.trials import describe, describe_memory
@@ -55,11 +56,16 @@ def export(
     output = resolve_run(run).resolve()
     trial = pick(history, history.objectives, rule)
     source = output / "trials" / f"{trial.number:04d}" / "model.pt"
+    if weights and is_url(run):
+        for number in (trial.number, trial.source):
+            if number is not None:
+                key = f"trials/{number:04d}/model.pt"
+                Remote(run).download(key, output / key)
     if weights and not source.is_file():
         message = f"the weights of trial {trial.number} are gone"
         raise UserError(message, file=source, way_out="export without --weights, and train the exported config")
     copies = {weights / "model.pt": source} if weights else {}
-    config = _with_absolute_folders(trial.run_config, output)
+    config = _with_absolute_folders(trial.run_config, history.places, output)
     if start := _initial_weights(trial, output):
         if weights:
             copies[weights.absolute() / "start.pt"] = start
@@ -125,12 +131,15 @@ def _initial_weights(trial: Trial, output: Path) -> Path | None:
     return file
 
 
-def _with_absolute_folders(config: dict[str, Any], output: Path) -> dict[str, Any]:
-    """Return a trial's config with absolute data folders; a folder ``auto`` is the one in the output folder."""
+def _with_absolute_folders(config: dict[str, Any], places: Mapping[str, Any], output: Path) -> dict[str, Any]:
+    """Return a trial's config with absolute folders of its data; one that is ``auto`` is in the output folder.
+
+    ``places`` are folders that a resume has changed.
+    """
     data = dict(config["data"])
     auto_folders = {"root": output / "data" / data["kind"], "cache": output / "cache"}
     for key, auto_folder in auto_folders.items():
-        folder = data.get(key, "auto")
+        folder = places.get(key, data.get(key, "auto"))
         data[key] = str(auto_folder if folder == "auto" else at_home(folder).absolute())
     return config | {"data": data}
 

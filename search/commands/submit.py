@@ -11,6 +11,7 @@ import yaml
 
 from search.commands._job_client import START_TIMEOUT, job_client, patiently
 from search.commands._spec import overrides, spec_file
+from search.ledger.remote import is_url
 from search.spec.check import check
 from search.spec.validation import load
 from vattn.errors import UserError, without_password
@@ -65,7 +66,7 @@ def submit(spec: Path, sets: list[str], address: str, follow: bool, resume: bool
     spec = spec.resolve()
     project = next((p for p in spec.parents if (p / "pyproject.toml").exists() or (p / ".git").exists()), spec.parent)
     output = _output(spec, sets)
-    if not Path(output).is_absolute():
+    if not is_url(output) and not Path(output).is_absolute():
         print(
             f"output: {output} lies in the copy of the project that Ray makes for the job and removes some time after "
             "it; to keep the results, name a folder that all nodes share: --set output=/SHARED/FOLDER",

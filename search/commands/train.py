@@ -24,7 +24,7 @@ from vattn.data.dataset import Listed, decode
 from vattn.errors import UserError
 from vattn.files import at_home, refuse_other_files, write_whole, writing
 from vattn.training.batches.loader import step_sizes
-from vattn.training.best import best
+from vattn.training.best import best, rate
 from vattn.training.checkpoint import Epoch, exists, finished
 from vattn.training.distill import load_teacher, shares_clips, teacher_cache
 from vattn.training.start import start_and_report
@@ -32,6 +32,9 @@ from vattn.training.state_file import WAY_OUT
 from vattn.weights import read_checkpoint
 from vattn.weights.families import recognise
 from vattn.weights.statistics import statistics
+
+#: the metric of the best epoch, in words
+RATE_NAMES = {"top1": "top-1", "map": "mAP"}
 
 
 def run(arguments: Namespace) -> int:
@@ -88,6 +91,8 @@ def train_file(
     if not resume and any(exists(folder) for folder in folders):
         way_out = "go on with --resume, or name another folder with --out"
         raise UserError("holds a training already", file=shown, way_out=way_out)
+    if resume and not any(exists(folder) for folder in folders):
+        print(f"{shown}: there is no training to resume; it begins", file=sys.stderr)
     if chooses_store:
         config, files = with_chosen_store(config, output, progress, test=False)
         splits = config.data.each_split()
@@ -123,11 +128,11 @@ def train_file(
     where, last = (
         ("/split*", ", mean of the validation splits") if len(splits) > 1 else ("", " on the validation split")
     )
-    at_best = metrics["best"]
+    at_best, name = metrics["best"], rate(metrics)
     numbers = ", ".join(map(str, at_best["epoch"]))
     print(
-        f"top-1 {metrics['top1']:.2%}{last}; the weights are in {shown}{where}/model.pt\n"
-        f"top-1 {at_best['top1']:.2%} after the best epoch, {numbers} of {config.train.epochs}: "
+        f"{RATE_NAMES[name]} {metrics[name]:.2%}{last}; the weights are in {shown}{where}/model.pt\n"
+        f"{RATE_NAMES[name]} {at_best[name]:.2%} after the best epoch, {numbers} of {config.train.epochs}: "
         f"{shown}{where}/best.pt"
     )
     split = [] if "test" in files[0].manifest["split"].unique().to_pylist() else ["--split", "val"]
@@ -214,7 +219,8 @@ def _check_clips(config: TrialConfig, clips: Listed, path: Path, workers: int) -
     summary = clips.summary()
     try:
         summary.refuse()
-        step_sizes(summary.totals["train"], config.train, workers)
+        if config.task == "classification":
+            step_sizes(summary.totals["train"], config.train, workers)
     except UserError as error:
         raise UserError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
     for warning in summary.warnings:
@@ -267,8 +273,13 @@ def _train(
 
 def _epoch_line(result: dict[str, Any], config: TrialConfig, time_left: float) -> str:
     metrics = result["metrics"]
+    if config.task == "detection":
+        rule = config.data.detection[1]
+        measured = f"mAP {metrics['map']:.2%}  at IoU 0.5 {metrics['map_0.5']:.2%} ({rule})"
+    else:
+        measured = f"top-1 {metrics['top1']:.2%}  loss {metrics['loss']:.4f}"
     return (
-        f"epoch {result['epoch']}/{config.train.epochs}  top-1 {metrics['top1']:.2%}  loss {metrics['loss']:.4f}  "
+        f"epoch {result['epoch']}/{config.train.epochs}  {measured}  "
         f"training loss {metrics['train_loss']:.4f}  {result['seconds']:.1f} s"
         + (f"  {format_duration(time_left)} left" if time_left else "")
     )

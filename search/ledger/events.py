@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from vattn.base import Config
 
 #: what ended the process of a training
-Cause = Literal["", "node", "memory", "hang"]
+Cause = Literal["", "node", "memory", "hang", "files"]
 
 
 class _Recorded(Config):
@@ -56,6 +56,8 @@ class SearchBegan(_Event):
     """versions of Python and of the main packages"""
     clips: dict[str, int] = Field(default={})
     """number of clips of each split; empty in ledgers of earlier versions"""
+    content: str = Field(default="")
+    """identity of the clips by their content, as `vattn.data.cache.content_of`; empty in ledgers of earlier versions"""
 
 
 class Resumed(_Event):
@@ -64,6 +66,18 @@ class Resumed(_Event):
     event: Literal["resumed"] = "resumed"
     budget: dict[str, Any] | None = None
     """the budget from now on, as in the spec; None where it did not change"""
+    places: dict[str, str] | None = None
+    """root and cache of the data from now on, as in the spec; None where they did not change"""
+
+
+class Paused(_Event):
+    """The search stood still for a part of the time before this event, which its budget of hours leaves out."""
+
+    event: Literal["paused"] = "paused"
+    seconds: float = Field(ge=0)
+    """length of that part"""
+    reason: str
+    """such as "the machine slept" """
 
 
 class Ended(_Event):
@@ -205,8 +219,9 @@ class Failed(_TrialEvent):
     final: bool
     """whether it is not tried again"""
     cause: Cause = ""
-    """what ended its process: the loss of its node, too little memory of the machine, no sign of life; "" for an error
-    of the training, another end of the process, and in ledgers of earlier versions"""
+    """what ended its process: the loss of its node, too little memory of the machine, no sign of life, or that its
+    files could not be read or written; "" for an error of the training, another end of the process, and in ledgers of
+    earlier versions"""
 
 
 class Suspended(_TrialEvent):
@@ -244,7 +259,7 @@ class Finished(_TrialEvent):
 
 
 TrialEvent = Proposed | Inherited | Started | Reported | Stopped | Failed | Suspended | MemorySaved | Finished
-Event = SearchBegan | Resumed | Ended | WarmStarted | Guarded | Rejected | TrialEvent
+Event = SearchBegan | Resumed | Paused | Ended | WarmStarted | Guarded | Rejected | TrialEvent
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 

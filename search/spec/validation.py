@@ -102,9 +102,10 @@ def combinations(space: Space) -> tuple[Iterator[tuple[Params, Tree]], bool]:
 def _trial_problems(trial: Tree) -> list[Problem]:
     """Return the problems of a spec's trial section, a mapping."""
     sections = TrialConfig.model_fields
+    needed = [key for key, field in sections.items() if field.is_required()]
     if RANGES.keys() & trial.keys():
-        return [Problem(("trial",), f"must be a mapping of {', '.join(sections)}; put ranges inside of these")]
-    mistakes = [Problem(("trial", key), "is missing; add it") for key in sections if key not in trial]
+        return [Problem(("trial",), f"must be a mapping of {', '.join(needed)}; put ranges inside of these")]
+    mistakes = [Problem(("trial", key), "is missing; add it") for key in needed if key not in trial]
     unknown = [key for key in trial if key not in sections]
     mistakes += [Problem(("trial", key), f"unknown key; known here: {', '.join(sections)}") for key in unknown]
     try:
@@ -113,6 +114,8 @@ def _trial_problems(trial: Tree) -> list[Problem]:
         return [*mistakes, *error.problems]
     for name in space.domains:
         section, *inside = re.split(r"[./]", name)
+        if section == "task":
+            mistakes.append(Problem(("trial", "task"), "is one task for all trials; write classification or detection"))
         if section == "data" and (not inside or inside[0] not in _SEARCHABLE):
             rule = f"trials share one clip cache, so of data only {', '.join(_SEARCHABLE)} may vary; write one value"
             mistakes.append(Problem(("trial", *name.split("/")[0].split(".")), rule))
@@ -161,7 +164,8 @@ def _combined_problems(space: Space, valid: Mapping[str, list[tuple[Params, Conf
             TrialConfig(**configs)  # pyright: ignore[reportArgumentType]
         except ValidationError as error:
             params = {name: value for chosen, _ in sections for name, value in chosen.items()}
-            for problem in problems(error, TrialConfig, {key: config.tree() for key, config in configs.items()}):
+            tree = {key: config.tree() if isinstance(config, Config) else config for key, config in configs.items()}
+            for problem in problems(error, TrialConfig, tree):
                 mistakes.append(replace(problem, path=("trial", *space.locate(problem.path, params))))
             if len(mistakes) > _ENOUGH_PROBLEMS:
                 break

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -57,6 +58,8 @@ def tune_search(search: Search, joined: Callable[[], dict[str, float]]) -> None:
         # Without it Tune starts one process after another. `Search.next_task` limits their number.
         os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(MAX_PENDING))
         logging.getLogger("ray").setLevel(logging.CRITICAL)  # it warns of the result files that are switched off
+        # Tune writes its own state, which nothing reads: a resume replays the ledger.
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="vattn-tune-", ignore_cleanup_errors=True))
         tuner = tune.Tuner(
             trainable(resources),
             tune_config=TuneConfig(
@@ -64,7 +67,7 @@ def tune_search(search: Search, joined: Callable[[], dict[str, float]]) -> None:
                 reuse_actors=wanted.workers == 1, trial_name_creator=_name, trial_dirname_creator=_name,
             ),
             run_config=RunConfig(
-                name="tune", storage_path=str(search.output), callbacks=[_Recorder(search, watch)], verbose=0,
+                name="tune", storage_path=scratch, callbacks=[_Recorder(search, watch)], verbose=0,
                 failure_config=FailureConfig(max_failures=0),  # the search hands out a training again
                 # Training writes its own checkpoints. If Tune asked for one at the end and failed to get it, the
                 # process could not be reused.

@@ -50,7 +50,7 @@ SPEC: dict[str, Any] = {
         "data": {"kind": "motion", "train_clips": 4, "val_clips": 2, "test_clips": 1, "frames": 4, "size": 32,
                  "store": {"size": 32}},
         "model": {"frames": 2, "size": 32, "backbone": {"kind": "resnet", "depth": 10, "width": 0.125}},
-        "train": {"epochs": 25, "batch": 4, "lr": {"float": [0.01, 0.1]}},
+        "train": {"epochs": 150, "batch": 4, "lr": {"float": [0.01, 0.1]}},
     },
 }  # fmt: skip
 

@@ -5,6 +5,7 @@ import pickle
 import pytest
 import torch
 
+from cluster.devices import GpuError
 from cluster.failures import WorkerError, cause_of, classified, final_result
 from vattn.errors import StorageError, UserError
 
@@ -19,7 +20,8 @@ CLOSED = "[third_party/gloo/gloo/transport/tcp/pair.cc:537] Connection closed by
         (RuntimeError("shapes do not match"), "final"),
         (UserError("has no layer of this network", path="train.init"), "user"),
         (FloatingPointError("the training loss is nan in epoch 1"), "final"),
-        (StorageError("checkpoint.pt: cannot be written"), "halt"),
+        (StorageError("checkpoint.pt: cannot be written"), "storage"),
+        (GpuError("node 10.0.0.2: torch finds no GPU"), "halt"),
         (RuntimeError(CLOSED), "lost"),
         (RuntimeError(TIMED_OUT), "hang"),
         (torch.distributed.DistBackendError("NCCL error: remote process exited"), "lost"),
@@ -52,7 +54,7 @@ def test_the_cause_comes_before_what_it_led_to() -> None:
     assert final_result([lost, hang, final]) == {"error": "final"}
     assert final_result([lost, final, WorkerError("user", "is wrong")]) == {"error": "is wrong", "user": True}
     assert final_result([lost, hang]) == {"error": "hang"}
-    assert final_result([WorkerError("halt", "disk full"), final]) == {"halt": "disk full"}
+    assert final_result([WorkerError("storage", "disk full"), final]) == {"storage": "disk full"}
     assert final_result([lost, died]) == {}
     assert final_result([lost, WorkerError("memory", "too little")]) == {"memory": "too little"}
 

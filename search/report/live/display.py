@@ -11,7 +11,18 @@ from rich.text import Text
 
 from search.analysis.front import front_of
 from search.analysis.pareto import Objectives
-from search.ledger.events import Event, Failed, Finished, Guarded, MemorySaved, Resumed, Stopped, Suspended, WarmStarted
+from search.ledger.events import (
+    Event,
+    Failed,
+    Finished,
+    Guarded,
+    MemorySaved,
+    Paused,
+    Resumed,
+    Stopped,
+    Suspended,
+    WarmStarted,
+)
 from search.ledger.history import History, Trial
 from search.report.live.time_left import seconds_left
 from search.report.wording.earlier_searches import describe_decision, describe_source
@@ -85,6 +96,8 @@ class Display:
         match event:
             case Resumed():
                 return f"resumed: {self._headline()}"
+            case Paused():
+                return f"{format_duration(event.seconds)} are left out of the budget of hours: {event.reason}"
             case WarmStarted():
                 return f"earlier search {describe_source(event)}"
             case Guarded():

@@ -57,6 +57,7 @@ class Monitor:
         self._waiting: Waiting | None = None
         self._forced: Waiting | None = None
         self._helped = False
+        self._stuck: Callable[[], str] = lambda: ""
         self._listeners: list[Callable[[str], None]] = []
         self._gauges: Gauges | None = None
         self._metrics = ""
@@ -98,6 +99,10 @@ class Monitor:
         """Say that the search waits for something that the events do not show, until the next event."""
         self._forced = Waiting(why, text)
 
+    def watch(self, stuck: Callable[[], str]) -> None:
+        """Ask ``stuck`` at each beat which files do not answer; it returns "" if they do."""
+        self._stuck = stuck
+
     @property
     def waiting(self) -> str:
         """What the search waits for, in words; "" while it makes progress."""
@@ -130,7 +135,9 @@ class Monitor:
         load = _load() if self.phase == "searches" else None
         with self._lock:
             idle = time.monotonic() - self._progress
-            self._waiting = self._forced or (self._look(load) if idle >= PATIENCE and load else None)
+            stuck = self._stuck()
+            forced = Waiting("files", stuck) if stuck else self._forced
+            self._waiting = forced or (self._look(load) if idle >= PATIENCE and load else None)
             if load and self._history.search:
                 if self._gauges is None:
                     self._gauges, self._metrics = Gauges(self._history.name), metrics_address()
@@ -139,10 +146,10 @@ class Monitor:
             beat = new_beat(self.phase, why, text, self._since, self._metrics)
             asks_for_help = bool(self._waiting and self._waiting.needs_help and idle >= HELP_AFTER and not self._helped)
             self._helped = self._helped or asks_for_help
-        write(self._output, beat)
         if text != before:
             for listener in self._listeners:
                 listener(text)
+        write(self._output, beat)  # after the rest: a disk that does not answer holds it up
         if self._notifier and asks_for_help:
             self._notifier.send(self._message("help", f"waits: {text}"))
 

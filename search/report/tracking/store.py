@@ -8,14 +8,16 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from search.ledger.history import History
+from vattn.base import identity
 from vattn.errors import UserError, without_password
+from vattn.files import at_home, network_type
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,10 +52,18 @@ LATER = "missing results are written later, at the latest by --resume or `vattn 
 
 
 def tracking_uri(uri: str, output: Path) -> str:
-    """Return the address of a search's MLflow store; ``auto`` is an SQLite file in its folder ``output``."""
+    """Return the address of a search's MLflow store; ``auto`` is an SQLite file in its folder ``output``.
+
+    On a network file system, where SQLite's locks cannot be relied on, that file is in this user's cache folder
+    instead, and `vattn ui` on another machine makes its own from the ledger.
+    """
     if uri != "auto":
         return uri
-    path = str(output.resolve() / "mlflow.db")
+    folder = output.resolve()
+    if network_type(folder):
+        home = Path(os.environ.get("XDG_CACHE_HOME") or at_home("~/.cache"))
+        folder = home / "vattn" / "mlflow" / identity(str(folder))
+    path = str(folder / "mlflow.db")
     # What follows a ? in a URI is no part of the path, and %2F is read as a slash. Slashes are quoted too, because
     # MLflow creates the folder of the path as it is written, which is then the working directory.
     return f"sqlite:///{quote(path, safe='') if set('%?') & set(path) else path}"
@@ -79,7 +89,8 @@ class Store:
         if self.uri.startswith("sqlite:///"):
             self._database = Path(unquote(self.uri.removeprefix("sqlite:///").partition("?")[0])).resolve()
             # Without a location, the client of a database puts artifacts below the working directory.
-            self._artifacts = (self._database.parent / "artifacts").as_uri()
+            folder = output.resolve() if self._is_own else self._database.parent
+            self._artifacts = (folder / "artifacts").as_uri()
 
     def connect(self) -> tuple["MlflowClient", str]:
         """Return a client and the experiment's id, creating database and experiment where they are missing."""
@@ -159,19 +170,24 @@ class Store:
             raise
 
     def _make(self, database: Path) -> None:
-        """Replace the file ``database`` by an empty database.
+        """Make an empty database; the search's own one takes the place of a file that is there.
 
         MLflow needs seconds to create one and cannot open one that is half created. So it is created in another folder
-        and then renamed: a process that is killed leaves a complete database or none.
+        and then renamed: a process that is killed leaves a complete database or none. Of several searches that make one
+        database at the same time, all but the first find it there.
         """
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
         database.parent.mkdir(parents=True, exist_ok=True)
-        fresh = database.with_name(f"{database.name}.new")
+        fresh = database.with_name(f"{database.name}.{os.getpid()}.new")
         try:
             with tempfile.TemporaryDirectory() as folder:
                 SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", self._artifacts)
                 shutil.copyfile(Path(folder) / "mlflow.db", fresh)
+            if not self._is_own:
+                with suppress(FileExistsError):
+                    database.hardlink_to(fresh)
+                return
             # SQLite would apply the journal of a killed process to the new file.
             for end in ("", "-journal", "-wal", "-shm"):
                 database.with_name(f"{database.name}{end}").unlink(missing_ok=True)
@@ -194,6 +210,12 @@ def _write_without_waiting(database: Path) -> None:
     from sqlalchemy.engine import Engine
 
     if not _own:
+
+        @event.listens_for(Engine, "do_connect")
+        def _connects(dialect: Any, record: Any, words: Any, options: Any) -> None:
+            # SQLite would make an empty one in the place of a disk that is gone.
+            if words and words[0] in _own and not Path(words[0]).exists():
+                raise sqlite3.OperationalError(f"the database {words[0]} is not there")
 
         @event.listens_for(Engine, "connect")
         def _connected(connection: Any, _: Any) -> None:

@@ -10,7 +10,8 @@ _CAUSES: dict[Cause, str] = {"node": "lost its node", "memory": "was ended, as i
 
 def describe_failure(event: Failed) -> str:
     """Return what happened to a training, such as "lost its node; retrying"."""
-    what = _CAUSES.get(event.cause, f"failed: {first_line(event.error)}")
+    verb = "could not read or write its files" if event.cause == "files" else "failed"
+    what = _CAUSES.get(event.cause, f"{verb}: {first_line(event.error)}")
     return f"{what}{'' if event.final else '; retrying'}"
 
 

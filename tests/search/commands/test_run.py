@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from search.commands.run import _check_unchanged, _with_begun_scheduler, is_complete
+from search.commands.run import _check_content, _check_unchanged, _with_begun_scheduler, is_complete
 from search.ledger.events import SearchBegan
 from search.ledger.file import NAME, Ledger
 from search.spec.schema import Spec
 from tests.search.events import event, history_of
-from tests.search.searches import spec
+from tests.search.searches import TREE, spec
 from vattn.errors import UserError
 
 
@@ -74,3 +74,20 @@ def test_a_resume_keeps_the_defaults_of_the_scheduler_that_the_search_began_with
         resumed_spec(tmp_path / "given", old, {"kind": "frontier", "min_epochs": 3, "probability": 0.3})
     with pytest.raises(UserError, match="must be as when the search began"):
         resumed_spec(tmp_path / "kind", old, {"kind": "halving"})
+
+
+def test_places_of_data_may_change_and_their_content_may_not(tmp_path: Path) -> None:
+    began = spec()
+    event = {"id": "s", "name": began.name, "spec": began.tree(), "content": "c0ffee"}
+    with closing(Ledger(tmp_path / NAME)) as ledger:
+        ledger.append(SearchBegan(**event))
+        moved = spec(trial=TREE["trial"] | {"data": {"kind": "motion", "root": "/elsewhere", "cache": "/else"}})
+
+        _check_unchanged(Path("spec.yaml"), moved, ledger)
+        _check_content(moved, "c0ffee", ledger)
+
+        with pytest.raises(UserError, match=r"trial\.data\.root: has other clips or labels than the search began with"):
+            _check_content(moved, "decade", ledger)
+        other = spec(trial=TREE["trial"] | {"data": {"kind": "motion", "frames": 8}})
+        with pytest.raises(UserError, match=r"trial\.data\.frames"):
+            _check_unchanged(Path("spec.yaml"), other, ledger)

@@ -19,7 +19,7 @@ TSM, TAM = [{"kind": "tsm"}], [{"kind": "tam"}]
 
 
 @contextmanager
-def searching(folder: Path, attention: Any, **search: Any) -> Iterator[Search]:
+def searching(folder: Path, attention: Any, sections: dict[str, Any] | None = None, **search: Any) -> Iterator[Search]:
     """A search over these mechanisms, continued from its ledger; two trials may run at once."""
     model = {
         "frames": 2,
@@ -33,7 +33,7 @@ def searching(folder: Path, attention: Any, **search: Any) -> Iterator[Search]:
         "trial": {"data": {"kind": "motion"}, "model": model, "train": {"epochs": 1, "batch": 8, "lr": 0.1}},
         "search": {"budget": {"trials": 3}, "sampler": {"kind": "random"}} | search,
     }
-    spec = parse(tree, Path("spec.yaml"))
+    spec = parse(tree | (sections or {}), Path("spec.yaml"))
     folder.mkdir(exist_ok=True)
     with closing(Ledger(folder / NAME)) as ledger:
         started = Search(spec, folder, folder / "cache", ledger, [])

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ class ResidentClips:
 
     def __init__(self, clips: Clips, device: torch.device) -> None:
         self.labels, self.shapes = clips.labels, clips.shapes
+        self.paths, self.seconds = clips.paths, clips.seconds
         pinned = device.type == "cuda"
         ends = np.cumsum(self.shapes.prod(1) * 3).tolist()
         self.pixels = torch.empty(ends[-1], dtype=torch.uint8, device=device)
@@ -50,6 +51,16 @@ class ResidentClips:
             for end, host in zip(ends, ahead(int, read, len(clips), threads), strict=True):
                 self.frames.append(self.pixels[end - host.numel() : end].view(host.shape))
                 self.frames[-1].copy_(host, non_blocking=True)
+
+    @classmethod
+    def of_video(cls, frames: UInt8[np.ndarray, "t h w 3"], device: torch.device) -> Self:
+        """Return one clip that is no part of a cache; its path and length in seconds are not known."""
+        clips = cls.__new__(cls)
+        clips.labels, clips.shapes = np.zeros(1, np.int64), np.array([frames.shape[:3]])
+        clips.paths, clips.seconds = [""], np.array([-1.0])
+        clips.frames = [torch.from_numpy(frames).to(device)]
+        clips.pixels = clips.frames[0].flatten()
+        return clips
 
     def __len__(self) -> int:
         return len(self.labels)

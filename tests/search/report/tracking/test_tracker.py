@@ -3,14 +3,16 @@
 import json
 import logging
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 from mlflow import MlflowClient
 
+from search.report.tracking import tracker as tracker_module
 from search.report.tracking.store import tracking_uri
-from search.report.tracking.tracker import catch_up
+from search.report.tracking.tracker import Tracker, catch_up
 from tests.search.events import event
 from tests.search.report.ledgers import Trees
 from tests.search.report.tracking.stores import content, process, replay, write
@@ -150,3 +152,30 @@ def test_a_full_disk_is_one_line(output: Path, events: Trees) -> None:
 
     (line,) = writer.communicate()[1].splitlines()
     assert line.startswith(f"MLflow at sqlite:///{output}/mlflow.db cannot be written to: ")
+
+
+@pytest.mark.medium
+def test_no_database_is_made_in_the_place_of_a_disk_that_is_gone(
+    tmp_path: Path, events: Trees, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracker_module, "WRITE_INTERVAL", 0.2)
+    folder, away = tmp_path / "disk", tmp_path / "away"
+    folder.mkdir()
+    write(folder, events)
+    tracker = Tracker(folder)
+    folder.rename(away)
+    folder.mkdir()
+    for tree in events[:-1]:
+        tracker.apply(event(tree))
+    end = time.monotonic() + 20
+    while "is not there; the search continues" not in caplog.text:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert not list(folder.iterdir())
+
+    folder.rmdir()
+    away.rename(folder)
+    tracker.apply(event(events[-1]))
+    tracker.close()
+
+    assert content(folder)["by-hand"]["status"] == "KILLED"

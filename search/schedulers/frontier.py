@@ -74,7 +74,7 @@ class Frontier:
     `search.samplers.shared.frontier_sampler.FrontierSampler`) is part of the rule because a late proposal often has a
     small one, and the sampler chose the trial nevertheless; it counts as 1 for other samplers.
 
-    Two trials are never stopped: those of the sampler's initial design, and any before `MIN_FINISHED` have finished. An
+    Never stopped are trials of the sampler's initial design, and any trial before `MIN_FINISHED` have finished. An
     epoch stops no trial if the same test would have stopped, after as many epochs, a trial that is on the front today.
     So the learning curves decide how long the grace period is.
 

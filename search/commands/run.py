@@ -89,7 +89,7 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
         if resume and not ledger.history.search:
             print(f"{output}: there is no search to resume; it begins", file=screen, flush=True)
         if ledger.history.search:
-            spec = _with_chosen_store(spec, ledger)
+            spec = _with_chosen_store(_with_begun_scheduler(spec, ledger), ledger)
             _check_unchanged(path, spec, ledger)
         # The ledger has copies of the earlier searches that it names, so that a resume does not need their files.
         sources = read_sources(spec, ledger.history.warm)
@@ -252,6 +252,23 @@ def _check_unchanged(path: Path, spec: Spec, ledger: Ledger) -> None:
             file=path,
             path="; ".join(changed[:3]),
         )
+
+
+def _with_begun_scheduler(spec: Spec, ledger: Ledger) -> Spec:
+    """Return the spec with the scheduler's values of the search's begin, where the file leaves them open.
+
+    So a search of an earlier version, in which other defaults were best, can go on with its own.
+    """
+    began, scheduler = ledger.history.began.spec["search"]["scheduler"], spec.search.scheduler
+    if not isinstance(began, dict) or began.get("kind") != scheduler.kind:
+        return spec
+    kept = {
+        name: value
+        for name, value in began.items()
+        if name in type(scheduler).model_fields and name not in scheduler.model_fields_set
+    }
+    begun = type(scheduler).parse(scheduler.tree() | kept)
+    return spec.model_copy(update={"search": spec.search.model_copy(update={"scheduler": begun})})
 
 
 def _check_content(spec: Spec, content: str, ledger: Ledger) -> None:

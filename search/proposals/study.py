@@ -128,6 +128,8 @@ class Study:
                 self._open[event.trial] = trial
                 trial.set_user_attr("trial", event.trial)
                 trial.set_user_attr("epochs", event.config["train"]["epochs"])
+                if (predicted := (event.why or {}).get("predicted_error")) is not None:
+                    trial.set_user_attr("predicted_error", predicted)
             case Rejected():
                 trial = self._take(event.params)
                 trial.set_user_attr("rejected", event.reason)

@@ -41,6 +41,8 @@ LIMIT = 300.0
 PER_SEARCH = 4
 #: seconds without a sign of life after which these searches end a trial
 PATIENCE = 20
+#: beginnings of the titles that Ray gives to the processes of trials, while they train and between two results
+TRIALS = ("ray::ResourceTrainable", "ray::InlineTrial")
 SPEC: dict[str, Any] = {
     "schema": 1,
     "name": "faults",
@@ -92,7 +94,7 @@ class Lab:
         found = []
         for process in psutil.process_iter(["cmdline"]):
             words = process.info["cmdline"] or [""]
-            if words[0].startswith("ray::InlineTrial") and self._is_of_this_cluster(process):
+            if words[0].startswith(TRIALS) and self._is_of_this_cluster(process):
                 found.append(process)
         return found
 

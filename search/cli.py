@@ -15,7 +15,7 @@ from vattn.errors import StorageError, UserError, shortened
 from vattn.files import at_home
 
 #: names of commands that are not implemented yet
-PLANNED = ("compare", "predict", "latency")
+PLANNED = ("predict", "latency")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_searches(commands)
     _add_jobs(commands)
     _add_results(commands)
+    _add_comparison(commands)
     _add_models(commands)
     _add_data(commands)
     for name in PLANNED:
@@ -171,6 +172,19 @@ def _add_results(commands: "argparse._SubParsersAction") -> None:
     repair.add_argument("--yes", action="store_true", help="cut it off; the rest is kept in another file")
 
 
+def _add_comparison(commands: "argparse._SubParsersAction") -> None:
+    compare = _command(commands, "compare", "compare two models: clip by clip, or by config, cost and accuracy")
+    compare.add_argument(
+        "what", nargs="+", metavar="WHAT", help="two FILE.parquet of `vattn test --out`; RUN TRIAL TRIAL; two output "
+        "folders of `vattn train`; or two configs",
+    )  # fmt: skip
+    compare.add_argument(
+        "--out", type=at_home, metavar="DIR", help="of two tests: folder for tables (CSV) and clips in which they "
+        "differ (PNG)",
+    )  # fmt: skip
+    compare.add_argument("--json", action="store_true", help="print the comparison as JSON")
+
+
 def _add_models(commands: "argparse._SubParsersAction") -> None:
     test = _command(commands, "test", "score a checkpoint by the papers' protocols: many views, several models")
     train = _command(commands, "train", "train an exported config at full length")
@@ -213,7 +227,16 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
     test.add_argument(
         "--split", choices=("test", "val"), default="test", help="clips to score: test (default), or val for validation"
     )
-    test.add_argument("--out", type=at_home, metavar="DIR", help="folder of the clip cache (default: that of `train`)")
+    test.add_argument(
+        "--frames", choices=("normal", "shuffled", "frozen"), nargs="+", default=["normal"], help="order of the "
+        "frames, each one a test: shuffled and frozen ones show how far a model uses the order",
+    )  # fmt: skip
+    test.add_argument(
+        "--out", type=at_home, metavar="DIR", help="folder, or FILE.parquet, for results clip by clip (Parquet), "
+        "accuracy by class (CSV) and the confusion of classes (PNG)",
+    )  # fmt: skip
+    cache = test.add_argument("--cache", type=at_home, metavar="DIR", help="folder of the clip cache: data.cache")
+    _complete(cache, shtab.DIRECTORY)
     train.add_argument(
         "--resume",
         action="store_true",

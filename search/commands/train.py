@@ -137,7 +137,7 @@ def train_file(
 
 def _command(name: str, output: Path, *options: str) -> str:
     """Return a command on the config in an output folder."""
-    where = [] if output_of(output / CONFIG) == output else ["--out", str(output)]
+    where = [] if name == "test" or output_of(output / CONFIG) == output else ["--out", str(output)]
     return f"{program()} {shlex.join([name, str(output / CONFIG), *options, *where])}"
 
 

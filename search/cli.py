@@ -15,7 +15,7 @@ from vattn.errors import StorageError, UserError, shortened
 from vattn.files import at_home
 
 #: names of commands that are not implemented yet
-PLANNED = ("predict", "latency")
+PLANNED = ("latency",)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_results(commands)
     _add_comparison(commands)
     _add_models(commands)
+    _add_prediction(commands)
     _add_data(commands)
     for name in PLANNED:
         planned = commands.add_parser(name, add_help=False)
@@ -192,6 +193,8 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
     explain = _command(commands, "explain", "draw what a trained model looks at in a video")
     for command in (test, train, cost, explain):
         meaning = "the YAML file that `export` wrote"
+        if command is not train:
+            meaning += ", or a trained model, model.safetensors"
         if command is not explain:
             meaning += ", or a recipe's name from spaces/library/recipes"
         config = command.add_argument("config", type=at_home, metavar="CONFIG", help=meaning)
@@ -200,7 +203,11 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
         if command is not explain:
             root = command.add_argument("--data", metavar="ROOT", help="folder of the data set's files: data.root")
             _complete(root, shtab.DIRECTORY)
-    test.add_argument("--checkpoint", type=at_home, required=True, metavar="F", help="weights: model.pt of a training")
+    for command in (test, explain):
+        command.add_argument(
+            "--checkpoint", type=at_home, metavar="F", help="weights: model.pt of a training (default: those "
+            "of CONFIG, if it is a trained model)",
+        )  # fmt: skip
     test.add_argument("--views", metavar="10x3", help="clips x crops of a video, averaged (default: as in the config)")
     test.add_argument(
         "--fuse",
@@ -269,14 +276,49 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
     convert.add_argument(
         "--config", type=at_home, metavar="CONFIG", help="config with the network (default: inferred from the weights)"
     )
+    explain.add_argument("videos", type=at_home, nargs="+", metavar="VIDEO", help="a video or a folder of images")
+    explain.add_argument("--out", type=at_home, required=True, metavar="DIR", help="folder for the PNG and MP4 files")
     explain.add_argument(
-        "--checkpoint", type=at_home, required=True, metavar="F", help="weights: model.pt of a training"
-    )
-    explain.add_argument("video", type=at_home, metavar="VIDEO")
-    explain.add_argument("--out", type=at_home, required=True, metavar="DIR", help="folder for the PNG files")
+        "--truth", nargs="+", default=[], metavar="CLASS", help="class of each video (default: by the lists of the "
+        "data set, or the name of its folder)",
+    )  # fmt: skip
     explain.add_argument(
         "--i3d", type=at_home, nargs=2, metavar=("CONFIG", "F"), help="a model with I3D's 3x1x1, drawn beside TAM"
     )
+
+
+def _add_prediction(commands: "argparse._SubParsersAction") -> None:
+    predict = _command(commands, "predict", "print the classes of videos by a trained model; no data set is needed")
+    model = predict.add_argument(
+        "model", type=at_home, metavar="MODEL", help="model.safetensors, or the output folder of a training"
+    )
+    _complete(model, shtab.FILE)
+    videos = predict.add_argument(
+        "videos", type=at_home, nargs="+", default=[], metavar="VIDEO", help="a video, or a folder of images"
+    )
+    _complete(videos, shtab.FILE)
+    predict.add_argument("--json", action="store_true", help="print one line of JSON for each video")
+    predict.add_argument("--top", type=_positive_int, default=5, metavar="N", help="number of classes (default: 5)")
+    predict.add_argument("--views", metavar="10x3", help="clips x crops of a video (default: as in the config)")
+    watch = predict.add_argument(
+        "--watch", type=at_home, metavar="FOLDER", action=_instead_of(videos), help="go on with each video that "
+        "appears in a folder",
+    )  # fmt: skip
+    _complete(watch, shtab.DIRECTORY)
+
+
+def _instead_of(positional: argparse.Action) -> type[argparse.Action]:
+    """Return an action of an option that stores its value, after which the ``positional`` may be left out.
+
+    With ``nargs="*"`` words after an option would not be taken for it.
+    """
+
+    class InsteadOf(argparse.Action):
+        def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+            setattr(namespace, self.dest, values)
+            positional.required = False
+
+    return InsteadOf
 
 
 def _add_data(commands: "argparse._SubParsersAction") -> None:

@@ -32,6 +32,7 @@ from vattn.cost import cost, gflops_video
 from vattn.data import open_clips
 from vattn.errors import UserError
 from vattn.files import at_home, replacing, write_whole, writing
+from vattn.trained.file import FILE, read_model
 
 #: classes that are printed, at each end
 _CLASSES = 10
@@ -182,10 +183,18 @@ def _model(name: str) -> Side:
     config, estimate = load_config(folder / CONFIG), Estimate(math.nan)
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        estimate = by_clips("top1", float(metrics["top1"]), None)
+        estimate = by_clips("top1", float(metrics["top1"]), _val_clips(folder))
     except (OSError, ValueError, KeyError, TypeError):
         print(f"{folder}: has no metrics.json of a finished training", file=sys.stderr)
     return Side(name, config.tree(), _costs(config), "top1", estimate)
+
+
+def _val_clips(folder: Path) -> int | None:
+    """Return the number of validation clips of a training; None if it is not known."""
+    try:
+        return int(read_model(folder / FILE).provenance["clips"]["val"])
+    except (UserError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _costs(config: TrialConfig) -> dict[str, float]:

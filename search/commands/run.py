@@ -1,19 +1,18 @@
 """`vattn run`: run the search of a spec file, or resume one that was interrupted at any point."""
 
 import json
-import platform
 import shlex
 import sys
 import uuid
 from argparse import Namespace
 from contextlib import closing, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
 from cluster.address import ClusterAddress, resolve
 from search.analysis.confirmation import plan
 from search.commands._spec import overrides, spec_file
+from search.commands._versions import versions
 from search.ledger.events import Ended, Resumed, SearchBegan, WarmStarted
 from search.ledger.file import NAME, Ledger
 from search.ledger.history import EXHAUSTED, FAILING, LATE, History
@@ -160,7 +159,7 @@ def _search(
                 search.record(Resumed(budget=spec.search.budget.tree()))
             else:
                 clips = {split: number for split, number in data.summary.totals.items() if number}
-                began = {"id": uuid.uuid4().hex, "name": spec.name, "spec": _recorded(spec), "versions": _versions()}
+                began = {"id": uuid.uuid4().hex, "name": spec.name, "spec": _recorded(spec), "versions": versions()}
                 search.record(SearchBegan(**began, clips=clips))
             for source in sources:
                 search.record(source)
@@ -207,8 +206,3 @@ def _fixed(tree: dict[str, Any]) -> dict[str, Any]:
     """Return the parts of a spec that a resume must not change; those of ``search`` are on the top level."""
     flat = {key: value for key, value in tree.items() if key != "search"} | tree["search"]
     return {key: value for key, value in flat.items() if key not in CHANGEABLE}
-
-
-def _versions() -> dict[str, str]:
-    packages = ("vattn-search", "torch", "ray", "optuna", "mlflow", "pyarrow")
-    return {"python": platform.python_version()} | {package: version(package) for package in packages}

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from search.commands._resume import output_of
-from search.commands._spec import config_file, data_overrides
+from search.commands._spec import checkpoint_of, config_file, data_overrides
 from search.report.clips.format import SUFFIX, write_test
 from search.report.clips.pictures import draw_confusion
 from search.report.clips.tables import class_table
@@ -105,7 +105,7 @@ def run(arguments: Namespace) -> None:
         arguments.views, arguments.split, arguments.average, tuple(dict.fromkeys(arguments.frames)), arguments.out,
         arguments.cache, arguments.fuse, arguments.fuse_weights,
     )  # fmt: skip
-    score_files(config_file(arguments.config), arguments.checkpoint, data_overrides(arguments), asked)
+    score_files(config_file(arguments.config), checkpoint_of(arguments), data_overrides(arguments), asked)
 
 
 def score_files(path: Path, checkpoint: Path, sets: list[str], asked: Asked) -> None:

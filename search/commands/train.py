@@ -11,6 +11,7 @@ from typing import Any
 from cluster.address import resolve
 from cluster.failures import TrainingError
 from cluster.placement import Resources, gpu_problem, node_resources
+from search.commands._model_files import write_model_files
 from search.commands._resume import CONFIG, Resume, output_of
 from search.commands._spec import config_file, data_overrides
 from search.report.live.progress import progress
@@ -23,6 +24,7 @@ from vattn.data import listed
 from vattn.data.dataset import Listed, decode
 from vattn.errors import UserError
 from vattn.files import at_home, refuse_other_files, write_whole, writing
+from vattn.trained.file import is_model
 from vattn.training.batches.loader import step_sizes
 from vattn.training.best import best
 from vattn.training.checkpoint import Epoch, exists, finished
@@ -54,7 +56,8 @@ def train_file(
     """Train the config in a file and print its metrics after each epoch, with the time that is left.
 
     The output folder gets ``config.yaml``, ``checkpoint.pt``, ``metrics.json`` and two state dicts: ``model.pt`` of the
-    last epoch and ``best.pt`` of the best one (`vattn.training.best`). ``metrics.json`` has the metrics after the last
+    last epoch and ``best.pt`` of the best one (`vattn.training.best`). Beside these are ``model.safetensors`` and
+    ``best.safetensors``, which stand on their own (`vattn.trained`). ``metrics.json`` has the metrics after the last
     epoch, and those of the best one under ``best``. With ``split: all`` one model is trained for each split, one after
     another, in the folders ``splitN``; ``metrics.json`` then has the means over the splits.
 
@@ -74,6 +77,11 @@ def train_file(
         UserError: the input is invalid, or the folder holds a training already and ``resume`` is false.
         TrainingError: the training failed.
     """
+    if is_model(path):
+        raise UserError(
+            "is a trained model, and its file does not have all that a training needs", file=path,
+            way_out="train a config; to go on from these weights, add --set train.init=FILE",
+        )  # fmt: skip
     config, chooses_store, chooses_statistics = read_config(path, sets)
     _check(config, path, workers)
     _check_gpus(workers, gpus)
@@ -117,6 +125,8 @@ def train_file(
         options = [word for name, (value, usual) in given.items() if value != usual for word in (name, f"{value}")]
         print(f"go on with: {_command('train', shown, '--resume', *options)}", file=sys.stderr)
         raise
+    for split_config, folder, epochs, clips in zip(split_configs, folders, done, files, strict=True):
+        write_model_files(folder, split_config, epochs, clips.summary().totals)
     metrics = _metrics(done)
     with writing(output / "metrics.json", WAY_OUT):
         write_whole(output / "metrics.json", json.dumps(metrics, indent=2) + "\n")

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from search.spec.config_tree import config_tree
 from search.spec.messages import MAX_PROBLEMS, SpecError, problems
 from search.spec.schema import Spec
 from search.spec.store import too_small, with_size
@@ -74,7 +75,7 @@ def read_config(path: Path, sets: Sequence[str] = ()) -> tuple[TrialConfig, bool
     That is whether its ``data.store`` is auto: it has a size only; and whether its ``data.normalize`` was auto and is
     replaced, as a file of weights decides it.
     """
-    tree = read(path, sets)
+    tree = config_tree(path, sets)
     if {"trial", "search"} <= tree.keys():
         raise UserError(
             "must be one config, and is the spec of a search",

@@ -1,8 +1,9 @@
 """Where a training reads its clips: in the clip cache, in a copy of it on the node, or in the memory of the device."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from vattn.config import DataConfig, TrialConfig
-from vattn.data.cache import Clips, local_copy
+from vattn.data.cache import Clips, Video, local_copy
 from vattn.files import at_home
 from vattn.training.batches.ahead import ahead, torch_threads
 
@@ -50,6 +51,17 @@ class ResidentClips:
             for end, host in zip(ends, ahead(int, read, len(clips), threads), strict=True):
                 self.frames.append(self.pixels[end - host.numel() : end].view(host.shape))
                 self.frames[-1].copy_(host, non_blocking=True)
+
+    @classmethod
+    def of(cls, videos: Sequence[Video], device: torch.device) -> Self:
+        """Return clips of label 0 with these frames, for a prediction."""
+        clips = cls.__new__(cls)
+        clips.labels = np.zeros(len(videos), np.int64)
+        clips.shapes = np.array([video.shape[:3] for video in videos], np.int64)
+        clips.pixels = torch.from_numpy(np.concatenate([video.reshape(-1) for video in videos])).to(device)
+        parts = clips.pixels.split([video.size for video in videos])
+        clips.frames = [part.view(video.shape) for part, video in zip(parts, videos, strict=True)]
+        return clips
 
     def __len__(self) -> int:
         return len(self.labels)

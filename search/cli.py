@@ -148,8 +148,8 @@ def _add_results(commands: "argparse._SubParsersAction") -> None:
     pareto.add_argument("--plot", type=at_home, metavar="FILE", help="draw the front, as .html or .png")
     why.add_argument("trial", type=int, metavar="TRIAL", help="number of the trial")
     why.add_argument("--json", action="store_true", help="print the answer as JSON")
-    export.add_argument("--pick", required=True, metavar="WHICH", help="knee, best, trial=ID or gflops<=X")
-    export.add_argument("--out", type=at_home, required=True, metavar="FILE.yaml", help="where to write the config")
+    export.add_argument("--pick", metavar="WHICH", help="knee, best, trial=ID or gflops<=X")
+    export.add_argument("--out", type=at_home, metavar="FILE.yaml", help="where to write the config")
     export.add_argument("--weights", type=at_home, metavar="DIR", help="copy the trained weights to this folder")
     export.add_argument(
         "--epochs",
@@ -158,6 +158,19 @@ def _add_results(commands: "argparse._SubParsersAction") -> None:
         help="full length of the training: epochs in the schedule and the warm-up grow in proportion",
     )
     export.add_argument("--force", action="store_true", help="overwrite files that exist and differ")
+    export.add_argument("--onnx", type=at_home, metavar="FILE.onnx", help="write the model as ONNX, and check it")
+    export.add_argument(
+        "--torch-export", type=at_home, metavar="FILE.pt2", help="write it as a program of torch.export"
+    )
+    export.add_argument("--card", type=at_home, metavar="DIR", help="folder for the model with its card, README.md")
+    export.add_argument("--register", metavar="NAME", help="register the model in MLflow")
+    export.add_argument(
+        "--tracking", default="auto", metavar="URI", help="MLflow store of --register (default: models.db beside it)"
+    )
+    export.add_argument(
+        "--clips", type=at_home, nargs="+", default=[], metavar="VIDEO", help="real videos on which the model is checked "
+        "(default: of the validation split)",
+    )  # fmt: skip
     report.add_argument("--out", type=at_home, metavar="FILE.html", help="write the page, one file without network")
     report.add_argument("--tables", type=at_home, metavar="DIR", help="write its tables as CSV and LaTeX")
     report.add_argument(
@@ -254,6 +267,9 @@ def _add_models(commands: "argparse._SubParsersAction") -> None:
         type=at_home,
         metavar="DIR",
         help="output folder (default: runs/<name of CONFIG>; of a config.yaml in such a folder, that folder)",
+    )
+    train.add_argument(
+        "--force", action="store_true", help="train although data or code differ from those of the export"
     )
     train.add_argument(
         "--workers", type=_positive_int, default=1, metavar="N", help="number of workers, which share each batch"

@@ -14,14 +14,17 @@ from cluster.placement import Resources, gpu_problem, node_resources
 from search.commands._model_files import write_model_files
 from search.commands._resume import CONFIG, Resume, output_of
 from search.commands._spec import config_file, data_overrides
+from search.commands._versions import versions
 from search.report.live.progress import progress
 from search.report.wording.program import program
 from search.report.wording.values import format_duration
+from search.spec.exported import Exported, other_data, other_versions, read_exported, refuse_differences
 from search.spec.store import check_size, with_chosen_store
 from search.spec.validation import read_config
 from vattn.config import TrialConfig
 from vattn.data import listed
 from vattn.data.dataset import Listed, decode
+from vattn.data.fingerprint import fingerprint
 from vattn.errors import UserError
 from vattn.files import at_home, refuse_other_files, write_whole, writing
 from vattn.trained.file import is_model
@@ -41,7 +44,7 @@ def run(arguments: Namespace) -> int:
     try:
         train_file(
             config_file(arguments.config), data_overrides(arguments), arguments.out, arguments.resume,
-            arguments.tracking, arguments.address, arguments.workers, arguments.cpus, arguments.gpus,
+            arguments.tracking, arguments.address, arguments.workers, arguments.cpus, arguments.gpus, arguments.force,
         )  # fmt: skip
     except TrainingError as error:
         print(error, file=sys.stderr)
@@ -51,7 +54,7 @@ def run(arguments: Namespace) -> int:
 
 def train_file(
     path: Path, sets: list[str], output: Path | None, resume: bool, tracking: str, address: str | None,
-    workers: int, cpus: int, gpus: float,
+    workers: int, cpus: int, gpus: float, force: bool = False,
 ) -> None:  # fmt: skip
     """Train the config in a file and print its metrics after each epoch, with the time that is left.
 
@@ -72,9 +75,11 @@ def train_file(
         workers: number of workers, which share each batch.
         cpus: CPUs of a worker.
         gpus: GPUs of a worker.
+        force: train although data or code are others than those with which the config was exported.
 
     Raises:
-        UserError: the input is invalid, or the folder holds a training already and ``resume`` is false.
+        UserError: the input is invalid, the folder holds a training already and ``resume`` is false, or data or code
+            are others than those with which the config was exported.
         TrainingError: the training failed.
     """
     if is_model(path):
@@ -83,6 +88,8 @@ def train_file(
             way_out="train a config; to go on from these weights, add --set train.init=FILE",
         )  # fmt: skip
     config, chooses_store, chooses_statistics = read_config(path, sets)
+    # A training that goes on began with what is there.
+    exported = None if resume or force else read_exported(path)
     _check(config, path, workers)
     _check_gpus(workers, gpus)
     if gpus and config.train.amp == "none":
@@ -102,16 +109,21 @@ def train_file(
     split_configs = [config.model_copy(update={"data": data}) for data in splits]
     resumed = Resume(path, split_configs, folders, output)
     files = files or [listed(data, output, progress, test=False) for data in splits]
+    if exported:
+        differing = other_versions(exported.versions, versions())
+        refuse_differences(path, [*differing, *_other_data(exported, files[0])])
     for clips in files:
         _check_clips(config, clips, path, workers)
     caches = [cache.resolve() for cache in decode(files, progress)]
+    if exported:
+        refuse_differences(path, _other_data(exported, files[0], caches[0]))
     for split_config, cache in zip(split_configs, caches, strict=True):
         if not shares_clips(split_config):
             teacher_cache(split_config, cache, progress)
     output.mkdir(parents=True, exist_ok=True)
     resumed.apply()
     written = path.read_text(encoding="utf-8")
-    if sets or chooses_store or chooses_statistics:
+    if sets or chooses_store or chooses_statistics or force:
         written = json.dumps(config.tree(), indent=2)
     with writing(output / CONFIG, WAY_OUT):
         write_whole(output / CONFIG, written)
@@ -143,6 +155,14 @@ def train_file(
     split = [] if "test" in files[0].manifest["split"].unique().to_pylist() else ["--split", "val"]
     weights = shown if len(splits) > 1 else shown / "model.pt"
     print(f"next: {_command('test', shown, '--checkpoint', str(weights), *split)}")
+
+
+def _other_data(exported: Exported, files: Listed, cache: Path | None = None) -> list[str]:
+    """Return in what the data differ from those of an exported config; nothing if these are not known."""
+    if not exported.data:
+        return []
+    here = fingerprint(files.manifest, files.data.labels(), cache)
+    return other_data(exported.data, here, ("train", "val"))
 
 
 def _command(name: str, output: Path, *options: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from search.spec.exported import without_section
 from search.spec.yaml_reader import override, read
 from spaces.space import Tree
 from vattn.trained.file import is_model, read_model
@@ -14,7 +15,7 @@ def config_tree(path: Path, sets: Sequence[str] = ()) -> Tree:
     Raises UserError: there is no such file, or it is neither.
     """
     if not is_model(path):
-        return read(path, sets)
+        return without_section(read(path, sets))
     tree = read_model(path).config.tree()
     override(tree, sets)
     return tree

@@ -159,17 +159,15 @@ def _add_results(commands: "argparse._SubParsersAction") -> None:
     )
     export.add_argument("--force", action="store_true", help="overwrite files that exist and differ")
     export.add_argument("--onnx", type=at_home, metavar="FILE.onnx", help="write the model as ONNX, and check it")
-    export.add_argument(
-        "--torch-export", type=at_home, metavar="FILE.pt2", help="write it as a program of torch.export"
-    )
+    export.add_argument("--torch-export", type=at_home, metavar="FILE.pt2", help="write it by torch.export, checked")
     export.add_argument("--card", type=at_home, metavar="DIR", help="folder for the model with its card, README.md")
     export.add_argument("--register", metavar="NAME", help="register the model in MLflow")
     export.add_argument(
         "--tracking", default="auto", metavar="URI", help="MLflow store of --register (default: models.db beside it)"
     )
     export.add_argument(
-        "--clips", type=at_home, nargs="+", default=[], metavar="VIDEO", help="real videos on which the model is checked "
-        "(default: of the validation split)",
+        "--clips", type=at_home, nargs="+", default=[], metavar="VIDEO", help="real videos on which the model is "
+        "checked (default: two of the validation split)",
     )  # fmt: skip
     report.add_argument("--out", type=at_home, metavar="FILE.html", help="write the page, one file without network")
     report.add_argument("--tables", type=at_home, metavar="DIR", help="write its tables as CSV and LaTeX")

@@ -52,11 +52,10 @@ def run(arguments: Namespace) -> None:
     if missing := [name for name, value in (("--pick", arguments.pick), ("--out", arguments.out)) if not value]:
         open_run(arguments.search)
         raise UserError("is missing", path=" and ".join(missing), way_out="give it to export a trial of a search")
-    trial = export(
-        arguments.search, arguments.pick, arguments.out, arguments.weights, arguments.epochs, arguments.force
-    )
+    run, force = arguments.search, arguments.force
+    trial = export(run, arguments.pick, arguments.out, arguments.weights, arguments.epochs, force)
     if forms:
-        _deploy_trial(arguments.search, trial, forms, arguments.clips, arguments.force)
+        _deploy_trial(run, trial, forms, arguments.clips, force)
 
 
 def _deploy_trial(run: str, trial: Trial, forms: Forms, clips: Sequence[Path], force: bool) -> None:
@@ -138,15 +137,22 @@ def export(
     if weights:
         print(f"its weights are in {weights / 'model.pt'}")
         if parsed := _parsed(config):
-            write_trained(weights / FILE, parsed, source, _about(history, trial))
-            print(
-                f"{weights / FILE} stands on its own: {program()} {shlex.join(['predict', str(weights / FILE)])} VIDEO"
-            )
+            _write_model(weights / FILE, parsed, source, _about(history, trial))
     length = config["train"].get("epochs")
     if epochs is None:
         print(f"it trains {length} epochs, as in the search; for another length, export it with --epochs N")
     print(f"next: {program()} {shlex.join(['train', str(out)])}")
     return trial
+
+
+def _write_model(file: Path, config: TrialConfig, weights: Path, about: Mapping[str, Any]) -> None:
+    """Write a trained model, unless its classes are not known, and say how to use it."""
+    try:
+        write_trained(file, config, weights, about)
+    except UserError as error:
+        print(f"without {file}, which would stand on its own: {error}", file=sys.stderr)
+        return
+    print(f"it stands on its own: {program()} {shlex.join(['predict', str(file)])} VIDEO")
 
 
 def _parsed(config: dict[str, Any]) -> TrialConfig | None:

@@ -10,6 +10,7 @@ ONNX needs the packages of the extra ``export``.
 """
 
 import json
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -78,7 +79,8 @@ def export_torch(model: TrainedModel, clips: Tensor, file: Path) -> float:
     program = _program(model, clips, file)
     with writing(file, _WAY_OUT):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as part:
+        with replacing(file) as part, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about weights on other devices, which there are not
             torch.export.save(program, part, extra_files={"vattn.json": json.dumps(_about(model))})
             loaded = torch.export.load(part).module()
             return _checked(model, clips, lambda batch: loaded(batch), file)
@@ -163,9 +165,9 @@ def _no_graph(file: Path, error: Exception) -> UserError:
 def _checked(model: TrainedModel, clips: Tensor, run: Callable[[Tensor], Tensor], file: Path) -> float:
     """Return the largest difference from the model's scores, of one clip and of all; refuse a large one."""
     graph = Graph(model.trained).eval()
-    with torch.inference_mode():
+    with torch.no_grad():
         expected = graph(clips)
-    found = torch.cat([run(clips[:1]), run(clips)])
+        found = torch.cat([run(clips[:1]), run(clips)])
     difference = float((found - torch.cat([expected[:1], expected])).abs().max())
     # Not `difference > limit`, which is False for NaN.
     if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):

@@ -35,8 +35,7 @@ def card(model: TrainedModel) -> str:
     parts = [
         _front_matter(data.kind, split, estimates),
         f"# Video model: {config.model.backbone.kind} with attention: {attention}",
-        f"It gives one of {classes} classes to a video. It was made with "
-        f"[vattn](https://pypi.org/project/vattn-search/), and `{model.file.file.name}` stands on its own.",
+        f"It gives one of {classes} classes to a video. It was made with `vattn`, and stands on its own in one file.",
         "## Use",
         '```python\nimport vattn\n\nmodel = vattn.load("model.safetensors")\nprint(model("clip.mp4"))\n```',
         "## Evaluation",

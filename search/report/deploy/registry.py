@@ -49,9 +49,8 @@ def register(model: TrainedModel, name: str, uri: str, card: str, video: Path) -
         client.update_model_version(name, version, description=card)
         found = mlflow.pyfunc.load_model(f"models:/{name}/{version}").predict(example)
     except mlflow.MlflowException as error:
-        raise UserError(
-            f"MLflow refuses it: {str(error).partition(chr(10))[0]}", path="--register", found=name
-        ) from error
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"MLflow refuses it: {reason}", path="--register", found=name) from error
     same = found["label"].tolist() == expected["label"].tolist()
     if not (same and abs(found["probability"][0] - expected["probability"][0]) <= _TOLERANCE):
         raise UserError("the registered model predicts something else than the file", path="--register", found=name)

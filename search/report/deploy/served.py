@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc.model import PythonModel
 
 from search.report.deploy.registry import predictions
 from vattn.trained import load
@@ -17,7 +17,7 @@ class VideoClassifier(PythonModel):
         """Read the trained model among the artifacts."""
         self._model = load(context.artifacts["model"])
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
         """Return a row for each video, see `search.report.deploy.registry.register`."""
         del context, params
         return predictions(self._model, model_input)

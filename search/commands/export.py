@@ -180,15 +180,16 @@ def _exported(history: History, trial: Trial, config: dict[str, Any], output: Pa
         except (UserError, OSError) as error:
             print(f"without a fingerprint of the data, which cannot be read: {error}", file=sys.stderr)
     known = estimate.is_known
+    expected = Expected(
+        metric=sure.name, value=estimate.value, low=estimate.low if known else None,
+        high=estimate.high if known else None, clips=num_clips(history), epochs=trial.epoch,
+        seeds=tuple(seeds or [trial.config["train"].get("seed", 0)]),
+    ) if math.isfinite(estimate.value) else None  # fmt: skip
     return Exported(
         search=history.name,
         id=history.began.id,
         trial=trial.number,
-        expected=Expected(
-            metric=sure.name, value=estimate.value, low=estimate.low if known else None,
-            high=estimate.high if known else None, clips=num_clips(history), epochs=trial.epoch,
-            seeds=tuple(seeds or [trial.config["train"].get("seed", 0)]),
-        ),
+        expected=expected,
         costs={name: float(f"{value:.6g}") for name, value in costs.items()},
         data=data,
         versions=history.began.versions,
@@ -262,7 +263,7 @@ def _header(history: History, trial: Trial, out: Path, epochs: int | None, expor
         *([f"For lack of GPU memory it was trained {describe_memory(trial.memory)}."] if trial.memory else []),
         *([f"These metrics are the mean of {len(trial.fresh)} fresh seeds."] if confirmed else []),
     ]
-    if expected.low is not None and expected.high is not None:
+    if expected and expected.low is not None and expected.high is not None:
         estimate = Estimate(expected.value, expected.low, expected.high)
         clips = f" on {expected.clips} clips" if expected.clips else ""
         lines.append(f"Expected {expected.metric}: {format_estimate(expected.metric, estimate)}, 95 % interval{clips}.")
@@ -271,7 +272,8 @@ def _header(history: History, trial: Trial, out: Path, epochs: int | None, expor
             f"It costs {costs['gflops']:.4g} GFLOPs a view, {costs['gflops_video']:.4g} GFLOPs a video in evaluation, "
             f"and has {costs['params_m']:.4g} million parameters."
         )
-    lines.append(f"Seed {', '.join(map(str, expected.seeds))}; `vattn train` compares {SECTION} with data and code.")
+    seeds = f"Seed {', '.join(map(str, expected.seeds))}; " if expected else ""
+    lines.append(f"{seeds}`vattn train` compares the section {SECTION} with data and code.")
     lines.append(
         f"It trains as in the search. For another length: vattn export --epochs N; then: vattn train {out}"
         if epochs is None

@@ -4,6 +4,7 @@ It has no part in the config itself. `vattn train` compares it with what is ther
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ class Exported(Config):
     search: str
     id: str
     trial: int
-    expected: Expected
+    expected: Expected | None = None
+    """None for a trial that was not measured"""
     costs: dict[str, float] = Field(default={})
     """of one view and of a video in evaluation"""
     data: dict[str, SplitPrint] = Field(default={})
@@ -65,7 +67,8 @@ def read_exported(file: Path) -> Exported | None:
     try:
         return Exported.parse(section)
     except ValidationError as error:
-        raise SpecError.of(file, problems(error, Exported, section, (SECTION,))) from None
+        found = [replace(each, path=(SECTION, *each.path)) for each in problems(error, Exported, section)]
+        raise SpecError.of(file, found) from None
 
 
 def refuse_differences(file: Path, found: Sequence[str]) -> None:

@@ -69,7 +69,8 @@ def test_both_graphs_of_a_model_give_its_scores(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"sparse": {}}, {"attention": [{"kind": "tsm"}]}, {"attention": [{"kind": "tam"}]}, {"attention": [{"kind": "m2a"}]},
+        {"sparse": {}}, {"attention": [{"kind": "tsm"}]}, {"attention": [{"kind": "tam"}]},
+        {"attention": [{"kind": "m2a"}]},
         {"attention": [{"kind": "action"}]}, {"attention": [{"kind": "cstl"}]}, {"attention": [{"kind": "nonlocal"}]},
         {"attention": [{"kind": "se"}]}, {"attention": [{"kind": "i3d"}]},
         {"backbone": {"kind": "resnet3d", "depth": 10, "width": 0.25}, "attention": [{"kind": "sta"}], "frames": 8},

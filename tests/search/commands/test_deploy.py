@@ -43,8 +43,10 @@ def test_a_registered_model_is_loaded_by_name_and_predicts_the_same(
     (best,) = vattn.load(folder)(video, top=1)
     assert (table["label"][0], table["probability"][0]) == (best.label, pytest.approx(best.probability, rel=1e-6))
     assert registered.metadata.signature.inputs.input_names() == ["video"]
-    assert registered.input_example["video"][0].endswith(".mp4")
-    assert mlflow.MlflowClient().get_registered_model("motion").description.startswith("---\nlibrary_name: vattn")
+    example, description = registered.input_example, mlflow.MlflowClient().get_registered_model("motion").description
+    assert isinstance(example, pd.DataFrame)
+    assert example["video"][0].endswith(".mp4")
+    assert str(description).startswith("---\nlibrary_name: vattn")
     # The folder of the card has all that a prediction needs.
     assert (tmp_path / "hub" / "README.md").is_file()
     assert vattn.load(tmp_path / "hub")(video, top=1) == [best]

@@ -1,11 +1,14 @@
 """Failures of a worker of a distributed training: which are final, and which a new process may not have."""
 
+import socket
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Literal
 
 import torch.distributed as dist
 
+from cluster.devices import GpuError
 from cluster.recovery import ends_process, out_of_memory
 from vattn.errors import UserError
 
@@ -14,7 +17,15 @@ COMMUNICATION = ("gloo", "NCCL", "ProcessGroup", "Connection closed by peer", "C
 #: words in the message of such an error when another worker has not answered in time
 TIMEOUT = ("timed out", "timeout")
 
-Kind = Literal["user", "final", "halt", "memory", "hang", "lost"]
+#: words of Ray in an error where a node was lost, or was preempted
+NODE_LOST = ("node has died", "node was terminated", "node died", "preempted", "AUTOSCALER_DRAIN")
+#: words of Ray in an error where it ended a process because the memory of a machine ran out
+OUT_OF_MEMORY = ("running low on memory", "memory monitor", "OutOfMemoryError")
+
+#: seconds within which a living node lets another process connect
+ANSWER = 2.0
+
+Kind = Literal["user", "final", "halt", "storage", "memory", "hang", "lost"]
 
 
 class TrainingError(RuntimeError):
@@ -25,10 +36,10 @@ class WorkerError(RuntimeError):
     """The failure of one worker, in a form that can be sent between processes.
 
     Args:
-        kind: ``user``: the input is wrong. ``final``: any process would raise the error again. ``halt``: a file cannot
-            be read or written, or a GPU cannot be used. ``memory``: the memory of the GPU is too small. ``hang``:
-            another worker did not answer in time. ``lost``: another worker's process ended, or the GPU failed; a new
-            process may train on.
+        kind: ``user``: the input is wrong. ``final``: any process would raise the error again. ``halt``: a GPU cannot
+            be used. ``storage``: a file cannot be read or written. ``memory``: the memory of the GPU is too small.
+            ``hang``: another worker did not answer in time. ``lost``: another worker's process ended, or the GPU
+            failed; a new process may train on.
         message: what the user reads.
     """
 
@@ -50,7 +61,7 @@ def classified(error: Exception, rank: int, timeout: int) -> WorkerError:
         timeout: seconds that a worker waits for the others.
     """
     if isinstance(error, OSError):
-        return WorkerError("halt", str(error))
+        return WorkerError("halt" if isinstance(error, GpuError) else "storage", str(error))
     if isinstance(error, UserError):
         return WorkerError("user", str(error))
     if isinstance(error, FloatingPointError):  # the loss: its message says what to do
@@ -75,6 +86,40 @@ def classified(error: Exception, rank: int, timeout: int) -> WorkerError:
     return WorkerError("final", own)
 
 
+def cause_of(error: str, actor: str | None = None) -> Literal["", "node", "memory"]:
+    """Return what ended a process: the loss of its node, or too little memory of it; "" for all else.
+
+    Args:
+        error: what Ray reports.
+        actor: Ray's id of the process. Ray's head declares a node dead only some time after it was lost, so the node is
+            asked.
+    """
+    if any(words in error for words in NODE_LOST):
+        return "node"
+    if any(words in error for words in OUT_OF_MEMORY):
+        return "memory"
+    with suppress(Exception):  # the head may not answer
+        return "node" if actor and _node_is_lost(actor) else ""
+    return ""
+
+
+def _node_is_lost(actor: str) -> bool:
+    import ray
+    from ray._private import state
+
+    place = state.actors(actor).get("Address", {}).get("NodeID", "")
+    node = next((node for node in ray.nodes() if node["NodeID"] == place), None)
+    if node is None:
+        return False
+    if not node["Alive"]:
+        return True
+    try:
+        with socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), timeout=ANSWER):
+            return False
+    except OSError:
+        return True
+
+
 def final_result(errors: Iterable[BaseException]) -> dict[str, Any]:
     """Return the result of a training whose workers failed with ``errors``; {} if it should be tried again.
 
@@ -82,7 +127,14 @@ def final_result(errors: Iterable[BaseException]) -> dict[str, Any]:
     for another in vain is not.
     """
     failures = [error for error in errors if isinstance(error, WorkerError)]
-    results = (("user", "error"), ("halt", "halt"), ("memory", "memory"), ("final", "error"), ("hang", "error"))
+    results = (
+        ("user", "error"),
+        ("halt", "halt"),
+        ("storage", "storage"),
+        ("memory", "memory"),
+        ("final", "error"),
+        ("hang", "error"),
+    )
     for kind, key in results:
         for failure in failures:
             if failure.kind == kind:

@@ -6,7 +6,7 @@ Ray is imported only by the functions that need it, because `vattn check` reads 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vattn.base import Config
 from vattn.errors import UserError
@@ -102,10 +102,24 @@ def _counted(amount: float, kind: str) -> str:
 
 
 def node_resources() -> list[dict[str, float]]:
-    """Return the resources of each living node of the cluster that this process is connected to."""
-    import ray
+    """Return the resources of each node of the cluster that this process is connected to.
 
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    Nodes that are dead or about to leave are left out: nothing new starts there.
+    """
+    return [node["Resources"] for node in _nodes(leaving=False)]
+
+
+def draining_hosts() -> frozenset[str]:
+    """Return the addresses of the nodes that are about to leave, such as spot machines that were given notice."""
+    return frozenset(node["NodeManagerAddress"] for node in _nodes(leaving=True))
+
+
+def _nodes(leaving: bool) -> list[dict[str, Any]]:
+    import ray
+    from ray._private import state
+
+    draining = state.state.get_draining_nodes()
+    return [node for node in ray.nodes() if node["Alive"] and (node["NodeID"] in draining) == leaving]
 
 
 def record_group(folder: Path) -> None:

@@ -78,8 +78,9 @@ def run(
 
     Returns:
         {} if the training ended well. If it failed: ``error``, the text of the error, with ``user`` if the input is
-        wrong, ``memory``, that text where a GPU's memory is too small, or ``halt``, the message of a file that cannot
-        be read or written. After an error that a worker raised, or where a worker hangs, it is not tried again.
+        wrong, ``memory``, that text where a GPU's memory is too small, ``storage``, the message of a file that cannot
+        be read or written, or ``halt``, that of a GPU that cannot be used. After an error that a worker raised, or
+        where a worker hangs, it is not tried again.
     """
     # Ray Train's controller looks at the workers, and takes one result of each, at this interval (default: 2 s). Ray
     # reads the variable where a trainer is started and passes it on. It is not set when this module is imported: Ray
@@ -186,8 +187,8 @@ def train(config: TrialConfig, cache: Path, folder: Path, resources: Resources) 
 
 
 def _raise_failure(result: dict[str, Any]) -> None:
-    if "halt" in result:
-        raise StorageError(result["halt"])
+    if problem := result.get("storage") or result.get("halt"):
+        raise StorageError(problem)
     if "memory" in result:
         raise TrainingError(f"{result['memory']}\n{SAVE_MEMORY}")
     if "user" in result:

@@ -27,7 +27,8 @@ def canonical_model(model: ModelConfig) -> ModelConfig:
       merged are one entry.
     """
     sparse = "none" if model.sparse == "none" else model.sparse.canonical()
-    return model.model_copy(update={"attention": _attention(model), "sparse": sparse})
+    detector = "none" if model.detector == "none" else model.detector.canonical()
+    return model.model_copy(update={"attention": _attention(model), "sparse": sparse, "detector": detector})
 
 
 def canonical_trial(trial: TrialConfig) -> TrialConfig:

@@ -1,10 +1,10 @@
 """The config of one trial: data, model and training. A search space is such a config with ranges in it."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from vattn.base import Config
+from vattn.base import LATER, Config
 from vattn.data import DataConfig
 from vattn.model_config import HeadConfig, ModelConfig, listed
 from vattn.training.recipe.config import TrainConfig
@@ -13,12 +13,49 @@ from vattn.training.recipe.distill import AnyData, DistillConfig
 __all__ = ["AnyData", "DataConfig", "DistillConfig", "HeadConfig", "ModelConfig", "TrainConfig", "TrialConfig"]
 
 
+def task_problem(task: str, data: DataConfig, model: ModelConfig, train: TrainConfig) -> str:
+    """Return what of these a task cannot have, as "key: rule; way out (got value)"; empty if there is nothing."""
+    if task == "classification":
+        if model.detector != "none":
+            return f"model.detector: finds segments, which is task detection; write that (got {model.detector.kind})"
+        if data.is_untrimmed:
+            return f"data.kind: has whole videos, which are for task detection; write that (got {data.kind})"
+        return ""
+    if model.detector == "none":
+        return "model.detector: must be rc3d or scnn for task detection (got none)"
+    if not data.is_untrimmed:
+        return (
+            "data: must be whole videos for task detection; take kind segments, motion_untrimmed, or thumos14 with "
+            f"untrimmed: true (got {data.kind})"
+        )
+    augment, views = data.augment, data.views
+    others: dict[str, tuple[object, object]] = {
+        "data.store.frames": (data.store.frames, "all"), "data.views.clips": (views.clips, 1),
+        "data.views.crops": (views.crops, 1), "data.augment.color": (augment.color, 0),
+        "data.augment.randaugment": (augment.randaugment, 0), "data.augment.mixup": (augment.mixup, 0),
+        "data.augment.cutmix": (augment.cutmix, 0), "train.label_smoothing": (train.label_smoothing, 0),
+        "train.balance.sampling": (train.balance.sampling, 0), "train.balance.weights": (train.balance.weights, 0),
+        "train.distill": ("none" if train.distill == "none" else "a teacher", "none"),
+        "train.compile": (train.compile, "none"),
+    }  # fmt: skip
+    for path, (value, needed) in others.items():
+        if value != needed:
+            return f"{path}: task detection does not have it; write {needed} (got {value})"
+    return ""
+
+
 class TrialConfig(Config):
     """Everything that the result of one trial depends on."""
 
     data: AnyData = Field(description="the data set, how its clips are stored, sampled and augmented")
     model: ModelConfig = Field(description="the network")
     train: TrainConfig = Field(description="the training")
+    task: Literal["classification", "detection"] = Field(
+        "classification",
+        json_schema_extra=LATER,
+        description="classification: one label for each clip; detection: segments of actions in untrimmed videos, by "
+        "model.detector",
+    )
 
     @model_validator(mode="after")
     def _frames_per_segment_fit_the_backbone(self) -> Self:
@@ -28,6 +65,12 @@ class TrialConfig(Config):
                 f"data.sampling.frames_per_segment: {self.model.backbone.kind} takes {needed}; write auto "
                 f"(got {sampled})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_fit_the_task(self) -> Self:
+        if problem := task_problem(self.task, self.data, self.model, self.train):
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")

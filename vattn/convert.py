@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vattn.config import ModelConfig
+from vattn.detection.published import rc3d_rules
 from vattn.errors import UserError
 from vattn.modules import ModuleConfig
 from vattn.weights.families import HEADS, PREFIXES, Recognised, recognise
@@ -22,6 +23,8 @@ from vattn.weights.fitting import Names, best, renamings, shaped
 from vattn.weights.state import Fit, Rules, State, Taken, rename, rename_one
 
 _INTO_BACKBONE = ((r"^(?!fc\.)", "backbone."),)
+#: The same for a detector, which has further layers around its backbone.
+_INTO_DETECTOR = ((r"^(?!(?:fc|rpn|offset|proposal|proposal_fc)\.|prior$)", "backbone."),)
 _Value = TypeVar("_Value")
 
 
@@ -112,7 +115,10 @@ def convert_model(state: Mapping[str, _Value], model: ModelConfig) -> dict[str, 
 
 def _converted(state: Mapping[str, _Value], model: ModelConfig, of_backbone: Rules) -> dict[str, _Value]:
     modules = {module.kind: module for module in model.attention}.values()
+    detector = model.detector
     network = [*PREFIXES, *HEADS, *of_backbone]
+    if detector != "none" and detector.kind == "rc3d":
+        network = [*rc3d_rules(model.backbone.kind), *network]
     network += [rule for module in modules for rule in module.authors_network]
     own = [rule for module in modules for rule in module.authors_names]
     renamed = {}
@@ -121,7 +127,7 @@ def _converted(state: Mapping[str, _Value], model: ModelConfig, of_backbone: Rul
         # applied only to the part of the name inside the mechanism.
         place, mark, part = name.rpartition(".module.")
         renamed[place + mark + (rename_one(part, own) if mark else part)] = value
-    return rename(renamed, _INTO_BACKBONE)
+    return rename(renamed, _INTO_BACKBONE if detector == "none" else _INTO_DETECTOR)
 
 
 def _best(recognised: Recognised, model: ModelConfig, own: State) -> Names:

@@ -61,11 +61,15 @@ class Cost:
 
 
 def cost(model: ModelConfig, classes: int) -> Cost:
-    """Return the cost of ``model`` with a head for ``classes`` labels."""
+    """Return the cost of ``model`` with a head for ``classes`` labels.
+
+    The cost of a detector is that of one test buffer (rc3d), or of one window in all networks that tests use (scnn).
+    """
     backbone, frames = model.backbone, model.frames
-    rows = list(_backbone_rows(backbone, model.size, frames))
-    for module in model.attention:
-        rows += _module_rows(module, backbone, model.size, frames)
+    mechanisms = [row for module in model.attention for row in _module_rows(module, backbone, model.size, frames)]
+    if model.detector != "none":
+        return _total([Row(*row) for row in model.detector.rows(model, classes, mechanisms)])
+    rows = [*_backbone_rows(backbone, model.size, frames), *mechanisms]
     features = backbone.channels()
     # The head classifies each frame, or the clip as a whole.
     vectors = frames if backbone.folds else 1
@@ -74,6 +78,10 @@ def cost(model: ModelConfig, classes: int) -> Cost:
     rows.append(Row(0, "head", vectors * features * classes, (features + 1) * classes, kept))
     if model.sparse != "none":
         rows += _sparse_rows(model, model.sparse, classes, rows)
+    return _total(rows)
+
+
+def _total(rows: list[Row]) -> Cost:
     _, _, macs, params, activations = zip(*rows, strict=True)
     return Cost(sum(macs), sum(params), sum(activations), tuple(rows))
 

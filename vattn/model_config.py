@@ -1,20 +1,22 @@
 """The config of one network."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, Tag, ValidationError, field_validator, model_validator
 
 from vattn.backbones import BackboneConfig
-from vattn.base import Config, NoneOr, any_of
+from vattn.base import LATER, WORD_OR_CONFIG, Config, NoneOr, any_of
+from vattn.detection.config import DetectorConfig
 from vattn.modules import Layer, ModuleConfig, Site
 from vattn.sparse import SparseConfig
 
 if TYPE_CHECKING:
     AnyBackbone = BackboneConfig
     AnyModule = ModuleConfig
+    AnyDetector = DetectorConfig
 else:
-    AnyBackbone, AnyModule = any_of(BackboneConfig), any_of(ModuleConfig)
+    AnyBackbone, AnyModule, AnyDetector = map(any_of, (BackboneConfig, ModuleConfig, DetectorConfig))
 
 
 class HeadConfig(Config):
@@ -40,6 +42,15 @@ class ModelConfig(Config):
     head: HeadConfig = Field(HeadConfig(), description="the classifier on the backbone's features")
     sparse: NoneOr[SparseConfig] = Field(
         "none", description="sparse spatial attention: branches that see resampled clips; or none"
+    )
+
+    detector: Annotated[
+        Annotated[Literal["none"], Tag("word")] | Annotated[AnyDetector, Tag("config")], WORD_OR_CONFIG
+    ] = Field(
+        "none",
+        json_schema_extra=LATER,
+        description="what finds segments of actions in untrimmed videos with this network (trial.task: detection); or "
+        "none",
     )
 
     @field_validator("sparse")
@@ -95,6 +106,12 @@ class ModelConfig(Config):
                     module.check(site, self.backbone.frames_at(site, self.frames))
                 except ValueError as error:
                     raise ValueError(f"attention[{i}].{error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _detector_fits(self) -> Self:
+        if self.detector != "none":
+            self.detector.check(self)
         return self
 
     def without_weights(self) -> Self:

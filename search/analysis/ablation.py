@@ -6,7 +6,6 @@ Rows and columns are all values that the space has, so that a cell is empty wher
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from statistics import fmean
 from typing import Any
 
 from search.analysis.intervals import Estimate, num_clips, of_mean
@@ -30,9 +29,6 @@ class Cell:
     """numbers of the trainings: trials of the search and their retrainings"""
     mean: Estimate
     """mean accuracy, with the interval of `search.analysis.intervals.of_mean`"""
-    best: float
-    gflops: float
-    """mean cost"""
 
 
 @dataclass(frozen=True)
@@ -183,5 +179,4 @@ def _order(value: str) -> tuple[int, float, str]:
 def _cell(trials: Sequence[Trial], metric: str, clips: int | None) -> Cell:
     values = [trial.metrics[metric] for trial in trials]
     mean = of_mean(metric, values, clips)
-    gflops = fmean(trial.cost.get("gflops", float("nan")) for trial in trials)
-    return Cell(tuple(trial.number for trial in trials), mean, max(values), gflops)
+    return Cell(tuple(trial.number for trial in trials), mean)

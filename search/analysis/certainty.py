@@ -1,4 +1,4 @@
-"""How sure a front is: the interval of each trial, and from which other trials it differs beyond chance."""
+"""How sure a front is: the interval of each trial, and from which other trials it differs significantly."""
 
 import itertools
 import math
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search.analysis.confirmation import Confirmation, confirmation
-from search.analysis.front import front_of, settled, values
+from search.analysis.front import front_of, settled
 from search.analysis.intervals import Estimate, by_clips, difference, num_clips, widened
-from search.analysis.pareto import Objectives, knee
+from search.analysis.pareto import Objectives
+from search.analysis.pick import pick
 from search.ledger.history import History, Trial
 
 
@@ -35,7 +36,7 @@ class Certainty:
     confirmed"""
     steps: Sequence[Step]
     rivals: dict[int, list[int]]
-    """for each trial of the front: the finished trials of at most its cost that it does not differ from beyond chance,
+    """for each trial of the front: the finished trials of at most its cost that it does not differ from significantly,
     nearest first"""
     best: Trial | None
     knee: Trial | None
@@ -49,7 +50,7 @@ class Certainty:
 
     @property
     def unsure(self) -> list[Step]:
-        """The steps of the front that are within chance."""
+        """The steps of the front that are not significant."""
         return [step for step in self.steps if step.gain.is_known and not step.gain.excludes_zero]
 
 
@@ -67,13 +68,10 @@ def certainty(history: History, objectives: Objectives) -> Certainty:
     means = {trial.number: trial for trial in settled(history, objectives)}
     confirmed = confirmation(history, objectives) if means else None
     estimates = _estimates(history, name, confirmed)
-    compared = [means.get(trial.number, trial) for trial in history.in_state("finished")]
-    if means:
-        compared = list(means.values())
-    picks = (None, None)
-    if front:
-        best = max(front, key=lambda trial: sign * trial.metrics[name])
-        picks = (best, front[knee(values(front, objectives), list(objectives.values()))])
+    compared = list(means.values()) or history.in_state("finished")
+    compared.sort(key=lambda trial: -sign * trial.metrics.get(name, math.nan))
+    by_number = {trial.number: trial for trial in front}
+    best, knee = (by_number[pick(history, objectives, rule).number] if front else None for rule in ("best", "knee"))
 
     def gain(better: Trial, other: Trial) -> Estimate:
         a, b = estimates[better.number], estimates[other.number]
@@ -90,14 +88,14 @@ def certainty(history: History, objectives: Objectives) -> Certainty:
         rivals={
             trial.number: [
                 other.number
-                for other in sorted(compared, key=lambda other: -sign * other.metrics.get(name, math.nan))
+                for other in compared
                 if other.number != trial.number and costs_no_more(other, trial)
                 and (found := gain(trial, other)).is_known and not found.low > 0
             ]
             for trial in front
         },
-        best=picks[0],
-        knee=picks[1],
+        best=best,
+        knee=knee,
         confirmed=confirmed,
     )  # fmt: skip
 

@@ -40,14 +40,20 @@ def choices_of(spec: Mapping[str, Any], trials: Sequence[Trial]) -> list[Choice]
     A choice with one option is left out. Where the space cannot be read, the options are those that trials have.
     """
     domains = domains_of(spec)
-    names = dict.fromkeys(name for trial in trials for name in trial.params)
-    order = {name: n for n, name in enumerate(domains)}
+    names = ranges_of(domains, trials)
     short = _short_names([*domains, *(name for name in names if name not in domains)])
     choices: list[Choice] = []
-    for name in sorted(names, key=lambda name: order.get(name, len(order))):
+    for name in names:
         values = {trial.number: trial.params[name] for trial in trials if name in trial.params}
         choices += _choices(short[name], domains.get(name), values)
     return [choice for choice in choices if len(choice.options) > 1]
+
+
+def ranges_of(domains: Mapping[str, Domain], trials: Sequence[Trial]) -> list[str]:
+    """Return the names of the ranges that trials have, in the order of the space; those that it lacks are last."""
+    names = dict.fromkeys(name for trial in trials for name in trial.params)
+    order = {name: n for n, name in enumerate(domains)}
+    return sorted(names, key=lambda name: order.get(name, len(order)))
 
 
 def domains_of(spec: Mapping[str, Any]) -> dict[str, Domain]:

@@ -79,8 +79,13 @@ def plan(history: History, objectives: Objectives, top: int, seeds: int) -> list
     finished = history.in_state("finished")
     used = [trial.config["train"]["seed"] for trial in [*history.trials.values(), *history.extras.values()]]
     first = 1 + max(used, default=0)
-    chosen = [*on_front(finished, objectives), *_near_misses(finished, objectives)[:top]]
+    chosen = to_confirm(finished, objectives, top)
     return [(trial, first + n) for trial in chosen for n in range(seeds - len(trial.retrainings))]
+
+
+def to_confirm(finished: Sequence[Trial], objectives: Objectives, top: int) -> list[Trial]:
+    """Return the trials that `plan` confirms: the front, and the ``top`` trials that miss it by least."""
+    return [*on_front(finished, objectives), *_near_misses(finished, objectives)[:top]]
 
 
 def _near_misses(finished: Sequence[Trial], objectives: Objectives) -> list[Trial]:

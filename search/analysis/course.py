@@ -34,8 +34,6 @@ class Attempt:
     start: float
     """seconds since the search began"""
     end: float
-    epochs: int
-    """epochs that it finished"""
 
 
 def moments(history: History, objectives: Objectives, constraints: Mapping[str, Any]) -> list[Moment]:
@@ -85,13 +83,13 @@ def attempts(history: History) -> list[Attempt]:
             end = reports[-1].time if reports else start.time
             if following is None and trial.end is not None:
                 end = trial.end.time
-            spans.append((start.time - began, max(start.time, end) - began, trial.number, len(reports)))
+            spans.append((start.time - began, max(start.time, end) - began, trial.number))
     free: list[float] = []
     found = []
-    for start, end, number, epochs in sorted(spans):
+    for start, end, number in sorted(spans):
         lane = next((n for n, time in enumerate(free) if time <= start), len(free))
         free[lane : lane + 1] = [end]
-        found.append(Attempt(number, lane, start, end, epochs))
+        found.append(Attempt(number, lane, start, end))
     return found
 
 

@@ -31,8 +31,6 @@ class Importances:
     runs: int
     forecasts: int
     """how many of the runs are forecasts of stopped trials"""
-    nearest: int
-    """how many runs count as nearest to the front"""
 
     @property
     def has_few_runs(self) -> bool:
@@ -81,7 +79,7 @@ def importances(choices: Sequence[Choice], runs: Sequence[Run], objectives: Obje
         finally:
             optuna.logging.set_verbosity(verbosity)
     ordered = dict(sorted(shares.items(), key=lambda item: -item[1]))
-    return Importances(ordered, count, sum(run.is_forecast for run in known), nearest)
+    return Importances(ordered, count, sum(run.is_forecast for run in known))
 
 
 def _values(run: Run, objectives: Objectives, measured: str) -> list[float]:

@@ -1,8 +1,9 @@
 """Forecast the final error of a training from its learning curve so far, by the learning curves of other trials.
 
-Method: Bayesian linear regression of the log error after one epoch on the log error after the epoch before, with a
-conjugate (normal inverse gamma) prior; the regressions of the remaining epochs are chained. Such regressions are in
-"Bayesian Data Analysis" (Gelman, Carlin, Stern, Dunson, Vehtari, Rubin, 3rd edition, CRC Press, 2013), chapter 14.
+Method: Bayesian linear regression of the log error after one epoch on the log error after the epoch before, on the
+error that the sampler predicted for the trial, and on its cost, with a conjugate (normal inverse gamma) prior; the
+regressions of the remaining epochs are chained. Such regressions are in "Bayesian Data Analysis" (Gelman, Carlin,
+Stern, Dunson, Vehtari, Rubin, 3rd edition, CRC Press, 2013), chapter 14.
 """
 
 from collections.abc import Sequence
@@ -14,21 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.analysis.pareto import Direction
-from search.analysis.rank_correlation import correlation
 
 Array = NDArray[np.float64]
 
 #: Added to each error before the logarithm. log(0) does not exist, and without it the differences between errors below
 #: a hundredth would outweigh all others.
 OFFSET = 0.01
-#: minimal number of finished trials for a rank correlation with their final errors
-MIN_FINISHED = 4
-#: Prior of a regression: mean of the slope.
-PRIOR_SLOPE = 1.0
-#: Precision of the slope, as a sum of squared distances of log errors from their mean.
-PRIOR_PRECISION = 0.1
+#: lower bound of a cost in front of a logarithm
+MIN_COST = 1e-12
+#: Prior of a regression: mean of the slopes on the error before, on the predicted error and on the cost.
+PRIOR_SLOPES = np.array([1.0, 0.0, 0.0])
+#: Precisions of these slopes. That of an error is a sum of squared distances of log errors from their mean; that of
+#: the cost a number of trials, as log costs are in units of their standard deviation.
+PRIOR_PRECISIONS = np.array([0.1, 0.1, 1.0])
 #: Standard deviation of the residuals of all epochs of a training together; an epoch has its share of the variance.
-PRIOR_DEVIATION = 0.5
+PRIOR_DEVIATION = 0.2
 #: Weight of the prior of the residual variance, as a number of trials.
 PRIOR_TRIALS = 3
 
@@ -38,53 +39,75 @@ def errors(measured: Sequence[float], direction: Direction) -> list[float]:
     return [1.0 - value for value in measured] if direction == "max" else list(measured)
 
 
-class _Step(NamedTuple):
-    """The regression of the log error after one epoch on that after the epoch before."""
+class Curve(NamedTuple):
+    """The learning curve of a training so far, and what was known about it before."""
 
-    slope: float
-    mean_before: float
-    """mean log error before, over the trials that it was fitted to"""
+    errors: Sequence[float]
+    """its errors after each finished epoch (see `errors`)"""
+    epochs: int
+    """number of epochs of the whole training"""
+    predicted: float | None = None
+    """the final error that the sampler predicted; None if it predicted none"""
+    cost: float | None = None
+    """a cost of the model"""
+
+
+class _Step(NamedTuple):
+    """The regression of the log error after one epoch on that after the epoch before, and on two more values."""
+
+    slopes: Array
+    mean_before: Array
+    """mean values before, over the trials that it was fitted to"""
     mean_after: float
     """mean log error after"""
-    precision: float
-    """precision of the slope: sum of squared distances from ``mean_before``, with the prior's"""
+    covariance: Array
+    """of the slopes, in units of ``variance``"""
     variance: float
     """variance of a residual, by Student's t"""
     trials: int
     """number of trials that it was fitted to"""
 
-    def __call__(self, mean: float, variance: float) -> tuple[float, float]:
-        """Return mean and variance of the log error after the step, for those before it."""
-        distance = mean - self.mean_before
-        predictive = self.variance * (1 + 1 / self.trials + (distance**2 + variance) / self.precision)
-        return self.mean_after + self.slope * distance, self.slope**2 * variance + predictive
+    def __call__(self, mean: float, variance: float, known: Array) -> tuple[float, float]:
+        """Return mean and variance of the log error after the step, for those before it and the two known values."""
+        distance = np.array([mean, *known]) - self.mean_before
+        leverage = distance @ self.covariance @ distance + self.covariance[0, 0] * variance
+        predictive = self.variance * (1 + 1 / self.trials + leverage)
+        return self.mean_after + float(self.slopes @ distance), float(self.slopes[0] ** 2 * variance + predictive)
 
 
 class Curves:
     """Forecast final errors from learning curves.
 
     For each pair of successive epochs, the log errors after the later epoch are regressed on those after the earlier
-    one. A forecast chains the regressions of the epochs that are left. So a stopped or running trial contributes to the
+    one, on the logarithm of the error that was predicted before the training, and on the logarithm of the cost. A
+    forecast chains the regressions of the epochs that are left. So a stopped or running trial contributes to the
     regressions of the epochs that it finished, and one finished trial is enough for a forecast. If early errors do not
     predict later ones, the slope is near 0 and the residual variance is that of the trials: the forecast then ignores
-    early errors.
+    early errors. The predicted error is a regressor, not a second opinion: how much it says is learned from the trials.
 
     Args:
-        curves: for each trial, its errors after each finished epoch (see `errors`) and the number of epochs of the
-            whole training. Trainings of different lengths are compared at the same fraction of their length. Trials
-            with an error that is not finite are ignored.
+        curves: the trials. Trainings of different lengths are compared at the same fraction of their length. Trials
+            with an error that is not finite are ignored. A missing prediction or cost counts as the mean of the others.
     """
 
-    def __init__(self, curves: Sequence[tuple[Sequence[float], int]]) -> None:
-        sound = [(curve, epochs) for curve, epochs in curves if all(map(isfinite, curve))]
-        lengths = np.array([len(curve) for curve, _ in sound], dtype=np.intp)
+    def __init__(self, curves: Sequence[Curve]) -> None:
+        sound = [curve for curve in curves if all(map(isfinite, curve.errors))]
+        lengths = np.array([len(curve.errors) for curve in sound], dtype=np.intp)
         # For each value of all curves: its curve, its epoch and the number of epochs of its training.
         self._rows = np.repeat(np.arange(len(sound)), lengths)
         self._epoch = 1 + np.arange(len(self._rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        self._epochs = np.repeat([epochs for _, epochs in sound], lengths).astype(int)
-        self._logs = np.log(np.fromiter(chain.from_iterable(curve for curve, _ in sound), dtype=float) + OFFSET)
+        self._epochs = np.repeat([curve.epochs for curve in sound], lengths).astype(int)
+        values = chain.from_iterable(curve.errors for curve in sound)
+        self._logs = np.log(np.fromiter(values, dtype=float) + OFFSET)
+        known = np.array([_known(curve) for curve in sound], dtype=float).reshape(len(sound), 2)
+        self._mean, self._unit = _scale(known)
+        self._known = self._scaled(known)
         self._tables: dict[int, Array] = {}
         self._steps: dict[tuple[int, int], _Step | None] = {}
+
+    def _scaled(self, known: Array) -> Array:
+        """Return predictions and costs (..., 2) relative to their means, costs in units of their deviation."""
+        return np.nan_to_num((known - self._mean) / self._unit, nan=0.0)
 
     def _table(self, epochs: int) -> Array:
         """Return the log errors (trials, epochs) as in a training of ``epochs``; NaN where a trial has none."""
@@ -99,56 +122,72 @@ class Curves:
 
     def _step(self, epoch: int, epochs: int) -> _Step | None:
         if (epoch, epochs) not in self._steps:
-            self._steps[epoch, epochs] = _fit(self._table(epochs)[:, epoch - 1 : epoch + 1], epochs)
+            table = self._table(epochs)
+            before = np.column_stack([table[:, epoch - 1], self._known[: len(table)]])
+            self._steps[epoch, epochs] = _fit(before, table[:, epoch], epochs)
         return self._steps[epoch, epochs]
 
-    def agreement(self, epoch: int, epochs: int) -> float | None:
-        """Return Spearman's rank correlation of the errors after ``epoch`` with those after the last of ``epochs``.
+    def forecast(self, curve: Curve) -> tuple[float, float] | None:
+        """Return mean and standard deviation of log(final error + `OFFSET`) of a training.
 
-        It is None if fewer than `MIN_FINISHED` trials have both.
-        """
-        pairs = self._table(epochs)[:, [epoch - 1, -1]]
-        pairs = pairs[~np.isnan(pairs).any(1)]
-        return correlation(*pairs.T) if len(pairs) >= MIN_FINISHED else None
-
-    def forecast(self, curve: Sequence[float], epochs: int) -> tuple[float, float] | None:
-        """Return mean and standard deviation of log(final error + `OFFSET`) for a training of ``epochs`` epochs.
-
-        ``curve`` has its errors so far. The standard deviation is the predictive one of Student's t, as the residual
-        variance is estimated from few trials. It grows with the distance from the errors of the other trials: stopped
-        trials are worse than those that the regressions of later epochs were fitted to.
+        The standard deviation is the predictive one of Student's t, as the residual variance is estimated from few
+        trials. It grows with the distance from the errors of the other trials: stopped trials are worse than those that
+        the regressions of later epochs were fitted to.
 
         The forecast is None before the first epoch, if the training has diverged, or if one of the epochs that are left
         was not finished by any other trial.
         """
-        if not curve or not isfinite(curve[-1]):
+        if not curve.errors or not isfinite(curve.errors[-1]):
             return None
-        mean, variance = log(curve[-1] + OFFSET), 0.0
-        for epoch in range(len(curve), epochs):
-            step = self._step(epoch, epochs)
+        mean, variance = log(curve.errors[-1] + OFFSET), 0.0
+        known = self._scaled(np.array(_known(curve)))
+        for epoch in range(len(curve.errors), curve.epochs):
+            step = self._step(epoch, curve.epochs)
             if step is None:
                 return None
-            mean, variance = step(mean, variance)
+            mean, variance = step(mean, variance, known)
         return mean, sqrt(variance)
 
 
-def _fit(pairs: Array, epochs: int) -> _Step | None:
-    """Return the regression of one of ``epochs`` on pairs (trials, 2) of log errors before and after it.
+def _known(curve: Curve) -> tuple[float, float]:
+    """Return the logarithms of the predicted error and of the cost; NaN where one is not known."""
+    predicted = np.nan if curve.predicted is None else log(max(curve.predicted, 0.0) + OFFSET)
+    return predicted, np.nan if curve.cost is None else log(max(curve.cost, MIN_COST))
 
-    Pairs with a NaN are ignored. None without any pair.
+
+def _scale(known: Array) -> tuple[Array, Array]:
+    """Return the means of predictions and costs, and their units: 1, and the standard deviation of the costs."""
+    means, units = np.zeros(2), np.ones(2)
+    for column, values in enumerate(known.T):
+        if len(there := values[~np.isnan(values)]):
+            means[column] = there.mean()
+            units[column] = (there.std() or 1.0) if column else 1.0
+    return means, units
+
+
+def _fit(before: Array, after: Array, epochs: int) -> _Step | None:
+    """Return the regression of one of ``epochs`` on the values before it (trials, 3) and the log errors after it.
+
+    Trials with a NaN are ignored. None without any trial.
     """
-    before, after = pairs[~np.isnan(pairs).any(1)].T
-    count = len(before)
+    there = ~np.isnan(before[:, 0]) & ~np.isnan(after)
+    count = int(there.sum())
     if not count:
         return None
-    mean_before, mean_after = float(before.mean()), float(after.mean())
+    before, after = before[there], after[there]
+    mean_before, mean_after = before.mean(0), float(after.mean())
     x, y = before - mean_before, after - mean_after
-    precision = float(x @ x) + PRIOR_PRECISION
-    # A negative slope would forecast that a worse trial ends better.
-    slope = max(0.0, (float(x @ y) + PRIOR_PRECISION * PRIOR_SLOPE) / precision)
-    residual = y - slope * x
+    precision = x.T @ x + np.diag(PRIOR_PRECISIONS)
+    prior = PRIOR_PRECISIONS * PRIOR_SLOPES
+    slopes = np.linalg.solve(precision, x.T @ y + prior)
+    if slopes[0] < 0:  # it would forecast that a worse trial ends better
+        slopes = np.append(0.0, np.linalg.solve(precision[1:, 1:], x[:, 1:].T @ y + prior[1:]))
+    residual = y - x @ slopes
     prior_variance = PRIOR_DEVIATION**2 / (epochs - 1)
-    squares = float(residual @ residual) + PRIOR_PRECISION * (slope - PRIOR_SLOPE) ** 2 + PRIOR_TRIALS * prior_variance
+    squares = float(
+        residual @ residual + PRIOR_PRECISIONS @ np.square(slopes - PRIOR_SLOPES) + PRIOR_TRIALS * prior_variance
+    )
     # d = count + PRIOR_TRIALS - 1 degrees of freedom, one less for the mean. Student's t has a variance of
     # squares / d * d / (d - 2).
-    return _Step(slope, mean_before, mean_after, precision, squares / max(count + PRIOR_TRIALS - 3, 1), count)
+    variance = squares / max(count + PRIOR_TRIALS - 3, 1)
+    return _Step(slopes, mean_before, mean_after, np.linalg.inv(precision), variance, count)

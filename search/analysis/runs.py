@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from search.analysis.certainty import measured_objective
 from search.analysis.intervals import Z, by_clips, num_clips
-from search.analysis.learning_curves import OFFSET, Curves, errors
+from search.analysis.learning_curves import OFFSET, Curve, Curves, errors
 from search.analysis.pareto import Objectives
 from search.ledger.history import History, Trial
 
@@ -38,25 +38,34 @@ def runs_of(history: History, objectives: Objectives) -> list[Run]:
     name, clips = measured_objective(history, objectives), num_clips(history)
     direction = objectives[name]
     curves = {trial.number: _curve(trial, name) for trial in history.trials.values() if trial.reports}
-    known = [(errors(curve, direction), history.trials[number].epochs) for number, curve in curves.items() if curve]
-    forecast = Curves(known)
+    costs = {number: _cost(history.trials[number], objectives) for number in curves}
+
+    def known(number: int) -> Curve:
+        trial = history.trials[number]
+        cost = costs[number] if math.isfinite(costs[number]) else None
+        return Curve(errors(curves[number], direction), trial.epochs, trial.why.get("predicted_error"), cost)
+
+    forecast = Curves([known(number) for number, curve in curves.items() if curve])
     runs = []
     for number, curve in curves.items():
-        trial = history.trials[number]
-        cost = trial.cost.get(cost_objective(objectives, trial.cost), math.nan)
+        trial, cost = history.trials[number], costs[number]
         if not curve or not math.isfinite(cost):
             continue
         if trial.state == "finished":
             estimate = by_clips(name, curve[-1], clips)
             error = (estimate.high - estimate.low) / (2 * Z) if estimate.is_known else 0.0
             runs.append(Run(trial, cost, curve[-1], error, is_forecast=False))
-        elif trial.state == "stopped" and (log_error := forecast.forecast(errors(curve, direction), trial.epochs)):
+        elif trial.state == "stopped" and (log_error := forecast.forecast(known(number))):
             mean, deviation = log_error
             error = math.exp(mean) - OFFSET
             value = 1 - error if direction == "max" else error
             # The standard deviation is that of the logarithm.
             runs.append(Run(trial, cost, value, math.exp(mean) * deviation, is_forecast=True))
     return [run for run in runs if math.isfinite(run.value)]
+
+
+def _cost(trial: Trial, objectives: Objectives) -> float:
+    return trial.cost.get(cost_objective(objectives, trial.cost), math.nan)
 
 
 def _curve(trial: Trial, name: str) -> Sequence[float]:

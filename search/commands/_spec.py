@@ -5,20 +5,29 @@ from argparse import Namespace
 from pathlib import Path
 
 import spaces
+from search.parser import did_you_mean
 from vattn.errors import UserError
 from vattn.trained.file import is_model
 
 
 def spec_file(name: str) -> Path:
     """Return the path of a spec. A bare name that is no file is a ready spec: spaces/library/quickstart.yaml."""
-    ready = Path(spaces.__path__[0]) / "library" / f"{name}.yaml"
-    return ready if not Path(name).exists() and Path(name).name == name and ready.is_file() else Path(name)
+    return _ready(Path(name), Path(spaces.__path__[0]) / "library")
 
 
 def config_file(name: Path) -> Path:
     """Return the path of a config. A bare name that is no file is a recipe: spaces/library/recipes/tam_ssv1.yaml."""
-    recipe = Path(spaces.__path__[0]) / "library" / "recipes" / f"{name}.yaml"
-    return recipe if not name.exists() and name.name == str(name) and recipe.is_file() else name
+    return _ready(name, Path(spaces.__path__[0]) / "library" / "recipes")
+
+
+def _ready(name: Path, folder: Path) -> Path:
+    """Return the file of a name in ``folder``; other names are paths. Raises UserError for a name with a typo."""
+    if name.exists() or name.name != str(name):
+        return name
+    file = folder / f"{name}.yaml"
+    if not file.is_file() and (hint := did_you_mean(str(name), (ready.stem for ready in folder.glob("*.yaml")))):
+        raise UserError(f"no such file, and no ready one{hint}", file=name)
+    return file if file.is_file() else name
 
 
 def checkpoint_of(arguments: Namespace) -> Path:

@@ -9,6 +9,7 @@ from search.spec.validation import load_config
 from vattn.config import TrialConfig
 from vattn.errors import UserError
 from vattn.explain import Trained, explain, load_trained
+from vattn.explain.detection import explain_detection
 from vattn.files import at_home
 from vattn.trained import load
 from vattn.trained.file import is_model
@@ -17,10 +18,17 @@ from vattn.trained.file import is_model
 def run(arguments: Namespace) -> None:
     """Draw the pictures and print the names of their files."""
     checkpoint = checkpoint_of(arguments)
+    config = load_config(arguments.config, arguments.set)
+    if config.task == "detection":
+        if len(arguments.videos) > 1:
+            raise UserError("must be one, as the model is a detector", path="VIDEO", found=len(arguments.videos))
+        for file in explain_detection(load_trained(config, checkpoint), arguments.videos[0], arguments.out):
+            print(file)
+        return
     if is_model(arguments.config) and checkpoint == arguments.config and not arguments.set:
         model = _on_cpu(load(arguments.config).trained)
     else:
-        model = load_trained(load_config(arguments.config, arguments.set), checkpoint)
+        model = load_trained(config, checkpoint)
     comparison = load_trained(load_config(arguments.i3d[0]), arguments.i3d[1]) if arguments.i3d else None
     truths = _truths(model, arguments.videos, arguments.truth)
     for file in explain(model, arguments.videos, arguments.out, comparison, truths):

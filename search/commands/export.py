@@ -20,7 +20,9 @@ from search.analysis.intervals import Estimate, num_clips
 from search.analysis.pick import pick
 from search.commands._deploy import Forms, deploy
 from search.commands._model_files import write_trained
+from search.commands._origin import origin_line
 from search.ledger.history import History, Trial
+from search.ledger.remote import Remote, is_url
 from search.ledger.runs import open_run, resolve_run
 from search.report.wording.program import program
 from search.report.wording.trials import describe, describe_memory
@@ -67,7 +69,7 @@ def _deploy_trial(run: str, trial: Trial, forms: Forms, clips: Sequence[Path], f
         raise UserError(message, file=weights, way_out="train the exported config, and export its model.safetensors")
     with TemporaryDirectory() as folder:
         file = Path(folder) / FILE
-        config = TrialConfig.parse(_with_absolute_folders(trial.run_config, output))
+        config = TrialConfig.parse(_with_absolute_folders(trial.run_config, history.places, output))
         write_trained(file, config, weights, _about(history, trial))
         deploy(file, forms, clips, force, config, output)
 
@@ -107,11 +109,16 @@ def export(
     output = resolve_run(run).resolve()
     trial = pick(history, history.objectives, rule)
     source = output / "trials" / f"{trial.number:04d}" / "model.pt"
+    if weights and is_url(run):
+        for number in (trial.number, trial.source):
+            if number is not None:
+                key = f"trials/{number:04d}/model.pt"
+                Remote(run).download(key, output / key)
     if weights and not source.is_file():
         message = f"the weights of trial {trial.number} are gone"
         raise UserError(message, file=source, way_out="export without --weights, and train the exported config")
     copies = {weights / "model.pt": source} if weights else {}
-    config = _with_absolute_folders(trial.run_config, output)
+    config = _with_absolute_folders(trial.run_config, history.places, output)
     if start := _initial_weights(trial, output):
         if weights:
             copies[weights.absolute() / "start.pt"] = start
@@ -121,7 +128,7 @@ def export(
         config["train"] = with_length(config["train"], epochs)
         _check_length(config, epochs)
     exported = _exported(history, trial, config, output)
-    header = "".join(f"# {line}\n" for line in _header(history, trial, out, epochs, exported))
+    header = "".join(f"# {line}\n" for line in _header(history, trial, output, out, epochs, exported))
     section = {SECTION: exported.model_dump(mode="json", exclude_defaults=True)}
     text = header + yaml.safe_dump(config | section, sort_keys=False, allow_unicode=True)
     if not force:
@@ -241,24 +248,29 @@ def _initial_weights(trial: Trial, output: Path) -> Path | None:
     return file
 
 
-def _with_absolute_folders(config: dict[str, Any], output: Path) -> dict[str, Any]:
-    """Return a trial's config with absolute data folders; a folder ``auto`` is the one in the output folder."""
+def _with_absolute_folders(config: dict[str, Any], places: Mapping[str, Any], output: Path) -> dict[str, Any]:
+    """Return a trial's config with absolute folders of its data; one that is ``auto`` is in the output folder.
+
+    ``places`` are folders that a resume has changed.
+    """
     data = dict(config["data"])
     auto_folders = {"root": output / "data" / data["kind"], "cache": output / "cache"}
     for key, auto_folder in auto_folders.items():
-        folder = data.get(key, "auto")
+        folder = places.get(key, data.get(key, "auto"))
         data[key] = str(auto_folder if folder == "auto" else at_home(folder).absolute())
     return config | {"data": data}
 
 
-def _header(history: History, trial: Trial, out: Path, epochs: int | None, exported: Exported) -> list[str]:
+def _header(
+    history: History, trial: Trial, output: Path, out: Path, epochs: int | None, exported: Exported
+) -> list[str]:
     """Return the comment lines of an exported config: its trial, its metrics, and how to train it."""
     names = dict.fromkeys([*history.objectives, *trial.cost])
     numbers = ", ".join(f"{name} {format_metric(name, trial.metrics[name])}" for name in names)
     confirmed = trial.number in {retrained.number for retrained in settled(history, history.objectives)}
     expected, costs = exported.expected, exported.costs
     lines = [
-        f"{describe(trial)}: trial {trial.number} of the search {history.name} ({history.began.id}).",
+        origin_line(describe(trial), history, trial.number, output),
         f"After {trial.epoch} epochs of the search: {numbers}, on the validation split.",
         *([f"For lack of GPU memory it was trained {describe_memory(trial.memory)}."] if trial.memory else []),
         *([f"These metrics are the mean of {len(trial.fresh)} fresh seeds."] if confirmed else []),

@@ -4,6 +4,7 @@ from argparse import Namespace
 
 from search.ledger.runs import open_run, resolve_run
 from search.report.clips.format import clip_files, read_test
+from search.report.page.content import content
 from search.report.page.files import read_content, write_page, write_tables
 from search.report.page.serve import LivePage, serve
 from vattn.errors import UserError
@@ -15,11 +16,11 @@ def run(arguments: Namespace) -> None:
         raise UserError(
             "has nothing to do", file="vattn report", way_out="give --out FILE.html, --tables DIR or --serve"
         )
-    open_run(arguments.search)
+    history = open_run(arguments.search)
     folder = resolve_run(arguments.search)
     tests = [read_test(file) for file in arguments.tests or clip_files(folder)]
     if arguments.out or arguments.tables:
-        shown = read_content(folder, arguments.search, tests)
+        shown = content(history, history.objectives, arguments.search, tests)
         if arguments.out:
             write_page(shown, arguments.out)
             print(f"page      {arguments.out}")

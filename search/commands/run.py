@@ -5,7 +5,8 @@ import shlex
 import sys
 import uuid
 from argparse import Namespace
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,9 +14,11 @@ from cluster.address import ClusterAddress, resolve
 from search.analysis.confirmation import plan
 from search.commands._spec import overrides, spec_file
 from search.commands._versions import versions
+from search.commands.supervise import supervise
 from search.ledger.events import Ended, Resumed, SearchBegan, WarmStarted
 from search.ledger.file import NAME, Ledger
 from search.ledger.history import EXHAUSTED, FAILING, LATE, History
+from search.ledger.remote import Remote, is_url
 from search.proposals.warm_start import read_sources
 from search.report.live.display import Display
 from search.report.live.progress import progress
@@ -32,9 +35,10 @@ from search.spec.schema import Spec
 from search.spec.validation import load
 from vattn.canonical import changes
 from vattn.data import listed
-from vattn.data.config import StoreConfig
+from vattn.data.cache import content_of
+from vattn.data.config import PLACES, StoreConfig
 from vattn.data.dataset import Listed
-from vattn.errors import UserError, without_password
+from vattn.errors import StorageError, UserError, without_password
 
 #: keys of a spec, and of its `search`, that may change between an interruption and the resume
 CHANGEABLE = ("budget", "confirm", "resources", "tracking", "output", "notify")
@@ -43,6 +47,11 @@ CHANGEABLE = ("budget", "confirm", "resources", "tracking", "output", "notify")
 def run(arguments: Namespace) -> int:
     """Run or resume a search; return the exit status."""
     path, sets = spec_file(arguments.spec), overrides(arguments)
+    if arguments.restarts:
+        words = ["run", str(path), *(word for change in sets for word in ("--set", change))]
+        words += ["--address", arguments.address] if arguments.address else []
+        words += [f"--{name}" for name in ("resume", "json") if getattr(arguments, name)]
+        return supervise(words, load(path, sets).output_dir(), arguments.restarts)
     return run_search(path, sets, arguments.resume, arguments.address, arguments.json)
 
 
@@ -72,12 +81,14 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
             f"must be a folder ({reason})", file=path, path="output", way_out="name another", found=output
         ) from None
     screen = sys.stderr if machine_output else sys.stdout
-    with closing(Ledger(output / NAME)) as ledger:
+    with _mirrored(spec, output, screen) as mirror, closing(Ledger(output / NAME)) as ledger:
         if ledger.history.trials and not resume:
             way_out = "go on with --resume, or name another"
             raise UserError(f"{output} holds a search already", file=path, path="output", way_out=way_out)
+        if resume and not ledger.history.search:
+            print(f"{output}: there is no search to resume; it begins", file=screen, flush=True)
         if ledger.history.search:
-            spec = _with_chosen_store(spec, ledger)
+            spec = _with_chosen_store(_with_begun_scheduler(spec, ledger), ledger)
             _check_unchanged(path, spec, ledger)
         # The ledger has copies of the earlier searches that it names, so that a resume does not need their files.
         sources = read_sources(spec, ledger.history.warm)
@@ -86,7 +97,7 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
             if complete:
                 catch_up(output, spec.tracking.uri, spec.tracking.experiment, ledger.replay())
             else:
-                complete = _search(spec, sources, output, ledger, cluster, screen)
+                complete = _search(spec, sources, output, ledger, cluster, screen, mirror)
         except KeyboardInterrupt:  # during data preparation, or while the end is recorded
             complete = False
         history = ledger.history
@@ -103,6 +114,8 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
             except OSError as error:
                 # The ledger has the result, and it was printed: the search itself has not failed.
                 print(error, file=sys.stderr)
+    if mirror:
+        _copy_results(mirror)
     if not complete:
         command = shlex.join([program(), "run", *words, "--resume", *(["--json"] if machine_output else [])])
         print(f"interrupted; go on with: {command}", file=screen)
@@ -125,13 +138,17 @@ def _exhausted(spec: Spec, history: History) -> bool:
 
 
 def _search(
-    spec: Spec, sources: list[WarmStarted], output: Path, ledger: Ledger, cluster: ClusterAddress, screen: TextIO
-) -> bool:
+    spec: Spec, sources: list[WarmStarted], output: Path, ledger: Ledger, cluster: ClusterAddress, screen: TextIO,
+    mirror: Any,
+) -> bool:  # fmt: skip
     """Run the search until it ends or is interrupted; return whether it is complete."""
+    where = "Starting Ray ..." if cluster.text == "local" else f"Connecting to Ray at {cluster.text} ..."
+    print(where, file=screen, flush=True)
     # The data are checked first, because the imports of Ray, Optuna and MLflow take seconds. With an address, the
     # cluster is connected first, because to generate and decode data can take hours.
     files = _listed(spec, output) if cluster.text == "local" else None
     from cluster.connect import connecting
+    from search.tuner.mirror import fetch_cache
     from search.tuner.state import Search
     from search.tuner.trainable import MODULES
     from search.tuner.tune import tune_search
@@ -148,27 +165,69 @@ def _search(
         spec, files, data = check_data(spec, files)
         print(render_data(data), file=screen, flush=True)
         # The path is absolute: workers have other working directories.
+        if mirror:
+            fetch_cache(mirror.remote, files.plan.folder)
         cache = files.decode(watched).resolve()
+        if mirror and spec.data.cache == "auto":
+            mirror.upload_cache(cache)
         with (
             closing(Tracker(output, spec.tracking.uri, spec.tracking.experiment)) as tracker,
-            closing(Display(screen, waiting=lambda: monitor.waiting)) as display,
+            closing(Display(screen)) as display,
         ):
             monitor.listen(tracker.wait_for)
-            search = Search(spec, output, cache, ledger, [tracker, display, monitor])
+            monitor.listen(display.wait_for)
+            content = content_of(cache)
+            _check_content(spec, content, ledger)
+            search = Search(spec, output, cache, ledger, [tracker, display, monitor], mirror)
+            search.storage.say = monitor.waits
+            monitor.watch(lambda: search.storage.slow)
             if ledger.history.search:
-                search.record(Resumed(budget=spec.search.budget.tree()))
+                began = ledger.history.began.spec["trial"]["data"] | ledger.history.places
+                places = {key: getattr(spec.data, key) for key in ("root", "cache")}
+                resumed = Resumed(budget=spec.search.budget.tree())
+                if any(began.get(key) != place for key, place in places.items()):
+                    resumed = resumed.model_copy(update={"places": places})
+                search.record(resumed)
             else:
                 clips = {split: number for split, number in data.summary.totals.items() if number}
                 began = {"id": uuid.uuid4().hex, "name": spec.name, "spec": _recorded(spec), "versions": versions()}
-                search.record(SearchBegan(**began, clips=clips))
+                search.record(SearchBegan(**began, clips=clips, content=content))
             for source in sources:
                 search.record(source)
             monitor.phase = "searches"
             with suppress(KeyboardInterrupt):  # Tune handles Ctrl-C while it runs, but not before and after
                 tune_search(search, wait_for_cluster)
             complete = is_complete(spec, ledger.history, exhausted=search.reason in (EXHAUSTED, FAILING, LATE))
-            search.record(Ended(reason=search.reason if complete else "interrupted"))
+            try:
+                search.record(Ended(reason=search.reason if complete else "interrupted"))
+            except StorageError:
+                if not search.storage.interrupted:  # while its files were gone: it ends as if it had been killed
+                    raise
     return complete
+
+
+@contextmanager
+def _mirrored(spec: Spec, output: Path, screen: TextIO) -> Iterator[Any]:
+    """Yield what copies the files of a search to the store that is its output; None if that is a folder."""
+    if not is_url(spec.output):
+        yield None
+        return
+    from search.tuner.mirror import Mirror
+
+    mirror = Mirror(Remote(spec.output), output)
+    mirror.take(lambda text: print(text, file=screen, flush=True))
+    try:
+        yield mirror
+    finally:
+        mirror.close()
+
+
+def _copy_results(mirror: Any) -> None:
+    """Copy the pictures of a search to its store, or print why that is not possible: the ledger has the result."""
+    try:
+        mirror.upload_results()
+    except OSError as error:
+        print(f"{mirror.remote.url}: {error}", file=sys.stderr)
 
 
 def _recorded(spec: Spec) -> dict[str, Any]:
@@ -194,6 +253,35 @@ def _check_unchanged(path: Path, spec: Spec, ledger: Ledger) -> None:
         )
 
 
+def _with_begun_scheduler(spec: Spec, ledger: Ledger) -> Spec:
+    """Return the spec with the scheduler's values of the search's begin, where the file leaves them open.
+
+    So a search of an earlier version, in which other defaults were best, can go on with its own.
+    """
+    began, scheduler = ledger.history.began.spec["search"]["scheduler"], spec.search.scheduler
+    if not isinstance(began, dict) or began.get("kind") != scheduler.kind:
+        return spec
+    kept = {
+        name: value
+        for name, value in began.items()
+        if name in type(scheduler).model_fields and name not in scheduler.model_fields_set
+    }
+    begun = type(scheduler).parse(scheduler.tree() | kept)
+    return spec.model_copy(update={"search": spec.search.model_copy(update={"scheduler": begun})})
+
+
+def _check_content(spec: Spec, content: str, ledger: Ledger) -> None:
+    """Raise UserError if the clips are not those that the search began with, wherever they lay then."""
+    if ledger.history.search and ledger.history.began.content not in ("", content):
+        raise UserError(
+            "has other clips or labels than the search began with",
+            file=spec.file,
+            path="trial.data.root",
+            way_out="name the folder that has the same files, or another output",
+            found=spec.data.root,
+        )
+
+
 def _with_chosen_store(spec: Spec, ledger: Ledger) -> Spec:
     """Return the spec with the store that the search began with, if the file leaves it open."""
     store = ledger.history.began.spec["trial"]["data"].get("store")
@@ -205,4 +293,6 @@ def _with_chosen_store(spec: Spec, ledger: Ledger) -> Spec:
 def _fixed(tree: dict[str, Any]) -> dict[str, Any]:
     """Return the parts of a spec that a resume must not change; those of ``search`` are on the top level."""
     flat = {key: value for key, value in tree.items() if key != "search"} | tree["search"]
+    data = {key: value for key, value in tree["trial"]["data"].items() if key not in PLACES}
+    flat["trial"] = tree["trial"] | {"data": data}
     return {key: value for key, value in flat.items() if key not in CHANGEABLE}

@@ -11,6 +11,7 @@ import yaml
 
 from search.commands._job_client import START_TIMEOUT, job_client, patiently
 from search.commands._spec import overrides, spec_file
+from search.ledger.remote import is_url
 from search.spec.check import check
 from search.spec.validation import load
 from vattn.errors import UserError, without_password
@@ -32,10 +33,10 @@ def run(arguments: Namespace) -> int:
         check(spec)
     else:
         print(f"data.root: {root} does not exist on this machine; the job will check the limits", file=sys.stderr)
-    return submit(path, sets, arguments.address, arguments.follow)
+    return submit(path, sets, arguments.address, arguments.follow, arguments.resume, arguments.restarts)
 
 
-def submit(spec: Path, sets: list[str], address: str, follow: bool) -> int:
+def submit(spec: Path, sets: list[str], address: str, follow: bool, resume: bool = False, restarts: int = 0) -> int:
     """Send the project folder of a spec file to a cluster, and run the search on the cluster as a job.
 
     The project folder is the nearest folder above the file that has a pyproject.toml or is a repository; without one,
@@ -46,6 +47,8 @@ def submit(spec: Path, sets: list[str], address: str, follow: bool) -> int:
         sets: changes of its values, as A.B=V.
         address: URL of the cluster's dashboard.
         follow: whether to print the output of the job until it ends.
+        resume: whether to continue the search that is in the output folder, on this cluster or another one.
+        restarts: how many processes of the search may be lost without progress, see `search.commands.supervise`.
 
     Returns:
         The exit status of the job with ``follow``, otherwise 0 once the job is submitted.
@@ -63,7 +66,7 @@ def submit(spec: Path, sets: list[str], address: str, follow: bool) -> int:
     spec = spec.resolve()
     project = next((p for p in spec.parents if (p / "pyproject.toml").exists() or (p / ".git").exists()), spec.parent)
     output = _output(spec, sets)
-    if not Path(output).is_absolute():
+    if not is_url(output) and not Path(output).is_absolute():
         print(
             f"output: {output} lies in the copy of the project that Ray makes for the job and removes some time after "
             "it; to keep the results, name a folder that all nodes share: --set output=/SHARED/FOLDER",
@@ -72,6 +75,8 @@ def submit(spec: Path, sets: list[str], address: str, follow: bool) -> int:
     words = ["python", "-m", "search", "run", str(spec.relative_to(project)), "--address", "auto"]
     for change in sets:
         words += ["--set", change]
+    words += ["--resume"] if resume else []
+    words += ["--restarts", str(restarts)] if restarts else []
     with job_client(address, wait=START_TIMEOUT) as client:
         environment = {"working_dir": str(project), "excludes": EXCLUDES}
         entrypoint = shlex.join(words)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from pydantic import ValidationError
@@ -34,11 +34,15 @@ from vattn.data import listed, open_clips
 from vattn.data.cache import Clips
 from vattn.data.dataset import Listed
 from vattn.data.sampling import Order
+from vattn.data.untrimmed import Metric
+from vattn.detection.evaluation import THRESHOLDS
 from vattn.errors import UserError
 from vattn.files import replacing, write_whole, writing
 from vattn.model import load_model_and_report
 from vattn.training.device import default_device, set_up
 from vattn.training.evaluation import Average, judge, score
+from vattn.training.state_file import WAY_OUT
+from vattn.training.tasks.detecting import detect
 from vattn.weights.statistics import recorded, statistics
 
 #: classes with the lowest accuracy that are printed
@@ -143,6 +147,9 @@ def score_files(path: Path, checkpoint: Path, sets: list[str], asked: Asked) -> 
     for (file, _), splits in zip(streams, models, strict=True):
         if len(splits) != len(models[0]):
             raise UserError(f"must be all or one number, as in {path}, to fuse with it", file=file, path="data.split")
+    if any(splits[0].trial.task == "detection" for splits in models):
+        _detect(models, asked)
+        return
     by_split: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
     for split_models in zip(*models, strict=True):
         split = f"split {split_models[0].trial.data.split}: " if len(models[0]) > 1 else ""
@@ -258,6 +265,38 @@ def _write(test: Tested, file: Path, prefix: str) -> None:
 def _distinct(names: Sequence[str]) -> list[str]:
     """Return names in which those that repeat earlier ones have a number."""
     return [name if name not in names[:n] else f"{name}{n + 1}" for n, name in enumerate(names)]
+
+
+def _detect(models: Sequence[Sequence[_Model]], asked: Asked) -> None:
+    """Print the average precisions of a detector by both rules, and write its segments as JSON."""
+    if len(models) > 1 or asked.views is not None:
+        raise UserError(
+            "task detection has one model and one view of each part of a video",
+            file=models[0][0].file, way_out="leave out --fuse and --views",
+        )  # fmt: skip
+    (model,) = models[0]
+    folder, split = asked.out or output_of(model.file), asked.split
+    clips, device = _clips(model, output_of(model.file), split), default_device()
+    set_up(device, model.trial.train)
+    trial = recorded(model.trial, model.weights)
+    net, taken = load_model_and_report(trial.model, trial.data.num_classes(), model.weights)
+    if taken.renamed or taken.left:
+        print(f"{taken}; pixels: {statistics(trial)}", file=sys.stderr)
+    detected = detect(net.to(device), clips, trial, device)
+    rules = sorted(get_args(get_args(Metric)[0]), key=lambda rule: rule != detected.metric)
+    for rule in rules:
+        precisions = "  ".join(
+            f"{threshold:g} {result.map[0]:.2%}"
+            for threshold, result in zip(THRESHOLDS, detected.results(metric=rule), strict=True)
+        )
+        print(f"{model.file}: mAP by the rule {rule}, at IoU {precisions}")
+    file = folder / f"detections_{split}.json"
+    with writing(file, WAY_OUT):
+        write_whole(file, detected.text(trial.data.labels()))
+    print(
+        f"recall of the 100 best segments of a video at IoU 0.5 {detected.metrics['recall']:.2%}; "
+        f"{len(clips)} videos of the {split} split; segments: {file}"
+    )
 
 
 def parse_views(text: str) -> dict[str, int]:

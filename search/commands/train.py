@@ -4,6 +4,7 @@ import json
 import shlex
 import sys
 from argparse import Namespace
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -12,6 +13,7 @@ from cluster.address import resolve
 from cluster.failures import TrainingError
 from cluster.placement import Resources, gpu_problem, node_resources
 from search.commands._model_files import write_model_files
+from search.commands._origin import Origin, comments_of, origin_of
 from search.commands._resume import CONFIG, Resume, output_of
 from search.commands._spec import config_file, data_overrides
 from search.commands._versions import versions
@@ -29,7 +31,7 @@ from vattn.errors import UserError
 from vattn.files import at_home, refuse_other_files, write_whole, writing
 from vattn.trained.file import is_model
 from vattn.training.batches.loader import step_sizes
-from vattn.training.best import best
+from vattn.training.best import best, rate
 from vattn.training.checkpoint import Epoch, exists, finished
 from vattn.training.distill import load_teacher, shares_clips, teacher_cache
 from vattn.training.start import start_and_report
@@ -37,6 +39,9 @@ from vattn.training.state_file import WAY_OUT
 from vattn.weights import read_checkpoint
 from vattn.weights.families import recognise
 from vattn.weights.statistics import statistics
+
+#: the metric of the best epoch, in words
+RATE_NAMES = {"top1": "top-1", "map": "mAP"}
 
 
 def run(arguments: Namespace) -> int:
@@ -103,6 +108,8 @@ def train_file(
     if not resume and any(exists(folder) for folder in folders):
         way_out = "go on with --resume, or name another folder with --out"
         raise UserError("holds a training already", file=shown, way_out=way_out)
+    if resume and not any(exists(folder) for folder in folders):
+        print(f"{shown}: there is no training to resume; it begins", file=sys.stderr)
     if chooses_store:
         config, files = with_chosen_store(config, output, progress, test=False)
         splits = config.data.each_split()
@@ -124,11 +131,12 @@ def train_file(
     resumed.apply()
     written = path.read_text(encoding="utf-8")
     if sets or chooses_store or chooses_statistics or force:
-        written = json.dumps(config.tree(), indent=2)
+        written = comments_of(written) + json.dumps(config.tree(), indent=2)
     with writing(output / CONFIG, WAY_OUT):
         write_whole(output / CONFIG, written)
     try:
-        done = _train(split_configs, caches, folders, tracking, output, address, (workers, cpus, gpus))
+        origin = origin_of(written)
+        done = _train(split_configs, caches, folders, tracking, output, address, (workers, cpus, gpus), origin)
     except KeyboardInterrupt:
         given = {
             "--workers": (workers, 1), "--cpus": (cpus, 1), "--gpus": (gpus, 0), "--address": (address, None),
@@ -145,11 +153,11 @@ def train_file(
     where, last = (
         ("/split*", ", mean of the validation splits") if len(splits) > 1 else ("", " on the validation split")
     )
-    at_best = metrics["best"]
+    at_best, name = metrics["best"], rate(metrics)
     numbers = ", ".join(map(str, at_best["epoch"]))
     print(
-        f"top-1 {metrics['top1']:.2%}{last}; the weights are in {shown}{where}/model.pt\n"
-        f"top-1 {at_best['top1']:.2%} after the best epoch, {numbers} of {config.train.epochs}: "
+        f"{RATE_NAMES[name]} {metrics[name]:.2%}{last}; the weights are in {shown}{where}/model.pt\n"
+        f"{RATE_NAMES[name]} {at_best[name]:.2%} after the best epoch, {numbers} of {config.train.epochs}: "
         f"{shown}{where}/best.pt"
     )
     split = [] if "test" in files[0].manifest["split"].unique().to_pylist() else ["--split", "val"]
@@ -244,7 +252,8 @@ def _check_clips(config: TrialConfig, clips: Listed, path: Path, workers: int) -
     summary = clips.summary()
     try:
         summary.refuse()
-        step_sizes(summary.totals["train"], config.train, workers)
+        if config.task == "classification":
+            step_sizes(summary.totals["train"], config.train, workers)
     except UserError as error:
         raise UserError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
     for warning in summary.warnings:
@@ -259,18 +268,20 @@ def _check_gpus(workers: int, gpus: float) -> None:
 
 def _train(
     configs: list[TrialConfig], caches: list[Path], folders: list[Path], tracking: str, output: Path,
-    address: str | None, amounts: tuple[int, int, float],
+    address: str | None, amounts: tuple[int, int, float], origin: Origin | None,
 ) -> list[list[Epoch]]:  # fmt: skip
     """Train the configs one after another; return the epochs of each.
 
-    ``amounts`` are the number of workers, and the CPUs and GPUs of each.
+    ``amounts`` are the number of workers, and the CPUs and GPUs of each. The search of an exported config, ``origin``,
+    shows its training too.
     """
+    print(f"Connecting to Ray at {address} ..." if address else "Starting Ray ...", flush=True)
     # Ray and MLflow take seconds to import: this comes after the checks of the input.
     from cluster.connect import connected
     from cluster.devices import smallest_gpu
     from cluster.training import train
     from search.report.tracking.store import tracking_uri
-    from search.report.tracking.training import log_training
+    from search.report.tracking.training import log_beside, log_training
 
     workers, cpus, gpus = amounts
     resources, uri = Resources(workers=workers, cpus=cpus, gpus=gpus), tracking_uri(tracking, output)
@@ -283,9 +294,14 @@ def _train(
             prefix = f"split {config.data.split}  " if len(configs) > 1 else ""
             others = sum(later.train.epochs for later in configs[number + 1 :])
             seconds: list[float] = []
-            with log_training(uri, config, folder) as log:
+            with ExitStack() as logs:
+                stores = [logs.enter_context(log_training(uri, config, folder))]
+                if origin:
+                    beside = log_beside(tracking, folder, origin.history, origin.folder, origin.trial)
+                    stores.append(logs.enter_context(beside))
                 for result in train(config, cache, folder, resources):
-                    log(result)
+                    for log in stores:
+                        log(result)
                     seconds.append(result["seconds"])
                     left = config.train.epochs - result["epoch"] + others
                     # The first epoch compiles, and warms up caches: it is left out once there are others.
@@ -297,8 +313,13 @@ def _train(
 
 def _epoch_line(result: dict[str, Any], config: TrialConfig, time_left: float) -> str:
     metrics = result["metrics"]
+    if config.task == "detection":
+        rule = config.data.detection[1]
+        measured = f"mAP {metrics['map']:.2%}  at IoU 0.5 {metrics['map_0.5']:.2%} ({rule})"
+    else:
+        measured = f"top-1 {metrics['top1']:.2%}  loss {metrics['loss']:.4f}"
     return (
-        f"epoch {result['epoch']}/{config.train.epochs}  top-1 {metrics['top1']:.2%}  loss {metrics['loss']:.4f}  "
+        f"epoch {result['epoch']}/{config.train.epochs}  {measured}  "
         f"training loss {metrics['train_loss']:.4f}  {result['seconds']:.1f} s"
         + (f"  {format_duration(time_left)} left" if time_left else "")
     )

@@ -10,6 +10,9 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from vattn.base import Config
 
+#: what ended the process of a training
+Cause = Literal["", "node", "memory", "hang", "files"]
+
 
 class _Recorded(Config):
     """A mapping in a ledger. Fields that this version does not know are ignored when it is read."""
@@ -53,6 +56,8 @@ class SearchBegan(_Event):
     """versions of Python and of the main packages"""
     clips: dict[str, int] = Field(default={})
     """number of clips of each split; empty in ledgers of earlier versions"""
+    content: str = Field(default="")
+    """identity of the clips by their content, as `vattn.data.cache.content_of`; empty in ledgers of earlier versions"""
 
 
 class Resumed(_Event):
@@ -61,6 +66,18 @@ class Resumed(_Event):
     event: Literal["resumed"] = "resumed"
     budget: dict[str, Any] | None = None
     """the budget from now on, as in the spec; None where it did not change"""
+    places: dict[str, str] | None = None
+    """root and cache of the data from now on, as in the spec; None where they did not change"""
+
+
+class Paused(_Event):
+    """The search stood still for a part of the time before this event, which its budget of hours leaves out."""
+
+    event: Literal["paused"] = "paused"
+    seconds: float = Field(ge=0)
+    """length of that part"""
+    reason: str
+    """such as "the machine slept" """
 
 
 class Ended(_Event):
@@ -201,6 +218,19 @@ class Failed(_TrialEvent):
     error: str
     final: bool
     """whether it is not tried again"""
+    cause: Cause = ""
+    """what ended its process: the loss of its node, too little memory of the machine, no sign of life, or that its
+    files could not be read or written; "" for an error of the training, another end of the process, and in ledgers of
+    earlier versions"""
+
+
+class Suspended(_TrialEvent):
+    """A training gave its resources back after an epoch. It continues from there later."""
+
+    event: Literal["suspended"] = "suspended"
+    epoch: int
+    """number of finished epochs"""
+    reason: str
 
 
 class MemorySaved(_TrialEvent):
@@ -228,8 +258,8 @@ class Finished(_TrialEvent):
     """duration of all its epochs"""
 
 
-TrialEvent = Proposed | Inherited | Started | Reported | Stopped | Failed | MemorySaved | Finished
-Event = SearchBegan | Resumed | Ended | WarmStarted | Guarded | Rejected | TrialEvent
+TrialEvent = Proposed | Inherited | Started | Reported | Stopped | Failed | Suspended | MemorySaved | Finished
+Event = SearchBegan | Resumed | Paused | Ended | WarmStarted | Guarded | Rejected | TrialEvent
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 

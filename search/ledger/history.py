@@ -13,6 +13,7 @@ from search.ledger.events import (
     Guarded,
     Inherited,
     MemorySaved,
+    Paused,
     Proposed,
     Rejected,
     Reported,
@@ -20,6 +21,7 @@ from search.ledger.events import (
     SearchBegan,
     Started,
     Stopped,
+    Suspended,
     TrialEvent,
     WarmStarted,
 )
@@ -130,6 +132,8 @@ class History:
     search: SearchBegan | None = None
     #: trials, hours and gpu_hours, as of the last start or resume
     budget: dict[str, Any] = field(default_factory=dict)
+    #: root and cache of the data, where a resume has changed them
+    places: dict[str, str] = field(default_factory=dict)
     #: the trials of the search, by number: it learns from these and picks among them
     trials: dict[int, Trial] = field(default_factory=dict)
     #: bases and retrainings, by number; they share one numbering with ``trials``
@@ -141,7 +145,8 @@ class History:
     warm: dict[str, WarmStarted] = field(default_factory=dict)
     #: the latest decision whether to trust an earlier search, by its source
     guards: dict[str, Guarded] = field(default_factory=dict)
-    #: seconds during which a process ran this search; the time between an interruption and its resume does not count
+    #: seconds during which a process ran this search; neither the time between an interruption and its resume
+    #: nor pauses count
     active: float = 0.0
     #: seconds of epochs times the GPUs of their trials; retrainings do not count, as they are on top of the budget
     gpu_seconds: float = 0.0
@@ -158,7 +163,7 @@ class History:
 
     def apply(self, event: Event) -> None:
         """Update the state by the next event. A second report of the same epoch changes nothing."""
-        if self.last and not isinstance(event, Resumed):
+        if self.search and not isinstance(event, Resumed):
             self.active += max(0.0, event.time - self.last)
         self.last = event.time
         match event:
@@ -170,8 +175,11 @@ class History:
                 self.rejected.append(event)
             case Resumed():
                 self.ended, self.budget = None, self.budget if event.budget is None else event.budget
+                self.places |= event.places or {}
                 for trial in self.running():  # the process that ran them has ended
                     trial.state = "proposed"
+            case Paused():
+                self.active = max(0.0, self.active - event.seconds)
             case Ended():
                 self.ended = event
             case WarmStarted():
@@ -205,7 +213,7 @@ class History:
                 trial.inherits = event
             case MemorySaved():
                 trial.memory = event
-            case Failed(final=False):
+            case Failed(final=False) | Suspended():
                 trial.state = "proposed"
             case Stopped() | Failed() | Finished():
                 trial.state, trial.end = event.event, event
@@ -248,6 +256,10 @@ class History:
         """Return the trainings that have not ended, in order of their numbers."""
         trainings = sorted([*self.trials.values(), *self.extras.values()], key=lambda trial: trial.number)
         return [trial for trial in trainings if trial.end is None]
+
+    def started(self) -> list[Trial]:
+        """Return the trainings that have started at least once."""
+        return [trial for trial in [*self.trials.values(), *self.extras.values()] if trial.starts]
 
     def running(self) -> list[Trial]:
         """Return the trainings that are running, in order of their numbers."""

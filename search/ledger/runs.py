@@ -4,6 +4,7 @@ from pathlib import Path
 
 from search.ledger.file import NAME, history
 from search.ledger.history import History
+from search.ledger.remote import Remote, fetch_ledger, is_url, work_folder
 from vattn.errors import UserError
 from vattn.files import at_home
 
@@ -14,8 +15,15 @@ RUNS = Path("runs")
 def resolve_run(name: str) -> Path:
     """Return the output folder of a search. ``name`` is that folder, or the name of a folder below ``runs``.
 
+    For the URL of a store it is the folder in which this machine works, with the ledger as the store has it.
+
     Raises UserError, naming the searches that exist.
     """
+    if is_url(name):
+        folder = work_folder(name)
+        if not fetch_ledger(Remote(name), folder / NAME):
+            raise UserError("no search is kept there", file=name)
+        return folder
     for folder in (at_home(name), RUNS / name):
         if (folder / NAME).is_file():
             return folder

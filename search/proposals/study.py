@@ -3,13 +3,15 @@
 import json
 import random
 import warnings
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import TrialState
 from typing_extensions import override
 
@@ -126,6 +128,8 @@ class Study:
                 self._open[event.trial] = trial
                 trial.set_user_attr("trial", event.trial)
                 trial.set_user_attr("epochs", event.config["train"]["epochs"])
+                if (predicted := (event.why or {}).get("predicted_error")) is not None:
+                    trial.set_user_attr("predicted_error", predicted)
             case Rejected():
                 trial = self._take(event.params)
                 trial.set_user_attr("rejected", event.reason)
@@ -179,17 +183,31 @@ class Study:
         return {name: cost[name] for name in (*MODEL_COSTS, *self._spec.objectives) if name in cost}
 
 
-class _Journal(JournalFileBackend):
-    """Optuna's journal without a lock and without waiting for the disk: one process writes, and the ledger has it all.
+class _Journal(BaseJournalBackend):
+    """Optuna's journal in memory and in a file: without a lock or waiting for the disk, as the ledger has it all.
 
-    Raises StorageError, naming the file, where the disk is full.
+    What cannot be written is written by a later call, and a file that is gone is not made again: its disk may be gone.
+
+    Raises StorageError, naming the file, where it cannot be made at the start.
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(str(path))
-        self._journal = path
+        self._path, self._size = path, 0
+        self._logs: list[dict[str, Any]] = []
+        self._unwritten = b""
+        with writing(path, "make room"):
+            path.write_bytes(b"")
+
+    @override
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        return iter(self._logs[log_number_from:])
 
     @override
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        with writing(self._journal, "make room and go on with --resume"), self._journal.open("ab") as file:
-            file.writelines(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs)
+        lines = [json.dumps(log, separators=(",", ":")).encode() for log in logs]
+        self._logs += map(json.loads, lines)
+        self._unwritten += b"".join(line + b"\n" for line in lines)
+        with suppress(OSError), self._path.open("r+b", buffering=0) as file:
+            file.seek(self._size)  # over what an earlier call wrote in part
+            if file.write(self._unwritten) == len(self._unwritten):
+                self._size, self._unwritten = self._size + len(self._unwritten), b""

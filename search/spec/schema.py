@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -20,13 +20,14 @@ from pydantic import (
 )
 
 from cluster.placement import gpu_problem
+from search.ledger.remote import check_url, is_url, work_folder
 from search.samplers import SamplerConfig
 from search.samplers.tpe import TPEConfig
 from search.schedulers import SchedulerConfig
 from search.schedulers.none import NoSchedulerConfig
 from search.spec.messages import SpecError
 from spaces.space import Problem, Space, Tree
-from vattn.base import Config, NoneOr, any_of
+from vattn.base import LATER, Config, NoneOr, any_of
 from vattn.config import ModelConfig, TrialConfig
 from vattn.cost import cost, gflops_video
 from vattn.data import DataConfig
@@ -35,11 +36,15 @@ from vattn.files import at_home
 from vattn.weights.statistics import recorded
 
 #: what training measures
-Accuracy = Literal["top1", "top5", "mean_class", "loss"]
+Accuracy = Literal[
+    "top1", "top5", "mean_class", "loss", "map", "map_0.1", "map_0.2", "map_0.3", "map_0.4", "map_0.5", "recall"
+]
 #: what is known before training
 CostName = Literal["gflops", "params_m", "activation_mb", "gflops_video"]
 #: the direction of each accuracy
-ACCURACIES: dict[str, str] = {"top1": "max", "top5": "max", "mean_class": "max", "loss": "min"}
+ACCURACIES: dict[str, str] = {name: "min" if name == "loss" else "max" for name in get_args(Accuracy)}
+#: the accuracies of task detection; the others are those of classification
+OF_DETECTION = frozenset(name for name in ACCURACIES if name.startswith("map") or name == "recall")
 #: costs of a model: gflops (1e9 multiply-adds of one clip), params_m (1e6 parameters), activation_mb (1e6 bytes of one
 #: clip)
 MODEL_COSTS = ("gflops", "params_m", "activation_mb")
@@ -140,7 +145,7 @@ class Search(Config):
 
 
 class Resources(Config):
-    """The resources of one trial, and how many trials run at once."""
+    """The resources of one trial, how many trials run at once, and the room for their files."""
 
     workers: int = Field(default=1, ge=1, le=100_000, description="number of processes that train one trial together")
     cpus: int = Field(
@@ -153,7 +158,22 @@ class Resources(Config):
         "smallest GPU's, or CPUs if the cluster has no GPU",
     )
     concurrent: Literal["auto"] | Annotated[int, Field(ge=1, le=100_000)] = Field(
-        default="auto", description="number of trials that run at once; auto = as many as the cluster has resources for"
+        default="auto",
+        description="number of trials that run at once; auto = as many as the cluster has resources for, which follows "
+        "nodes that join and leave",
+    )
+    patience: Literal["auto"] | Annotated[float, Field(ge=10, le=1e6)] = Field(
+        default="auto",
+        description="seconds without a finished epoch after which a trial is taken for hung, ended and started again, "
+        "once; auto = five times its longest epoch so far, at least 600, and 3600 where nothing is known",
+        json_schema_extra=LATER,
+    )
+
+    storage_gb: Literal["auto"] | Annotated[float, Field(gt=0, le=1_000_000_000)] = Field(
+        default="auto",
+        description="1e9 bytes that the weights and checkpoints of this search may take; beyond it, those of trials "
+        "that nothing needs are removed, the oldest first. What a resume, the front, its confirmation and "
+        "search.inherit need is kept. auto = they are removed only while the disk is full",
     )
 
     @field_validator("gpus")
@@ -197,7 +217,10 @@ class Spec(Config):
     resources: Resources = Field(default=Resources(), description="resources of one trial")
     tracking: Tracking = Field(default=Tracking(), description="where the search writes its MLflow runs")
     output: str = Field(
-        default="auto", min_length=1, description="folder for all files of the search; auto = runs/ and its name"
+        default="auto",
+        min_length=1,
+        description="folder for all files of the search; auto = runs/ and its name. A URL of s3://, gs:// or file:// "
+        "names a store, to which ledger, checkpoints, weights and clip cache are copied",
     )
 
     # It may hold a secret, so it is no part of `tree`, and never reaches the ledger or MLflow.
@@ -224,6 +247,17 @@ class Spec(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _objectives_are_of_the_task(self) -> "Spec":
+        task = self.trial.get("task", "classification")
+        own = [name for name in ACCURACIES if (name in OF_DETECTION) == (task == "detection")]
+        if foreign := [name for name in self.measured if name not in own]:
+            raise ValueError(
+                f"objectives: task {task} does not measure {', '.join(foreign)}; take {', '.join(own)} (got "
+                f"{', '.join(self.measured)})"
+            )
+        return self
+
     @field_validator("name")
     @classmethod
     def _plain(cls, name: str) -> str:
@@ -233,6 +267,20 @@ class Spec(Config):
             way_out = re.sub(r"[^a-z0-9]+", "-", name[:60].lower()).strip("-") or "my-search"
             raise ValueError(f"names a folder too, so it is made of a-z, 0-9 and -; try {way_out}")
         return name
+
+    @field_validator("output")
+    @classmethod
+    def _is_place(cls, output: str) -> str:
+        return check_url(output) if is_url(output) else output
+
+    @model_validator(mode="after")
+    def _workers_share_a_folder(self) -> "Spec":
+        if is_url(self.output) and self.resources.workers > 1:
+            raise ValueError(
+                "resources.workers: several workers of a trial share a folder, which a store is not; name a shared "
+                f"folder as output, or set workers: 1 (got {self.resources.workers})"
+            )
+        return self
 
     @field_validator("notify")
     @classmethod
@@ -353,5 +401,7 @@ class Spec(Config):
         return [name for name in self.objectives if name in ACCURACIES]
 
     def output_dir(self) -> Path:
-        """Return the folder for all files of the search."""
+        """Return the folder for all files of the search; of an output in a store, where this machine works on it."""
+        if is_url(self.output):
+            return work_folder(self.output)
         return Path("runs") / self.name if self.output == "auto" else at_home(self.output)

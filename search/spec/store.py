@@ -90,7 +90,7 @@ def with_chosen_store(
 def frames_seen(models: Iterable[ModelConfig], datas: Iterable[DataConfig]) -> int | None:
     """Return the number of frames of a clip that the networks see; None if one of them needs successive frames."""
     models = list(models)
-    sparse = all(data.sampling.kind in _SPARSE and data.modality == "rgb" for data in datas)
+    sparse = all(data.sampling.kind in _SPARSE and data.modality == "rgb" and not data.is_untrimmed for data in datas)
     if not sparse or any(model.backbone.frames_per_segment > 1 for model in models):
         return None
     return max(model.frames for model in models)

@@ -39,7 +39,16 @@ _SEARCHABLE = ("sampling", "views", "augment")
 
 def load(path: Path, sets: Sequence[str] = ()) -> Spec:
     """Return the spec in a YAML file, with overrides ``a.b=value``, and check all of it. Raises SpecError."""
-    return parse(read(path, sets), path)
+    tree = read(path, sets)
+    if "trial" not in tree and TrialConfig.model_fields.keys() <= tree.keys():
+        named = re.search(r"^# .*: (trial \d+ of the search .*?) \(", path.read_text(encoding="utf-8"), re.MULTILINE)
+        what = f", {named[1]}," if named else ","
+        raise UserError(
+            f"is the config of one model{what} not the spec of a search",
+            file=path,
+            way_out=f"train it (vattn train {path}), or print its cost (vattn cost {path})",
+        )
+    return parse(tree, path)
 
 
 def parse(tree: Tree, path: Path) -> Spec:
@@ -103,9 +112,10 @@ def combinations(space: Space) -> tuple[Iterator[tuple[Params, Tree]], bool]:
 def _trial_problems(trial: Tree) -> list[Problem]:
     """Return the problems of a spec's trial section, a mapping."""
     sections = TrialConfig.model_fields
+    needed = [key for key, field in sections.items() if field.is_required()]
     if RANGES.keys() & trial.keys():
-        return [Problem(("trial",), f"must be a mapping of {', '.join(sections)}; put ranges inside of these")]
-    mistakes = [Problem(("trial", key), "is missing; add it") for key in sections if key not in trial]
+        return [Problem(("trial",), f"must be a mapping of {', '.join(needed)}; put ranges inside of these")]
+    mistakes = [Problem(("trial", key), "is missing; add it") for key in needed if key not in trial]
     unknown = [key for key in trial if key not in sections]
     mistakes += [Problem(("trial", key), f"unknown key; known here: {', '.join(sections)}") for key in unknown]
     try:
@@ -114,6 +124,8 @@ def _trial_problems(trial: Tree) -> list[Problem]:
         return [*mistakes, *error.problems]
     for name in space.domains:
         section, *inside = re.split(r"[./]", name)
+        if section == "task":
+            mistakes.append(Problem(("trial", "task"), "is one task for all trials; write classification or detection"))
         if section == "data" and (not inside or inside[0] not in _SEARCHABLE):
             rule = f"trials share one clip cache, so of data only {', '.join(_SEARCHABLE)} may vary; write one value"
             mistakes.append(Problem(("trial", *name.split("/")[0].split(".")), rule))
@@ -162,7 +174,8 @@ def _combined_problems(space: Space, valid: Mapping[str, list[tuple[Params, Conf
             TrialConfig(**configs)  # pyright: ignore[reportArgumentType]
         except ValidationError as error:
             params = {name: value for chosen, _ in sections for name, value in chosen.items()}
-            for problem in problems(error, TrialConfig, {key: config.tree() for key, config in configs.items()}):
+            tree = {key: config.tree() if isinstance(config, Config) else config for key, config in configs.items()}
+            for problem in problems(error, TrialConfig, tree):
                 mistakes.append(replace(problem, path=("trial", *space.locate(problem.path, params))))
             if len(mistakes) > _ENOUGH_PROBLEMS:
                 break

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from search.ledger.events import Event, Reported, Resumed
+from search.ledger.events import Event, Paused, Reported, Resumed
 from search.ledger.history import History
 from search.schedulers import Scheduler
 
@@ -20,7 +20,8 @@ def undecided(events: Sequence[Event]) -> dict[int, int]:
             events_until[last.trial] = count
         elif isinstance(event, Reported):
             events_until.pop(event.trial, None)
-        last = event
+        if not isinstance(event, Paused):
+            last = event
     return events_until
 
 

@@ -28,19 +28,28 @@ class MemoryResult:
 
 
 @dataclass(frozen=True)
-class HaltResult:
-    """The process cannot write its files or use its GPU; ``message`` has the reason. The trial can be resumed."""
+class StorageResult:
+    """The process cannot read or write its files; ``message`` has the reason. The trial is started again later."""
 
     message: str
 
 
-Result = EpochResult | FailedResult | MemoryResult | HaltResult
+@dataclass(frozen=True)
+class HaltResult:
+    """The process cannot use its GPU; ``message`` has the reason. The trial can be resumed."""
+
+    message: str
+
+
+Result = EpochResult | FailedResult | MemoryResult | StorageResult | HaltResult
 
 
 def parse_result(flat: dict[str, Any]) -> Result:
     """Return a result as Ray Tune reports it: one flat mapping, with keys such as ``metrics/top1``."""
     if "halt" in flat:
         return HaltResult(flat["halt"])
+    if "storage" in flat:
+        return StorageResult(flat["storage"])
     if "memory" in flat:
         return MemoryResult(flat["memory"])
     if "error" in flat:

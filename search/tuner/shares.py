@@ -22,7 +22,7 @@ class Shares:
     def __init__(self, spec: Spec, gpus: float = 0, memory: int | None = None) -> None:
         self._spec, self._memory = spec, memory
         self.is_auto = spec.resources.gpus == "auto"
-        self._gpus = gpus if self.is_auto and memory else math.inf
+        self._all_gpus = self._gpus = gpus if self.is_auto and memory else math.inf
         #: by number: GPUs of each worker of the trainings that were handed out and have not ended
         self._reserved: dict[int, float] = {}
 
@@ -48,6 +48,20 @@ class Shares:
         if not self.is_auto or not self._memory:
             return least
         return share_of(training_memory(config, self._spec.classes).total, self._memory)
+
+    @property
+    def count(self) -> int:
+        """The number of trainings that were handed out and have not ended."""
+        return len(self._reserved)
+
+    def limit(self, trainings: int | None) -> None:
+        """Use no more GPUs than this number of the smallest trainings would; None: all GPUs of the cluster."""
+        share = math.inf if trainings is None else trainings * self.least * self._spec.resources.workers
+        self._gpus = min(self._all_gpus, share)
+
+    def holds(self, number: int) -> bool:
+        """Return whether a training was handed out and has not ended."""
+        return number in self._reserved
 
     def fits(self, gpus: float) -> bool:
         """Return whether a training whose workers reserve ``gpus`` GPUs each can probably start now."""

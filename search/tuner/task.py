@@ -6,7 +6,8 @@ from typing import TypedDict
 
 from search.ledger.history import Trial
 from search.tuner.shares import Shares
-from vattn.config import TrialConfig
+from vattn.config import DataConfig, TrialConfig
+from vattn.data.config import PLACES
 
 
 class Task(TypedDict):
@@ -26,20 +27,25 @@ class Task(TypedDict):
     """number of epochs that are not reported again"""
     gpus: float
     """number of GPUs of each worker, or the share of one"""
+    remote: str
+    """URL of the store to which its files are copied; empty if all machines share the folder"""
     limited: bool
     """whether the process may use no more of the GPU's memory than this share"""
 
 
-def task_of(trial: Trial, output: Path, cache: Path, shares: Shares) -> Task:
+def task_of(trial: Trial, data: DataConfig, output: Path, cache: Path, shares: Shares, remote: str = "") -> Task:
     """Return the task of a training whose initial weights are chosen.
 
     Args:
         trial: the training.
+        data: the data of the search; where its files are now, as they may have moved since the proposal.
         output: the output folder of the search.
         cache: the clip cache.
         shares: the GPUs of a training.
+        remote: URL of the store of the search; empty if it has none.
     """
-    config = trial.run_config
+    places = {name: getattr(data, name) for name in PLACES}
+    config = trial.run_config | {"data": trial.run_config["data"] | places}
     alone = trial.memory is not None and trial.memory.alone
     gpus = shares.of(TrialConfig.parse(config), alone)
     if trial.source is not None:
@@ -54,6 +60,7 @@ def task_of(trial: Trial, output: Path, cache: Path, shares: Shares) -> Task:
         # The last recorded epoch is reported again: the decision that follows it may not be recorded.
         known=max(trial.epoch - 1, 0),
         gpus=gpus,
+        remote=remote,
         limited=shares.is_auto,
     )
 

@@ -11,10 +11,13 @@ from ray import tune
 from ray.tune import PlacementGroupFactory
 from typing_extensions import override
 
-from cluster.devices import free_memory, limit_memory, trial_device
+from cluster.devices import GpuError, free_memory, limit_memory, trial_device
 from cluster.placement import Resources
 from cluster.recovery import ends_process, out_of_memory
 from cluster.training import epochs, run
+from search.ledger.remote import Remote
+from search.tuner.mirror import TrainingMirror, fetch_cache
+from search.tuner.storage import check_places
 from search.tuner.task import Task
 from vattn.config import TrialConfig
 from vattn.errors import UserError
@@ -43,10 +46,16 @@ def trainable(resources: Resources) -> Any:
     def distributed_trial(task: Task) -> None:
         from ray.tune.integration.ray_train import TuneReportCallback
 
-        failure = run(
-            TrialConfig.parse(json.loads(task["config"])), Path(task["cache"]), Path(task["folder"]), resources,
-            [TuneReportCallback()], task["tested"], task["known"],
-        )  # fmt: skip
+        try:
+            _check_places(task)
+            failure = run(
+                TrialConfig.parse(json.loads(task["config"])), Path(task["cache"]), Path(task["folder"]), resources,
+                [TuneReportCallback()], task["tested"], task["known"],
+            )  # fmt: skip
+            if "user" in failure:
+                _check_places(task)
+        except OSError as error:
+            failure = {"storage": str(error)}
         if failure:
             tune.report(failure)
 
@@ -80,6 +89,31 @@ class InlineTrial(tune.Trainable):
         return next(self._results)
 
 
+def _failure(error: Exception, task: Task) -> dict[str, Any]:
+    """Return the result of an error whose message is for the user, unless the files of the search are gone."""
+    try:
+        _check_places(task)
+    except OSError as problem:
+        return {"storage": str(problem)}
+    return {"error": str(error)}
+
+
+def _mirror(task: Task, config: TrialConfig) -> TrainingMirror | None:
+    """Get what this machine lacks of a training in a store, and return what copies its files there."""
+    if not task["remote"]:
+        return None
+    remote = Remote(task["remote"])
+    fetch_cache(remote, Path(task["cache"]))
+    mirror = TrainingMirror(remote, Path(task["folder"]))
+    mirror.fetch(config.train.weights)
+    return mirror
+
+
+def _check_places(task: Task) -> None:
+    """Raise StorageError if the files of the search are not there: nothing may be written in their place."""
+    check_places(None if task["remote"] else Path(task["folder"]).parent.parent, Path(task["cache"]))
+
+
 def _train(task: Task) -> Generator[dict[str, Any]]:
     """Yield a result for each epoch, as `search.tuner.results.parse_result` reads it.
 
@@ -95,11 +129,18 @@ def _train(task: Task) -> Generator[dict[str, Any]]:
         device = trial_device()
         if task["limited"]:
             limit_memory(device, task["gpus"])
-        yield from epochs(config, Path(task["cache"]), Path(task["folder"]), task["tested"], device, task["known"])
-    except OSError as error:
+        mirror = _mirror(task, config)
+        _check_places(task)
+        for result in epochs(config, Path(task["cache"]), Path(task["folder"]), task["tested"], device, task["known"]):
+            if mirror:
+                mirror.copy(wait=result["epoch"] == config.train.epochs)
+            yield result
+    except GpuError as error:
         yield {"halt": str(error)}
+    except OSError as error:
+        yield {"storage": str(error)}
     except (UserError, FloatingPointError) as error:
-        yield {"error": str(error)}  # its message is for the user
+        yield _failure(error, task)
     except Exception as error:
         if ends_process(error):
             raise

@@ -4,11 +4,16 @@
     python tests/benchmarks/bench_search.py pack --work FOLDER
     python tests/benchmarks/bench_search.py table
     python tests/benchmarks/bench_search.py plot --out FOLDER
+    python tests/benchmarks/bench_search.py --tables FOLDER [--methods ...] [--workers 8] [--seeds 3] [--processes 2]
 
 ``run`` writes each search as a file into FOLDER and skips those that exist; ``pack`` adds them to
 results/searches.parquet; ``table`` prints this file as Markdown and ``plot`` draws it as PNGs. Some methods need the
 packages of requirements-peers.txt. Regret is 1000 x the difference between the hypervolume of all configs and that of
 the trained configs (`problems.Problem.volume`).
+
+``--tables`` compares methods on all tables of learning curves in FOLDER (`curve_tables`), and prints for each table and
+number of workers one line a method (`stopping`). With ``--work FOLDER`` searches are kept there, and not run again.
+``--until-front`` ends a search when it has full training's front: the area is then at most what is printed.
 """
 
 import argparse
@@ -28,9 +33,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.stats import binom, wilcoxon
 
+from tests.benchmarks.curve_tables import table_files
 from tests.benchmarks.peers import PEERS, STOPPING
 from tests.benchmarks.problems import BUDGETS, RECORDED, SETTINGS, Problem, load_problem
-from tests.benchmarks.simulator import Training, simulate
+from tests.benchmarks.simulator import simulate
+from tests.benchmarks.stopping import FULL, OURS, compare, holm, regrets
+from vattn.errors import UserError
 
 RESULTS = Path(__file__).parent / "results" / "searches.parquet"
 #: fractions of the budget at which searches are compared
@@ -68,13 +76,6 @@ def run(work: Path, problems: list[str], peers: list[str], workers: list[int], s
         part.replace(path)
         values = ", ".join(f"{at(row, fraction * BUDGETS[name]):.1f}" for fraction in BUDGET_FRACTIONS)
         yield f"{path.stem}: {len(trainings)} trainings, regret {values}"
-
-
-def regrets(problem: Problem, trainings: Sequence[Training]) -> list[float]:
-    """Return the regret of the fully trained configs, after each of the trainings."""
-    full = [training.full for training in trainings]
-    values = [1000 * problem.best, *problem.regrets([training.config for training in trainings if training.full])]
-    return [float(values[n]) for n in np.cumsum(full)]
 
 
 def at(row: Row, spent: float) -> float:
@@ -176,18 +177,6 @@ def with_oracle(problem: Problem, row: Row, after: int) -> Row:
         spent.append(used)
         regret.append(1000 * (problem.best - best))
     return row | {"spent": spent, "regret": regret}
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for multiple tests, in the order given.
-
-    Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of Statistics, 1979.
-    """
-    order = np.argsort(p_values)
-    steps = np.array(p_values)[order] * np.arange(len(order), 0, -1)
-    adjusted = np.empty(len(order))
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return adjusted.tolist()
 
 
 def table(rows: list[Row]) -> Iterator[str]:
@@ -328,7 +317,14 @@ def plot(rows: list[Row], out: Path) -> Iterator[Path]:
 def main() -> None:
     """Run one of the commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser.add_argument("--tables", type=Path, metavar="FOLDER", help="compare methods on the tables in this folder")
+    parser.add_argument("--methods", nargs="+", choices=list(PEERS), default=[FULL, OURS])
+    parser.add_argument("--workers", nargs="+", type=_positive, default=[8])
+    parser.add_argument("--seeds", type=_positive, default=3, help="the seeds 0 ... N - 1")
+    parser.add_argument("--processes", type=_positive, default=2)
+    parser.add_argument("--work", type=Path, metavar="FOLDER", help="keep the searches in this folder", dest="kept")
+    parser.add_argument("--until-front", action="store_true", help="end each search at full training's front")
+    commands = parser.add_subparsers(dest="command")
     runs = commands.add_parser("run", help="run the searches that FOLDER does not have yet")
     runs.add_argument("--work", type=Path, required=True)
     runs.add_argument("--problems", nargs="+", choices=[*SETTINGS, RECORDED], default=[*SETTINGS, RECORDED])
@@ -342,8 +338,17 @@ def main() -> None:
     plots.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     match args.command:
+        case None if args.tables:
+            lines: Iterator[Any] = (
+                line
+                for file in table_files(args.tables)
+                for workers in args.workers
+                for line in (*compared_on(file, workers, args), "")
+            )
+        case None:
+            parser.error("give --tables FOLDER, or one of run, pack, table, plot")
         case "run":
-            lines: Iterator[Any] = run(args.work, args.problems, args.peers, args.workers, range(args.seeds))
+            lines = run(args.work, args.problems, args.peers, args.workers, range(args.seeds))
         case "pack":
             lines = iter([f"{RESULTS}: {pack(args.work)} searches"])
         case "table":
@@ -355,6 +360,20 @@ def main() -> None:
             print(line, flush=True)
     except ModuleNotFoundError as missing:
         raise SystemExit(f"{missing.name} is missing: pip install -r tests/benchmarks/requirements-peers.txt") from None
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+def compared_on(file: Path, workers: int, args: argparse.Namespace) -> Iterator[str]:
+    """Yield the lines about one table, with the options of the command line."""
+    return compare(file, args.methods, workers, args.seeds, args.kept, args.processes, args.until_front)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1 (got {number})")
+    return number
 
 
 if __name__ == "__main__":

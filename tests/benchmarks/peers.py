@@ -1,27 +1,35 @@
 """The search methods that are compared, each with the interface of `simulator.Peer`."""
 
+import random
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
+from typing_extensions import override
 
-from search.analysis.pareto import Direction
+from search.analysis.pareto import Direction, Objectives
 from search.ledger.events import Reported
 from search.ledger.history import History, Trial
+from search.samplers.shared.candidates import DESIGN_SAMPLES, Candidate, CandidatePool, Costs
 from search.samplers.shared.frontier_sampler import FrontierSampler
 from search.samplers.shared.optuna_space import distributions, fixed_params, from_optuna, suggest
-from search.schedulers.frontier import Frontier
-from search.schedulers.halving import Halving
+from search.samplers.shared.selector import FrontierSelector
+from search.schedulers.frontier import FrontierConfig
+from search.schedulers.halving import Halving, is_rung
+from spaces.encoding import Encoding
 from spaces.space import Params
 from tests.benchmarks.outside import MOASHA, MOREA, QNEHVI
-from tests.benchmarks.problems import BUDGETS, Problem
-from tests.benchmarks.simulator import GRACE, REDUCTION, Peer
+from tests.benchmarks.problems import Problem
+from tests.benchmarks.simulator import GRACE, REDUCTION, Peer, first_rung
 
 #: population of NSGA-II; the best of 10, 20 and 50 on cifar100 within a budget of 100
 POPULATION = 10
+#: trials that may dominate a trial after its first epoch without stopping it
+TOP = 3
 
 #: takes the history of all trials and the number of the trial that has just reported; returns whether it stops
 Verdict = Callable[[History, int], object]
@@ -45,6 +53,8 @@ class Optuna:
         partial: report a trial that was stopped as COMPLETE with its last error, as Ray Tune's OptunaSearch does;
             otherwise as PRUNED.
         flat: show every range to the sampler in every trial. Some samplers only use ranges that all trials have.
+        snap: train the nearest config of the table that was not proposed yet in place of the proposed one, which may
+            not be in the table. The sampler is shown the config that is trained.
     """
 
     def __init__(
@@ -54,10 +64,12 @@ class Optuna:
         verdict: Verdict = never,
         partial: bool = False,
         flat: bool = False,
+        snap: bool = False,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         self._problem, self._verdict, self._partial, self._flat = problem, verdict, partial, flat
+        self._table = UntriedConfigs(problem) if snap else None
         self._study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
         self._history = History()
         self._configs: dict[int, int] = {}
@@ -70,6 +82,10 @@ class Optuna:
     def ask(self, given: Params | None = None) -> tuple[optuna.Trial, Params]:
         """Propose a config; ``given`` is enqueued in the study, so that it is the next one."""
         domains = self._problem.space.domains
+        if self._table and given is None:
+            wanted = self._study.ask()
+            given = self._table.nearest(suggest(self._problem.space, wanted)[0], self._configs.values())
+            self._study.tell(wanted, state=TrialState.FAIL)
         if given is not None:
             fixed = self._problem.everywhere(given) if self._flat else given
             self._study.enqueue_trial(fixed_params(self._problem.space, fixed))
@@ -115,25 +131,103 @@ class Optuna:
             trial.reports.append(Reported(trial=number, epoch=epoch, metrics=metrics, seconds=0.0))
 
 
-def asha_on_error(history: History, number: int) -> bool:
-    """Return the verdict of asynchronous successive halving on the error only, as in Ray Tune's ASHAScheduler."""
+class UntriedConfigs:
+    """Finds configs of a table that were not proposed yet."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem, self._encode = problem, Encoding(problem.space.domains)
+        self._points = np.array([self._encode(params) for params in problem.params])
+
+    def nearest(self, params: Params, tried: Collection[int]) -> Params:
+        """Return the params of the config nearest to ``params`` by the encoding of spaces, except those ``tried``."""
+        distances = np.square(self._points - self._encode(params)).sum(1)
+        distances[list(tried)] = np.inf
+        return self._problem.params[int(distances.argmin())]
+
+
+class TablePool(CandidatePool):
+    """The configs of a table as the candidates of each proposal, where the space has more than the table."""
+
+    def __init__(self, problem: Problem, cost: Callable[[Params], Costs], seed: int) -> None:
+        super().__init__(problem.space, cost, seed)
+        self._enumerated = self._within_limits(problem.params)
+        self._rows = list(self._enumerated.values())
+
+    @override
+    def sample(self, rng: random.Random) -> list[Candidate]:
+        return rng.sample(self._rows, min(DESIGN_SAMPLES, len(self._rows)))
+
+
+class TableSampler(FrontierSampler):
+    """The frontier sampler with the configs of a table as candidates."""
+
+    def __init__(self, problem: Problem, cost: Callable[[Params], Costs], **options: Any) -> None:
+        super().__init__(problem.space, cost, **options)
+        self._pool = TablePool(problem, cost, options["seed"])
+        self._selector = FrontierSelector(self._pool, [problem.price])
+
+
+class AnyUntried:
+    """Proposes the configs of a table in random order, and trains each to the end."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        self._problem = problem
+        order = np.random.default_rng(seed).permutation(len(problem.params)).tolist()
+        self._order = iter(order)
+
+    def ask(self, given: Params | None = None) -> tuple[None, Params]:
+        """Propose the next config of the order."""
+        return None, self._problem.params[next(self._order)] if given is None else given
+
+    def report(self, token: None, errors: Sequence[float]) -> bool:
+        """Return False: train every config to the end."""
+        return False
+
+    def tell(self, token: None, errors: Sequence[float], full: bool) -> None:
+        """Ignore the result."""
+
+
+def top_k(history: History, number: int, price: str) -> bool:
+    """Return whether a trial stops because `TOP` others dominate it after the first epoch, by error and price.
+
+    The best K after one epoch go on, for several objectives: "best" is by the number of trials that dominate. Romain
+    Egele, Felix Mohr, Tom Viering and Prasanna Balaprakash, "The Unreasonable Effectiveness of Early Discarding after
+    One Epoch in Neural Network Hyperparameter Optimization", Neurocomputing 597, 2024.
+    """
+    if history.trials[number].epoch != 1:
+        return False
+    first = {
+        n: (trial.reports[0].metrics["top1"], trial.cost[price]) for n, trial in history.trials.items() if trial.epoch
+    }
+    top1, cost = first.pop(number)
+    return sum(other[0] >= top1 and other[1] <= cost and other != (top1, cost) for other in first.values()) >= TOP
+
+
+def asha_on_error(history: History, number: int, first: int = GRACE) -> bool:
+    """Return the verdict of asynchronous successive halving on the error only, as in Ray Tune's ASHAScheduler.
+
+    ``first`` is the epoch of the first rung.
+    """
     epoch = history.trials[number].epoch
     at_rung = {
         n: trial.reports[epoch - 1].metrics["top1"] for n, trial in history.trials.items() if trial.epoch >= epoch
     }
     own = at_rung.pop(number)
-    return _is_rung(epoch) and bool(at_rung) and own < np.percentile(list(at_rung.values()), 100 - 100 / REDUCTION)
-
-
-def _is_rung(epoch: int) -> bool:
-    rung = GRACE
-    while rung < epoch:
-        rung *= REDUCTION
-    return rung == epoch
+    return (
+        is_rung(epoch, first, REDUCTION)
+        and bool(at_rung)
+        and own < np.percentile(list(at_rung.values()), 100 - 100 / REDUCTION)
+    )
 
 
 def _random(problem: Problem, seed: int, workers: int) -> Peer:
-    return Optuna(problem, RandomSampler(seed=seed))
+    return AnyUntried(problem, seed) if problem.is_partial else Optuna(problem, RandomSampler(seed=seed))
+
+
+def _optuna(problem: Problem, sampler: BaseSampler, verdict: Verdict = never, **options: bool) -> Peer:
+    if problem.is_partial:  # all ranges are numbers, so all are active
+        options |= {"snap": True, "flat": False}
+    return Optuna(problem, sampler, verdict, **options)
 
 
 def _tpe_sampler(seed: int, workers: int) -> TPESampler:
@@ -141,15 +235,15 @@ def _tpe_sampler(seed: int, workers: int) -> TPESampler:
 
 
 def _tpe(problem: Problem, seed: int, workers: int) -> Peer:
-    return Optuna(problem, _tpe_sampler(seed, workers))
+    return _optuna(problem, _tpe_sampler(seed, workers))
 
 
 def _nsga2(problem: Problem, seed: int, workers: int) -> Peer:
-    return Optuna(problem, NSGAIISampler(seed=seed, population_size=POPULATION), flat=True)
+    return _optuna(problem, NSGAIISampler(seed=seed, population_size=POPULATION), flat=True)
 
 
 def _gp(problem: Problem, seed: int, workers: int) -> Peer:
-    return Optuna(problem, GPSampler(seed=seed, deterministic_objective=False), flat=True)
+    return _optuna(problem, GPSampler(seed=seed, deterministic_objective=False), flat=True)
 
 
 def _frontier(problem: Problem, seed: int, workers: int, verdict: Verdict = never) -> Peer:
@@ -158,26 +252,46 @@ def _frontier(problem: Problem, seed: int, workers: int, verdict: Verdict = neve
         return {name: float(values[number]) for name, values in problem.known.items()}
 
     def spent() -> float:
-        return peer.begun / BUDGETS[problem.name]
+        return peer.begun / problem.budget
 
     objectives: dict[str, Direction] = {"error": "min", problem.price: "min"}
-    sampler = FrontierSampler(problem.space, known, objectives, measured="error", seed=seed, spent=spent)
+    options: dict[str, Any] = {"objectives": objectives, "measured": "error", "seed": seed, "spent": spent}
+    if problem.is_partial:
+        sampler = TableSampler(problem, known, **options)
+    else:
+        sampler = FrontierSampler(problem.space, known, **options)
     peer = Optuna(problem, sampler, verdict)
     return peer
 
 
+def _objectives(problem: Problem) -> Objectives:
+    return {"top1": "max", problem.price: "min"}
+
+
 def _frontier_stopping(problem: Problem, seed: int, workers: int) -> Peer:
-    scheduler = Frontier(GRACE, 0.03, {"top1": "max", problem.price: "min"}, measured="top1")
-    return _frontier(problem, seed, workers, scheduler.verdict)
+    config = FrontierConfig(min_epochs=first_rung(problem))
+    return _frontier(problem, seed, workers, config.build(_objectives(problem), "top1").verdict)
+
+
+def _frontier_halving(problem: Problem, seed: int, workers: int) -> Peer:
+    halving = Halving(first_rung(problem), REDUCTION, _objectives(problem))
+    return _frontier(problem, seed, workers, halving.verdict)
+
+
+def _frontier_top_k(problem: Problem, seed: int, workers: int) -> Peer:
+    return _frontier(problem, seed, workers, lambda history, number: top_k(history, number, problem.price))
 
 
 def _tpe_asha(problem: Problem, seed: int, workers: int) -> Peer:
-    return Optuna(problem, _tpe_sampler(seed, workers), asha_on_error, partial=True)
+    def verdict(history: History, number: int) -> bool:
+        return asha_on_error(history, number, first_rung(problem))
+
+    return _optuna(problem, _tpe_sampler(seed, workers), verdict, partial=True)
 
 
 def _tpe_halving(problem: Problem, seed: int, workers: int) -> Peer:
-    halving = Halving(GRACE, REDUCTION, {"top1": "max", problem.price: "min"})
-    return Optuna(problem, _tpe_sampler(seed, workers), halving.verdict)
+    halving = Halving(first_rung(problem), REDUCTION, _objectives(problem))
+    return _optuna(problem, _tpe_sampler(seed, workers), halving.verdict)
 
 
 #: by name: returns a method for a problem, a seed and a number of workers
@@ -192,7 +306,9 @@ PEERS: dict[str, Callable[[Problem, int, int], Peer]] = {
     "tpe-asha": _tpe_asha,
     "tpe-halving": _tpe_halving,
     "frontier": _frontier,
+    "frontier-top-k": _frontier_top_k,
+    "frontier-halving": _frontier_halving,
     "frontier-stopping": _frontier_stopping,
 }
 #: methods that stop trainings early; they need a problem with more than one epoch
-STOPPING = ("mo-asha", "tpe-asha", "tpe-halving", "frontier-stopping")
+STOPPING = ("mo-asha", "tpe-asha", "tpe-halving", "frontier-top-k", "frontier-halving", "frontier-stopping")

@@ -44,6 +44,7 @@ class Problem:
         known: costs (configs) by name that are known before a training.
         errors: validation error (trainings, epochs) of the recorded trainings of each config.
         seconds: duration (trainings, epochs) of their epochs.
+        budget: full trainings that a search may use.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Problem:
     known: dict[str, NDArray[np.float64]]
     errors: list[NDArray[np.float64]]
     seconds: list[NDArray[np.float64]]
+    budget: int = 100
 
     @property
     def cost(self) -> NDArray[np.float64]:
@@ -63,6 +65,11 @@ class Problem:
     def epochs(self) -> int:
         """Return the number of epochs of a full training."""
         return self.errors[0].shape[1]
+
+    @property
+    def is_partial(self) -> bool:
+        """Return whether the space has configs that are not in the table."""
+        return self.space.size() != len(self.params)
 
     @cached_property
     def truth(self) -> NDArray[np.float64]:
@@ -146,6 +153,7 @@ def _nas_bench_201(data: str, price: str) -> Problem:
         known=known,
         errors=[1 - np.array(row["val_acc"])[:, None] / 100 for row in rows],
         seconds=[np.array(row["train_time"])[:, None] for row in rows],
+        budget=BUDGETS[f"{data}-{price}"],
     )
 
 
@@ -168,12 +176,13 @@ def _curves() -> Problem:
         known={name: np.array([group[0][name] for group in groups]) for name in MODEL_COSTS},
         errors=[1 - np.array([row["top1"] for row in group]) for group in groups],
         seconds=[np.array([row["seconds"] for row in group]) for group in groups],
+        budget=BUDGETS[RECORDED],
     )
 
 
 def _unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return values scaled linearly to [0, 1]."""
-    return (values - values.min()) / np.ptp(values)
+    """Return values scaled linearly to [0, 1]; 0 where all are equal."""
+    return (values - values.min()) / (np.ptp(values) or 1)
 
 
 def _key(params: Params) -> str:

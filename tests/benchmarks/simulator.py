@@ -3,7 +3,7 @@
 import heapq
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,10 +14,15 @@ from tests.benchmarks.problems import Problem
 
 #: successive proposals of trained configs after which a random config is trained instead
 MAX_REPEATS = 5
-#: epochs before the first rung, for all methods that stop trainings (on `curves`, 3 is better for MO-ASHA than 1)
+#: epochs before the first rung on `curves`, for all methods that stop trainings (3 is better for MO-ASHA than 1)
 GRACE = 3
 #: one of this number of trainings at a rung continues
 REDUCTION = 3
+
+
+def first_rung(problem: Problem) -> int:
+    """Return the epochs before the first rung, for all methods that stop trainings: 1 on tables recorded by others."""
+    return 1 if problem.is_partial else GRACE
 
 
 class Peer(Protocol):
@@ -56,12 +61,20 @@ class Training:
     tokens: list[Any] = field(default_factory=list, repr=False)
 
 
-def simulate(problem: Problem, peer: Peer, workers: int, budget: float, seed: int) -> list[Training]:
+def simulate(
+    problem: Problem,
+    peer: Peer,
+    workers: int,
+    budget: float,
+    seed: int,
+    is_enough: Callable[[Sequence[Training]], bool] = lambda ended: False,
+) -> list[Training]:
     """Return the trainings of a search, in the order in which they end.
 
     Each worker asks for a config, trains it epoch by epoch for the recorded seconds, and asks for the next one. The
-    search ends when the epochs of ``budget`` full trainings are done or every config is trained. Trainings that are
-    running at that time are not counted.
+    search ends when the epochs of ``budget`` full trainings are done, when every config is trained, or when
+    ``is_enough`` returns True for the trainings that have ended. Trainings that are running at that time are not
+    counted.
 
     A config is trained once. When it is proposed again, the method gets the same errors again, in no time. Which
     recorded training of a config is used depends on the config and ``seed`` only, so that all methods see the same
@@ -94,6 +107,8 @@ def simulate(problem: Problem, peer: Peer, workers: int, budget: float, seed: in
         training.ended, training.spent, training.full = now, done / problem.epochs, following is None
         ended.append(training)
         search.end(training)
+        if training.full and is_enough(ended):
+            break
         if done < max_epochs:
             begin(now)
     return ended

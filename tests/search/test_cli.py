@@ -239,6 +239,65 @@ def test_a_command_that_is_not_implemented_yet_is_refused(name: str, capsys: pyt
     assert capsys.readouterr().err == f"vattn {name}: not available yet\n"
 
 
+def test_without_a_command_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert "run a search: the main job" in shown
+    assert shown.endswith("Begin with: vattn check quickstart, then: vattn run quickstart\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["chek", "x"], "vattn: error: there is no command 'chek'; did you mean check?"),
+        (["run", "x", "--reume"], "vattn run: error: unrecognized arguments: --reume; did you mean --resume?"),
+        (["run", "x", "--outptu=y"], "vattn run: error: unrecognized arguments: --outptu=y; did you mean --output?"),
+        (["run", "x", "y"], "vattn run: error: unrecognized arguments: y"),
+        (["test", "x", "--checkpoint", "f", "--split", "vall"],
+         "vattn test: error: argument --split: must be one of test, val; did you mean val? (got 'vall')"),
+    ],
+)  # fmt: skip
+def test_a_typo_names_what_was_meant(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == message
+
+
+def test_planned_commands_are_not_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["frobnicate"])
+    listed = capsys.readouterr().err.splitlines()[-1]
+    main([])
+    assert "there are check, run, " in listed
+    assert not [name for name in PLANNED if name in listed or f"    {name} " in capsys.readouterr().out]
+
+
+@pytest.mark.parametrize(("words", "meant"), [(["check", "quikstart"], "quickstart"), (["cost", "tam_ssv"], "tam_ssv")])
+def test_a_ready_file_with_a_typo_is_suggested(
+    words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert f"{words[1]}: no such file, and no ready one; did you mean {meant}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_an_exported_config_in_place_of_a_spec_is_recognised(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "best.yaml"
+    path.write_text(
+        "# tsm, T8: trial 7 of the search quickstart (ab12), which is in /x\ndata: {}\nmodel: {}\ntrain: {}\n"
+    )
+
+    assert main([command, str(path)]) == 2
+    assert capsys.readouterr().err == (
+        f"{path}: is the config of one model, trial 7 of the search quickstart, not the spec of a search; "
+        f"train it (vattn train {path}), or print its cost (vattn cost {path})\n"
+    )
+
+
 def test_help_imports_no_large_package() -> None:
     code = (
         "import sys\nfrom search.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"

@@ -36,6 +36,12 @@ class Part(NamedTuple):
     params: int
     activations: int
 
+    @classmethod
+    def sum_of(cls, parts: "Iterable[Part]") -> Self:
+        """Return the cost of several stages, as that of the last one."""
+        stages, *costs = zip(*parts, strict=True)
+        return cls(stages[-1], *map(sum, costs))
+
     def of_images(self, count: int) -> Self:
         """Return the cost for ``count`` images, where this is the cost for one."""
         return self._replace(macs=self.macs * count, activations=self.activations * count)
@@ -68,6 +74,17 @@ class Backbone(nn.Module):
     def features_of(self, maps: Tensor) -> Tensor:
         """Return the features: the averages of ``maps``."""
         return self.avgpool(maps).flatten(1)
+
+    def shared(self, clips: Tensor) -> Tensor:
+        """Return the maps that the regions of a detector share, where `BackboneConfig.detects`."""
+        raise NotImplementedError
+
+    def of_regions(self, cells: Tensor, twice: bool) -> Tensor:
+        """Return the features (R, features) of regions whose maps are pooled to ``cells``, (R, C, 4, 2, 2) or alike.
+
+        ``twice``: by two fully connected layers, where the backbone has them, otherwise by one.
+        """
+        raise NotImplementedError
 
     def layer(self, site: Layer) -> nn.Module:
         """Return the convolution that is at ``site``."""
@@ -121,6 +138,8 @@ class BackboneConfig(Kinded):
     keeps_features: ClassVar[bool] = False
     #: Number of successive frames that it reads for each of a clip's T segments. It gives one feature per segment.
     frames_per_segment: ClassVar[int] = 1
+    #: It can be the base of a detector of regions: `Backbone.shared` and `Backbone.of_regions` exist.
+    detects: ClassVar[bool] = False
     #: As for mechanisms: regular expressions from the names in the authors' network to the names in this package.
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = ()
     #: What ``weights: default`` expect of pixels.
@@ -177,6 +196,18 @@ class BackboneConfig(Kinded):
 
     def channels(self) -> int:
         """Return the length of the feature vector."""
+        raise NotImplementedError
+
+    def shared_stages(self) -> Sequence[int]:
+        """Return the stages of `Backbone.shared`; those after it see single regions of a detector."""
+        raise NotImplementedError
+
+    def shared_part(self, size: int, frames: int) -> tuple[Part, int, int, int]:
+        """Return what `Backbone.shared` has at its end: (all of its cost, channels, frames, side in pixels)."""
+        raise NotImplementedError
+
+    def region_part(self, cells: tuple[int, int, int], twice: bool) -> Part:
+        """Return the cost of `Backbone.of_regions` for one region of ``cells`` (frames, height, width)."""
         raise NotImplementedError
 
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:

@@ -44,6 +44,7 @@ class C3DConfig(BackboneConfig, kind="c3d"):
     has_published_weights: ClassVar[bool] = False
     averages: ClassVar[bool] = False
     keeps_features: ClassVar[bool] = True
+    detects: ClassVar[bool] = True
     authors_network: ClassVar[tuple[tuple[str, str], ...]] = ((r"^fc8\.", "fc."),)
 
     def stages(self) -> tuple[int, ...]:
@@ -98,6 +99,25 @@ class C3DConfig(BackboneConfig, kind="c3d"):
                 kept += inputs + wide * (4 if self.dropout else 2)
             parts.append(Part(stage, macs, params, kept))
         return tuple(parts)
+
+    def shared_stages(self) -> tuple[int, ...]:
+        """Return all stages: regions share the maps before the last pool."""
+        return self.stages()
+
+    def shared_part(self, size: int, frames: int) -> tuple[Part, int, int, int]:
+        """Return the cost without last pool and fully connected layers, and the shape of the maps of conv5."""
+        *parts, last = self.parts(size, frames)
+        wide, inputs = self.channels(), self.planes(5) * _FC_SIDE**2
+        macs, params = wide * (inputs + wide), wide * (inputs + 1 + wide + 1)
+        kept = 2 * self.planes(5) * _pooled(5, frames, size) + inputs + wide * (4 if self.dropout else 2)
+        last = Part(5, last.macs - macs, last.params - params, last.activations - kept)
+        return Part.sum_of([*parts, last]), self.planes(5), frames // 8, size // 16
+
+    def region_part(self, cells: tuple[int, int, int], twice: bool) -> Part:
+        """Return the cost of the first fully connected layer, or of both."""
+        wide, inputs = self.channels(), self.planes(5) * cells[0] * cells[1] * cells[2]
+        layers = [inputs, wide][: 1 + twice]
+        return Part(0, wide * sum(layers), wide * (sum(layers) + len(layers)), sum(layers) + wide)
 
     def build(self) -> "C3D":
         """Return the network with its initial weights."""
@@ -164,16 +184,26 @@ class C3D(Backbone):
         self.at = slots(f"{stage}{position}" for stage in config.stages() for position in config.positions())
 
     def forward(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c"]:
-        x = images
+        x = self.pool5(self.shared(images))
+        x = self.dropout(self.relu(self.fc6(self.mean(x).flatten(1))))
+        return self.relu(self.fc7(x))
+
+    def shared(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c s i j"]:
+        x = clips
         for stage, names in _NAMES.items():
             x = self.at[f"{stage}a"](x)
             for i, name in enumerate(names):
                 x = self.relu(self.get_submodule(name)(x))
                 if i == 0:
                     x = self.at[f"{stage}b"](x)
-            x = self.get_submodule(f"pool{stage}")(self.at[f"{stage}d"](x))
-        x = self.dropout(self.relu(self.fc6(self.mean(x).flatten(1))))
-        return self.relu(self.fc7(x))
+            x = self.at[f"{stage}d"](x)
+            if stage < 5:
+                x = self.get_submodule(f"pool{stage}")(x)
+        return x
+
+    def of_regions(self, cells: Float[Tensor, "n c s i j"], twice: bool) -> Float[Tensor, "n d"]:
+        x = self.relu(self.fc6(cells.flatten(1)))
+        return self.relu(self.fc7(x)) if twice else x
 
     def stage_of(self, name: str) -> int:
         """Return the stage of a module or parameter; the fully connected layers belong to the last."""

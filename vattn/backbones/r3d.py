@@ -9,7 +9,9 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from vattn.backbones._base import load_weights
+from vattn.backbones._residual import BlockShape
 from vattn.backbones.resnet3d import ResNet3D, ResNet3DConfig
+from vattn.base import LATER
 from vattn.normalization import KINETICS
 
 
@@ -22,6 +24,12 @@ class R3DConfig(ResNet3DConfig, kind="r3d"):
         "B", description="shortcut of a block that changes the size or the number of channels: a 1x1x1 convolution"
     )
 
+    first_projection: bool = Field(
+        False,
+        json_schema_extra=LATER,
+        description="a 1x1x1 convolution as the shortcut of the first block of res2 too, as in C3D-v1.1",
+    )
+
     has_published_weights = True
     default_statistics = KINETICS
     stem_frames = 3
@@ -30,6 +38,18 @@ class R3DConfig(ResNet3DConfig, kind="r3d"):
         (r"^stem\.0\.", "conv1."), (r"^stem\.1\.", "bn1."),
         (r"\.conv(\d)\.0\.", r".conv\1."), (r"\.conv(\d)\.1\.", r".bn\1."),
     )  # fmt: skip
+
+    def projects(self, s: BlockShape) -> bool:
+        """Return whether the shortcut of a block is a 1x1x1 convolution."""
+        return super().projects(s) or (self.first_projection and (s.stage, s.block) == (2, 0))
+
+    @model_validator(mode="after")
+    def _projection_is_not_published(self) -> Self:
+        if self.weights == "default" and self.first_projection:
+            raise ValueError(
+                "first_projection: torchvision publishes no weights of it; write false, or weights: none (got true)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _weights_exist(self) -> Self:

@@ -5,6 +5,7 @@ Source: Hara, Kataoka and Satoh, "Can Spatiotemporal 3D CNNs Retrace the History
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from typing import ClassVar, Literal
 
@@ -59,6 +60,7 @@ class ResNet3DConfig(ResidualConfig, kind="resnet3d"):
 
     folds: ClassVar[bool] = False
     has_published_weights: ClassVar[bool] = False
+    detects: ClassVar[bool] = True
     #: Temporal kernel size of the stem, frames.
     stem_frames: ClassVar[int] = 7
     #: What the pool after the stem halves: frames and pixels (clip), or only pixels (frame); none: there is no pool.
@@ -79,6 +81,10 @@ class ResNet3DConfig(ResidualConfig, kind="resnet3d"):
     def cube_frames(self, stage: int) -> int:
         """Return the temporal kernel size of a stage's 3x3x3 convolutions, frames."""
         return 3
+
+    def projects(self, s: BlockShape) -> bool:
+        """Return whether the shortcut of a block is a 1x1x1 convolution."""
+        return s.resizes and self.shortcut == "B"
 
     def middle(self, s: BlockShape, inputs: int, outputs: int) -> int:
         """Return the channels between a spatial and a temporal convolution, which replace one of 3x3x3.
@@ -114,6 +120,24 @@ class ResNet3DConfig(ResidualConfig, kind="resnet3d"):
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:
         """Return the cost of the stem and of four stages."""
         return _parts(self, size, frames)
+
+    def shared_stages(self) -> tuple[int, ...]:
+        """Return the stem and res2 to res4: res5 sees single regions."""
+        return (1, 2, 3, 4)
+
+    def shared_part(self, size: int, frames: int) -> tuple[Part, int, int, int]:
+        """Return the cost of the stem and of res2 to res4, and the shape of the maps of res4."""
+        side = next(s.side_in for s in _shapes(self, size) if s.stage == 5)
+        return Part.sum_of(self.parts(size, frames)[:-1]), self.outputs(4), self.frames_after(4, frames), side
+
+    def region_part(self, cells: tuple[int, int, int], twice: bool) -> Part:
+        """Return the cost of res5 on the cells of a region."""
+        side, halved = cells[1], conv_out(cells[1], 3, 2)
+        shapes = [
+            replace(s, side_in=side if s.stride > 1 else halved, side_out=halved)
+            for s in _shapes(self, 112) if s.stage == 5
+        ]  # fmt: skip
+        return _stage_part(self, shapes, cells[0])
 
     def build(self) -> "ResNet3D":
         """Return the network with its initial weights."""
@@ -172,27 +196,34 @@ def _parts(config: ResNet3DConfig, size: int, frames: int) -> tuple[Part, ...]:
         kept += (1 if copied else 2) * stem * config.frames_after(1, frames) * conv_out(side, 3, 2) ** 2
     parts = [part_of_clip(1, convs, kept=kept)]
     for stage in config.stages():
-        convs, shortcuts, kept = [], [], 0
-        for s in (s for s in _shapes(config, size) if s.stage == stage):
-            after = config.frames_after(stage, frames)
-            before = after if s.stride == 1 else config.frames_after(stage - 1, frames)
-            places = after * s.side_out**2
-            if config.bottleneck:
-                convs.append(Conv3(s.inputs, s.planes, 1, before * s.side_in**2))
-                convs += _cube_cost(config, s, s.planes, s.planes, before, after)
-                convs.append(Conv3(s.planes, s.outputs, 1, places))
-                cubes = [(s.planes, before, s.side_in)]
-            else:
-                convs += _cube_cost(config, s, s.inputs, s.planes, before, after)
-                convs += _cube_cost(config, s, s.planes, s.outputs, after, after)
-                cubes = [(s.inputs, before, s.side_in), (s.planes, after, s.side_out)]
-            if config.repeats_frames:
-                # The convolutions keep padded copies of their inputs.
-                kept += sum(channels * _padded(config, t) * side**2 for channels, t, side in cubes)
-            if s.resizes and config.shortcut == "B":
-                shortcuts.append(Conv3(s.inputs, s.outputs, 1, places))
-        parts.append(part_of_clip(stage, convs, shortcuts, kept))
+        shapes = [s for s in _shapes(config, size) if s.stage == stage]
+        parts.append(_stage_part(config, shapes, config.frames_after(stage - 1, frames)))
     return tuple(parts)
+
+
+def _stage_part(config: ResNet3DConfig, shapes: list[BlockShape], frames: int) -> Part:
+    """Return the cost of the blocks of one stage whose input has ``frames`` frames."""
+    stage = shapes[0].stage
+    after = conv_out(frames, 3, 2) if stage > 2 and config.cube_frames(stage) > 1 else frames
+    convs, shortcuts, kept = [], [], 0
+    for s in shapes:
+        before = after if s.stride == 1 else frames
+        places = after * s.side_out**2
+        if config.bottleneck:
+            convs.append(Conv3(s.inputs, s.planes, 1, before * s.side_in**2))
+            convs += _cube_cost(config, s, s.planes, s.planes, before, after)
+            convs.append(Conv3(s.planes, s.outputs, 1, places))
+            cubes = [(s.planes, before, s.side_in)]
+        else:
+            convs += _cube_cost(config, s, s.inputs, s.planes, before, after)
+            convs += _cube_cost(config, s, s.planes, s.outputs, after, after)
+            cubes = [(s.inputs, before, s.side_in), (s.planes, after, s.side_out)]
+        if config.repeats_frames:
+            # The convolutions keep padded copies of their inputs.
+            kept += sum(channels * _padded(config, t) * side**2 for channels, t, side in cubes)
+        if config.projects(s):
+            shortcuts.append(Conv3(s.inputs, s.outputs, 1, places))
+    return part_of_clip(stage, convs, shortcuts, kept)
 
 
 def _padded(config: ResNet3DConfig, frames: int) -> int:
@@ -287,9 +318,9 @@ class Block3D(ResidualBlock):
             self.conv2 = cube(s.planes, s.outputs, 1)
             self.bn2 = nn.BatchNorm3d(s.outputs)
         self.relu, self.relu2 = nn.ReLU(inplace=True), nn.ReLU(inplace=True)
-        if not s.resizes:
+        if not s.resizes and not config.projects(s):
             self.downsample = None
-        elif config.shortcut == "A":
+        elif not config.projects(s):
             self.downsample = ZeroChannels(s.outputs, s.stride)
         else:
             self.downsample = nn.Sequential(
@@ -330,5 +361,11 @@ class ResNet3D(Backbone):
         init_3d_convolutions(self)
 
     def maps(self, images: Float[Tensor, "n colours t h w"]) -> Float[Tensor, "n c s i j"]:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.layer4(self.shared(images))
+
+    def shared(self, clips: Float[Tensor, "n colours t h w"]) -> Float[Tensor, "n c s i j"]:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(clips))))
+        return self.layer3(self.layer2(self.layer1(x)))
+
+    def of_regions(self, cells: Float[Tensor, "n c s i j"], twice: bool) -> Float[Tensor, "n d"]:
+        return self.features_of(self.layer4(cells))

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from vattn.base import LATER, Config, Kinded
 from vattn.data.cache.format import JPEG_QUALITY
 from vattn.data.mirror import mirror_labels, read_pairs
+from vattn.data.untrimmed import Annotations, Metric
 from vattn.errors import UserError
 from vattn.files import at_home
 from vattn.normalization import Normalize
@@ -181,6 +182,10 @@ class AugmentConfig(Config):
         return self.model_copy(update=update)
 
 
+#: keys that say where files and frames lie: they may change between an interruption and a resume
+PLACES = ("root", "cache", "local", "resident")
+
+
 class DataConfig(Kinded):
     """One data set, and how clips are stored and drawn from it. Each layout of files is a subclass with a ``kind``."""
 
@@ -290,6 +295,23 @@ class DataConfig(Kinded):
         """Return the names of the classes; label i is the i-th."""
         raise NotImplementedError
 
+    @property
+    def is_untrimmed(self) -> bool:
+        """Whether its clips are whole videos, which `annotations` say the actions of."""
+        return False
+
+    def annotations(self, paths: Sequence[str]) -> Annotations:
+        """Return the actions of each video of ``paths``, below the root, where `is_untrimmed`.
+
+        Raises UserError if the lists are missing or wrong.
+        """
+        raise NotImplementedError
+
+    @property
+    def detection(self) -> "tuple[float, Metric]":
+        """Frames per second that a detector sees, and the rule of the average precision, where `is_untrimmed`."""
+        raise NotImplementedError
+
     def num_classes(self) -> int:
         """Return the number of classes; labels are 0 ... num_classes - 1."""
         return len(self.labels())
@@ -358,7 +380,7 @@ class DataConfig(Kinded):
 
     def canonical(self) -> Self:
         """Return the same data in canonical form: where files and frames lie has no part in a trial's identity."""
-        places = {"root": "auto", "cache": "auto", "local": "none", "resident": "auto"}
+        places = {name: type(self).model_fields[name].default for name in PLACES}
         parts = {"augment": self.augment.canonical(), "store": self.store.canonical()}
         if self.views.short == self.store.size:
             parts["views"] = self.views.model_copy(update={"short": "auto"})

@@ -7,6 +7,7 @@ than chance level, 50 %, within a pair.
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ Track = Float32[np.ndarray, " t"]
 Texture = Float32[np.ndarray, "s s 3"]
 
 
-def encode(path: Path, video: Video) -> None:
+def encode(path: Path, video: Video, rate: float | int = FRAMES_PER_SECOND) -> None:
     """Write a video as H.264 in MP4.
 
     Every frame is a keyframe with the same quantizer, so that encoding commutes with reversal in time.
@@ -42,7 +43,7 @@ def encode(path: Path, video: Video) -> None:
 
     with av.open(str(path), "w", format="mp4") as container:
         options = {"preset": "veryfast", "qp": str(QUANTIZER), "g": "1", "bf": "0"}
-        stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND, options=options)
+        stream = container.add_stream("libx264", rate=Fraction(rate), options=options)
         stream.height, stream.width = video.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
@@ -79,18 +80,33 @@ def render(label: int, rng: np.random.Generator, frames: int, size: int) -> Vide
     has the same distribution forwards and backwards: the position and speed of the background, the camera shake, the
     drift of the sprites, and the noise.
     """
+    return _render(label, rng, frames, size)
+
+
+def render_background(rng: np.random.Generator, frames: int, size: int) -> Video:
+    """Return background without an action, uint8 RGB (``frames``, ``size``, ``size``, 3).
+
+    In half of the cases a sprite is there that drifts as all do, and does nothing else.
+    """
+    return _render(None, rng, frames, size)
+
+
+def _render(label: int | None, rng: np.random.Generator, frames: int, size: int) -> Video:
     time = np.linspace(0, 1, frames, dtype=np.float32)
     background = _texture(rng, BACKGROUND_SIDE, color=rng.uniform(30, 110, 3), contrast=rng.uniform(5, 12))
     shake = rng.normal(0, 0.4, (2, frames))
     pan = rng.normal(0, 6, (2, 1)) * time + shake
-    sprites = _act(label // 2, rng, time, shake)
+    if label is None:
+        sprites = [_sprite(rng, time, shake)] if rng.random() < 0.5 else []
+    else:
+        sprites = _act(label // 2, rng, time, shake)
     grid = (np.arange(size, dtype=np.float32) + 0.5) * (UNITS / size) - 0.5
     video = np.stack([_along(_along(background, grid - y, 0), grid - x, 1) for x, y in pan.T.astype(np.float32)])
     for sprite in sprites:
         _paint(video, sprite, grid)
     video += rng.standard_normal(video.shape, dtype=np.float32) * np.float32(rng.uniform(2, 5))
     clip = np.clip(np.rint(video), 0, 255).astype(np.uint8)
-    return clip[::-1] if label % 2 else clip
+    return clip[::-1] if label is not None and label % 2 else clip
 
 
 def _act(pair: int, rng: np.random.Generator, time: Track, shake: np.ndarray) -> list[Sprite]:

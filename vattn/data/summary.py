@@ -107,7 +107,7 @@ def summarize(data: DataConfig, manifest: pa.Table, flip: bool = False, remarks:
         UserError: the file ``augment.mirror`` is wrong.
     """
     names = tuple(data.labels())
-    clips = count_clips(manifest, len(names))
+    clips = count_actions(data, manifest) if data.is_untrimmed else count_clips(manifest, len(names))
     flips = _flips(names, data.mirrored()) if flip else None
     numbered = all(name == str(label) for label, name in enumerate(names))
     listed = json.loads((manifest.schema.metadata or {}).get(b"remarks", b"[]"))
@@ -128,6 +128,17 @@ def count_clips(manifest: pa.Table, classes: int) -> dict[str, Int64[np.ndarray,
     labels = manifest["label"].to_numpy().astype(np.int64)
     splits = np.asarray(manifest["split"].to_numpy(zero_copy_only=False))
     return {split: np.bincount(labels[splits == split], minlength=classes) for split in SPLITS}
+
+
+def count_actions(data: DataConfig, manifest: pa.Table) -> dict[str, Int64[np.ndarray, " classes"]]:
+    """Return the number of actions of each class in untrimmed videos, by split."""
+    annotations = data.annotations(manifest["path"].to_pylist())
+    splits = np.asarray(manifest["split"].to_numpy(zero_copy_only=False))
+    counts = {split: np.zeros(data.num_classes(), np.int64) for split in SPLITS}
+    for path, split in zip(manifest["path"].to_pylist(), splits.tolist(), strict=True):
+        labels = annotations[path].instances[:, 2].astype(np.int64)
+        counts[split] += np.bincount(labels, minlength=data.num_classes())
+    return counts
 
 
 def _flips(names: Sequence[str], mirrored: Sequence[int]) -> Flips:

@@ -52,6 +52,9 @@ class TrainedModel:
     """
 
     def __init__(self, file: ModelFile, device: torch.device | None = None) -> None:
+        if file.config.task == "detection":
+            rule = "is a detector, and gives segments of a video in place of classes"
+            raise UserError(rule, file=file.file, way_out="name it in vattn explain or vattn test")
         self.file = file
         self.device = device or default_device()
         net = _network(file).to(self.device).eval()
@@ -129,7 +132,7 @@ def resident_clip(config: TrialConfig, video: str | Path, device: torch.device) 
         stored = read_clip(path, data.store, "flow" if data.modality == "flow" else "rgb", prefix)
     except (UnreadableFileError, OSError) as error:
         raise UserError(f"cannot be read: {error}", file=video) from error
-    return ResidentClips.of([stored.video(data.store.codec)], device)
+    return ResidentClips.of_video(stored.video(data.store.codec), device)
 
 
 def _network(file: ModelFile) -> VideoModel:

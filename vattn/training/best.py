@@ -1,11 +1,12 @@
 """The weights of the best epoch of a training, in ``best.pt`` beside those of the last one, ``model.pt``.
 
-The best epoch is the first one with the highest top-1 accuracy on the validation split. ``best.pt`` is always that of
+The best epoch is the first one with the highest `rate` on the validation split: top-1 accuracy, or mean average
+precision. ``best.pt`` is always that of
 the epochs in ``checkpoint.pt``, also after a training was killed: new best weights are written to ``next_best.pt``,
 then the checkpoint that has their epoch is written, then the file gets its name.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,20 @@ FILE = "best.pt"
 NEXT_FILE = "next_best.pt"
 
 
+def rate(metrics: Mapping[str, float]) -> str:
+    """Return the name of the metric that says which epoch is the best: top1, or map of a detector."""
+    return "top1" if "top1" in metrics else "map"
+
+
 def best(done: Sequence[Epoch]) -> Epoch:
     """Return the best of the finished epochs, which are at least one."""
-    return max(done, key=lambda epoch: epoch.metrics["top1"])
+    return max(done, key=lambda epoch: epoch.metrics[rate(epoch.metrics)])
 
 
 def entry(state: dict[str, Any], epoch: Epoch) -> dict[str, Any]:
-    """Return what is written of the best epoch: ``state_dict``, the number of the epoch, and its accuracy."""
-    return {"state_dict": state, "epoch": epoch.number, "top1": epoch.metrics["top1"]}
+    """Return what is written of the best epoch: ``state_dict``, the number of the epoch, and its `rate`."""
+    name = rate(epoch.metrics)
+    return {"state_dict": state, "epoch": epoch.number, name: epoch.metrics[name]}
 
 
 def accept(folder: Path) -> None:
@@ -46,7 +53,8 @@ def settle(folder: Path, done: Sequence[Epoch]) -> None:
         state = read_state_file(path, mmap=True)
     except UserError:
         state = {}
-    if done and (state.get("epoch"), state.get("top1")) == (best(done).number, best(done).metrics["top1"]):
+    wanted = entry({}, best(done)) if done else {}
+    if done and all(state.get(name) == value for name, value in wanted.items() if name != "state_dict"):
         accept(folder)
     else:
         path.unlink()

@@ -1,8 +1,9 @@
 """Checkpoints of a training: the state that a resumed run needs.
 
 A training has at most two files in its folder. Both are dicts with the same keys: ``config`` and its ``identity``,
-``model`` and ``optimizer`` (state dicts), ``epochs`` (the finished ones, as dicts of `Epoch`) and ``halfway``. Earlier
-versions wrote no ``config``.
+``model`` and ``optimizer`` (state dicts), ``epochs`` (the finished ones, as dicts of `Epoch`), ``halfway``, and
+``start``, the hash of the file in ``train.init`` (empty without one). Earlier versions wrote neither ``config`` nor
+``start``.
 
 * ``checkpoint.pt`` is the state after a finished epoch; its ``halfway`` is empty. Not every epoch writes one: see
   ``train.checkpoint_seconds``.
@@ -15,6 +16,7 @@ Earlier versions wrote both states to ``checkpoint.pt``. Such a file, with state
 """
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 from vattn.canonical import MAX_DIFFERENCES, canonical_trial, differences, trial_id
 from vattn.config import TrialConfig
 from vattn.errors import UserError
-from vattn.files import part_of
+from vattn.files import digest, part_of
 from vattn.training.optimization import ScaledOptimizer
 from vattn.training.state_file import read_state_file, write_state
 
@@ -93,6 +95,7 @@ def state_of(
     return {
         "identity": trial_id(config),
         "config": config.tree(),
+        "start": _start_of(config),
         "model": net.state_dict(),
         "optimizer": optimizer.state_dict(),
         "epochs": [asdict(epoch) for epoch in done],
@@ -193,10 +196,33 @@ def remove(folder: Path) -> None:
 
 def _read(path: Path, config: TrialConfig, mmap: bool = False) -> dict[str, Any]:
     state = read_state_file(path, mmap=mmap)
-    if isinstance(state, dict) and state.get("identity") == trial_id(config):
+    if isinstance(state, dict) and (state.get("identity") == trial_id(config) or _has_moved(state, config)):
         return state
     rule = "was written by another config"
     if isinstance(state, dict) and "config" in state:
         changed = differences(canonical_trial(TrialConfig.parse(state["config"])), canonical_trial(config))
         rule += f": {'; '.join(changed[:MAX_DIFFERENCES])}" if changed else ""
     raise UserError(rule, file=path, way_out="train into another folder, or remove it")
+
+
+def _has_moved(state: dict[str, Any], config: TrialConfig) -> bool:
+    """Return whether a checkpoint is of the same training, whose initial weights were at another place."""
+    if not state.get("start") or config.train.weights is None or not config.train.weights.is_file():
+        return False
+    old = TrialConfig.parse(state["config"])
+    as_now = old.model_copy(update={"train": old.train.model_copy(update={"init": config.train.init})})
+    return trial_id(as_now) == trial_id(config) and state["start"] == _start_of(config)
+
+
+def _start_of(config: TrialConfig) -> str:
+    """Return the hash of the file of the initial weights; "" if there is none."""
+    weights = config.train.weights
+    if weights is None or not weights.is_file():
+        return ""
+    stat = weights.stat()
+    return _hashed(weights, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _hashed(path: Path, size: int, modified: int) -> str:
+    return digest(path)

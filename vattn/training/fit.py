@@ -20,16 +20,14 @@ from torch import nn
 
 from vattn.config import TrainConfig, TrialConfig
 from vattn.data import open_clips
-from vattn.data.cache import Clips
 from vattn.errors import UserError
 from vattn.model import VideoModel, load_model
-from vattn.training.batches.loader import step_sizes, train_batches
-from vattn.training.batches.sources import ResidentClips, node_cache, resident
+from vattn.training.batches.loader import step_sizes
+from vattn.training.batches.sources import node_cache, resident
 from vattn.training.best import settle
 from vattn.training.checkpoint import Epoch, Progress, WorkerState, load
 from vattn.training.device import compile_network, default_device, set_up
 from vattn.training.distill import Teacher, feed_both
-from vattn.training.evaluation import evaluate
 from vattn.training.optimization import ScaledOptimizer
 from vattn.training.recipe.losses import Criterion, criterion_of
 from vattn.training.recipe.norms import prepare
@@ -38,6 +36,7 @@ from vattn.training.saver import Saver
 from vattn.training.start import start
 from vattn.training.state_file import write_state
 from vattn.training.step import distributed, train_step
+from vattn.training.tasks.task import Task, task_of
 from vattn.weights.statistics import recorded, statistics
 
 #: Number of steps between two exchanges in which several workers decide whether a checkpoint is due.
@@ -99,14 +98,17 @@ def _fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device, s
     counts = torch.from_numpy(np.bincount(train_clips.labels, minlength=config.data.num_classes()))
     criterion = criterion_of(config.train.label_smoothing, config.train.balance.weights, counts, device)
     teacher = None if config.train.distill == "none" else Teacher(config, train_clips, cache, device)
+    task = task_of(config, train_clips)
+    task.begin(net)
     done, interrupted = load(folder, config, net, optimizer, device, world)
     if rank == 0:
         settle(folder, done)
     paused = time.perf_counter()
     yield from done
     began += time.perf_counter() - paused  # the caller's time is not part of the next epoch
-    # In some stages of training with sparse attention, parameters have no gradient.
-    model = distributed(net, config.train, has_stages=config.model.sparse != "none") if world > 1 else net
+    # In some stages of training with sparse attention, parameters have no gradient, and detectors find no regions.
+    has_stages = config.model.sparse != "none" or config.task == "detection"
+    model = distributed(net, config.train, has_stages) if world > 1 else net
 
     for number in range(len(done) + 1, config.train.epochs + 1):
         # A checksum of a string, because Python does not guarantee that the hash of a tuple stays the same.
@@ -118,7 +120,7 @@ def _fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device, s
             interrupted = []
         progress, epoch_began = first, time.perf_counter()
         steps = _train_epoch(
-            model, net, optimizer, criterion, teacher, train_clips, config, number, first, rank, world, device
+            model, net, optimizer, criterion, teacher, task, config, number, first, rank, world, device
         )  # fmt: skip
         for progress in steps:
             saver.check()
@@ -130,15 +132,16 @@ def _fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device, s
         _share_buffers(net, optimizer)
         metrics = {"train_loss": loss}
         if optimizer.average:
-            metrics["top1_plain"] = evaluate(net, val_clips, config, device, rank, world).metrics["top1"]
+            metrics[f"{task.rate}_plain"] = task.evaluate(net, val_clips, device, rank, world)[task.rate]
         is_last = number == config.train.epochs
         with optimizer.averaged():
-            metrics = evaluate(net, val_clips, config, device, rank, world).metrics | metrics
+            metrics = task.evaluate(net, val_clips, device, rank, world) | metrics
             epoch = Epoch(number, metrics, time.perf_counter() - began, config.train.epochs)
             if rank == 0:
                 saver.keep_best(net, [*done, epoch])
             if rank == 0 and is_last:
                 saver.wait()
+                saver.check_folder()
                 # The weights first: a process that is killed between the two writes trains the last epochs again.
                 write_state(net.state_dict(), folder / "model.pt")
         done.append(epoch)
@@ -172,19 +175,19 @@ def score_test_split(
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     set_up(device, config.train)
     net = load_model(config.model, config.data.num_classes(), folder / "model.pt")
-    return evaluate(net.to(device), clips, config, device, rank, world).metrics
+    return task_of(config).evaluate(net.to(device), clips, device, rank, world)
 
 
 def _train_epoch(
     model: nn.Module, net: VideoModel, optimizer: ScaledOptimizer, criterion: Criterion, teacher: Teacher | None,
-    clips: Clips | ResidentClips, config: TrialConfig, number: int, start: Progress, rank: int, world: int,
+    task: Task, config: TrialConfig, number: int, start: Progress, rank: int, world: int,
     device: torch.device,
 ) -> Iterator[Progress]:  # fmt: skip
-    """Continue a pass over the training clips after the progress ``start``; yield the progress after each step."""
+    """Continue a pass over the training samples after the progress ``start``; yield the progress after each step."""
     model.train()
     first, total, seen = start
-    batches = train_batches(clips, config.data, config.model, config.train, number, rank, world, first, device)
-    sizes = step_sizes(len(clips), config.train, world)
+    batches = task.batches(number, rank, world, first, device)
+    sizes = step_sizes(task.num_samples(number), config.train, world)
     steps, expected = len(sizes), statistics(config)
     for step, (images, labels, shown) in enumerate(feed_both(batches, teacher, device), first):
         lr = config.train.lr_at(number - 1 + step / steps)

@@ -222,8 +222,8 @@ def step_peak(
     with lowered(amp), Peak() as peak:
         for parameter in _trained(net) if accumulates else ():
             parameter.grad = torch.empty_like(parameter)
-        images, labels = _images(model, clips, device), torch.zeros(clips, dtype=torch.long, device=device)
-        loss = net.loss(net(images), labels)
+        images = _images(model, clips, device)
+        loss = net.trial_loss(images)
         loss.backward()
         del loss, images
     net.zero_grad(set_to_none=True)

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from vattn.config import TrialConfig
+from vattn.files import SameFolder, writing
 from vattn.training import best
 from vattn.training.checkpoint import FILE, PARTIAL_FILE, Epoch, WorkerState, state_of
 from vattn.training.optimization import ScaledOptimizer
-from vattn.training.state_file import StateFile, write_state
+from vattn.training.state_file import WAY_OUT, StateFile, write_state
 
 #: Name of the threads, for lists of threads.
 THREAD = "checkpoint"
@@ -22,7 +23,7 @@ SPACING = 20.0
 
 
 class Saver:
-    """Writes the checkpoints of one training into ``folder``, at most one at a time.
+    """Writes the checkpoints of one training into ``folder``, which it makes, at most one at a time.
 
     `save` copies the state to the memory of the host, and a thread writes the copy. A state of the GPU is copied into
     pinned memory, in the order of the GPU's other work, so that the training does not wait for it. The copies stay
@@ -37,6 +38,8 @@ class Saver:
 
     def __init__(self, folder: Path, config: TrialConfig, keeps_best: bool = False) -> None:
         self._folder, self._config, self._keeps_best = folder, config, keeps_best
+        with writing(folder, WAY_OUT):
+            self._same = SameFolder(folder)
         self._copies: dict[tuple[Any, ...], Tensor] = {}
         # One is written by the thread, while the other takes the weights of a better epoch.
         self._best_copies: list[dict[tuple[Any, ...], Tensor]] = [{}, {}]
@@ -45,6 +48,15 @@ class Saver:
         self._ended = float("-inf")
         self._took = 0.0
         self._error: Exception | None = None
+
+    def check_folder(self) -> None:
+        """Make sure that the folder is still the same one, before something is written to it.
+
+        Raises:
+            StorageError: it is not: its disk may be gone.
+        """
+        with writing(self._folder, WAY_OUT):
+            self._same.check()
 
     @property
     def spacing(self) -> float:
@@ -78,6 +90,7 @@ class Saver:
             StorageError: this file cannot be opened, or the one before could not be written.
         """
         self.wait()
+        self.check_folder()
         # The file is opened here, not in the thread: `remove` finds it as soon as the epoch is reported.
         file = StateFile(self._folder / (PARTIAL_FILE if states else FILE))
         state = _copied(state_of(self._config, net, optimizer, done, states), self._copies)

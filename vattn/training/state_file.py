@@ -16,6 +16,8 @@ WAY_OUT = "make room and go on with --resume"
 class StateFile:
     """A file that is opened at one time and written at another. Until it is complete, ``path`` keeps its old content.
 
+    Its folder must exist: one that is missing may be on a disk that is gone.
+
     Raises:
         StorageError: it cannot be opened.
     """
@@ -23,7 +25,6 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         self._path, self._part = path, part_of(path)
         with writing(path, WAY_OUT):
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._part.open("wb")
 
     def write(self, state: Any) -> None:

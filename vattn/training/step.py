@@ -54,7 +54,7 @@ def train_step(
         optimizer: the optimizer of its parameters.
         train: the precision, and the number of parts (``accumulate``).
         images: uint8 (N, 3, T, H, W), of this worker.
-        labels: their labels, as `VideoModel.loss` takes them.
+        labels: their labels, as `VideoModel.loss` takes them, or the targets of a detector.
         clips: number of clips of the step, summed over the workers.
         world: number of workers.
         lr: the learning rate.
@@ -79,7 +79,10 @@ def train_step(
             # the step, also where one worker has a clip more than another.
             weight = criterion.weight(target) * world / step_weight
             with autocast(train, device):
-                if teacher is None:
+                if net.takes_targets:
+                    loss = model(normalise(part, device, statistics), target).sum()
+                    weighted = loss * weight
+                elif teacher is None:
                     loss = net.loss(model(normalise(part, device, statistics)), target, criterion)
                     weighted = loss * weight
                 else:

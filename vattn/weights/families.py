@@ -48,6 +48,8 @@ class Family:
     rules: Rules = ()
     own: bool = False
     refused: str = ""
+    #: its networks see blue first, and their first convolution is turned round
+    bgr: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,13 @@ def _cubes(pattern: str) -> Callable[[State], bool]:
     return lambda state: any(value.ndim == 5 and compiled.search(name) for name, value in state.items())
 
 
+#: The outermost modules of this package's networks.
+_OWN = {"backbone", "fc", "sparse", "total", "rpn", "offset", "proposal", "proposal_fc", "prior"}
+
+
 def _is_ours(state: State) -> bool:
     parts = {name.partition(".")[0] for name in state}
-    return "backbone" in parts and parts <= {"backbone", "fc", "sparse", "total"} and not _is_mmaction(state)
+    return "backbone" in parts and parts <= _OWN and not _is_mmaction(state)
 
 
 _is_mmaction = _has(
@@ -235,6 +241,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("torchvision's video networks", _cubes(r"^stem\.0\."), KINETICS),
     Family("Hara's R(2+1)D", _has(r"(?:^|\.)conv\d_[st]\."), HARA_2020),
     Family("P3D", _has(r"^conv1_custom\."), _by_stem(IMAGENET, FLOW)),
+    Family("R-C3D", _has(r"^RCNN_rpn\.", r"^RCNN_base\."), C3D, bgr=True),
     Family("C3D", _has(r"^conv[345][ab]\.", r"^fc[678]\."), C3D),
     Family(
         "3D ResNets of Hara or MARS", _all(_has(r"^layer\d\.\d"), _cubes(r"^layer\d\.\d+\.conv\d\.weight$")), _of_hara

@@ -135,8 +135,11 @@ def _refuse_other_formats(file: Path, start: bytes) -> None:
     if what is None and not zipfile.is_zipfile(file):
         what = _SUFFIXES.get(file.suffix.lower())
     if what is None and start and zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
+        try:
+            with zipfile.ZipFile(file) as archive:
+                names = archive.namelist()
+        except (zipfile.BadZipFile, NotImplementedError, UnicodeError) as error:
+            raise UserError(f"{file} is a damaged zip archive ({error})") from error
         if any(name.endswith(("/constants.pkl", "/code/")) or "/code/" in name for name in names):
             what = "a program of TorchScript, which is code; save its state_dict() instead"
         elif not any(name.endswith("data.pkl") for name in names):

@@ -12,7 +12,7 @@ from vattn.weights.state import Rules, State, rename
 #: Names of entries by the names that they have in the file.
 Names = Mapping[str, str]
 #: Parts of a network here that are no backbone.
-_HEADS = ("fc.", "sparse.", "total.")
+_HEADS = ("fc.", "sparse.", "total.", "rpn.", "offset.", "proposal.", "proposal_fc.", "prior")
 
 
 def to_backbone(recognised: Recognised, rules: Rules, own: State) -> dict[str, Tensor]:
@@ -60,10 +60,13 @@ def best(candidates: Iterable[Names], recognised: Recognised, own: State) -> Nam
 def shaped(names: Names, recognised: Recognised, own: State) -> dict[str, Tensor]:
     """Return the tensors under their new names, in the shapes of ``own`` where these differ by sides of length 1."""
     state = recognised.checkpoint.state
-    return {
+    tensors = {
         new: state[old].reshape(own[new].shape) if new in own and _fits(state[old], own[new]) else state[old]
         for new, old in names.items()
     }
+    if recognised.family.bgr:
+        tensors = {n: t.flip(1) if t.dim() == 5 and t.shape[1] == 3 else t for n, t in tensors.items()}
+    return tensors
 
 
 def _fits(value: Tensor, own: Tensor) -> bool:

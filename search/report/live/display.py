@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, TextIO
 
 from rich.console import Console, Group
@@ -12,11 +11,22 @@ from rich.text import Text
 
 from search.analysis.front import front_of
 from search.analysis.pareto import Objectives
-from search.ledger.events import Event, Failed, Finished, Guarded, MemorySaved, Resumed, Stopped, WarmStarted
+from search.ledger.events import (
+    Event,
+    Failed,
+    Finished,
+    Guarded,
+    MemorySaved,
+    Paused,
+    Resumed,
+    Stopped,
+    Suspended,
+    WarmStarted,
+)
 from search.ledger.history import History, Trial
 from search.report.live.time_left import seconds_left
 from search.report.wording.earlier_searches import describe_decision, describe_source
-from search.report.wording.errors import first_line
+from search.report.wording.errors import describe_failure
 from search.report.wording.states import describe_progress, describe_states
 from search.report.wording.trials import describe, describe_memory
 from search.report.wording.values import format_duration, format_metric
@@ -28,12 +38,11 @@ _HEARTBEAT = 15.0
 class Display:
     """Shows the events of a search on ``screen``, except for those that are replayed from its ledger.
 
-    A thread prints a line after ``heartbeat`` seconds without one. ``waiting`` returns what the search waits
-    for; "" while it makes progress.
+    A thread prints a line after ``heartbeat`` seconds without one.
     """
 
-    def __init__(self, screen: TextIO, heartbeat: float = _HEARTBEAT, waiting: Callable[[], str] = lambda: "") -> None:
-        self._console, self._waiting = Console(file=screen, highlight=False), waiting
+    def __init__(self, screen: TextIO, heartbeat: float = _HEARTBEAT) -> None:
+        self._console, self._waits_for = Console(file=screen, highlight=False), ""
         self._history, self._lock = History(), threading.Lock()
         # Times in the ledger are rounded to milliseconds. An event that is older than this display is a replayed one.
         self._since = self._last = round(time.time(), 3) - 0.001
@@ -56,6 +65,13 @@ class Display:
             self._last = event.time
             if self._live is None and (line := self._line(event)):
                 self._print(line)
+
+    def wait_for(self, text: str) -> None:
+        """Show what the search waits for; "" while it makes progress."""
+        with self._lock:
+            self._waits_for = text
+            if text and self._live is None:
+                self._print(self._headline())
 
     def close(self) -> None:
         """Stop; a live table is removed from the screen."""
@@ -80,12 +96,16 @@ class Display:
         match event:
             case Resumed():
                 return f"resumed: {self._headline()}"
+            case Paused():
+                return f"{format_duration(event.seconds)} are left out of the budget of hours: {event.reason}"
             case WarmStarted():
                 return f"earlier search {describe_source(event)}"
             case Guarded():
                 return f"earlier search {describe_decision(event)}"
             case Failed():
-                return f"trial {event.trial} failed: {first_line(event.error)}{'' if event.final else '; retrying'}"
+                return f"trial {event.trial} {describe_failure(event)}"
+            case Suspended():
+                return f"trial {event.trial} waits after epoch {event.epoch}: {event.reason}"
             case MemorySaved():
                 return f"trial {event.trial} is trained again {describe_memory(event)}"
             case Finished():
@@ -116,7 +136,7 @@ class Display:
         times = f"{format_duration(elapsed)} elapsed"
         times += "" if left is None else f", about {format_duration(left)} left"
         states = f" ({words})" if (words := describe_states(self._history)) else ""
-        waits = f"; waits: {text}" if (text := self._waiting()) else ""
+        waits = f"; waits: {text}" if (text := self._waits_for) else ""
         return f"{self._history.name}: {times}, {describe_progress(self._history)} done{states}{waits}"
 
     def _screen(self) -> Group | Text:

@@ -43,9 +43,14 @@ class Beat(NamedTuple):
     metrics: str
     """URL of its metrics for Prometheus; "" if there is none"""
 
+    @property
+    def has_process(self) -> bool:
+        """Whether a process of this machine has its number."""
+        return self.host == socket.gethostname() and _exists(self.pid)
+
     def alive(self, now: float) -> bool:
         """Return whether its process still runs at ``now``, as far as this machine can see."""
-        if self.host == socket.gethostname() and not _exists(self.pid):
+        if self.host == socket.gethostname() and not self.has_process:
             return False
         return now - self.time < STALE
 
@@ -54,7 +59,13 @@ def write(output: Path, beat: Beat) -> None:
     """Write a sign of life into the folder of a search, if its ledger is there: the folder may have disappeared."""
     with suppress(OSError):
         if (output / LEDGER).exists():
-            write_whole(output / NAME, json.dumps(beat._asdict()) + "\n")
+            text = json.dumps(beat._asdict()) + "\n"
+            try:
+                write_whole(output / NAME, text)
+            except OSError:  # a full disk still has the room of the last one
+                with (output / NAME).open("r+", encoding="utf-8") as file:
+                    file.write(text)
+                    file.truncate()
 
 
 def remove(output: Path) -> None:

@@ -11,7 +11,7 @@ METRICS = {
     "vattn_waiting_seconds": ("seconds without progress until now", "why"),
     "vattn_decisions": ("decisions of the search since it began", "kind"),
     "vattn_out_of_memory": ("trainings that lacked GPU memory and were tried in another way", ""),
-    "vattn_faults_survived": ("failures after which a training or the search went on", ""),
+    "vattn_faults_survived": ("failures after which a training or the search went on", "cause"),
 }
 
 #: values of a metric by its label; the label is "" where there is none

@@ -57,10 +57,12 @@ class Monitor:
         self._waiting: Waiting | None = None
         self._forced: Waiting | None = None
         self._helped = False
+        self._stuck: Callable[[], str] = lambda: ""
         self._listeners: list[Callable[[str], None]] = []
         self._gauges: Gauges | None = None
         self._metrics = ""
         self._counts: Counter[str] = Counter()
+        self._survived: Counter[str] = Counter()
         self._ended_last = False
         self._hypervolume = (0, 0.0)
         self._closed = threading.Event()
@@ -97,6 +99,10 @@ class Monitor:
         """Say that the search waits for something that the events do not show, until the next event."""
         self._forced = Waiting(why, text)
 
+    def watch(self, stuck: Callable[[], str]) -> None:
+        """Ask ``stuck`` at each beat which files do not answer; it returns "" if they do."""
+        self._stuck = stuck
+
     @property
     def waiting(self) -> str:
         """What the search waits for, in words; "" while it makes progress."""
@@ -108,10 +114,10 @@ class Monitor:
         match event:
             case MemorySaved():
                 self._counts["memory"] += 1
-            case Failed(final=False):
-                self._counts["survived"] += 1
+            case Failed(final=False, cause=cause):
+                self._survived[cause or "process"] += 1
             case Resumed() if not self._ended_last:  # its driver was lost; an interruption is no fault
-                self._counts["survived"] += 1
+                self._survived["driver"] += 1
         self._ended_last = isinstance(event, Ended)
 
     def _work(self) -> None:
@@ -129,7 +135,9 @@ class Monitor:
         load = _load() if self.phase == "searches" else None
         with self._lock:
             idle = time.monotonic() - self._progress
-            self._waiting = self._forced or (self._look(load) if idle >= PATIENCE and load else None)
+            stuck = self._stuck()
+            forced = Waiting("files", stuck) if stuck else self._forced
+            self._waiting = forced or (self._look(load) if idle >= PATIENCE and load else None)
             if load and self._history.search:
                 if self._gauges is None:
                     self._gauges, self._metrics = Gauges(self._history.name), metrics_address()
@@ -138,10 +146,10 @@ class Monitor:
             beat = new_beat(self.phase, why, text, self._since, self._metrics)
             asks_for_help = bool(self._waiting and self._waiting.needs_help and idle >= HELP_AFTER and not self._helped)
             self._helped = self._helped or asks_for_help
-        write(self._output, beat)
         if text != before:
             for listener in self._listeners:
                 listener(text)
+        write(self._output, beat)  # after the rest: a disk that does not answer holds it up
         if self._notifier and asks_for_help:
             self._notifier.send(self._message("help", f"waits: {text}"))
 
@@ -170,7 +178,7 @@ class Monitor:
             "vattn_waiting_seconds": {self._waiting.why: idle} if self._waiting else {},
             "vattn_decisions": {kind: float(count) for kind, count in decisions.items()},
             "vattn_out_of_memory": {"": float(counts["memory"])},
-            "vattn_faults_survived": {"": float(counts["survived"])},
+            "vattn_faults_survived": {cause: float(count) for cause, count in self._survived.items()},
         }
 
     def _end(self, error: BaseException | None) -> dict[str, Any]:

@@ -147,6 +147,8 @@ def _remark(status: Status) -> str:
     match status.state:
         case "lost":
             seen = f", last sign of life {_ago(status.now - beat.time)}" if beat else ""
+            if beat is not None and beat.has_process:
+                return f"process {beat.pid} exists{seen}: its folder may be full, read-only or out of its reach"
             return f"no process runs it{seen}; go on with --resume"
         case "interrupted":
             return "go on with --resume"

@@ -11,7 +11,7 @@ from search.analysis.choices import Choice
 from search.analysis.course import Moment
 from search.analysis.equal_cost import FEW_RUNS
 from search.ledger.history import EXHAUSTED, History
-from search.report.wording.certainty import confirm_command, doubt
+from search.report.wording.certainty import CONFIRM, doubt, resume_command
 from search.report.wording.program import program
 
 #: part of the finished trials that counts as the end of a search
@@ -38,14 +38,17 @@ def advice(
 ) -> list[Advice]:
     """Return what to do next, most urgent first. ``run`` is the search as a user names it."""
     steps: list[Advice] = []
-    resume = shlex.join([program(), "run", "SPEC", "--resume"])
     if history.ended is None or history.ended.reason == "interrupted":
         if history.unfinished():
-            steps.append(Advice("Let the search end.", f"{len(history.unfinished())} runs have not ended.", resume))
+            steps.append(
+                Advice("Let the search end.", f"{len(history.unfinished())} runs have not ended.", resume_command())
+            )
         if history.ended is not None and not history.unfinished():
-            steps.append(Advice("Go on with the search.", "It was interrupted.", resume))
+            steps.append(Advice("Go on with the search.", "It was interrupted.", resume_command()))
     if sure.front and not sure.is_confirmed:
-        steps.append(Advice("Train the best models again with fresh seeds.", doubt(sure), confirm_command()))
+        steps.append(
+            Advice("Train the best models again with fresh seeds.", doubt(sure), resume_command(change=CONFIRM))
+        )
     steps += _larger_budget(history, course)
     steps += _wider(history, sure)
     if few := _few(choices, {trial.number for trial in history.in_state("finished", "stopped")}):
@@ -53,7 +56,7 @@ def advice(
             Advice(
                 "Give rarely tried options more runs.",
                 f"Fewer than {FEW_RUNS} runs have {few}; little can be said about them.",
-                shlex.join([program(), "run", "SPEC", "--resume", "--set", f"search.budget.trials={_more(history)}"]),
+                resume_command(change=f"search.budget.trials={_more(history)}"),
             )
         )
     if sure.best and sure.knee:
@@ -80,7 +83,7 @@ def _larger_budget(history: History, course: Sequence[Moment]) -> list[Advice]:
     growth = still_growing(course)
     if growth is None:
         return []
-    command = shlex.join([program(), "run", "SPEC", "--resume", "--set", f"search.budget.trials={_more(history)}"])
+    command = resume_command(change=f"search.budget.trials={_more(history)}")
     last = max(1, round(_LAST * len(course)))
     why = f"The front still improved: the last {last} finished runs added {100 * growth:.0f} % to its hypervolume."
     return [Advice("Search longer.", why, command)]

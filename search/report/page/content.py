@@ -11,6 +11,7 @@ from search.analysis.course import attempts, compute, moments
 from search.analysis.equal_cost import Gain, gains
 from search.analysis.importance import Importances, importances
 from search.analysis.intervals import num_clips
+from search.analysis.metrics import RATES
 from search.analysis.pareto import Objectives
 from search.analysis.runs import Run, cost_objective, runs_of
 from search.ledger.history import History
@@ -61,7 +62,7 @@ def content(
     """
     trials = list(history.trials.values())
     sure = certainty(history, objectives)
-    spans, kinds = attempts(history), kinds_of(history)
+    spans, kinds = [] if only_front else attempts(history), kinds_of(history)
     runs = [] if only_front else runs_of(history, objectives)
     choices = [] if only_front else choices_of(history.began.spec, trials)
     maximise = objectives[sure.name] == "max"
@@ -69,7 +70,7 @@ def content(
     course = moments(history, objectives, history.constraints)
     costs = trials[0].cost if trials else {}
     cost = cost_objective(objectives, costs)
-    spent = compute(history, {trial.number for trial in sure.front})
+    spent = {} if only_front else compute(history, {trial.number for trial in sure.front})
     found = importances(choices, runs, objectives, sure.name) if choices else None
     papers = [] if only_front else ablations(history, sure.name)
     sections = {"front": [tables.front_table(sure)] if sure.front else []}
@@ -84,7 +85,7 @@ def content(
         }
     data: dict[str, Any] = {
         "measured": {"name": sure.name, "label": AXIS_LABELS.get(sure.name, sure.name), "maximise": maximise,
-                     "rate": tables.is_rate(sure.name)},
+                     "rate": sure.name in RATES},
         "cost": cost,
         "costs": {name: AXIS_LABELS.get(name, name) for name in costs},
         "kinds": kinds,
@@ -116,7 +117,7 @@ def content(
         state=_state(history),
         facts=_facts(history, objectives, sure),
         cards=cards(history, sure, objectives),
-        answers=sentences(history, sure, objectives, num_clips(history), gained, course),
+        answers=sentences(history, sure, objectives, num_clips(history), None if only_front else gained, course),
         advice=[] if only_front else advice(history, sure, choices, course, run),
         tables=sections,
         warnings={} if only_front else _warnings(found, runs),

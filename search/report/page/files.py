@@ -8,7 +8,7 @@ from search.report.clips.tested import Tested
 from search.report.page.build import page
 from search.report.page.content import Content, content
 from search.report.page.table import Table
-from vattn.files import replacing, writing
+from vattn.files import write_whole, writing
 
 
 def read_content(folder: Path, run: str, tests: Sequence[Tested] = ()) -> Content:
@@ -20,8 +20,8 @@ def read_content(folder: Path, run: str, tests: Sequence[Tested] = ()) -> Conten
 def write_page(shown: Content, path: Path) -> None:
     """Write a page to a file. A file that cannot be written is left as it was; raises StorageError, naming it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with writing(path, "make room, or name another place"), replacing(path) as part:
-        part.write_text(page(shown), encoding="utf-8")
+    with writing(path, "make room, or name another place"):
+        write_whole(path, page(shown))
 
 
 def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
@@ -31,7 +31,7 @@ def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
     for table in tables:
         for end, text in (("csv", table.csv()), ("tex", table.latex())):
             path = folder / f"{table.name}.{end}"
-            with writing(path, "make room, or name another place"), replacing(path) as part:
-                part.write_text(text, encoding="utf-8")
+            with writing(path, "make room, or name another place"):
+                write_whole(path, text)
             written.append(path)
     return written

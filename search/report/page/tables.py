@@ -7,7 +7,6 @@ from search.analysis.certainty import Certainty
 from search.analysis.choices import Choice
 from search.analysis.equal_cost import Gain
 from search.analysis.importance import Importances
-from search.analysis.metrics import RATES
 from search.ledger.history import History, Trial
 from search.report.clips.paired import compared
 from search.report.clips.tested import Tested, shown_gains
@@ -35,9 +34,9 @@ def front_table(sure: Certainty) -> Table:
             "" if step is None else format_gain(sure.name, step.gain), verdict,
             ", ".join(map(str, sure.rivals[trial.number][:5])) or "–",
         ])  # fmt: skip
-    head = ["trial", "model", "pick", sure.name, "95 % interval", *costs, "gain over the row above", "beyond chance",
-            "cannot be told from"]  # fmt: skip
-    note = "Cannot be told from: finished trials of no higher cost whose difference is within chance, nearest first."
+    head = ["trial", "model", "pick", sure.name, "95 % interval", *costs, "gain over the row above", "significant",
+            "not significantly different from"]  # fmt: skip
+    note = "Not significantly different from: finished trials of no higher cost, nearest first."
     numbers = [trial.number for trial in sure.front]
     picked = frozenset(numbers.index(trial.number) for trial in picks.values() if trial)
     return Table(
@@ -70,7 +69,7 @@ def gain_table(sure: Certainty, gains: Sequence[tuple[Choice, Gain]], cost: str)
         "runs",
         f"{sure.name} at equal cost",
         "gain (95 % interval)",
-        "beyond chance",
+        "significant",
     ]
     note = (
         f"The gain is the mean difference of the two fronts over the range of {cost} that both have. Stopped runs "
@@ -193,8 +192,3 @@ def _paired(base: Tested, other: Tested) -> str:
         return f"{100 * (other.accuracy.value - base.accuracy.value):+.1f} points"
     whole = comparison.whole
     return f"{format_gain('top1', whole.gain)}; {whole.gained} clips gained, {whole.lost} lost"
-
-
-def is_rate(name: str) -> bool:
-    """Return whether a metric is shown in percent."""
-    return name in RATES

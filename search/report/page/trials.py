@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from search.analysis.certainty import Certainty
-from search.analysis.choices import domains_of
+from search.analysis.choices import domains_of, ranges_of
 from search.analysis.course import Attempt
 from search.analysis.intervals import Z
 from search.analysis.metrics import RATES
@@ -97,12 +97,10 @@ def axes(history: History) -> list[dict[str, Any]]:
     active in a trial.
     """
     trials = list(history.trials.values())
-    names = dict.fromkeys(name for trial in trials for name in trial.params)
     domains = domains_of(history.began.spec)
-    order = {name: n for n, name in enumerate(domains)}
     return [
         _axis(name, domains.get(name), [trial.params.get(name) for trial in trials])
-        for name in sorted(names, key=lambda name: order.get(name, len(order)))
+        for name in ranges_of(domains, trials)
     ]
 
 

@@ -18,8 +18,10 @@ from search.report.wording.trials import describe, searched_values
 from search.report.wording.values import format_duration, format_estimate, format_gain, format_metric, format_value
 
 #: costs as they are counted in a sentence
-_UNITS = {"gflops": "GFLOPs", "params_m": "million parameters", "activation_mb": "MB of activations",
-          "latency_ms": "ms"}  # fmt: skip
+_UNITS = {
+    "gflops": "GFLOPs", "gflops_video": "GFLOPs of a video", "params_m": "million parameters",
+    "activation_mb": "MB of activations", "latency_ms": "ms",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,13 @@ def costs_of(trial: Trial, objectives: Objectives) -> dict[str, float]:
 
 
 def sentences(
-    history: History, sure: Certainty, objectives: Objectives, clips: int | None, gains: Sequence[tuple[Choice, Gain]],
-    course: Sequence[Moment],
+    history: History, sure: Certainty, objectives: Objectives, clips: int | None,
+    gains: Sequence[tuple[Choice, Gain]] | None, course: Sequence[Moment],
 ) -> list[tuple[str, str]]:  # fmt: skip
-    """Return pairs of a question in a word and its answer: won, sure, difference, search."""
+    """Return pairs of a question in a word and its answer: won, sure, difference, search.
+
+    ``gains`` are those at equal cost; None where they were not computed, of which nothing is said.
+    """
     if sure.best is None or sure.knee is None:
         return [("Result", "No trial is finished yet.")]
     best, knee = sure.best, sure.knee
@@ -65,8 +70,8 @@ def sentences(
     if knee.number != best.number:
         found.append(("The knee", _knee(sure, best, knee, objectives)))
     found.append(("How sure", _sure(sure, best, clips)))
-    if text := _difference(sure, gains):
-        found.append(("What made the difference", text))
+    if gains is not None:
+        found.append(("What made the difference", _difference(sure, gains)))
     if course:
         found.append(("Was it long enough", _course(course)))
     return found
@@ -85,7 +90,7 @@ def _knee(sure: Certainty, best: Trial, knee: Trial, objectives: Objectives) -> 
         for name, value in costs_of(best, objectives).items()
         if knee.cost.get(name)
     ]
-    below = "beyond chance" if loss.excludes_zero else "which is within chance"
+    below = "a significant difference" if loss.excludes_zero else "which is not significant"
     return (
         f"Trial {knee.number}: {in_words(knee)}. It needs {' and '.join(ratios)} than the best "
         f"({_costs(knee, objectives)}), and gives up {format_gain(sure.name, loss).removeprefix('+')} of {sure.name}, "
@@ -142,14 +147,14 @@ def _sure(sure: Certainty, best: Trial, clips: int | None) -> str:
     known = [step for step in sure.steps if step.gain.is_known]
     if known:
         beyond = len(known) - len(sure.unsure)
-        parts.append(f"{beyond} of {len(known)} steps along the front are gains beyond chance.")
+        parts.append(f"{beyond} of {len(known)} steps along the front are significant gains.")
     if rivals := sure.rivals.get(best.number):
-        parts.append(f"At no higher cost, the best cannot be told from {name_trials(rivals)}.")
+        parts.append(f"At no higher cost, the best is not significantly different from {name_trials(rivals)}.")
     return " ".join(parts)
 
 
 def _difference(sure: Certainty, gains: Sequence[tuple[Choice, Gain]]) -> str:
-    """Return the greatest gains of one option over another beyond chance, those with enough runs first."""
+    """Return the greatest significant gains of one option over another, those with enough runs first."""
     beyond = [(choice, gain) for choice, gain in gains if gain.against and gain.gain.low > 0]
     beyond.sort(key=lambda pair: (pair[1].has_few_runs, -pair[1].gain.value))
     lines: list[str] = []
@@ -162,7 +167,7 @@ def _difference(sure: Certainty, gains: Sequence[tuple[Choice, Gain]]) -> str:
         lines.append(
             f"{choice.name}: {gain.option} over {gain.against} {format_gain(sure.name, gain.gain)} at equal cost{few}."
         )
-    return "\n".join(lines[:4]) or "No choice made a difference beyond chance at equal cost."
+    return "\n".join(lines[:4]) or "No choice made a significant difference at equal cost."
 
 
 def _course(course: Sequence[Moment]) -> str:

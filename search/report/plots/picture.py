@@ -32,6 +32,7 @@ AXIS_LABELS = {
     "top1": "top-1 accuracy (%)",
     "top5": "top-5 accuracy (%)",
     "mean_class": "mean class accuracy (%)",
+    "map": "mean average precision, IoU 0.3 to 0.5 (%)",
     "gflops": "GFLOPs of one clip",
     "gflops_video": "GFLOPs of one video, all views",
     "params_m": "parameters (millions)",

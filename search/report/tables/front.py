@@ -7,12 +7,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from search.analysis.certainty import certainty
-from search.analysis.confirmation import confirmation
+from search.analysis.certainty import Certainty, certainty
 from search.analysis.front import front_of, reference, values
 from search.analysis.intervals import LEVEL, num_clips
 from search.analysis.pareto import Objectives, hypervolume
-from search.analysis.pick import pick
 from search.analysis.states import counts, tally
 from search.ledger.history import History, Trial
 from search.report.tables.columns import align
@@ -30,7 +28,7 @@ def as_json(history: History, objectives: Objectives) -> dict[str, Any]:
     """
     finished = history.in_state("finished")
     at, front = reference(finished, objectives, history.constraints), front_of(history, objectives)
-    confirmed, sure = confirmation(history, objectives), certainty(history, objectives)
+    sure = certainty(history, objectives)
     return {
         "name": history.name,
         "objectives": dict(objectives),
@@ -43,7 +41,7 @@ def as_json(history: History, objectives: Objectives) -> dict[str, Any]:
             for trial in front
             if (estimate := sure.estimates[trial.number]).is_known
         },
-        "confirmation": None if confirmed is None else confirmation_as_json(confirmed),
+        "confirmation": None if sure.confirmed is None else confirmation_as_json(sure.confirmed),
     }
 
 
@@ -62,21 +60,21 @@ def rows(trials: Sequence[Trial], objectives: Objectives) -> list[dict[str, Any]
     ]
 
 
-def render(history: History, objectives: Objectives) -> str:
+def render(history: History, objectives: Objectives, sure: Certainty | None = None) -> str:
     """Return the front as a table in order of increasing cost, with the picks "best" and "knee" marked.
 
     Where the number of clips is known, it has intervals, and says what the picks differ from. Returns one line if no
-    trial is finished, and the table of `render_confirmation` if the front was confirmed.
+    trial is finished, and the table of `render_confirmation` if the front was confirmed. ``sure`` is what `certainty`
+    returns, where it is computed already.
     """
-    picks = {}
-    if trials := front_of(history, objectives):
-        picks = {rule: pick(history, objectives, rule).number for rule in ("best", "knee")}
-    if confirmed := confirmation(history, objectives):
-        return "\n".join([render_confirmation(confirmed, objectives, picks), *_picks(history, objectives)])
+    sure = sure or certainty(history, objectives)
+    trials = sure.front
+    picks = {rule: trial.number for rule, trial in (("best", sure.best), ("knee", sure.knee)) if trial}
+    if sure.confirmed:
+        return "\n".join([render_confirmation(sure.confirmed, objectives, picks), *_picks(sure)])
     if not trials:
         return f"no trial is finished yet: {counts(history)}"
     names = list(dict.fromkeys([*objectives, *trials[0].cost]))
-    sure = certainty(history, objectives)
     known = any(sure.estimates[trial.number].is_known for trial in trials)
     interval = f"{sure.name} {100 * LEVEL:.0f} %"
     heads = [head for name in names for head in ([name, interval] if known and name == sure.name else [name])]
@@ -94,12 +92,11 @@ def render(history: History, objectives: Objectives) -> str:
     if known:
         clips = num_clips(history)
         notes = ["", f"{interval}: the interval by the {clips:,} validation clips; each model was trained once", *notes]
-    return "\n".join([align(lines, right=len(heads) + 1), *notes, *_picks(history, objectives)])
+    return "\n".join([align(lines, right=len(heads) + 1), *notes, *_picks(sure)])
 
 
-def _picks(history: History, objectives: Objectives) -> list[str]:
-    """Return a line for each pick: what it differs from beyond chance, where that is known."""
-    sure = certainty(history, objectives)
+def _picks(sure: Certainty) -> list[str]:
+    """Return a line for each pick: what it differs from significantly, where that is known."""
     picks = {"best": sure.best, "knee": sure.knee}
     lines = [f"{rule}: {text}" for rule, trial in picks.items() if trial and (text := describe_pick(sure, trial))]
     return lines[:1] if sure.best and sure.knee and sure.best.number == sure.knee.number else lines

@@ -9,7 +9,7 @@ from search.analysis.pareto import Objectives
 from search.ledger.events import Failed
 from search.ledger.history import EXHAUSTED, FAILING, LATE, History
 from search.report.tables.front import render
-from search.report.wording.certainty import confirm_command, doubt, lies_within_noise
+from search.report.wording.certainty import CONFIRM, doubt, lies_within_noise, resume_command
 from search.report.wording.earlier_searches import describe_trust
 from search.report.wording.errors import first_line
 from search.report.wording.program import program
@@ -29,10 +29,11 @@ def summary(history: History, objectives: Objectives, output: Path, spec: Sequen
     ``spec`` is the file of the search, and the words that change it. Where the front lies within noise, its
     confirmation is proposed.
     """
+    sure = certainty(history, objectives)
     lines = [f"{history.name}: {describe_states(history) or 'no trial was started'}"]
     if history.ended and history.ended.reason in _ENDS:
         lines.append(f"ended before its budget was spent: {_ENDS[history.ended.reason]}")
-    lines += ["", render(history, objectives), ""]
+    lines += ["", render(history, objectives, sure), ""]
     lines += [f"earlier search {describe_trust(source, history.guards.get(source))}" for source in history.warm]
     for trial in [*history.trials.values(), *history.extras.values()]:
         if isinstance(trial.end, Failed):
@@ -44,10 +45,9 @@ def summary(history: History, objectives: Objectives, output: Path, spec: Sequen
         folder = shlex.quote(str(output))
         uri = (history.began.spec.get("tracking") or {}).get("uri", "auto")
         store = "" if uri == "auto" else f" --tracking {shlex.quote(uri)}"
-        sure = certainty(history, objectives)
         if lies_within_noise(sure):
             lines += ["noise     " + doubt(sure), "          train the best again with fresh seeds, to be sure:"]
-            lines.append(f"          {confirm_command(spec)}")
+            lines.append(f"          {resume_command(spec, CONFIRM)}")
         lines.append(f"next      {vattn} report {folder} --out {shlex.quote(str(output / 'report.html'))}")
         lines.append(f"          {vattn} ui {folder}{store}")
         lines.append(f"          {vattn} export {folder} --pick knee --out best.yaml")

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 _METRICS = 800
 _PARAMS = 100
 
-#: characters of a parameter or tag
+#: characters of a parameter or tag, which every version of MLflow takes
 _TEXT = 500
+_DESCRIPTION = 5000
 
 
 def to_metrics(values: Mapping[str, float], at: int, step: int) -> "list[Metric]":
@@ -38,7 +39,7 @@ def log_batch(
     from mlflow.entities import Param, RunTag
 
     all_params = [Param(key, _text(value)) for key, value in (params or {}).items()]
-    all_tags = [RunTag(key, _text(value)) for key, value in (tags or {}).items()]
+    all_tags = [RunTag(key, _text(value, _DESCRIPTION)) for key, value in (tags or {}).items()]
     batches = max(math.ceil(len(metrics) / _METRICS), math.ceil(len(all_params) / _PARAMS), bool(all_tags))
     for n in range(batches):
         client.log_batch(
@@ -49,5 +50,5 @@ def log_batch(
         )
 
 
-def _text(value: Any) -> str:
-    return str(value)[:_TEXT]
+def _text(value: Any, length: int = _TEXT) -> str:
+    return str(value)[:length]

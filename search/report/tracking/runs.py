@@ -10,17 +10,22 @@ from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
-from search.analysis.front import Coverage, front_of
+from search.analysis.front import front_of
 from search.ledger.events import Event, Failed, Stopped
 from search.ledger.history import History, Trial
 from search.report.page.content import content
 from search.report.page.files import write_page
-from search.report.plots.html import front_html
 from search.report.plots.png import front_png
 from search.report.tables.front import rows
 from search.report.tracking.batches import log_batch, to_metrics
+from search.report.tracking.description import SMALL_PICTURE, TAG_NOTE, description
+from search.report.tracking.progress import Progress
 from search.report.tracking.store import (
+    LAYOUT,
+    PARENT,
     TAG_EVENTS,
+    TAG_KIND,
+    TAG_LAYOUT,
     TAG_LOGGED,
     TAG_SEARCH,
     TAG_STATE,
@@ -29,7 +34,8 @@ from search.report.tracking.store import (
     Store,
     complete_tag,
 )
-from search.report.wording.trials import describe, searched_values
+from search.report.tracking.texts import param_names, run_name, run_params, standings, trial_tags
+from search.report.tracking.view import view
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
@@ -37,18 +43,25 @@ if TYPE_CHECKING:
 #: seconds between two writes of the front and its pictures, and between two attempts to reach a store
 WRITE_INTERVAL = 20.0
 
-#: MLflow's status for each state; an interrupted trial is scheduled, as a resume continues it
+#: the best trials, whose ranks are kept up to date while a search runs; the others get theirs at its end
+_RANKED = 20
+
+#: width of the picture in the description, pixels
+_PICTURE_WIDTH = 640
+
+#: MLflow's own tag of the name of a run
+_NAME = "mlflow.runName"
+
+#: MLflow's status for each state; an interrupted trial is scheduled, as a resume continues it, and a trial that the
+#: scheduler stopped has done its work: MLflow shows a run that was killed as a failure
 _STATUS = {
     "proposed": "SCHEDULED",
     "interrupted": "SCHEDULED",
     "running": "RUNNING",
     "finished": "FINISHED",
-    "stopped": "KILLED",
+    "stopped": "FINISHED",
     "failed": "FAILED",
 }
-
-#: MLflow's own tag of a child run
-_PARENT = "mlflow.parentRunId"
 
 
 @dataclass
@@ -70,37 +83,39 @@ class RunWriter:
     """The runs of one search in MLflow: knows what is written, and writes what is new."""
 
     def __init__(self, store: Store, history: History) -> None:
-        self._client, self._experiment = store.connect()
-        self._search = history.began.id
+        self._store, self._search = store, history.began.id
+        self._client, self._experiment = store.connect(self._search)
         self._objectives = history.objectives
-        self._coverage = Coverage(history.objectives, history.constraints)
-        self._volumes: list[tuple[int, int, float]] = []
+        self._params = param_names(history.began.spec)
+        self._progress = Progress(history)
+        self._metrics: list[tuple[int, int, dict[str, float]]] = []
+        self._standings: dict[int, dict[str, str]] = {}
         self._parent: _Written | None = None
         self._runs: dict[int, _Written] = {}
         self._drawn: float | None = None
         self._is_stale = False
-        for run in self._existing():
-            if _PARENT in run.data.tags:
-                self._runs[int(run.data.tags[TAG_TRIAL])] = _Written.of(run)
+        self._read()
+
+    def _read(self) -> None:
+        """Find what is written already. What another version wrote in another way is deleted, to be written anew."""
+        for run in self._store.runs_of(self._client, self._experiment, self._search):
+            tags = run.data.tags
+            if tags.get(TAG_KIND) == "training":
+                continue
+            if tags.get(TAG_LAYOUT) != LAYOUT:
+                self._client.delete_run(run.info.run_id)
+            elif TAG_TRIAL in tags:
+                self._runs[int(tags[TAG_TRIAL])] = _Written.of(run)
             else:
                 self._parent = _Written.of(run)
 
-    def _existing(self) -> "list[Run]":
-        """Return the runs of this search, oldest first: a parent comes before its children."""
-        runs: list[Run] = []
-        token: str | None = None
-        while True:
-            page = self._client.search_runs(
-                [self._experiment], f"tags.{TAG_SEARCH} = '{self._search}'", order_by=["start_time"], page_token=token
-            )
-            runs += page
-            token = page.token
-            if not token:
-                return runs
-
-    def holds(self, events: int) -> bool:
-        """Whether the whole search, of that number of events, is written."""
-        return self._parent is not None and self._parent.tags.get(TAG_EVENTS) == complete_tag(events)
+    def holds(self, history: History, events: int) -> bool:
+        """Whether the whole search, of that number of events, is written, and all of its runs are there."""
+        parent = self._parent
+        if parent is None or parent.tags.get(TAG_EVENTS) != complete_tag(events):
+            return False
+        linked = {number for number, run in self._runs.items() if run.tags.get(PARENT) == parent.run_id}
+        return {trial.number for trial in history.started()} <= linked
 
     def update(self, history: History, changed: set[int], events: int, closing: bool, waits: str = "") -> None:
         """Write what is new in the ``changed`` trials and in the search, and now and then the pictures.
@@ -112,58 +127,74 @@ class RunWriter:
             self._begin(history)
             self._drawn = -math.inf
         assert self._parent is not None
-        running = {trial.number for trial in history.running()} if closing else set()
-        for number in sorted(changed | running):
+        is_drawn = closing or (self._is_stale and time.monotonic() - self._drawn > WRITE_INTERVAL)
+        changed = changed | ({trial.number for trial in history.running()} if closing else set())
+        if is_drawn:
+            self._standings = standings(history, self._objectives)
+            changed |= {number for number, tags in self._standings.items() if self._is_moved(number, tags, closing)}
+        for number in sorted(changed):
             trial = history.trial(number)
             if trial.starts:
                 self._update_trial(trial, closing)
         logged = int(self._parent.tags.get(TAG_LOGGED, 0))
-        if volumes := self._hypervolumes(history)[logged:]:
-            metrics = [
-                metric for step, at, volume in volumes for metric in to_metrics({"hypervolume": volume}, at, step)
-            ]
-            self._write(self._parent, metrics=metrics, tags={TAG_LOGGED: str(logged + len(volumes))})
+        if new := self._search_metrics(history)[logged:]:
+            metrics = [metric for step, at, values in new for metric in to_metrics(values, at, step)]
+            self._write(self._parent, metrics=metrics, tags={TAG_LOGGED: str(logged + len(new))})
             self._is_stale = True
-        if closing or (self._is_stale and time.monotonic() - self._drawn > WRITE_INTERVAL):
-            self._draw(history, self._parent.run_id, report=closing)
+        if is_drawn:
+            self._draw(history, self._parent, report=closing)
             self._drawn, self._is_stale = time.monotonic(), False
         is_complete = history.ended is not None and history.ended.reason != "interrupted"
-        status = "RUNNING" if not closing else "FINISHED" if is_complete else "KILLED"
+        status, state = ("FINISHED", "finished") if is_complete else ("SCHEDULED", "interrupted")
+        if not closing:
+            status, state = "RUNNING", "running"
         self._set_status(self._parent, status, history.ended)
-        if self._parent.tags.get(TAG_WAITS, "") != waits:
-            self._write(self._parent, tags={TAG_WAITS: waits})
+        tags = {TAG_WAITS: waits, TAG_STATE: state}
+        if new := {key: value for key, value in tags.items() if self._parent.tags.get(key, "") != value}:
+            self._write(self._parent, tags=new)
         if closing:
             self._write(self._parent, tags={TAG_EVENTS: complete_tag(events)})
 
     def _begin(self, history: History) -> None:
         if self._parent is None:
             start, name = _milliseconds(history.began.time), history.name
-            tags = {TAG_SEARCH: self._search}
+            tags = {TAG_SEARCH: self._search, TAG_KIND: "search", TAG_LAYOUT: LAYOUT}
             self._parent = _Written.of(self._client.create_run(self._experiment, start, tags, run_name=name))
+        for key, value in view(history, self._params, is_alone=self._store.is_own).items():
+            self._client.set_experiment_tag(self._experiment, key, value)
         spec = yaml.safe_dump(history.began.spec, sort_keys=False)
         self._client.log_text(self._parent.run_id, spec, "spec.yaml")
 
+    def _is_moved(self, number: int, tags: Mapping[str, str], closing: bool) -> bool:
+        """Return whether a finished trial that is written has other tags now that are to be written."""
+        run = self._runs.get(number)
+        if run is None or not run.tags.keys() & tags.keys():
+            return run is not None
+        ranks = [int(rank) for rank in (tags["rank"], run.tags["rank"]) if rank.isdigit()]
+        matters = closing or tags["front"] != run.tags["front"] or min(ranks, default=_RANKED) < _RANKED
+        return matters and any(run.tags[key] != value for key, value in tags.items())
+
     def _update_trial(self, trial: Trial, closing: bool) -> None:
+        assert self._parent is not None
         start, run = _milliseconds(trial.starts[0].time), self._runs.get(trial.number)
+        state = "interrupted" if closing and trial.state == "running" else trial.state
+        name = run_name(trial, state, self._objectives)
         if run is None:
-            assert self._parent is not None
-            tags = {TAG_SEARCH: self._search, TAG_TRIAL: str(trial.number), _PARENT: self._parent.run_id}
-            name = f"{trial.number:03d} {describe(trial)}"
+            tags = {TAG_SEARCH: self._search, TAG_TRIAL: str(trial.number), TAG_LAYOUT: LAYOUT}
+            tags[PARENT] = self._parent.run_id
             run = _Written.of(self._client.create_run(self._experiment, start, tags, run_name=name))
             self._runs[trial.number] = run
         is_new = not run.has_params
         logged = int(run.tags.get(TAG_LOGGED, 0))
-        state = "interrupted" if closing and trial.state == "running" else trial.state
-        tags = {TAG_STATE: state, TAG_LOGGED: str(max(logged, trial.epoch))}
-        if trial.source is not None:
-            tags["inherits"] = str(trial.source)
+        tags = {TAG_STATE: state, TAG_LOGGED: str(max(logged, trial.epoch)), PARENT: self._parent.run_id, _NAME: name}
+        tags |= trial_tags(trial) | self._standings.get(trial.number, {})
         match trial.end:
             case Stopped(reason=reason) | Failed(error=reason) if reason:
                 tags["reason"] = reason
         new_tags = {key: value for key, value in tags.items() if run.tags.get(key) != value}
         metrics = (to_metrics(trial.cost, start, step=0) if is_new else []) + _epochs(trial, logged)
         if metrics or new_tags or run.status != _STATUS[state]:  # after a resume, most trials have nothing new
-            self._write(run, metrics, searched_values(trial) if is_new else {}, new_tags)
+            self._write(run, metrics, run_params(trial, self._params) if is_new else {}, new_tags)
             run.has_params = True
             self._set_status(run, _STATUS[state], trial.end)
 
@@ -185,28 +216,37 @@ class RunWriter:
             self._client.set_terminated(run.run_id, status=status, end_time=end_time)
         run.status = status
 
-    def _hypervolumes(self, history: History) -> list[tuple[int, int, float]]:
-        """Return the hypervolume after each finished trial, in the order of their ends: step, milliseconds, volume.
+    def _search_metrics(self, history: History) -> list[tuple[int, int, dict[str, float]]]:
+        """Return the metrics of the search after each finished trial, in the order of their ends: step, ms, metrics.
 
-        The step is the number of finished trials. `search.analysis.front.covered` says from which point it is measured.
+        The step is the number of finished trials.
         """
         ends = [(trial.end.time, trial) for trial in history.in_state("finished") if trial.end]
         ends.sort(key=lambda pair: pair[0])
-        for time_, trial in ends[len(self._volumes) :]:
-            self._volumes.append((len(self._volumes) + 1, _milliseconds(time_), self._coverage.add(trial)))
-        return self._volumes
+        for time_, trial in ends[len(self._metrics) :]:
+            self._metrics.append((len(self._metrics) + 1, _milliseconds(time_), self._progress.add(trial)))
+        return self._metrics
 
-    def _draw(self, history: History, parent: str, report: bool) -> None:
-        """Write the front and its pictures; at the end, as it takes seconds, also the page that explains the search."""
+    def _draw(self, history: History, parent: _Written, report: bool) -> None:
+        """Write the front, its pictures and the description; at the end also the page that explains the search.
+
+        That page takes seconds.
+        """
         front = rows(front_of(history, self._objectives), self._objectives)
-        self._client.log_dict(parent, {"objectives": dict(self._objectives), "front": front}, "front.json")
+        self._client.log_dict(parent.run_id, {"objectives": dict(self._objectives), "front": front}, "front.json")
+        shown = content(history, self._objectives, history.name, only_front=True)
         with tempfile.TemporaryDirectory() as folder:
-            for name, draw in (("pareto.html", front_html), ("pareto.png", front_png)):
-                draw(history, self._objectives, Path(folder) / name)
-                self._client.log_artifact(parent, str(Path(folder) / name))
+            write_page(shown, Path(folder) / "pareto.html")
+            front_png(history, self._objectives, Path(folder) / "pareto.png")
+            front_png(history, self._objectives, Path(folder) / SMALL_PICTURE, _PICTURE_WIDTH)
             if report:
-                write_page(content(history, self._objectives, history.name), Path(folder) / "report.html")
-                self._client.log_artifact(parent, str(Path(folder) / "report.html"))
+                shown = content(history, self._objectives, history.name)
+                write_page(shown, Path(folder) / "report.html")
+            for path in sorted(Path(folder).iterdir()):
+                self._client.log_artifact(parent.run_id, str(path))
+        note = {TAG_NOTE: description(history, shown, parent.run_id, self._store.output)}
+        if parent.tags.get(TAG_NOTE) != note[TAG_NOTE]:
+            self._write(parent, tags=note)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -6,17 +6,25 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import webbrowser
 from contextlib import closing, suppress
 
 from search.ledger.file import NAME, Ledger
 from search.ledger.runs import open_run, resolve_run
 from search.report.tracking.store import ENVIRONMENT, store_of, tracking_uri
 from search.report.tracking.tracker import catch_up
+from search.report.tracking.view import link
 from vattn.errors import UserError, without_password
+
+#: environment variables of the server: only what goes wrong is printed
+_QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING", "PYTHONWARNINGS": "ignore"}
 
 
 def serve(search: str, port: int, uri: str | None = None) -> int:
     """Serve MLflow's page for a search on loopback until interrupted; return the exit status.
+
+    The link to the search's runs is printed and opened when the page answers.
 
     What MLflow lacks is written first, unless another process runs the search and writes it. Results on a tracking
     server are shown by that server.
@@ -47,24 +55,35 @@ def serve(search: str, port: int, uri: str | None = None) -> int:
     except (UserError, OSError):  # another process runs the search, or its folder is read-only
         is_complete = True
     if store.uri.startswith("http"):
-        if is_complete:
-            print(f"the results are on the tracking server {without_password(store.uri)}")
-        return 0 if is_complete else 1
+        if not is_complete:
+            return 1
+        address = link(store.uri, store.experiment_of(history.began.id) or "0", history.began.id)
+        print(f"the results are on the tracking server {without_password(store.uri)}: {address}")
+        _open(address)
+        return 0
     if not store.usable():
         raise UserError(
             "MLflow has no page to show there yet", file=without_password(store.uri), way_out="try again in a minute"
         )
     _must_be_free(port)
-    print(f"MLflow shows {output} at http://127.0.0.1:{port}; stop it with Ctrl-C", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+    base = f"http://127.0.0.1:{port}"
+    print(f"starting MLflow for {output} ...", flush=True)
+    experiment = store.experiment_of(history.began.id)
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--uvicorn-opts", "--log-level warning"]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     server = subprocess.Popen(
         [*command, "--host", "127.0.0.1", "--port", str(port)],
         # Each user of this machine sees the words of a command, and an address can hold a password.
-        env=ENVIRONMENT | os.environ | {"MLFLOW_BACKEND_STORE_URI": store.uri},
+        env=ENVIRONMENT | _QUIET | os.environ | {"MLFLOW_BACKEND_STORE_URI": store.uri},
         start_new_session=True,
     )
     try:
+        while server.poll() is None and not _answers(port):
+            time.sleep(0.1)
+        if server.poll() is None:
+            address = base if experiment is None else link(base, experiment, history.began.id)
+            print(f"MLflow shows {output} at {address}\nstop it with Ctrl-C", flush=True)
+            _open(address)
         return server.wait()
     except KeyboardInterrupt:
         return 0
@@ -72,6 +91,18 @@ def serve(search: str, port: int, uri: str | None = None) -> int:
         # MLflow's server passes no signal on to the process that listens, so the whole process group is killed.
         with suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
+
+
+def _answers(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def _open(address: str) -> None:
+    """Open an address in the user's browser, where there is a screen; a browser in a terminal would hide the text."""
+    if sys.platform == "darwin" or {"BROWSER", "DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        webbrowser.open(address)
 
 
 def _must_be_free(port: int) -> None:

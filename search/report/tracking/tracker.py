@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from search.ledger.events import Event, TrialEvent
+from search.ledger.file import NAME
 from search.ledger.history import History
 from search.report.tracking.runs import WRITE_INTERVAL, RunWriter
 from search.report.tracking.store import LATER, store_of, tracking_uri, warn
+from vattn.errors import StorageError
 
 
 class Tracker:
@@ -23,6 +25,10 @@ class Tracker:
     def __init__(self, output: Path, uri: str = "auto", experiment: str = "auto") -> None:
         """Write to the experiment called ``experiment`` (auto: the search's name) at ``uri`` (see `tracking_uri`)."""
         self._output, self._uri, self._experiment = output, uri, experiment
+        # MLflow would make a new database where the disk of the folder is gone.
+        self._needed = output / NAME if tracking_uri(uri, output) == tracking_uri("auto", output) else None
+        if self._needed and not self._needed.is_file():
+            self._needed = None
         self._events: queue.Queue[Event | str | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
@@ -61,6 +67,8 @@ class Tracker:
             if not history.search or (is_open and time.monotonic() < retry):
                 continue
             try:
+                if self._needed and not self._needed.is_file():
+                    raise StorageError(f"{self._needed} is not there")
                 if writer is None:
                     writer = RunWriter(store_of(history, self._output, self._uri, self._experiment), history)
                 writer.update(history, changed, events, closing=not is_open, waits=waits)
@@ -84,9 +92,9 @@ def catch_up(output: Path, uri: str, experiment: str, events: Iterable[Event]) -
     history = History.of(all_events)
     store = store_of(history, output, uri, experiment)
     try:
-        if not store.holds(history.began.id, len(all_events)):
+        if not store.holds(history.began.id, len(all_events), len(history.started())):
             writer = RunWriter(store, history)
-            if not writer.holds(len(all_events)):
+            if not writer.holds(history, len(all_events)):
                 writer.update(history, {*history.trials, *history.extras}, len(all_events), closing=True)
     except Exception as error:  # as in `Tracker`
         warn(store.uri, error, LATER)

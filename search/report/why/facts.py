@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from search.analysis.certainty import certainty
-from search.analysis.confirmation import confirmation
+from search.analysis.confirmation import Confirmation
 from search.analysis.metrics import TEST
 from search.analysis.pareto import Objectives
 from search.ledger.events import Event, Failed, Proposed, Rejected, Stopped
@@ -54,7 +54,7 @@ def why(events: Iterable[Event], number: int) -> Why:
         similar=similar_trials(history, trial, objectives) if is_own else None,
         reports=_epochs(history, trial, objectives),
         end=_end(events, at_end, trial, objectives),
-        retrainings=_retrainings(history, trial, objectives),
+        retrainings=_retrainings(history, trial, sure.confirmed),
         estimate=sure.estimates.get(number),
         certainty=next((describe_pick(sure, member) for member in sure.front if member.number == number), ""),
         front=place_on_front(history, trial, objectives) if is_own and trial.state == "finished" else None,
@@ -152,13 +152,12 @@ def _end(events: Sequence[Event], at_end: History, trial: Trial, objectives: Obj
     return End(len(trial.starts), errors, error, stop, trial.memory)
 
 
-def _retrainings(history: History, trial: Trial, objectives: Objectives) -> Retrainings | None:
+def _retrainings(history: History, trial: Trial, confirmed: Confirmation | None) -> Retrainings | None:
     """Return the trainings with fresh seeds of a finished trial, or of the trial that a retraining trains again."""
     retrained = trial if trial.confirms is None else history.trials[trial.confirms]
     has_any = any(extra.confirms is not None for extra in history.extras.values())
     if retrained.base or retrained.state != "finished" or not has_any:
         return None
-    confirmed = confirmation(history, objectives)
     rows = {row.trial.number: row for row in confirmed.rows} if confirmed else {}
     return Retrainings(
         trial=retrained.number,

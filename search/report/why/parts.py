@@ -211,6 +211,6 @@ class Why:
     estimate: Estimate | None
     """the first measured objective with its interval, of a finished trial of the search; by fresh seeds if confirmed"""
     certainty: str
-    """what a trial of the front differs from beyond chance, in words"""
+    """what a trial of the front differs from significantly, in words"""
     front: OnFront | OffFront | None
     """None for a base, a retraining, and a trial that is not finished"""

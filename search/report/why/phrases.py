@@ -23,11 +23,6 @@ def list_trials(trials: Sequence[TrialValues]) -> str:
     )
 
 
-def list_numbers(numbers: Sequence[int]) -> str:
-    """Return "trial 1" or "trials 1, 2", and how many more there are."""
-    return f"trial{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers[:LISTED]))}{and_more(len(numbers))}"
-
-
 def and_more(count: int, what: str = "") -> str:
     """Return the number of items that a list of ``count`` leaves out, such as " and 4 more"; empty if there is none."""
     return f" and {count - LISTED} more {what}".rstrip() if count > LISTED else ""

@@ -16,10 +16,10 @@ from search.report.why.phrases import (
     count_times,
     decimals,
     list_metrics,
-    list_numbers,
     list_trials,
 )
 from search.report.why.reasons import describe_proposal
+from search.report.wording.certainty import name_trials
 from search.report.wording.states import describe_state
 from search.report.wording.trials import describe_memory
 from search.report.wording.values import format_duration, format_mean, format_metric, format_probability, format_range
@@ -91,7 +91,7 @@ def _weights(weights: Weights) -> list[str]:
             source = f"with the weights of trial {inheritance.source} ({inheritance.model})"
         sentences.append(f"started {source}: {inheritance.reason}")
     if weights.heirs:
-        sentences.append(f"{list_numbers(weights.heirs)} started with its weights")
+        sentences.append(f"{name_trials(weights.heirs)} started with its weights")
     return sentences
 
 
@@ -161,9 +161,7 @@ def _retrainings(why: Why) -> list[str]:
     if not retrainings.trainings:
         return ["not trained again with fresh seeds: all its numbers are of one training, that of the search"]
     numbers, states = zip(*retrainings.trainings, strict=True)
-    sentence = (
-        f"trained again with {len(numbers)} fresh seed{'s' if len(numbers) > 1 else ''} ({list_numbers(numbers)})"
-    )
+    sentence = f"trained again with {len(numbers)} fresh seed{'s' if len(numbers) > 1 else ''} ({name_trials(numbers)})"
     if retrainings.trial != why.trial:
         sentence = f"trial {retrainings.trial} was {sentence}"
     if num_failed := states.count("failed"):

@@ -14,52 +14,53 @@ NAMED = 5
 CONFIRM = "search.confirm={top: 3, seeds: 2}"
 
 
-def confirm_command(spec: Sequence[str] = ("SPEC",)) -> str:
-    """Return the command that trains the best trials of a search again; ``spec`` is its file, with changes of it."""
-    return shlex.join([program(), "run", *spec, "--resume", "--set", CONFIRM])
+def resume_command(spec: Sequence[str] = ("SPEC",), change: str = "") -> str:
+    """Return the command that continues a search, with a ``change`` of its spec; ``spec`` is its file and changes."""
+    return shlex.join([program(), "run", *spec, "--resume", *(["--set", change] if change else [])])
 
 
 def name_trials(numbers: Sequence[int]) -> str:
-    """Return "trial 1", or "trials 1, 2 and others" of many."""
-    more = " and others" if len(numbers) > NAMED else ""
+    """Return "trial 1", "trials 1, 2", or the first of many and how many more there are."""
+    more = f" and {len(numbers) - NAMED} more" if len(numbers) > NAMED else ""
     return f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:NAMED]))}{more}"
 
 
 def describe_pick(sure: Certainty, trial: Trial) -> str:
-    """Return what a trial of the front gains over the one before it, and from which others it cannot be told.
+    """Return what a trial of the front gains over the one before it, and from which others it differs significantly.
 
     It is empty where no interval is known.
     """
     parts = []
     step = next((step for step in sure.steps if step.better.number == trial.number), None)
     if step is not None and step.gain.is_known:
-        verdict = "beyond chance" if step.gain.excludes_zero else "within chance"
+        verdict = "significant" if step.gain.excludes_zero else "not significant"
         parts.append(f"{format_gain(sure.name, step.gain)} over trial {step.cheaper.number}, {verdict}")
     if rivals := sure.rivals.get(trial.number):
-        parts.append(f"at no higher cost it cannot be told from {name_trials(rivals)}")
+        parts.append(f"at no higher cost it is not significantly different from {name_trials(rivals)}")
     elif sure.estimates[trial.number].is_known:
-        parts.append("it is better than every other trial of no higher cost beyond chance")
+        parts.append("it is significantly better than every other trial of no higher cost")
     return "; ".join(parts)
 
 
 def lies_within_noise(sure: Certainty) -> bool:
-    """Return whether a front of single trainings has a step, or a pick a rival, within chance."""
+    """Return whether a front of single trainings has a step, or a pick a rival, without a significant difference."""
     picks = {trial.number for trial in (sure.best, sure.knee) if trial}
     return not sure.is_confirmed and bool(sure.unsure or any(sure.rivals.get(number) for number in picks))
 
 
 def doubt(sure: Certainty) -> str:
-    """Return in sentences which differences on the front are within chance; if none is, that seeds are not known."""
+    """Return in sentences which differences on the front are not significant; if all are, that seeds are not known."""
     parts = []
     if sure.unsure:
         steps = ", ".join(
             f"{step.better.number} over {step.cheaper.number} ({format_gain(sure.name, step.gain)})"
             for step in sure.unsure[:NAMED]
         )
-        parts.append(f"{len(sure.unsure)} of {len(sure.steps)} steps of the front are within chance: trial {steps}.")
+        parts.append(f"{len(sure.unsure)} of {len(sure.steps)} steps of the front are not significant: trial {steps}.")
     for rule, trial in {"best": sure.best, "knee": sure.knee}.items():
         if trial and (rivals := sure.rivals.get(trial.number)) and (rule == "best" or trial is not sure.best):
             parts.append(
-                f"The {rule}, trial {trial.number}, cannot be told from {name_trials(rivals)} at no higher cost."
+                f"The {rule}, trial {trial.number}, is not significantly different from {name_trials(rivals)} at no "
+                "higher cost."
             )
     return " ".join(parts) or "Each model was trained once, so nothing is known of the variation between seeds."

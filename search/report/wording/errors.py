@@ -1,6 +1,18 @@
-"""The line of an error message that matters."""
+"""Failures in words, and the line of an error message that matters."""
 
 import re
+
+from search.ledger.events import Cause, Failed
+
+#: what happened to a training, by the cause
+_CAUSES: dict[Cause, str] = {"node": "lost its node", "memory": "was ended, as its machine ran out of memory"}
+
+
+def describe_failure(event: Failed) -> str:
+    """Return what happened to a training, such as "lost its node; retrying"."""
+    verb = "could not read or write its files" if event.cause == "files" else "failed"
+    what = _CAUSES.get(event.cause, f"{verb}: {first_line(event.error)}")
+    return f"{what}{'' if event.final else '; retrying'}"
 
 
 def first_line(error: str) -> str:

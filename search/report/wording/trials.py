@@ -75,14 +75,43 @@ def searched_values(trial: Trial) -> dict[str, Any]:
     """Return the values that the search chose for a trial, by dotted name; "attention" has the kinds of mechanisms.
 
     A ledger has the index of the chosen option, such as ``model.frames: 1``; this returns the value in the config, 8.
+    The elements of a list are one value: its searched items. A block without a kind, such as `sparse`, is described by
+    its values (`_block`).
     """
     values: dict[str, Any] = {"attention": mechanism_kinds(trial)}
+    items: dict[str, dict[str, None]] = {}
     for name in trial.params:
-        keys = [key for key in re.split(r"[./\[\]]+", name) if key]
-        value = _value_at(trial.config, keys)
-        if keys != ["model", "attention"]:
-            values[".".join(keys)] = value.get("kind") if isinstance(value, Mapping) else value
+        keys, item = range_keys(name)
+        if keys != ("model", "attention"):
+            items.setdefault(".".join(keys), {}).update({item: None} if item else {})
+    for name, searched in items.items():
+        value = _value_at(trial.config, name.split("."))
+        if isinstance(value, list) and any(isinstance(item, list) for item in value):
+            value = [item for n, item in enumerate(value) if str(n) in searched]
+        values[name] = _block(name, value) if isinstance(value, Mapping) else value
     return values
+
+
+def range_keys(name: str) -> tuple[tuple[str, ...], str]:
+    """Return the keys of the value that a range is a part of, and the item of it, if that is a list.
+
+    The range "model.backbone.dilations.3.times" is a part of the list "dilations", in its item 3.
+    """
+    keys = [key for key in re.split(r"[./\[\]]+", name) if key]
+    item = ""
+    while keys[-1].isdigit() or keys[-1] == "times":
+        item = keys.pop()
+    return tuple(keys), item
+
+
+def _block(name: str, block: Mapping[str, Any]) -> str:
+    """Return a block of a config in words: its kind, or its values; of sparse attention, those that are not usual."""
+    if "kind" in block or name != "model.sparse":
+        return format_value(block)
+    from vattn.sparse import SparseConfig  # it imports torch, which takes seconds
+
+    usual = SparseConfig().tree()
+    return format_value({key: value for key, value in block.items() if value != usual[key]}) or "default"
 
 
 def _value_at(tree: Any, keys: Sequence[str]) -> Any:
@@ -112,14 +141,14 @@ def _module(module: Mapping[str, Any], varied: Collection[str]) -> str:
         else:
             words.append(f"{name} {format_value(value)}")
     if "stages" in module:
-        words.append(f"@res{_stages(module['stages'])}")
+        words.append(f"@{describe_stages(module['stages'])}")
     words.append(str(module.get("position", "")))
     if module.get("every", 1) != 1:
         words.append(f"every {module['every']}")
     return " ".join(filter(None, words))
 
 
-def _stages(stages: Sequence[int]) -> str:
-    """Return 2, 3, 4, 5 as "2-5" and 2, 4, 5 as "2,4,5"."""
+def describe_stages(stages: Sequence[int]) -> str:
+    """Return 2, 3, 4, 5 as "res2-5" and 2, 4, 5 as "res2,4,5"."""
     is_range = len(stages) > 2 and list(stages) == list(range(stages[0], stages[-1] + 1))
-    return f"{stages[0]}-{stages[-1]}" if is_range else ",".join(map(str, stages))
+    return f"res{stages[0]}-{stages[-1]}" if is_range else f"res{','.join(map(str, stages))}"

@@ -53,14 +53,19 @@ def format_probability(probability: float) -> str:
 
 
 def format_value(value: Any) -> str:
-    """Return a config value for people: yes or no, a number with four digits, the kind of a section, a list."""
+    """Return a config value for people: yes or no, a number with four digits, the kind of a section, a list.
+
+    A list of lists, such as the dilations by stage, is "1,4,4,4 | 1,2".
+    """
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
         return str(value.get("kind", "")) or " ".join(f"{key} {format_value(item)}" for key, item in value.items())
-    return ",".join(map(format_value, value)) if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, list | tuple):
+        return (" | " if any(isinstance(item, list | tuple) for item in value) else ",").join(map(format_value, value))
+    return str(value)
 
 
 def format_duration(seconds: float) -> str:

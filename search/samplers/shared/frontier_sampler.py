@@ -11,8 +11,10 @@ Example::
 where `suggest` is `search.samplers.shared.optuna_space.suggest`.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from math import isfinite
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
 
-from search.analysis.learning_curves import OFFSET, Curves, errors
+from search.analysis.learning_curves import OFFSET, Curve, Curves, errors
 from search.analysis.pareto import Direction, Objectives
 from search.samplers.shared.candidates import Candidate, CandidatePool, Costs, Observation, params_key
 from search.samplers.shared.optuna_space import distributions, fixed_params, from_optuna
@@ -31,6 +33,9 @@ from spaces.space import Params, Space
 
 #: standard deviation of the log error of an earlier search's trial, which is only a forecast for this search
 EARLIER_DEVIATION = 0.1
+
+#: attribute of a trial with the final error that the sampler predicted, and its name in ``why``
+PREDICTED = "predicted_error"
 
 
 class FrontierSampler(BaseSampler):
@@ -48,6 +53,8 @@ class FrontierSampler(BaseSampler):
 
     * ``curve``: the measured objective after each epoch. The final error of a running or pruned trial is forecast from
       it (`search.analysis.learning_curves.Curves`).
+    * ``predicted_error``: the final error that was predicted when the trial was proposed. A sampler knows it of its own
+      proposals.
     * ``epochs``: the number of epochs of its whole training; if it is missing, that of the longest curve.
     * ``source``: the trial belongs to an earlier search. Its error is an uncertain forecast, and its config may be
       proposed again.
@@ -85,12 +92,25 @@ class FrontierSampler(BaseSampler):
         self._value = list(objectives).index(measured)
         self._direction: Direction = objectives[measured]
         self._pool = CandidatePool(space, cost, seed)
-        self._selector = FrontierSelector(self._pool, [name for name in objectives if name != measured])
+        self._costs = [name for name in objectives if name != measured]
+        self._selector = FrontierSelector(self._pool, self._costs)
         self._distributions = distributions(space)
-        self._study = ""  # the name of the study to which the following two belong
+        self._study = ""  # the name of the study to which the following three belong
         self._asked: dict[int, Candidate] = {}
         self._candidates: dict[int, Candidate | None] = {}
+        self._predicted: dict[int, float] = {}
         self.why: dict[str, Any] = {}
+        #: parameters that the objective asks for and the space does not have
+        self._strange: set[str] = set()
+        self._lock = RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without the lock, which cannot be copied."""
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = RLock()
 
     @override
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -100,9 +120,14 @@ class FrontierSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        # A second thread (``n_jobs``) waits until this proposal is known, or it would propose the same config.
+        with self._lock:
+            return self._propose(study, trial)
+
+    def _propose(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         self.why = {}
         if study.study_name != self._study:
-            self._study, self._asked, self._candidates = study.study_name, {}, {}
+            self._study, self._asked, self._candidates, self._predicted = study.study_name, {}, {}, {}
         if "fixed_params" in trial.system_attrs:  # enqueued, so nothing is left to choose
             return {}
         trials = [known for known in study.get_trials(deepcopy=False) if known.number != trial.number]
@@ -117,23 +142,35 @@ class FrontierSampler(BaseSampler):
             return {}
         candidate, self.why = proposal
         self._asked[trial.number] = candidate
+        if PREDICTED in self.why:
+            self._predicted[trial.number] = self.why[PREDICTED]
         return fixed_params(self._space, candidate.params)
 
     @override
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Sample at random, where no new config is left or for a parameter that is not in the space."""
+        """Sample at random, where no new config is left or for a parameter that is not in the space.
+
+        Warn of the latter, once a parameter: the sampler learns nothing of it.
+        """
+        if self._distributions.get(param_name) != param_distribution and param_name not in self._strange:
+            self._strange.add(param_name)
+            warnings.warn(
+                f"{param_name} is not a range of the sampler's space, or has other values there, so it is sampled at "
+                "random; call search.samplers.shared.optuna_space.suggest(space, trial) in the objective",
+                stacklevel=2,
+            )
         return RandomSampler(seed=self._seed + trial.number).sample_independent(
             study, trial, param_name, param_distribution
         )
 
     def _observed(self, trials: Sequence[FrozenTrial]) -> list[Observation]:
         """Return the final errors of complete trials, and forecasts for pruned and running ones."""
-        curve_of = {trial.number: self._curve(trial) for trial in trials}
-        longest = max(map(len, curve_of.values()), default=0)
-        epochs = {trial.number: trial.user_attrs.get("epochs", longest) for trial in trials}
-        curves = Curves([(curve, epochs[number]) for number, curve in curve_of.items() if curve])
+        values = {trial.number: errors(trial.user_attrs.get("curve", ()), self._direction) for trial in trials}
+        longest = max(map(len, values.values()), default=0)
+        curve_of = {trial.number: self._curve(trial, values[trial.number], longest) for trial in trials}
+        curves = Curves([curve for curve in curve_of.values() if curve.errors])
         observed = []
         for trial in trials:
             if trial.state == TrialState.FAIL:
@@ -149,16 +186,20 @@ class FrontierSampler(BaseSampler):
                     raise ValueError(f"trial {trial.number}: {rule} (got {trial.values[self._value]:g})")
                 if isfinite(error):
                     observed.append(Observation(candidate, error, deviation))
-            elif forecast := curves.forecast(curve_of[trial.number], epochs[trial.number]):
+            elif forecast := curves.forecast(curve_of[trial.number]):
                 mean, deviation = forecast
                 observed.append(Observation(candidate, float(np.exp(mean)) - OFFSET, deviation))
         return observed
 
-    def _curve(self, trial: FrozenTrial) -> list[float]:
-        return errors(trial.user_attrs.get("curve", ()), self._direction)
+    def _curve(self, trial: FrozenTrial, values: list[float], longest: int) -> Curve:
+        known, candidate = trial.user_attrs, self._candidate(trial)
+        cost = candidate.costs[self._costs[0]] if candidate and self._costs else None
+        predicted = known.get(PREDICTED, self._predicted.get(trial.number))
+        return Curve(values, known.get("epochs", longest), predicted, cost)
 
     def _params(self, trial: FrozenTrial) -> Params:
-        return {name: from_optuna(self._space.domains[name], value) for name, value in trial.params.items()}
+        domains = self._space.domains
+        return {name: from_optuna(domains[name], value) for name, value in trial.params.items() if name in domains}
 
     def _candidate(self, trial: FrozenTrial) -> Candidate | None:
         """Return the config of a trial; None if it is over a limit or not known completely."""

@@ -55,8 +55,6 @@ def test_a_cell_has_the_mean_of_its_runs_and_others_are_empty() -> None:
     assert cell.mean.value == pytest.approx(0.53)
     # t(0.975; 1) = 12.706 times 0.06 / sqrt(2) / sqrt(2) is 38 points; the clips add 6.9 points.
     assert cell.mean.high == pytest.approx(0.53 + (0.3812**2 + 0.0689**2) ** 0.5, abs=0.002)
-    assert cell.best == 0.56
-    assert cell.gflops == pytest.approx(1.5)
     assert found.cells["2", "8"].trials == (2,)
 
 

@@ -45,7 +45,7 @@ def test_a_registered_model_is_loaded_by_name_and_predicts_the_same(
     assert registered.metadata.signature.inputs.input_names() == ["video"]
     example, description = registered.input_example, mlflow.MlflowClient().get_registered_model("motion").description
     assert isinstance(example, pd.DataFrame)
-    assert example["video"][0].endswith(".mp4")
+    assert str(example["video"][0]).endswith(".mp4")
     assert str(description).startswith("---\nlibrary_name: vattn")
     # The folder of the card has all that a prediction needs.
     assert (tmp_path / "hub" / "README.md").is_file()

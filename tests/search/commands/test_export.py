@@ -44,7 +44,7 @@ def test_an_exported_config_has_absolute_folders_and_names_its_trial_in_a_commen
         },
         "train": {"epochs": 2, "lr": 0.05, "seed": 0},
     }
-    assert "trial 1 of the search by-hand (s1)" in text
+    assert f"trial 1 of the search by-hand (s1), which is in {tmp_path}" in text
     assert "top1 75.0 %, gflops 0.4, params_m 2" in text
     assert f"vattn train {tmp_path / 'new' / 'best.yaml'}" in text
 

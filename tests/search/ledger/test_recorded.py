@@ -139,7 +139,8 @@ def recorded_values(tree: Any, recorded: Any) -> Any:
 def test_each_recorded_config_keeps_its_identities_and_its_cost(path: Path) -> None:
     spec = spec_of(path)
 
-    assert spec.tree() == lines(path, "search")[0]["spec"]
+    recorded = lines(path, "search")[0]["spec"]
+    assert recorded_values(spec.tree(), recorded) == recorded
     for line in lines(path, "proposed"):
         config = TrialConfig.parse(line["config"])
         assert recorded_values(config.tree(), line["config"]) == line["config"]

@@ -3,7 +3,10 @@
 import math
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from search.ledger.events import Failed, Reported, Stopped
 from search.spec.schema import Spec
@@ -106,3 +109,21 @@ def test_a_space_with_too_many_subsets_for_a_sampler_is_refused(tmp_path: Path) 
 
     with pytest.raises(ValueError, match=r"at most 1024 subsets.*got 2047"), searching(wide, tmp_path):
         pass
+
+
+def test_the_study_outlives_a_disk_that_is_gone(tmp_path: Path) -> None:
+    folder, away = tmp_path / "disk", tmp_path / "away"
+    with searching(spec(), folder) as (_, proposer, record):
+        number = proposer.propose(record)
+        assert number is not None
+        (folder / "study.log").rename(away)
+
+        finish(record, number, 0.5)
+
+        assert not (folder / "study.log").exists()
+        away.rename(folder / "study.log")
+        assert proposer.propose(record) == 1
+        written = JournalStorage(JournalFileBackend(str(folder / "study.log")))
+        study = optuna.load_study(study_name="study", storage=written)
+        assert [trial.values for trial in study.trials] == [trial.values for trial in proposer.study.trials]
+        assert study.trials[0].user_attrs["curve"] == [0.5]

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from search.ledger.history import History
-from search.schedulers.frontier import Frontier
+from search.schedulers.frontier import Frontier, FrontierConfig, is_look
 from tests.search.schedulers.histories import history
 
-FRONTIER = Frontier(min_epochs=1, probability=0.1, objectives={"top1": "max", "gflops": "min"}, measured="top1")
+FRONTIER = Frontier(min_epochs=1, probability=0.3, objectives={"top1": "max", "gflops": "min"}, measured="top1")
 #: eight finished trials, each with an error e after one epoch, and about half of it after two
 ERRORS = [
     (e, e * (0.5 + wobble))
@@ -25,13 +25,16 @@ def after_one_epoch(gflops: float, top1: float, why: dict[str, Any] | None = Non
     return trials
 
 
-def test_a_trial_that_is_out_of_reach_of_the_front_stops() -> None:
+def test_a_trial_that_is_out_of_reach_of_the_front_stops_and_the_reason_says_why() -> None:
     # The best trial of no higher cost has an error of 0.3 * 0.52 = 0.156; 0.65 halves to 0.33, twice as much.
-    reason = FRONTIER.verdict(after_one_epoch(1.0, 1 - 0.65), 8)
+    reason = FRONTIER.verdict(after_one_epoch(1.0, 1 - 0.65, {"probability_of_front": 0.21}), 8)
 
     assert reason is not None
-    assert reason.startswith("epoch 1: a chance of 2.")
-    assert "to end better than trial 0, which costs no more; at least 10.00% is asked" in reason
+    assert reason.startswith("after epoch 1 its chance of entering the front fell to ")
+    assert "under 6 %, 0.3 times the 21 % that it was proposed with; its error is forecast to end at 0.32" in reason
+    assert reason.endswith(
+        "and trial 0, which costs no more, has 0.156; the same test spares the trial on today's front"
+    )
 
 
 @pytest.mark.parametrize(("gflops", "error"), [(1.0, 0.25), (1.0, 0.32), (0.9, 0.65)])
@@ -40,21 +43,56 @@ def test_a_trial_that_may_become_the_best_at_its_cost_continues(gflops: float, e
 
 
 def test_a_trial_that_was_proposed_with_a_small_probability_is_not_stopped_for_it() -> None:
-    # The probability of 2.4 % of the first test is below a tenth of 1, and not below a tenth of 0.02.
-    assert FRONTIER.verdict(after_one_epoch(1.0, 1 - 0.65, {"probability_of_front": 1.0}), 8) is not None
-    assert FRONTIER.verdict(after_one_epoch(1.0, 1 - 0.65, {"probability_of_front": 0.02}), 8) is None
+    # 0.4 halves to 0.2 +- a tenth: the chance to fall below 0.156 is a few percent, between 0.3 times 0.01 and 0.1.
+    assert FRONTIER.verdict(after_one_epoch(1.0, 1 - 0.42, {"probability_of_front": 1.0}), 8) is not None
+    assert FRONTIER.verdict(after_one_epoch(1.0, 1 - 0.42, {"probability_of_front": 0.01}), 8) is None
 
 
-def test_an_epoch_that_does_not_predict_the_final_ranking_stops_no_trial() -> None:
-    # The final errors of the first and the last trial are swapped: a rank correlation of 1 - 6 * 98 / 504 = -1/6.
-    last = [FINISHED[i][1][1] for i in (7, 1, 2, 3, 4, 5, 6, 0)]
-    swapped = [(1.0, [top1s[0], end]) for (_, top1s), end in zip(FINISHED, last, strict=True)]
+def test_a_chance_above_a_tenth_is_never_stopped() -> None:
+    why = {"probability_of_front": 1.0}
+    stopped, spared = (FRONTIER.verdict(after_one_epoch(1.0, 1 - error, why), 8) for error in (0.42, 0.34))
 
-    assert FRONTIER.verdict(history(*swapped, (1.0, [0.01]), finished=8), 8) is None
+    assert stopped is not None
+    assert "under 10 %, which is the most that is asked (it was proposed with 100 %)" in stopped
+    # Its forecast of 0.17 +- 0.02 against 0.156: above 10 %, although far below 0.3 times 100 %.
+    assert spared is None
+
+
+def test_the_initial_design_is_never_stopped() -> None:
+    assert FRONTIER.verdict(after_one_epoch(1.0, 1 - 0.65, {"initial": True}), 8) is None
+    assert FRONTIER.verdict(after_one_epoch(1.0, 1 - 0.65, {"initial": False}), 8) is not None
+
+
+def test_an_epoch_at_which_the_test_would_have_stopped_the_front_stops_no_trial() -> None:
+    # Trial 7 is the worst after one epoch and the best at the end, so it is on the front.
+    late = [*FINISHED[:7], (1.0, [0.3, 1 - 0.15])]
+    hopeless = history(*late, (1.0, [0.31]), finished=8)
+    assert FRONTIER.verdict(hopeless, 8) is None
+
+    # Were it no member of the front, as another trial of the same cost is better, the epoch would be trusted.
+    better = history(*late[:7], (1.0, [0.3, 1 - 0.33]), (1.0, [0.31]), finished=8)
+    assert FRONTIER.verdict(better, 8) is not None
+
+
+def test_a_prediction_that_came_true_so_far_spares_a_trial() -> None:
+    """Errors after one epoch say nothing here, and the predictions are right."""
+    first = (0.5, 0.6, 0.5, 0.6, 0.5, 0.6, 0.5, 0.6)
+    last = (0.30, 0.31, 0.4, 0.41, 0.5, 0.52, 0.6, 0.62)
+
+    def verdict(predicted: float | None) -> str | None:
+        curves = [(1.0, [1 - a, 1 - b]) for a, b in zip(first, last, strict=True)]
+        trials = history(*curves, (1.0, [1 - 0.6]), finished=8)
+        for number, error in enumerate(last):
+            trials.trials[number].why = {"predicted_error": error}
+        trials.trials[8].why = {} if predicted is None else {"predicted_error": predicted}
+        return FRONTIER.verdict(trials, 8)
+
+    assert verdict(0.28) is None
+    assert verdict(0.6) is not None
 
 
 def test_a_finished_trial_that_diverged_stops_no_other() -> None:
-    scheduler = Frontier(min_epochs=1, probability=0.1, objectives={"loss": "min", "gflops": "min"}, measured="loss")
+    scheduler = Frontier(min_epochs=1, probability=0.3, objectives={"loss": "min", "gflops": "min"}, measured="loss")
 
     def verdict(final_loss: float) -> str | None:
         losses = [[first, final_loss if number == 4 else last] for number, (first, last) in enumerate(ERRORS)]
@@ -62,15 +100,25 @@ def test_a_finished_trial_that_diverged_stops_no_other() -> None:
 
     assert verdict(math.nan) is None
     assert verdict(math.inf) is None
-    assert verdict(0.01) is not None
+
+
+def test_trials_are_judged_after_doubling_numbers_of_epochs_up_to_half_of_them() -> None:
+    assert [epoch for epoch in range(1, 21) if is_look(epoch, 20, 1)] == [1, 2, 4, 8]
+    assert [epoch for epoch in range(1, 10) if is_look(epoch, 9, 3)] == [3]
+    assert [epoch for epoch in range(1, 17) if is_look(epoch, 16, 1)] == [1, 2, 4, 8]
+    assert FrontierConfig(min_epochs=3).rungs(30) == {3, 6, 12}
 
 
 def test_before_min_epochs_no_trial_stops() -> None:
-    late = Frontier(min_epochs=2, probability=0.1, objectives=FRONTIER.objectives, measured="top1")
+    late = Frontier(min_epochs=2, probability=0.3, objectives=FRONTIER.objectives, measured="top1")
 
     assert late.verdict(after_one_epoch(1.0, 0.01), 8) is None
     assert FRONTIER.verdict(after_one_epoch(1.0, 0.01), 8) is not None
 
 
 def test_while_too_few_trials_have_finished_none_stops() -> None:
-    assert FRONTIER.verdict(history(*FINISHED, (1.0, [0.01])), 8) is None
+    def verdict(finished: int) -> str | None:
+        return FRONTIER.verdict(history(*FINISHED[:finished], (1.0, [0.01]), finished=finished), finished)
+
+    assert verdict(3) is None
+    assert verdict(4) is not None

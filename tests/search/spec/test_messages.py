@@ -18,7 +18,7 @@ ATTENTION = "trial.model.attention="
     [
         # keys
         ("resources.cpu=1", "resources.cpu: unknown key; did you mean cpus?"),
-        ("trial.modle=1", "trial.modle: unknown key; known here: data, model, train"),
+        ("trial.modle=1", "trial.modle: unknown key; known here: data, model, train, task"),
         ("trial.train.learning=1", "trial.train.learning: unknown key; known here: "),
         (ATTENTION + "[{kind: tam, alpa: 2}]", "trial.model.attention[0].alpa: unknown key; did you mean alpha?"),
         ("trial.model.backbone={kind: resnet}", "trial.model.backbone.depth: is missing; add it"),

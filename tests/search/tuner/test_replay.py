@@ -66,7 +66,7 @@ def process(folder: Path, sampler: str, order: list[int], top1: list[int], after
         if ledger.history.search:
             search.record(Resumed())
         else:
-            search.record(SearchBegan(id="", name="", spec=whole.tree(), versions={}))
+            search.record(SearchBegan(id="", name="replay", spec=whole.tree(), versions={}))
         running: list[int] = []
 
         def take() -> list[int]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from search.ledger.events import SearchBegan, Started
-from search.ledger.file import NAME, Ledger
+from search.ledger.events import Cause, Failed, SearchBegan, Started
+from search.ledger.file import NAME, Ledger, read
 from search.ledger.history import EXHAUSTED, FAILING
 from search.spec.validation import parse
 from search.tuner.results import EpochResult, FailedResult, HaltResult
@@ -19,7 +19,7 @@ TSM, TAM = [{"kind": "tsm"}], [{"kind": "tam"}]
 
 
 @contextmanager
-def searching(folder: Path, attention: Any, **search: Any) -> Iterator[Search]:
+def searching(folder: Path, attention: Any, sections: dict[str, Any] | None = None, **search: Any) -> Iterator[Search]:
     """A search over these mechanisms, continued from its ledger; two trials may run at once."""
     model = {
         "frames": 2,
@@ -33,7 +33,7 @@ def searching(folder: Path, attention: Any, **search: Any) -> Iterator[Search]:
         "trial": {"data": {"kind": "motion"}, "model": model, "train": {"epochs": 1, "batch": 8, "lr": 0.1}},
         "search": {"budget": {"trials": 3}, "sampler": {"kind": "random"}} | search,
     }
-    spec = parse(tree, Path("spec.yaml"))
+    spec = parse(tree | (sections or {}), Path("spec.yaml"))
     folder.mkdir(exist_ok=True)
     with closing(Ledger(folder / NAME)) as ledger:
         started = Search(spec, folder, folder / "cache", ledger, [])
@@ -216,3 +216,52 @@ def test_after_a_halt_nothing_waits_for_a_base(tmp_path: Path) -> None:
         assert start(search) is None
         assert search.at_end()
         assert search.ledger.history.trial(base).end is None  # a resume continues it
+
+
+@pytest.mark.parametrize(("cause", "attempts"), [("", 4), ("hang", 2), ("memory", 4)])
+def test_a_lost_process_starts_again_some_times_and_a_lost_node_always(
+    tmp_path: Path, cause: Cause, attempts: int
+) -> None:
+    with searching(tmp_path, {"choice": [TSM, TAM]}) as search:
+        assert start(search) == 0
+        for _ in range(10):
+            search.lost(0, "the node of the process is gone", "node")
+            assert start(search) == 0
+        for _ in range(attempts - 1):
+            search.lost(0, "gone", cause)
+            assert search.ledger.history.trial(0).end is None
+            assert start(search) == 0
+        search.lost(0, "gone", cause)
+        assert search.ledger.history.trial(0).state == "failed"
+
+    causes = [getattr(each, "cause", None) for each in read(tmp_path / NAME) if isinstance(each, Failed)]
+    assert causes == ["node"] * 10 + [cause] * attempts
+
+
+def test_a_suspended_training_waits_until_there_is_room_and_comes_first(tmp_path: Path) -> None:
+    with searching(tmp_path, {"choice": [TSM, TAM, [], [{"kind": "tea"}]]}, budget={"trials": 4}) as search:
+        first, second = start(search), start(search)
+        assert first is not None
+        assert second is not None
+        assert start(search) is None
+        search.slots = 1
+
+        search.suspend(second, "another job wants its share")
+
+        assert search.ledger.history.trial(second).state == "proposed"
+        assert start(search) is None
+        end(search, first)
+        assert start(search) == second
+        search.slots = 3
+        assert [start(search), start(search)] == [2, 3]
+
+
+def test_a_search_wants_no_more_than_it_can_still_use(tmp_path: Path) -> None:
+    with searching(tmp_path, {"choice": [TSM, TAM]}, budget={"trials": 2}) as search:
+        assert search.wanted(5) == 5
+        first, second = start(search), start(search)
+        assert (first, second) == (0, 1)
+        assert search.wanted(5) == 2
+        assert search.wanted(1) == 1
+        end(search, 0)
+        assert search.wanted(5) == 1

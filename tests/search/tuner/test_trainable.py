@@ -136,9 +136,10 @@ def task(data: Path, folder: Path, gpus: float) -> Task:
     spec = parse(tree(data), Path("spec.yaml"))
     config = spec.trial_config(next(spec.space.one_at_a_time())[1])
     cache = prepare(spec.data, data).resolve()
+    (folder / NAME).touch()  # without a ledger, the disk of the search would seem to be gone
     return Task(
-        number=0, config=json.dumps(config.tree()), cache=str(cache), folder=str(folder), tested=False, known=0,
-        gpus=gpus, limited=False,
+        number=0, config=json.dumps(config.tree()), cache=str(cache), folder=str(folder / "trials" / "0000"),
+        tested=False, known=0, gpus=gpus, remote="", limited=False,
     )  # fmt: skip
 
 

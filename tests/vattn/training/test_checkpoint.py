@@ -200,3 +200,23 @@ def test_the_callers_time_with_earlier_epochs_is_not_part_of_the_next_one(
     waited = 1000.0
 
     assert next(epochs).seconds < 1000
+
+
+def test_initial_weights_may_move_if_their_content_is_the_same(tmp_path: Path) -> None:
+    first, moved, other = (tmp_path / name for name in ("first.pt", "moved.pt", "other.pt"))
+    torch.save({"a": torch.zeros(1)}, first)
+    torch.save({"a": torch.ones(1)}, other)
+
+    def starting(weights: Path, **changes: Any) -> TrialConfig:
+        return CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"init": str(weights), **changes})})
+
+    net = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(net.parameters())
+    state = state_of(starting(first), net, optimizer, [Epoch(1, {"top1": 0.5}, 1.0)], [])
+    write_state(state, tmp_path / FILE)
+    first.rename(moved)
+
+    assert len(finished(tmp_path, starting(moved))) == 1
+    for config in (starting(other), starting(moved, lr=0.06), CONFIG, starting(tmp_path / "none.pt")):
+        with pytest.raises(UserError, match="was written by another config"):
+            finished(tmp_path, config)

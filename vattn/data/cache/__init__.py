@@ -5,7 +5,7 @@
 
 from vattn.data.cache.clips import Clips, open_clips
 from vattn.data.cache.format import CONCEALED, FAILURES, Codec, Frame, Location, Origin, StoredClip, Video
-from vattn.data.cache.index import is_cache, locations, read_failures, read_index, write_index
+from vattn.data.cache.index import content_of, is_cache, locations, read_failures, read_index, write_index
 from vattn.data.cache.local import local_copy
 from vattn.data.cache.writer import CacheWriter
 
@@ -20,6 +20,7 @@ __all__ = [
     "Origin",
     "StoredClip",
     "Video",
+    "content_of",
     "is_cache",
     "local_copy",
     "locations",

@@ -11,7 +11,7 @@ from threading import Lock
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int64, UInt8, UInt64
+from jaxtyping import Float64, Int64, UInt8, UInt64
 from simplejpeg import decode_jpeg
 from xxhash import xxh3_64_intdigest
 
@@ -90,6 +90,13 @@ class Clips:
     def paths(self) -> list[str]:
         """Path of each clip's file below the root of its data set."""
         return self._index["path"].take(pa.array(self._rows)).to_pylist()
+
+    @cached_property
+    def seconds(self) -> Float64[np.ndarray, " clips"]:
+        """Length of each clip by its frame rate, seconds; -1: not known."""
+        if "seconds" not in self._index.schema.names:
+            return np.full(len(self), -1.0)
+        return self._index["seconds"].to_numpy()[self._rows].astype(np.float64)
 
     @property
     def spans(self) -> Int64[np.ndarray, "clips 2"]:

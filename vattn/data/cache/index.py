@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterable
+from errno import EINVAL
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from xxhash import xxh3_64_hexdigest
 
+from vattn.base import identity
 from vattn.data.cache.format import (
     CHECK,
     FAILURES,
@@ -21,7 +23,7 @@ from vattn.data.cache.format import (
     Location,
     Origin,
 )
-from vattn.errors import UserError
+from vattn.errors import StorageError, UserError
 from vattn.files import replacing
 
 
@@ -33,7 +35,7 @@ def is_cache(folder: Path) -> bool:
 def read_index(cache: Path) -> pa.Table:
     """Return the index of a cache, one row for each clip (see `vattn.data.cache.format`).
 
-    Raises UserError if the folder is no cache, has another version, or was altered.
+    Raises UserError if the folder is no cache, has another version, or was altered, StorageError if it cannot be read.
     """
     if not is_cache(cache):
         raise UserError(f"is not a clip cache, which has a file {INDEX}", file=cache)
@@ -56,7 +58,11 @@ def read_index(cache: Path) -> pa.Table:
         index = pa.ipc.open_file(data).read_all()
         # Who altered a file can have written its hash too: no length or offset in it is believed.
         index.validate(full=True)
-    except (pa.ArrowException, OSError):  # an empty file cannot be mapped
+    except OSError as error:
+        if error.errno in (None, EINVAL):  # a damaged file; an empty one cannot be mapped
+            raise altered from None
+        raise StorageError(f"{cache / INDEX}: cannot be read: {error.strerror}; is its disk mounted?") from error
+    except pa.ArrowException:
         raise altered from None
     return index
 
@@ -67,6 +73,19 @@ def write_index(cache: Path, rows: pa.Table, codec: Codec) -> None:
         with pa.ipc.new_file(str(part), rows.schema.with_metadata({"codec": codec})) as index:
             index.write_table(rows)
         (cache / CHECK).write_text(f"{VERSION} {xxh3_64_hexdigest(pa.memory_map(str(part)).read_buffer())}")
+
+
+def content_of(cache: Path) -> str:
+    """Return the identity of the training and validation clips of a cache, by the content of their files.
+
+    It does not depend on where the files lie, when they were changed, or how the cache stores their frames. "" for a
+    cache of an earlier version that does not have it.
+    """
+    index = read_index(cache)
+    if "digest" not in index.column_names:
+        return ""
+    columns = [index[name].to_pylist() for name in ("split", "path", "first", "last", "label", "digest")]
+    return identity(sorted(map(list, {row for row in zip(*columns, strict=True) if row[0] in ("train", "val")})))
 
 
 def locations(cache: Path) -> dict[tuple[str, int, int], Location]:

@@ -1,9 +1,11 @@
 """The generated motion data set: its config, and how its files are written. `vattn.data.motion` draws the clips."""
 
 import json
+from abc import abstractmethod
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +15,7 @@ from pydantic import Field
 from vattn.data import workers
 from vattn.data.config import DataConfig, Progress
 from vattn.data.layouts._base import OneSplit
-from vattn.data.motion import LABELS, encode, render
+from vattn.data.motion import FRAMES_PER_SECOND, LABELS, Video, encode, render
 from vattn.errors import StorageError, UserError
 from vattn.files import LOCK, locked, replacing, write_whole
 
@@ -27,7 +29,68 @@ MANIFEST = "manifest.csv"
 VERSION = 1
 
 
-class MotionDataConfig(DataConfig, kind="motion"):
+class Planned(Protocol):
+    """A file of a generated set."""
+
+    @property
+    def split(self) -> str:
+        """The split that it is in."""
+        ...
+
+    @property
+    def label(self) -> int:
+        """The number of its class."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """The file's path below the root."""
+        ...
+
+
+class GeneratedDataConfig(DataConfig):
+    """A data set whose videos are drawn when they are first needed."""
+
+    @abstractmethod
+    def planned(self) -> Sequence[Planned]:
+        """Return the files of the set."""
+
+    @abstractmethod
+    def draw(self, file: Any) -> tuple[Video, float | int]:
+        """Return the frames of one of the files, and how many are shown in a second; it depends on nothing else."""
+
+    @abstractmethod
+    def parameters(self) -> dict[str, int]:
+        """Return everything that the files depend on."""
+
+    def supply(self, root: Path, progress: Progress | None = None) -> None:
+        """Generate the set below ``root`` unless it is complete."""
+        if not (root / MANIFEST).is_file():
+            generate(self, root, progress=progress)
+
+    def manifest(self, root: Path) -> pa.Table:
+        """Return (path, label, split) of every file; raise UserError if ``root`` has no complete set, or another."""
+        _check_parameters(self, root)
+        if not (root / MANIFEST).is_file():
+            raise UserError("has no complete motion set", file=root, way_out=f"write it with: vattn motion {root}")
+        types = {"path": pa.string(), "label": pa.int32(), "split": pa.string()}
+        return pa_csv.read_csv(root / MANIFEST, convert_options=pa_csv.ConvertOptions(column_types=types))
+
+    def preview(self, root: Path) -> pa.Table:
+        """Return (path, label, split) of every file that the set has or will have."""
+        if (root / MANIFEST).is_file():
+            return self.manifest(root)
+        clips = self.planned()
+        return pa.table(
+            {
+                "path": [clip.path for clip in clips],
+                "label": pa.array([clip.label for clip in clips], pa.int32()),
+                "split": [clip.split for clip in clips],
+            }
+        )
+
+
+class MotionDataConfig(GeneratedDataConfig, kind="motion"):
     """The generated motion set: 16 classes of motion, in pairs of which one is the other in reverse."""
 
     kind: Literal["motion"] = "motion"
@@ -48,31 +111,20 @@ class MotionDataConfig(DataConfig, kind="motion"):
         """Return the names of the motions; label 2k + 1 is label 2k in reverse."""
         return LABELS
 
-    def supply(self, root: Path, progress: Progress | None = None) -> None:
-        """Generate the set below ``root`` unless it is complete."""
-        if not (root / MANIFEST).is_file():
-            generate(self, root, progress=progress)
+    def planned(self) -> "list[Clip]":
+        """Return the files of the set."""
+        counts = (self.train_clips, self.val_clips, self.test_clips)
+        return [
+            Clip(split, label, number)
+            for split, count in zip(SPLITS, counts, strict=True)
+            for label in range(len(LABELS))
+            for number in range(count)
+        ]
 
-    def manifest(self, root: Path) -> pa.Table:
-        """Return (path, label, split) of every file; raise UserError if ``root`` has no complete set, or another."""
-        _check_parameters(self, root)
-        if not (root / MANIFEST).is_file():
-            raise UserError("has no complete motion set", file=root, way_out=f"write it with: vattn motion {root}")
-        types = {"path": pa.string(), "label": pa.int32(), "split": pa.string()}
-        return pa_csv.read_csv(root / MANIFEST, convert_options=pa_csv.ConvertOptions(column_types=types))
-
-    def preview(self, root: Path) -> pa.Table:
-        """Return (path, label, split) of every file that the set has or will have."""
-        if (root / MANIFEST).is_file():
-            return self.manifest(root)
-        clips = planned_clips(self)
-        return pa.table(
-            {
-                "path": [clip.path for clip in clips],
-                "label": pa.array([clip.label for clip in clips], pa.int32()),
-                "split": [clip.split for clip in clips],
-            }
-        )
+    def draw(self, file: "Clip") -> tuple[Video, float | int]:
+        """Return the frames of a clip, and how many are shown in a second."""
+        rng = np.random.default_rng([self.seed, SPLITS.index(file.split), file.label, file.number])
+        return render(file.label, rng, self.frames, self.size), FRAMES_PER_SECOND
 
     def clip_shape(self) -> tuple[int, int, int]:
         """Return (frames, height, width) of every clip."""
@@ -99,7 +151,7 @@ class Clip(NamedTuple):
 
 
 def generate(
-    config: MotionDataConfig, out: Path, jobs: int | Literal["auto"] = "auto", progress: Progress | None = None
+    config: GeneratedDataConfig, out: Path, jobs: int | Literal["auto"] = "auto", progress: Progress | None = None
 ) -> None:
     """Write a motion set: ``{train,val,test}/LABEL/LABEL_NNNN.mp4`` and the manifest.
 
@@ -116,7 +168,7 @@ def generate(
         UserError: ``out`` holds something else.
         StorageError: a file cannot be written.
     """
-    clips = planned_clips(config)
+    clips = config.planned()
     with locked(out):
         _check_parameters(config, out)
         if (out / MANIFEST).is_file():
@@ -135,32 +187,22 @@ def generate(
         write_whole(out / MANIFEST, "path,label,split\n" + "".join(lines))
 
 
-def planned_clips(config: MotionDataConfig) -> list[Clip]:
-    """Return the files of a motion set."""
-    counts = (config.train_clips, config.val_clips, config.test_clips)
-    return [
-        Clip(split, label, number)
-        for split, count in zip(SPLITS, counts, strict=True)
-        for label in range(len(LABELS))
-        for number in range(count)
-    ]
-
-
-def write_clip(config: MotionDataConfig, out: Path, clip: Clip) -> None:
+def write_clip(config: GeneratedDataConfig, out: Path, clip: Planned) -> None:
     """Draw and encode one clip; it depends on the config and on ``clip``, and on nothing else."""
-    rng = np.random.default_rng([config.seed, SPLITS.index(clip.split), clip.label, clip.number])
     path = out / clip.path
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
-        encode(part, render(clip.label, rng, config.frames, config.size))
+        encode(part, *config.draw(clip))
 
 
-def _check_parameters(config: MotionDataConfig, root: Path) -> None:
+def _check_parameters(config: GeneratedDataConfig, root: Path) -> None:
     """Raise UserError if ``root`` holds anything but a motion set, complete or not, of these parameters."""
     if (root / PARAMETERS).is_file():
         present, wanted = json.loads((root / PARAMETERS).read_text()), config.parameters()
         differences = [
-            f"{name} {present[name]} (asked for: {wanted[name]})" for name in wanted if present[name] != wanted[name]
+            f"{name} {present.get(name)} (asked for: {wanted[name]})"
+            for name in wanted
+            if present.get(name) != wanted[name]
         ]
         if differences:
             raise UserError(

@@ -7,23 +7,26 @@
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from pydantic import Field
+
+from vattn.base import LATER
 from vattn.data.decode import Timing, UnreadableFileError, timing
 from vattn.data.layouts._base import LayoutConfig, OneSplit
 from vattn.data.layouts._files import lists_below, read_lines, videos_by_stem
 from vattn.data.layouts._rows import Row
+from vattn.data.layouts._segments import AMBIGUOUS, Segment, annotated, video_rows
+from vattn.data.untrimmed import Annotations, Metric, Rate
 from vattn.errors import UserError
 
 #: The split for each name that the owners use. Their validation videos are for training, because their training videos
 #: are trimmed.
 SPLITS = {"val": "train", "test": "test"}
-#: List of segments whose class is uncertain.
-AMBIGUOUS = "Ambiguous"
 #: A class whose segments are also in the list of a more general class.
 SPECIAL = "CliffDiving"
 GENERAL = "Diving"
@@ -38,10 +41,32 @@ class THUMOS14DataConfig(LayoutConfig, kind="thumos14"):
     its start to the last frame before its end, by the presentation timestamps if the file's frame rate varies. The
     owners' validation videos are for training, and some of them are held out for validation. Cliff diving is listed as
     diving too and counts only as cliff diving here. Ambiguous segments are left out.
+
+    With ``untrimmed``, for temporal detection, whole videos are stored. All segments count then, cliff diving as diving
+    too, and detections of ambiguous segments are neither right nor wrong.
     """
 
     kind: Literal["thumos14"] = "thumos14"
     split: OneSplit = 1
+    untrimmed: bool = Field(
+        False, json_schema_extra=LATER, description="whole videos with the times of their actions, for task detection"
+    )
+    fps: Rate = Field(25.0, json_schema_extra=LATER)
+    metric: Metric = Field("thumos14", json_schema_extra=LATER)
+
+    @property
+    def is_untrimmed(self) -> bool:
+        """Whether its clips are whole videos."""
+        return self.untrimmed
+
+    @property
+    def detection(self) -> tuple[float, Metric]:
+        """Frames per second that a detector sees, and the rule of the average precision."""
+        return self.fps, self.metric
+
+    def annotations(self, paths: Sequence[str]) -> Annotations:
+        """Return the actions of each video, and its ambiguous segments."""
+        return annotated(paths, _untrimmed(Path(self.root)), self.labels())
 
     def read_labels(self, root: Path) -> tuple[str, ...]:
         """Read the names of the classes from the names of the lists."""
@@ -49,6 +74,9 @@ class THUMOS14DataConfig(LayoutConfig, kind="thumos14"):
 
     def read_rows(self, root: Path, labels: tuple[str, ...]) -> Iterator[Row]:
         """Read the lists, find the videos, and read when their frames are shown."""
+        if self.untrimmed:
+            yield from video_rows(_untrimmed(root), videos_by_stem(root))
+            return
         numbers, files = {name: number for number, name in enumerate(labels)}, videos_by_stem(root)
         timing_of = cache(_timing)
         lines = [line for entry in _lists(root) for line in _segments(*entry)]
@@ -95,14 +123,22 @@ def _segments(name: str, split: str, path: Path) -> Iterator[_Line]:
         yield _Line(name, split, place, " ".join(line.split()))
 
 
-def _lists(root: Path) -> list[tuple[str, str, Path]]:
-    """Return (class, split, path) of each list."""
+def _untrimmed(root: Path) -> Iterator[Segment]:
+    """Yield all segments of the lists, ambiguous ones too, class by class."""
+    for name, split, path in _lists(root, ambiguous=True):
+        for place, line in read_lines(path):
+            video, start, end = (*line.split(), "", "", "")[:3]
+            yield Segment(video, split, start, end, name, place)
+
+
+def _lists(root: Path, ambiguous: bool = False) -> list[tuple[str, str, Path]]:
+    """Return (class, split, path) of each list, ``ambiguous``: also of those of uncertain segments."""
     for folder in (root / "annotation", root):
         lists = [
             (name, SPLITS[split], path)
             for path in lists_below(folder, "*_*.txt")
             for name, _, split in [path.stem.rpartition("_")]
-            if split in SPLITS and name != AMBIGUOUS
+            if split in SPLITS and (ambiguous or name != AMBIGUOUS)
         ]
         if lists:
             return lists

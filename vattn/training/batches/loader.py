@@ -23,7 +23,7 @@ from vattn.training.batches.views import view_frames, view_regions
 from vattn.training.recipe.balance import training_order
 
 Images = UInt8[Tensor, "n 3 t size size"]
-Labels = Int64[Tensor, " clips"] | Float32[Tensor, "clips classes"]
+Labels = Int64[Tensor, " clips"] | Float32[Tensor, "clips ..."]
 
 CPU = torch.device("cpu")
 
@@ -60,7 +60,7 @@ class Batches:
     Each batch is a pair of images, uint8 (N, 3, T, H, W), and labels, int64 (N). If the backbone takes several frames
     at each of the T positions, they follow each other in the T axis. If a clip has V views, its V images follow each
     other, and there are N labels for N * V images. If clips are mixed, labels are the share of each class, float32
-    (N, classes).
+    (N, classes). A detector has targets of other shapes, float32 (N, ...).
 
     Modality ``diff`` is the RGB difference of each frame to the next, as 128 + (next - frame) / 2 to fit uint8
     (L. Wang, Y. Xiong, Z. Wang, Y. Qiao, D. Lin, X. Tang, L. Van Gool: "Temporal Segment Networks: Towards Good
@@ -81,12 +81,13 @@ class Batches:
         device: torch.device,
         recolour: Recolour | None = None,
         mix: Callable[[int, Images, Labels], tuple[Images, Labels]] | None = None,
-        labels: Int64[np.ndarray, " clips"] | None = None,
+        labels: Int64[np.ndarray, " clips"] | Float32[np.ndarray, "clips ..."] | None = None,
         order: Order = "normal",
     ) -> None:
         self._labels = clips.labels if labels is None else labels
         self.clips, self._parts, self._views, self._device = clips, parts, views, device
-        self._recolour, self._mix, self._order = recolour, mix, order
+        self._recolour, self._mix = recolour, mix
+        self._order: Order = order
         self._modality, self._around = data.modality, model.backbone.frames_per_segment
         self._shape = (model.frames * self._around, model.size, model.size, 3)
         self._mirrored_label = np.array(data.mirrored()) if data.augment.flip else np.empty(0, np.int64)
@@ -240,7 +241,7 @@ def train_batches(
     """
     size, augment = model.size, data.augment
     if augment.crop in ("random", "center"):
-        _check_size(clips, data, size, "model.size")
+        check_size(clips, data, size, "model.size")
     order = training_order(clips.labels, train.balance.sampling, np.random.default_rng([train.seed, epoch, 0]))
     sizes = step_sizes(len(clips), train, world)
     steps = [order[i * train.batch : i * train.batch + size] for i, size in enumerate(sizes)]
@@ -325,7 +326,7 @@ def eval_batches(
     """
     asked = data.views
     option = "views.short" if asked.short != "auto" else "views.size"
-    _check_size(clips, data, asked.needs(model.size), "model.size" if asked.plain else f"data.{option}")
+    check_size(clips, data, asked.needs(model.size), "model.size" if asked.plain else f"data.{option}")
     model = model.model_copy(update={"size": asked.crop(model.size)})
     step = max(batch // world // (asked.clips * asked.crops), 1)
 
@@ -350,7 +351,7 @@ def _seed_words(*numbers: int) -> np.ndarray:
     return np.fromiter(words, np.uint32)
 
 
-def _check_size(clips: Clips | ResidentClips, data: DataConfig, size: int, path: str) -> None:
+def check_size(clips: Clips | ResidentClips, data: DataConfig, size: int, path: str) -> None:
     """Raise UserError if a crop of ``size`` pixels, or a shorter side of it, is larger than stored frames."""
     least = int(clips.shapes[:, 1:].min())
     if size > least:

@@ -1,6 +1,5 @@
 """Where a training reads its clips: in the clip cache, in a copy of it on the node, or in the memory of the device."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Self, cast
@@ -12,7 +11,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from vattn.config import DataConfig, TrialConfig
-from vattn.data.cache import Clips, Video, local_copy
+from vattn.data.cache import Clips, local_copy
 from vattn.files import at_home
 from vattn.training.batches.ahead import ahead, torch_threads
 
@@ -36,6 +35,7 @@ class ResidentClips:
 
     def __init__(self, clips: Clips, device: torch.device) -> None:
         self.labels, self.shapes = clips.labels, clips.shapes
+        self.paths, self.seconds = clips.paths, clips.seconds
         pinned = device.type == "cuda"
         ends = np.cumsum(self.shapes.prod(1) * 3).tolist()
         self.pixels = torch.empty(ends[-1], dtype=torch.uint8, device=device)
@@ -53,14 +53,13 @@ class ResidentClips:
                 self.frames[-1].copy_(host, non_blocking=True)
 
     @classmethod
-    def of(cls, videos: Sequence[Video], device: torch.device) -> Self:
-        """Return clips of label 0 with these frames, for a prediction."""
+    def of_video(cls, frames: UInt8[np.ndarray, "t h w 3"], device: torch.device) -> Self:
+        """Return one clip that is no part of a cache; its path and length in seconds are not known."""
         clips = cls.__new__(cls)
-        clips.labels = np.zeros(len(videos), np.int64)
-        clips.shapes = np.array([video.shape[:3] for video in videos], np.int64)
-        clips.pixels = torch.from_numpy(np.concatenate([video.reshape(-1) for video in videos])).to(device)
-        parts = clips.pixels.split([video.size for video in videos])
-        clips.frames = [part.view(video.shape) for part, video in zip(parts, videos, strict=True)]
+        clips.labels, clips.shapes = np.zeros(1, np.int64), np.array([frames.shape[:3]])
+        clips.paths, clips.seconds = [""], np.array([-1.0])
+        clips.frames = [torch.from_numpy(frames).to(device)]
+        clips.pixels = clips.frames[0].flatten()
         return clips
 
     def __len__(self) -> int:

@@ -8,7 +8,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vattn.model import VideoModel
+from vattn.backbones import Backbone
+from vattn.video_model import VideoModel
 
 
 def prepare(net: VideoModel, norm: str, freeze: Sequence[int], workers: int) -> None:
@@ -21,7 +22,13 @@ def prepare(net: VideoModel, norm: str, freeze: Sequence[int], workers: int) -> 
     code (``partialbn``), which ``norm: partial`` is. ``frozen`` keeps the statistics but trains scales and shifts, as
     PySlowFast does (``BN.FREEZE``).
     """
-    backbone = net.backbone
+    for backbone in net.backbones():
+        _prepare(net, backbone, norm, freeze)
+    if norm == "sync" and workers > 1:
+        synchronise(net)
+
+
+def _prepare(net: VideoModel, backbone: Backbone, norm: str, freeze: Sequence[int]) -> None:
     new = {inner for mechanism in backbone.mechanisms for inner in mechanism.modules()}
     own = [module for module in backbone.modules() if isinstance(module, _BatchNorm) and module not in new]
     if norm == "frozen":
@@ -30,8 +37,6 @@ def prepare(net: VideoModel, norm: str, freeze: Sequence[int], workers: int) -> 
         net.still += own[1:]
         for module in own[1:]:
             module.requires_grad_(False)
-    elif norm == "sync" and workers > 1:
-        synchronise(net)
     if freeze:
         net.still += [m for name, m in backbone.named_modules() if name and backbone.stage_of(name) in freeze]
         for name, parameter in backbone.named_parameters():

@@ -61,7 +61,7 @@ function drawGains(plot) {
     plot.points.push({
       x: x(gain[0]), y: y - 4, box: [0, y - step + 9, plot.width, y + 9],
       text: () => `${row.gain.choice}: ${text}\n${points(gain[0])} (${points(gain[1])} to ${points(gain[2])})\n${runs} against ${others} runs`
-        + (few ? "\ntoo few runs to say much" : gain[1] > 0 || gain[2] < 0 ? "\nbeyond chance" : "\nwithin chance"),
+        + (few ? "\ntoo few runs to say much" : gain[1] > 0 || gain[2] < 0 ? "\nsignificant" : "\nnot significant"),
     });
   });
 }

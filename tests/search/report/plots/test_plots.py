@@ -64,7 +64,7 @@ def test_every_search_has_a_plot(tmp_path: Path, events: Trees, objectives: Obje
     front_png(history, objectives, tmp_path / "front.png")
     front_html(history, objectives, tmp_path / "front.html")
 
-    assert imread(tmp_path / "front.png").shape[:2] == (750, 1200)
+    assert imread(tmp_path / "front.png").shape[:2] == (960, 1200)
 
 
 def test_a_plot_in_another_format_is_refused(tmp_path: Path, events: Trees) -> None:

@@ -42,5 +42,5 @@ def test_intervals_are_those_of_the_number_of_clips() -> None:
     assert "90.0 %  82.6 to 94.5 %" in lines[3]
     assert lines[5] == "top1 95 %: the interval by the 100 validation clips; each model was trained once"
     # 80 of 100 is in 71.1 to 86.7 %: 10 - hypot(7.4, 6.7) and 10 + hypot(4.5, 8.9) points.
-    assert lines[6].startswith("best: +10.0 points (0.0 to 19.9) over trial 0, beyond chance")
+    assert lines[6].startswith("best: +10.0 points (0.0 to 19.9) over trial 0, significant")
     assert as_json(search, BOTH)["intervals"]["1"] == pytest.approx([0.8256, 0.9448], abs=1e-4)

@@ -75,8 +75,8 @@ def test_a_front_within_noise_is_proposed_for_confirmation(events: Trees) -> Non
 
     # 50 and 75 % of 12 clips: 25 points with a standard error of 19.
     (line,) = [line for line in few.splitlines() if line.startswith("noise")]
-    assert "1 of 1 steps of the front are within chance: trial 1 over 0 (+25.0 points (" in line
+    assert "1 of 1 steps of the front are not significant: trial 1 over 0 (+25.0 points (" in line
     assert f"{program()} run 'a spec.yaml' --resume --set 'search.confirm={{top: 3, seeds: 2}}'" in few
     assert "best: +25.0 points" in many
-    assert "over trial 0, beyond chance; it is better than every other trial of no higher cost" in many
+    assert "over trial 0, significant; it is significantly better than every other trial of no higher cost" in many
     assert "noise" not in many

@@ -1,6 +1,9 @@
 """The frontier sampler in plain Optuna, on a space whose front is known."""
 
+import copy
 import math
+import time
+import warnings
 from typing import Any
 
 import numpy as np
@@ -283,3 +286,49 @@ def test_a_diverged_loss_does_not_count() -> None:
 
     assert math.isfinite(sampler.why["predicted_error"])
     assert sampler.why["learnt_from"] == INITIAL_DESIGN
+
+
+def test_threads_propose_different_configs() -> None:
+    asked = []
+
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        params, tree = suggest(SPACE, trial)
+        asked.append(tuple(params.items()))
+        time.sleep(0.01)  # so that the threads run at the same time
+        return top1(tree), gflops(params)
+
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=FrontierSampler(SPACE, cost, GOALS))
+    study.optimize(objective, n_trials=16, n_jobs=4)
+
+    assert len(set(asked)) == 16
+
+
+def test_a_copy_of_a_sampler_goes_on_as_the_sampler() -> None:
+    sampler = FrontierSampler(SPACE, cost, GOALS)
+    study = searched(sampler, 3)
+    again: Any = copy.deepcopy(sampler)
+
+    study.sampler = again
+    params, _ = suggest(SPACE, study.ask())
+
+    assert len(again._asked) == 4
+    assert params not in [again._asked[n].params for n in range(3)]
+
+
+def test_a_parameter_that_is_not_in_the_space_is_sampled_at_random_with_a_hint() -> None:
+    study = optuna.create_study(
+        directions=["maximize", "minimize"], sampler=FrontierSampler(SPACE, cost, GOALS, seed=3)
+    )
+
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        trial.suggest_float("rate", 0.1, 1.0)
+        params, tree = suggest(SPACE, trial)
+        return top1(tree), gflops(params)
+
+    with pytest.warns(UserWarning, match=r"rate is not a range of the sampler's space.*call .*suggest\(space, trial\)"):
+        study.optimize(objective, n_trials=10)
+
+    assert len({tuple(item for item in t.params.items() if item[0] != "rate") for t in study.trials}) == 10
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        study.optimize(objective, n_trials=1)  # the hint is given once

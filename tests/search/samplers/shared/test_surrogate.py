@@ -1,16 +1,22 @@
 """The Gaussian process surrogate, against arithmetic and against samples from its prior."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import WhiteKernel
 
 from search.analysis.learning_curves import OFFSET
 from search.samplers.shared.surrogate import (
     BLOCK_ROWS,
+    JITTER,
     LENGTH_SCALE_DEVIATION,
     NOISE_DEVIATION,
     NOISE_MEDIAN,
     WINSOR_QUANTILE,
     GroupedMatern,
+    Likelihood,
     Surrogate,
 )
 
@@ -109,3 +115,17 @@ def test_without_information_the_hyperparameters_have_the_distribution_of_the_pr
     assert (variance.mean(), variance.std()) == (pytest.approx(0.0, abs=0.2), pytest.approx(1.0, rel=0.2))
     assert noise.mean() == pytest.approx(np.log(NOISE_MEDIAN), abs=0.3)
     assert noise.std() == pytest.approx(NOISE_DEVIATION, rel=0.2)
+
+
+def test_the_likelihood_is_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    groups, points, values = [0, 0, 1, 2], rng.random((30, 4)), rng.normal(size=30)
+    variances = rng.random(30) / 10
+    kernel: Any = GroupedMatern(groups, [1.0, 1.0, 1.0]) + WhiteKernel()
+    regressor: Any = GaussianProcessRegressor
+    process = regressor(kernel, alpha=variances + JITTER, optimizer=None).fit(points, values)
+
+    likelihood = Likelihood(groups, points, values, variances)
+
+    for theta in rng.normal(size=(5, 5)):
+        assert likelihood(theta) == pytest.approx(process.log_marginal_likelihood(theta, clone_kernel=False))

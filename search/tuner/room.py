@@ -1,0 +1,83 @@
+"""How many trainings of a search may run at once, as nodes join and leave and as other jobs want the cluster too."""
+
+import time
+
+from cluster.placement import Resources, draining_hosts, node_resources
+from cluster.sharing import Sharing, Wants
+from search.tuner.state import Search
+
+#: seconds between two looks at the cluster
+INTERVAL = 2.0
+#: seconds for which more trainings must run than may, before one of them is suspended: a node may come back; and
+#: seconds after which a process without a training gives its resources back
+GRACE = 10.0
+
+
+class Room:
+    """Sets `Search.slots`, and says when a training has to give its resources back.
+
+    Args:
+        search: the search.
+        resources: the least that one of its trainings reserves.
+
+    Raises:
+        UserError: not even one training fits the cluster.
+    """
+
+    def __init__(self, search: Search, resources: Resources) -> None:
+        self._search, self._resources = search, resources
+        self._sharing = Sharing()
+        self._looked = self._fitted = self._started = time.monotonic()
+        #: hosts of the nodes that are about to leave
+        self._leaving: frozenset[str] = frozenset()
+        self._update(resources.concurrency(node_resources()))
+
+    def look(self, is_starting: bool) -> None:
+        """Follow the cluster; what cannot be seen now stays as it was.
+
+        Args:
+            is_starting: whether a training waits for its process.
+        """
+        now = time.monotonic()
+        if is_starting:
+            self._started = now
+        if now - self._looked >= INTERVAL:
+            self._looked = now
+            try:
+                nodes = node_resources()
+                self._leaving = draining_hosts()
+                self._update(self._resources.places(nodes) // self._resources.workers)
+            except Exception:  # the head does not answer; Ray ends this process if it never does again
+                return
+        if self._search.shares.count <= self._search.slots:
+            self._fitted = now
+
+    def _update(self, fitting: int) -> None:
+        wanted = self._search.spec.resources.concurrent
+        most = fitting if wanted == "auto" else min(fitting, wanted)
+        share = self._sharing.share(Wants.of(self._resources, self._search.wanted(most)), node_resources())
+        self._search.slots = max(1, most if share is None else min(most, share))
+        self._search.shares.limit(None if share is None else self._search.slots)
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether more trainings run than may."""
+        return self._search.shares.count > self._search.slots
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether a process that has no training is not needed soon."""
+        is_full = self._search.shares.count >= self._search.slots
+        return self._started < self._looked and (is_full or time.monotonic() - self._started >= GRACE)
+
+    def must_leave(self, host: str) -> str:
+        """Return why a training on ``host`` has to give its resources back now; "" if it need not."""
+        if host in self._leaving:
+            return "its node is about to leave"
+        if not self._leaving and self.is_exceeded and time.monotonic() - self._fitted >= GRACE:
+            return "the cluster has become smaller, or another job wants its share of it"
+        return ""
+
+    def close(self) -> None:
+        """Want nothing any more."""
+        self._sharing.leave()

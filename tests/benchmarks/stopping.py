@@ -1,0 +1,218 @@
+"""Compares methods on tables of learning curves, by the epochs that they need for the front of full trainings.
+
+The target of a search is the regret that ``frontier``, which trains every config to the end, has after as many
+trainings as the budget (`Problem.budget`) has, with the same seed and number of workers.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import wilcoxon
+
+from tests.benchmarks.curve_tables import read_table
+from tests.benchmarks.peers import PEERS
+from tests.benchmarks.problems import Problem
+from tests.benchmarks.simulator import Training, simulate
+
+#: the method that trains every config to the end
+FULL = "frontier"
+#: this project's method that stops trainings, with which the others are compared
+OURS = "frontier-stopping"
+#: name of the bound: ``frontier``'s proposals, each stopped after one epoch unless it will be on the front
+OMNISCIENT = "omniscient"
+#: budget of a method that stops trainings, in budgets of full trainings
+MARGIN = 1.1
+#: added to a regret in front of its logarithm
+REGRET_OFFSET = 2.0
+Row = dict[str, Any]
+
+
+def regrets(problem: Problem, trainings: Sequence[Training]) -> list[float]:
+    """Return the regret of the fully trained configs, after each of the trainings."""
+    full = [training.full for training in trainings]
+    values = [1000 * problem.best, *problem.regrets([training.config for training in trainings if training.full])]
+    return [float(values[n]) for n in np.cumsum(full)]
+
+
+def search(file: Path, method: str, workers: int, seed: int, work: Path | None, target: float = -1.0) -> Row:
+    """Return a search on a table: by training the config, the epochs, whether it is full, spent trainings and regret.
+
+    If ``work`` is a folder, the search is kept there, and taken from there the next time. It ends when its regret is
+    ``target`` or less.
+    """
+    kept = work and work / f"{file.stem}_{method}_{workers}_{seed}.json"
+    if kept and kept.exists():
+        return json.loads(kept.read_text())
+    problem = cache(read_table)(file)
+    # With many workers, much of the compute is in trainings that have not ended yet.
+    budget = problem.budget * (1.0 if method == FULL else MARGIN) + workers
+
+    def is_there(trainings: Sequence[Training]) -> bool:
+        full = [training.config for training in trainings if training.full]
+        return bool(full) and 1000 * (problem.best - problem.volume(np.array(full))) <= target + 1e-9
+
+    trainings = simulate(problem, PEERS[method](problem, seed, workers), workers, budget, seed, is_there)
+    if method == FULL:
+        trainings = trainings[: problem.budget]
+    row: Row = {
+        name: [getattr(training, name) for training in trainings] for name in ("config", "epochs", "full", "spent")
+    }
+    row["regret"] = regrets(problem, trainings)
+    row["thought"] = float(np.mean([training.proposal_seconds for training in trainings]))
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.with_suffix(".part").write_text(json.dumps(row))
+        kept.with_suffix(".part").replace(kept)
+    return row
+
+
+def needed(row: Row, target: float) -> float:
+    """Return the compute, in full trainings, after which the regret of a search is ``target`` at most; or infinity."""
+    reached = np.flatnonzero(np.array(row["regret"]) <= target + 1e-9)
+    return float(row["spent"][reached[0]]) if len(reached) else math.inf
+
+
+def area(row: Row, budget: float, worst: float) -> float:
+    """Return the mean of log(regret + `REGRET_OFFSET`) over the compute from 0 to ``budget`` full trainings.
+
+    ``worst`` is the regret before the first full training.
+    """
+    spent = np.minimum(np.array([0.0, *row["spent"], budget]), budget)
+    regret = np.array([worst, *row["regret"]])
+    return float(np.diff(spent) @ np.log(regret + REGRET_OFFSET)) / budget
+
+
+def omniscient(problem: Problem, row: Row) -> Row:
+    """Return a search of full trainings as one that knows their end would do it.
+
+    It stops every training after one epoch, except those that are on the front of the search at its end.
+    """
+    configs = np.array(row["config"])
+    error, cost = problem.truth[configs], problem.cost[configs]
+    on_front = [
+        not any((cost <= cost[n]) & (error <= error[n]) & ((cost < cost[n]) | (error < error[n])))
+        for n in range(len(cost))
+    ]
+    spent = np.cumsum(np.where(on_front, 1.0, 1 / problem.epochs))
+    volumes = [
+        problem.volume(configs[: n + 1][on_front[: n + 1]]) if any(on_front[: n + 1]) else 0.0
+        for n in range(len(configs))
+    ]
+    return row | {
+        "spent": spent.tolist(),
+        "regret": [1000 * (problem.best - volume) for volume in volumes],
+        "full": on_front,
+    }
+
+
+def share_of_saving(full: float, method: float, bound: float) -> float:
+    """Return the share of the saving of the omniscient stopper that a method has, in logarithms.
+
+    Args:
+        full: trainings that full training needs.
+        method: trainings that the method needs; infinite if it does not get there.
+        bound: trainings that the omniscient stopper needs.
+    """
+    if bound >= full:
+        return math.nan
+    return math.log(full / method) / math.log(full / bound) if math.isfinite(method) else -math.inf
+
+
+def quartiles(values: Sequence[float]) -> list[float]:
+    """Return median, first and third quartile; each is one of the values, so that some may be infinite."""
+    return np.quantile(values, [0.5, 0.25, 0.75], method="nearest").tolist()
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for multiple tests, in the order given.
+
+    Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of Statistics, 1979.
+    """
+    order = np.argsort(p_values)
+    steps = np.array(p_values)[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted.tolist()
+
+
+def compare(
+    file: Path,
+    methods: Sequence[str],
+    workers: int,
+    seeds: int,
+    work: Path | None = None,
+    processes: int = 1,
+    until_front: bool = False,
+) -> Iterator[str]:
+    """Yield a heading, and one line a method, for the searches on one table with one number of workers.
+
+    Args:
+        file: the table.
+        methods: names in `PEERS`; `FULL` is always there.
+        workers: number of workers.
+        seeds: the seeds are 0 ... seeds - 1.
+        work: folder that keeps searches.
+        processes: number of processes that run searches.
+        until_front: end a search when it has what full training has in the end.
+    """
+    problem = read_table(file)
+    methods = list(dict.fromkeys([FULL, *methods]))
+    rows: dict[tuple[str, int], Row] = {}
+    with ProcessPoolExecutor(processes) as pool:
+        full = [pool.submit(search, file, FULL, workers, seed, work) for seed in range(seeds)]
+        rows |= {(FULL, seed): future.result() for seed, future in enumerate(full)}
+        targets = [rows[FULL, seed]["regret"][-1] if until_front else -1.0 for seed in range(seeds)]
+        others = {
+            (method, seed): pool.submit(search, file, method, workers, seed, work, targets[seed])
+            for method, seed in product(methods[1:], range(seeds))
+        }
+        rows |= {task: future.result() for task, future in others.items()}
+    for seed in range(seeds):
+        rows[OMNISCIENT, seed] = omniscient(problem, rows[FULL, seed])
+    yield f"{problem.name}: {len(problem.params)} configs x {problem.epochs} epochs, {workers} workers, {seeds} seeds"
+    yield from lines(problem, [*methods, OMNISCIENT], rows, seeds)
+
+
+def lines(problem: Problem, methods: Sequence[str], rows: dict[tuple[str, int], Row], seeds: int) -> Iterator[str]:
+    """Yield the lines of a table in Markdown with the figures of each method."""
+    budget, worst = problem.budget, 1000 * problem.best
+    targets = [rows[FULL, seed]["regret"][-1] for seed in range(seeds)]
+    to_front = {m: [needed(rows[m, seed], targets[seed]) for seed in range(seeds)] for m in methods}
+    areas = {m: [area(rows[m, seed], budget, worst) for seed in range(seeds)] for m in methods}
+    others = [m for m in methods if OURS in methods and m not in (OURS, OMNISCIENT)]
+    p_values = dict(zip(others, holm([_p(areas[OURS], areas[m]) for m in others]), strict=True))
+    yield (f"| method | trainings to full training's front after {budget}: median [quartiles] | "
+           "area under log regret | of the omniscient saving | stopped | p (Holm) | ms a proposal |")  # fmt: skip
+    yield "| --- " * 7 + "|"
+    for m in methods:
+        median, low, high = quartiles(to_front[m])
+        shares = [
+            share_of_saving(full, own, bound)
+            for full, own, bound in zip(to_front[FULL], to_front[m], to_front[OMNISCIENT], strict=True)
+        ]
+        share = quartiles(shares)[0] if not any(map(math.isnan, shares)) else math.nan
+        stopped = np.mean([1 - np.mean(rows[m, seed]["full"]) for seed in range(seeds)])
+        thought = 1000 * np.mean([rows[m, seed]["thought"] for seed in range(seeds)])
+        p = ""
+        if m in p_values:
+            ahead = np.mean(areas[OURS]) < np.mean(areas[m])
+            p = f"{p_values[m]:.2g}" + (f" {OURS} {'ahead' if ahead else 'behind'}" if p_values[m] < 0.05 else "")
+        yield (f"| {m} | {_trainings(median)} [{_trainings(low)}, {_trainings(high)}] | {np.mean(areas[m]):.3f} | "
+               f"{share:.0%} | {stopped:.0%} | {p} | {thought:.0f} |")  # fmt: skip
+
+
+def _trainings(value: float) -> str:
+    return f"{value:.0f}" if math.isfinite(value) else "never"
+
+
+def _p(ours: Sequence[float], others: Sequence[float]) -> float:
+    """Return the p-value of Wilcoxon's signed-rank test, paired over seeds."""
+    differences = np.array(ours) - np.array(others)
+    return float(wilcoxon(differences)[1]) if differences.any() else 1.0  # pyright: ignore

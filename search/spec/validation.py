@@ -40,7 +40,8 @@ _SEARCHABLE = ("sampling", "views", "augment")
 def load(path: Path, sets: Sequence[str] = ()) -> Spec:
     """Return the spec in a YAML file, with overrides ``a.b=value``, and check all of it. Raises SpecError."""
     tree = read(path, sets)
-    if "trial" not in tree and TrialConfig.model_fields.keys() <= tree.keys():
+    required = {name for name, field in TrialConfig.model_fields.items() if field.is_required()}
+    if "trial" not in tree and required <= tree.keys():
         named = re.search(r"^# .*: (trial \d+ of the search .*?) \(", path.read_text(encoding="utf-8"), re.MULTILINE)
         what = f", {named[1]}," if named else ","
         raise UserError(

@@ -13,7 +13,7 @@ $(SETUP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vattn needs Python 3.11 or later; name one by: make PYTHON=python3.11")'
 	@echo "installing into .venv what constraints.txt names: about 6 GB, minutes"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs,flow]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs,export,flow]' --constraint constraints.txt
 	touch $@
 
 demo: setup

@@ -218,10 +218,11 @@ class Search:
 
     def report(self, out: str | Path) -> Path:
         """Write the page that explains the search, one HTML file; return it."""
-        from search.report.page.clips import clip_files, read_tests
+        from search.report.clips.format import clip_files, read_test
         from search.report.page.files import read_content, write_page
 
-        write_page(read_content(self.folder, str(self.folder), read_tests(clip_files(self.folder))), Path(out))
+        tests = [read_test(file) for file in clip_files(self.folder)]
+        write_page(read_content(self.folder, str(self.folder), tests), Path(out))
         return Path(out)
 
     def figure(self) -> "Figure":

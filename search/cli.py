@@ -9,16 +9,16 @@ import sys
 import traceback
 from errno import EDQUOT, ENOSPC
 from importlib import import_module, metadata
-from typing import Any
 
 import shtab
 
-from search.parser import Parser
+from search.model_parser import add_models
+from search.parser import Parser, add_command, add_set, complete, non_negative_int, positive_int
 from vattn.errors import StorageError, UserError, shortened
 from vattn.files import at_home
 
 #: names of commands that are not implemented yet
-PLANNED = ("compare", "predict", "latency")
+PLANNED = ("latency",)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_searches(commands)
     _add_jobs(commands)
     _add_results(commands)
-    _add_models(commands)
+    add_models(commands)
     _add_data(commands)
     for name in PLANNED:
         planned = commands.add_parser(name, add_help=False)
@@ -83,32 +83,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(
-    commands: "argparse._SubParsersAction", name: str, summary: str, module: str = ""
-) -> argparse.ArgumentParser:
-    """Add a command; return its parser. Its function ``run`` is in search/commands/, in ``module`` or else ``name``."""
-    command = commands.add_parser(name, help=summary, description=summary)
-    command.set_defaults(command=module or name)
-    return command
-
-
-def _add_set(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--set", action="append", default=[], metavar="A.B=V", help="change a value of the file")
-
-
-def _complete(argument: argparse.Action, completion: Any) -> None:
-    """Let the shell complete an argument with names of files (`shtab.FILE`) or folders (`shtab.DIRECTORY`)."""
-    setattr(argument, "complete", completion)  # noqa: B010  # shtab reads this attribute; argparse's types lack it
-
-
 def _add_searches(commands: "argparse._SubParsersAction") -> None:
-    check = _command(commands, "check", "validate a search spec, count its space, print its cost range and budget")
-    run = _command(commands, "run", "run a search: the main job")
-    submit = _command(commands, "submit", "run a search as a job of a Ray cluster")
+    check = add_command(commands, "check", "validate a search spec, count its space, print its cost range and budget")
+    run = add_command(commands, "run", "run a search: the main job")
+    submit = add_command(commands, "submit", "run a search as a job of a Ray cluster")
     for command in (check, run, submit):
         spec = command.add_argument("spec", metavar="SPEC", help="YAML file, or a name from spaces/library")
-        _complete(spec, shtab.FILE)
-        _add_set(command)
+        complete(spec, shtab.FILE)
+        add_set(command)
     check.add_argument("--json", action="store_true", help="print the result as JSON")
     for command in (run, submit):
         command.add_argument("--output", metavar="DIR", help="folder of the results (default: output of the spec)")
@@ -116,7 +98,7 @@ def _add_searches(commands: "argparse._SubParsersAction") -> None:
     for command, usual in ((run, 0), (submit, 3)):
         command.add_argument(
             "--restarts",
-            type=_non_negative_int,
+            type=non_negative_int,
             default=usual,
             metavar="N",
             help="continue in a new process when that of the search was killed, unless N + 1 in a row make no progress "
@@ -125,16 +107,16 @@ def _add_searches(commands: "argparse._SubParsersAction") -> None:
     run.add_argument("--address", help="Ray cluster to run on (default: the cluster of this job, else a new one)")
     run.add_argument("--json", action="store_true", help="print the result as JSON, and progress to stderr")
     submit.add_argument("--address", required=True, metavar="URL", help="the cluster's dashboard: http://HOST:8265")
-    status = _command(commands, "status", "show the state of a search, its progress and what it waits for")
+    status = add_command(commands, "status", "show the state of a search, its progress and what it waits for")
     named = status.add_argument(
         "search", metavar="RUN", nargs="?", help="output folder or name of the search (default: the last one in runs)"
     )
-    _complete(named, shtab.DIRECTORY)
+    complete(named, shtab.DIRECTORY)
     status.add_argument("--watch", action="store_true", help="print each change until no process runs the search")
     status.add_argument("--json", action="store_true", help="print the state as JSON, one line for each look")
-    listing = _command(commands, "list", "list all searches under a folder, or those that are jobs of a cluster")
+    listing = add_command(commands, "list", "list all searches under a folder, or those that are jobs of a cluster")
     folder = listing.add_argument("folder", metavar="FOLDER", nargs="?", type=at_home, help="folder (default: runs)")
-    _complete(folder, shtab.DIRECTORY)
+    complete(folder, shtab.DIRECTORY)
     listing.add_argument("--address", metavar="URL", help="the dashboard of a cluster: http://HOST:8265")
     listing.add_argument("--json", action="store_true", help="print the list as JSON")
     submit.add_argument("--follow", action="store_true", help="print the job's output until it ends")
@@ -146,7 +128,7 @@ def _add_jobs(commands: "argparse._SubParsersAction") -> None:
         ("logs", "print the output of a job"),
         ("stop", "stop a job"),
     ):
-        job = _command(commands, name, summary, module="jobs")
+        job = add_command(commands, name, summary, module="jobs")
         job.set_defaults(action=name)
         if name != "jobs":
             job.add_argument("job", metavar="JOB", help="id of the job")
@@ -154,29 +136,40 @@ def _add_jobs(commands: "argparse._SubParsersAction") -> None:
 
 
 def _add_results(commands: "argparse._SubParsersAction") -> None:
-    pareto = _command(commands, "pareto", "print the front of a search")
-    why = _command(commands, "why", "explain what was decided about a trial, and by which comparison")
-    export = _command(commands, "export", "write one trial as a complete config")
-    report = _command(commands, "report", "write or serve the page that explains a search")
-    ui = _command(commands, "ui", "serve MLflow's page for a search on loopback")
-    repair = _command(commands, "repair", "show the damaged end of a search's ledger, and cut it off")
+    pareto = add_command(commands, "pareto", "print the front of a search")
+    why = add_command(commands, "why", "explain what was decided about a trial, and by which comparison")
+    export = add_command(commands, "export", "write one trial as a complete config")
+    report = add_command(commands, "report", "write or serve the page that explains a search")
+    ui = add_command(commands, "ui", "serve MLflow's page for a search on loopback")
+    repair = add_command(commands, "repair", "show the damaged end of a search's ledger, and cut it off")
     for command in (pareto, why, export, report, ui, repair):
         run = command.add_argument("search", metavar="RUN", help="output folder or name of the search")
-        _complete(run, shtab.DIRECTORY)
+        complete(run, shtab.DIRECTORY)
     pareto.add_argument("--json", action="store_true", help="print the front as JSON")
     pareto.add_argument("--plot", type=at_home, metavar="FILE", help="draw the front, as .html or .png")
     why.add_argument("trial", type=int, metavar="TRIAL", help="number of the trial")
     why.add_argument("--json", action="store_true", help="print the answer as JSON")
-    export.add_argument("--pick", required=True, metavar="WHICH", help="knee, best, trial=ID or gflops<=X")
-    export.add_argument("--out", type=at_home, required=True, metavar="FILE.yaml", help="where to write the config")
+    export.add_argument("--pick", metavar="WHICH", help="knee, best, trial=ID or gflops<=X")
+    export.add_argument("--out", type=at_home, metavar="FILE.yaml", help="where to write the config")
     export.add_argument("--weights", type=at_home, metavar="DIR", help="copy the trained weights to this folder")
     export.add_argument(
         "--epochs",
-        type=_positive_int,
+        type=positive_int,
         metavar="N",
         help="full length of the training: epochs in the schedule and the warm-up grow in proportion",
     )
     export.add_argument("--force", action="store_true", help="overwrite files that exist and differ")
+    export.add_argument("--onnx", type=at_home, metavar="FILE.onnx", help="write the model as ONNX, and check it")
+    export.add_argument("--torch-export", type=at_home, metavar="FILE.pt2", help="write it by torch.export, checked")
+    export.add_argument("--card", type=at_home, metavar="DIR", help="folder for the model with its card, README.md")
+    export.add_argument("--register", metavar="NAME", help="register the model in MLflow")
+    export.add_argument(
+        "--tracking", default="auto", metavar="URI", help="MLflow store of --register (default: models.db beside it)"
+    )
+    export.add_argument(
+        "--clips", type=at_home, nargs="+", default=[], metavar="VIDEO", help="real videos on which the model is "
+        "checked (default: two of the validation split)",
+    )  # fmt: skip
     report.add_argument("--out", type=at_home, metavar="FILE.html", help="write the page, one file without network")
     report.add_argument("--tables", type=at_home, metavar="DIR", help="write its tables as CSV and LaTeX")
     report.add_argument(
@@ -192,93 +185,10 @@ def _add_results(commands: "argparse._SubParsersAction") -> None:
     repair.add_argument("--yes", action="store_true", help="cut it off; the rest is kept in another file")
 
 
-def _add_models(commands: "argparse._SubParsersAction") -> None:
-    test = _command(commands, "test", "score a checkpoint by the papers' protocols: many views, several models")
-    train = _command(commands, "train", "train an exported config at full length")
-    cost = _command(commands, "cost", "print GFLOPs, parameters and memory of a config by stage")
-    explain = _command(commands, "explain", "draw what a trained model looks at in a video")
-    for command in (test, train, cost, explain):
-        meaning = "the YAML file that `export` wrote"
-        if command is not explain:
-            meaning += ", or a recipe's name from spaces/library/recipes"
-        config = command.add_argument("config", type=at_home, metavar="CONFIG", help=meaning)
-        _complete(config, shtab.FILE)
-        _add_set(command)
-        if command is not explain:
-            root = command.add_argument("--data", metavar="ROOT", help="folder of the data set's files: data.root")
-            _complete(root, shtab.DIRECTORY)
-    test.add_argument("--checkpoint", type=at_home, required=True, metavar="F", help="weights: model.pt of a training")
-    test.add_argument("--views", metavar="10x3", help="clips x crops of a video, averaged (default: as in the config)")
-    test.add_argument(
-        "--fuse",
-        nargs="+",
-        default=[],
-        metavar="CONFIG=F",
-        help="further models, whose scores are averaged with this one's",
-    )
-    test.add_argument(
-        "--fuse-weights",
-        type=_non_negative_float,
-        nargs="+",
-        default=[],
-        metavar="W",
-        help="weight of each model in the average: of CONFIG, then of each of --fuse (default: all are equal)",
-    )
-    test.add_argument(
-        "--average",
-        choices=("auto", "softmax", "logits"),
-        default="auto",
-        help="what is averaged over views and models: softmax; logits, as in the code of MARS; auto (default): softmax "
-        "over models, and over views what the protocol of the config averages",
-    )
-    test.add_argument(
-        "--split", choices=("test", "val"), default="test", help="clips to score: test (default), or val for validation"
-    )
-    test.add_argument("--out", type=at_home, metavar="DIR", help="folder of the clip cache (default: that of `train`)")
-    train.add_argument(
-        "--resume",
-        action="store_true",
-        help="continue from the checkpoint in the output folder; --set train.epochs=N gives it another length",
-    )
-    train.add_argument(
-        "--out",
-        type=at_home,
-        metavar="DIR",
-        help="output folder (default: runs/<name of CONFIG>; of a config.yaml in such a folder, that folder)",
-    )
-    train.add_argument(
-        "--workers", type=_positive_int, default=1, metavar="N", help="number of workers, which share each batch"
-    )
-    train.add_argument(
-        "--cpus", type=_positive_int, default=1, metavar="N", help="CPUs of a worker, also its number of torch threads"
-    )
-    train.add_argument("--gpus", type=_non_negative_float, default=0, metavar="X", help="GPUs of a worker")
-    train.add_argument("--address", help="Ray cluster to train on (default: a new one on this machine)")
-    train.add_argument(
-        "--tracking", default="auto", metavar="URI", help="MLflow store (default: SQLite in the output folder)"
-    )
-    convert = _command(commands, "convert", "bring published weights to the names here; say what was taken and left")
-    _complete(
-        convert.add_argument("file", type=at_home, metavar="FILE", help="weights as they were published"), shtab.FILE
-    )
-    convert.add_argument(
-        "--out", type=at_home, required=True, metavar="F", help="file to write: F.safetensors, or F.pt"
-    )
-    convert.add_argument(
-        "--config", type=at_home, metavar="CONFIG", help="config with the network (default: inferred from the weights)"
-    )
-    explain.add_argument(
-        "--checkpoint", type=at_home, required=True, metavar="F", help="weights: model.pt of a training"
-    )
-    explain.add_argument("video", type=at_home, metavar="VIDEO")
-    explain.add_argument("--out", type=at_home, required=True, metavar="DIR", help="folder for the PNG files")
-    explain.add_argument(
-        "--i3d", type=at_home, nargs=2, metavar=("CONFIG", "F"), help="a model with I3D's 3x1x1, drawn beside TAM"
-    )
-
-
 def _add_data(commands: "argparse._SubParsersAction") -> None:
-    motion = _command(commands, "motion", "generate the motion data set: 8 pairs of classes, each the other's reverse")
+    motion = add_command(
+        commands, "motion", "generate the motion data set: 8 pairs of classes, each the other's reverse"
+    )
     motion.add_argument("out", type=at_home, metavar="OUT", help="folder to write to")
     for split in ("train", "val", "test"):
         motion.add_argument(f"--{split}-clips", type=int, metavar="N", help=f"clips of a class in the {split} split")
@@ -286,9 +196,9 @@ def _add_data(commands: "argparse._SubParsersAction") -> None:
     motion.add_argument("--size", type=int, metavar="N", help="side of a frame in pixels")
     motion.add_argument("--seed", type=int, metavar="N", help="seed of the generator")
 
-    ingest = _command(commands, "ingest", "decode a data set into the clip cache; an interrupted run continues")
+    ingest = add_command(commands, "ingest", "decode a data set into the clip cache; an interrupted run continues")
     ingest.add_argument("kind", metavar="KIND", help="kind of the data set, as data.kind in a spec")
-    _complete(ingest.add_argument("root", metavar="ROOT", help="its folder, as its owners publish it"), shtab.DIRECTORY)
+    complete(ingest.add_argument("root", metavar="ROOT", help="its folder, as its owners publish it"), shtab.DIRECTORY)
     ingest.add_argument(
         "--out",
         type=at_home,
@@ -319,24 +229,3 @@ def _add_data(commands: "argparse._SubParsersAction") -> None:
     )
     ingest.add_argument("--address", help="Ray cluster that decodes the files (default: this machine)")
     ingest.add_argument("--json", action="store_true", help="print the result as JSON")
-
-
-def _positive_int(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1 (got {number})")
-    return number
-
-
-def _non_negative_int(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"must be at least 0 (got {number})")
-    return number
-
-
-def _non_negative_float(text: str) -> float:
-    number = float(text)
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be at least 0 (got {text})")
-    return number

@@ -37,3 +37,46 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     """Return the suggestion of the nearest of ``words``, as the end of a message; empty if none is near."""
     close = get_close_matches(word, list(words), 1)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def add_command(
+    commands: "argparse._SubParsersAction", name: str, summary: str, module: str = ""
+) -> argparse.ArgumentParser:
+    """Add a command; return its parser. Its function ``run`` is in search/commands/, in ``module`` or else ``name``."""
+    command = commands.add_parser(name, help=summary, description=summary)
+    command.set_defaults(command=module or name)
+    return command
+
+
+def add_set(command: argparse.ArgumentParser) -> None:
+    """Add the option ``--set`` to a command."""
+    command.add_argument("--set", action="append", default=[], metavar="A.B=V", help="change a value of the file")
+
+
+def complete(argument: argparse.Action, completion: Any) -> None:
+    """Let the shell complete an argument with names of files (`shtab.FILE`) or folders (`shtab.DIRECTORY`)."""
+    setattr(argument, "complete", completion)  # noqa: B010  # shtab reads this attribute; argparse's types lack it
+
+
+def positive_int(text: str) -> int:
+    """Return a whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1 (got {number})")
+    return number
+
+
+def non_negative_int(text: str) -> int:
+    """Return a whole number of at least 0."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0 (got {number})")
+    return number
+
+
+def non_negative_float(text: str) -> float:
+    """Return a number of at least 0."""
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be at least 0 (got {text})")
+    return number

@@ -248,6 +248,8 @@ class SparseAttention(nn.Module):
 
     blur: Tensor
     moved: Tensor
+    #: of saliencies and coordinates, which need more than bfloat16 and TF32; autocast leaves products of float64 alone
+    precision: torch.dtype = torch.float64
 
     def __init__(self, config: SparseConfig) -> None:
         super().__init__()
@@ -274,8 +276,7 @@ class SparseAttention(nn.Module):
         # The index of the map for each frame of the clip; temporal strides reduce the number of maps.
         map_of_frame = torch.arange(frames, device=clips.device) * maps.shape[1] // frames
         resampled = {}
-        # Coordinates in an image need more than bfloat16 and TF32, and autocast leaves products of float64 alone.
-        for branch, salient in self.saliencies(maps.double(), split).items():
+        for branch, salient in self.saliencies(maps.to(self.precision), split).items():
             by_frame = salient.unflatten(0, (n, -1))[:, map_of_frame].flatten(0, 1)
             resampled[branch] = unfold(self.resample(fold(clips), by_frame), frames)
         return resampled

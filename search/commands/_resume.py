@@ -7,6 +7,7 @@ from search.spec.validation import load_config
 from vattn.canonical import MAX_DIFFERENCES, canonical_trial, changes
 from vattn.config import TrialConfig
 from vattn.errors import UserError
+from vattn.trained.file import is_model
 from vattn.training.checkpoint import config_of, exists, finished, go_on_as
 
 #: Name of the config in the output folder of a training.
@@ -18,10 +19,10 @@ LENGTH = "train.epochs"
 def output_of(path: Path) -> Path:
     """Return the output folder of the training of a config file: ``runs/NAME``, or the folder of a training itself.
 
-    The latter is that of a file ``config.yaml`` beside checkpoints, or in a folder of ``runs``.
+    The latter is that of a file ``config.yaml``, or of a trained model, beside checkpoints or in a folder of ``runs``.
     """
     folder = path.parent
-    if path.name == CONFIG:
+    if path.name == CONFIG or is_model(path):
         holds_training = exists(folder) or any(exists(split) for split in folder.glob("split[0-9]"))
         if holds_training or folder.absolute().parent.name == "runs":
             return folder

@@ -7,6 +7,7 @@ from pathlib import Path
 import spaces
 from search.parser import did_you_mean
 from vattn.errors import UserError
+from vattn.trained.file import is_model
 
 
 def spec_file(name: str) -> Path:
@@ -27,6 +28,18 @@ def _ready(name: Path, folder: Path) -> Path:
     if not file.is_file() and (hint := did_you_mean(str(name), (ready.stem for ready in folder.glob("*.yaml")))):
         raise UserError(f"no such file, and no ready one{hint}", file=name)
     return file if file.is_file() else name
+
+
+def checkpoint_of(arguments: Namespace) -> Path:
+    """Return the file of the weights: that of ``--checkpoint``, or the trained model in the place of a config.
+
+    Raises UserError if there is neither.
+    """
+    if arguments.checkpoint is not None:
+        return arguments.checkpoint
+    if is_model(arguments.config):
+        return arguments.config
+    raise UserError("is missing", path="--checkpoint", way_out="name the weights, or a model.safetensors as the config")
 
 
 def data_overrides(arguments: Namespace) -> list[str]:

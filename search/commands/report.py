@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from search.ledger.runs import open_run, resolve_run
-from search.report.page.clips import clip_files, read_tests
+from search.report.clips.format import clip_files, read_test
 from search.report.page.content import content
 from search.report.page.files import read_content, write_page, write_tables
 from search.report.page.serve import LivePage, serve
@@ -18,7 +18,7 @@ def run(arguments: Namespace) -> None:
         )
     history = open_run(arguments.search)
     folder = resolve_run(arguments.search)
-    tests = read_tests(arguments.tests or clip_files(folder))
+    tests = [read_test(file) for file in arguments.tests or clip_files(folder)]
     if arguments.out or arguments.tables:
         shown = content(history, history.objectives, arguments.search, tests)
         if arguments.out:

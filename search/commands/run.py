@@ -1,20 +1,19 @@
 """`vattn run`: run the search of a spec file, or resume one that was interrupted at any point."""
 
 import json
-import platform
 import shlex
 import sys
 import uuid
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
 from cluster.address import ClusterAddress, resolve
 from search.analysis.confirmation import plan
 from search.commands._spec import overrides, spec_file
+from search.commands._versions import versions
 from search.commands.supervise import supervise
 from search.ledger.events import Ended, Resumed, SearchBegan, WarmStarted
 from search.ledger.file import NAME, Ledger
@@ -191,7 +190,7 @@ def _search(
                 search.record(resumed)
             else:
                 clips = {split: number for split, number in data.summary.totals.items() if number}
-                began = {"id": uuid.uuid4().hex, "name": spec.name, "spec": _recorded(spec), "versions": _versions()}
+                began = {"id": uuid.uuid4().hex, "name": spec.name, "spec": _recorded(spec), "versions": versions()}
                 search.record(SearchBegan(**began, clips=clips, content=content))
             for source in sources:
                 search.record(source)
@@ -297,8 +296,3 @@ def _fixed(tree: dict[str, Any]) -> dict[str, Any]:
     data = {key: value for key, value in tree["trial"]["data"].items() if key not in PLACES}
     flat["trial"] = tree["trial"] | {"data": data}
     return {key: value for key, value in flat.items() if key not in CHANGEABLE}
-
-
-def _versions() -> dict[str, str]:
-    packages = ("vattn-search", "torch", "ray", "optuna", "mlflow", "pyarrow")
-    return {"python": platform.python_version()} | {package: version(package) for package in packages}

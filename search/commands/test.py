@@ -9,7 +9,7 @@ import sys
 from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple, get_args
@@ -19,7 +19,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from search.commands._resume import output_of
-from search.commands._spec import config_file, data_overrides
+from search.commands._spec import checkpoint_of, config_file, data_overrides
+from search.report.clips.format import SUFFIX, write_test
+from search.report.clips.pictures import draw_confusion
+from search.report.clips.tables import class_table
+from search.report.clips.tested import Tested
 from search.report.live.progress import progress
 from search.spec.messages import SpecError, problems
 from search.spec.store import check_size, with_chosen_store
@@ -29,10 +33,11 @@ from vattn.cost import gflops_video
 from vattn.data import listed, open_clips
 from vattn.data.cache import Clips
 from vattn.data.dataset import Listed
+from vattn.data.sampling import Order
 from vattn.data.untrimmed import Metric
 from vattn.detection.evaluation import THRESHOLDS
 from vattn.errors import UserError
-from vattn.files import write_whole, writing
+from vattn.files import replacing, write_whole, writing
 from vattn.model import load_model_and_report
 from vattn.training.device import default_device, set_up
 from vattn.training.evaluation import Average, judge, score
@@ -40,16 +45,21 @@ from vattn.training.state_file import WAY_OUT
 from vattn.training.tasks.detecting import detect
 from vattn.weights.statistics import recorded, statistics
 
+#: classes with the lowest accuracy that are printed
+_WORST = 5
+
 
 class Scored(NamedTuple):
     """Scores of one model on a split: names of the N clips, scores (N, classes), labels (N).
 
-    Scores are log-probabilities, or logits where these are averaged.
+    Scores are log-probabilities, or logits where these are averaged. ``parts`` are those of the branches of a model, or
+    of the models of a fusion.
     """
 
     names: list[str]
     scores: Tensor
     target: Tensor
+    parts: dict[str, Tensor] = {}  # noqa: RUF012  # a NamedTuple has no default factory
 
 
 class _Model(NamedTuple):
@@ -61,20 +71,49 @@ class _Model(NamedTuple):
     files: Listed | None = None
     """its clips, if they were listed to choose their store"""
 
+    @property
+    def name(self) -> str:
+        """The name of its training."""
+        return output_of(self.file).name
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a test is asked for.
+
+    Args:
+        views: clips x crops of a video, such as 10x3; None: as in the config.
+        split: the clips to score, ``test`` or ``val``.
+        average: what is averaged over views and models, ``softmax`` or ``logits``; ``auto``: softmax over models, and
+            over views what the protocol of the data config averages.
+        frames: orders of the frames, each of which is a test.
+        out: where results clip by clip are written: a folder, or a file ``NAME.parquet``; None: nowhere.
+        cache: folder of the clip cache; None: as in the config.
+        fuse: further models as CONFIG=CHECKPOINT, such as one of optical flow, whose scores are averaged with it.
+        fuse_weights: the weight of each model in the average, the first model first; none: all are equal.
+    """
+
+    views: str | None = None
+    split: str = "test"
+    average: Average = "auto"
+    frames: Sequence[Order] = ("normal",)
+    out: Path | None = None
+    cache: Path | None = None
+    fuse: Sequence[str] = ()
+    fuse_weights: Sequence[float] = field(default=())
+
 
 def run(arguments: Namespace) -> None:
     """Score the checkpoint that the command line names."""
-    score_files(
-        config_file(arguments.config), arguments.checkpoint, data_overrides(arguments), arguments.views,
-        arguments.fuse, arguments.out, arguments.split, arguments.fuse_weights, arguments.average,
+    asked = Asked(
+        arguments.views, arguments.split, arguments.average, tuple(dict.fromkeys(arguments.frames)), arguments.out,
+        arguments.cache, arguments.fuse, arguments.fuse_weights,
     )  # fmt: skip
+    score_files(config_file(arguments.config), checkpoint_of(arguments), data_overrides(arguments), asked)
 
 
-def score_files(
-    path: Path, checkpoint: Path, sets: list[str], views: str | None, fuse: Sequence[str], out: Path | None,
-    split: str = "test", fuse_weights: Sequence[float] = (), average: Average = "auto",
-) -> None:  # fmt: skip
-    """Print the metrics of a checkpoint on one split.
+def score_files(path: Path, checkpoint: Path, sets: list[str], asked: Asked) -> None:
+    """Print the metrics of a checkpoint on one split, and write its results clip by clip.
 
     With ``split: all`` in the config, a checkpoint is the output folder of a training. Each of its three models is
     scored on its own split, and the mean of each metric over the splits is printed last.
@@ -83,58 +122,58 @@ def score_files(
         path: the config file.
         checkpoint: the weights.
         sets: changes of the config's values, as A.B=V.
-        views: clips x crops of a video, such as 10x3; None: as in the config.
-        fuse: further models as CONFIG=CHECKPOINT, such as one of optical flow, whose scores are averaged with it.
-        out: folder of the clip cache; None: that of its training, see `output_of`.
-        split: the clips to score, ``test`` or ``val``.
-        fuse_weights: the weight of each model in the average, that of ``path`` first; none: all are equal.
-        average: what is averaged over views and models, ``softmax`` or ``logits``; ``auto``: softmax over models, and
-            over views what the protocol of the data config averages.
+        asked: what is asked for.
 
     Raises:
         UserError: the input is invalid, or the data have no such split.
+        StorageError: results cannot be written.
     """
-    if fuse_weights and (len(fuse_weights) != 1 + len(fuse) or not sum(fuse_weights)):
+    fuse_weights = asked.fuse_weights
+    if fuse_weights and (len(fuse_weights) != 1 + len(asked.fuse) or not sum(fuse_weights)):
         raise UserError(
-            f"must be one number of 0 or more for each of the {1 + len(fuse)} models, not all 0",
+            f"must be one number of 0 or more for each of the {1 + len(asked.fuse)} models, not all 0",
             path="--fuse-weights", way_out="the first is that of CONFIG, the others are those of --fuse, in order",
             found=" ".join(f"{weight:g}" for weight in fuse_weights),
         )  # fmt: skip
     streams = [(path, checkpoint)]
-    for stream in fuse:
+    for stream in asked.fuse:
         config, equals, weights = stream.rpartition("=")
         if not equals:
             raise UserError("must be CONFIG=CHECKPOINT, such as flow.yaml=flow/model.pt", file=f"--fuse {stream}")
         streams.append((Path(config), Path(weights)))
     models = [
-        _models(file, weights, sets if index == 0 else [], views, out) for index, (file, weights) in enumerate(streams)
+        _models(file, weights, sets if index == 0 else [], asked) for index, (file, weights) in enumerate(streams)
     ]
     for (file, _), splits in zip(streams, models, strict=True):
         if len(splits) != len(models[0]):
             raise UserError(f"must be all or one number, as in {path}, to fuse with it", file=file, path="data.split")
     if any(splits[0].trial.task == "detection" for splits in models):
-        _detect(models, out, views, split)
+        _detect(models, asked)
         return
-    by_split: dict[str, list[dict[str, float]]] = defaultdict(list)
+    by_split: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
     for split_models in zip(*models, strict=True):
-        prefix = f"split {split_models[0].trial.data.split}: " if len(models[0]) > 1 else ""
-        for name, metrics in _score_together(split_models, out, prefix, split, fuse_weights, average):
-            by_split[name].append(metrics)
+        split = f"split {split_models[0].trial.data.split}: " if len(models[0]) > 1 else ""
+        for order in asked.frames:
+            frames = "" if order == "normal" else f"{order} frames: "
+            for name, metrics in _score_together(split_models, asked, order, split + frames):
+                by_split[frames, name].append(metrics)
     if len(models[0]) > 1:
-        for name, per_split in by_split.items():
+        for (frames, name), per_split in by_split.items():
             mean = {metric: fmean(metrics[metric] for metrics in per_split) for metric in per_split[0]}
-            print(f"mean of {len(per_split)} splits: {name}: {_format_metrics(mean)}")
+            print(f"{frames}mean of {len(per_split)} splits: {name}: {_format_metrics(mean)}")
 
 
-def _models(file: Path, weights: Path, sets: list[str], views: str | None, out: Path | None) -> list[_Model]:
+def _models(file: Path, weights: Path, sets: list[str], asked: Asked) -> list[_Model]:
     """Return the model of a config file; with ``split: all``, the models of all splits."""
     trial, chooses_store, _ = read_config(file, sets)
+    if asked.cache is not None:
+        trial = trial.model_copy(update={"data": trial.data.model_copy(update={"cache": str(asked.cache)})})
     check_size(trial, file)
     files: list[Listed] = []
     if chooses_store:
-        trial, files = with_chosen_store(trial, out or output_of(file), progress)
-    if views is not None:
-        trial = _with_views(trial, views, file)
+        trial, files = with_chosen_store(trial, output_of(file), progress)
+    if asked.views is not None:
+        trial = _with_views(trial, asked.views, file)
     splits = trial.data.each_split()
     models = [
         _Model(
@@ -155,37 +194,89 @@ def _models(file: Path, weights: Path, sets: list[str], views: str | None, out: 
 
 
 def _score_together(
-    models: Sequence[_Model], out: Path | None, prefix: str, split: str, weights: Sequence[float], average: Average
+    models: Sequence[_Model], asked: Asked, order: Order, prefix: str
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Print and yield the metrics of each model on one split, then those of their fusion if there are several."""
-    scored, clips = [], None
+    scored: list[Scored] = []
+    tested: list[Clips] = []
     for model in models:
-        clips = _clips(model, out or output_of(model.file), split)
-        scored.append(_score(model.trial, model.weights, clips, average))
+        clips = _clips(model, output_of(model.file), asked.split)
+        scored.append(_score(model.trial, model.weights, clips, asked.average, order))
+        tested.append(clips)
         views, metrics = model.trial.data.views, judge(scored[-1].scores, scored[-1].target).metrics
         cost = gflops_video(model.trial.model, views, model.trial.data.num_classes())
         views_text = f"{views.clips} x {views.crops} views, {cost:.4g} GFLOPs a video"
         print(f"{prefix}{model.file}: {_format_metrics(metrics)}; {views_text}")
         yield str(model.file), metrics
+    result, names = scored[0], [models[0].name]
     if len(models) > 1:
-        fusion = fused(scored, weights, average)
-        metrics = judge(fusion.scores, fusion.target).metrics
+        result = fused(scored, asked.fuse_weights, asked.average)
+        parts = zip(_distinct([model.name for model in models]), _matched(scored), strict=True)
+        result = result._replace(parts=dict(parts))
+        metrics = judge(result.scores, result.target).metrics
         print(f"{prefix}fused: {_format_metrics(metrics)}")
         yield "fused", metrics
-    assert clips is not None
-    print(f"{prefix}{len(clips)} clips of the {clips.split} split")
+        names = [*names, "fused"]
+    print(f"{prefix}{len(tested[0])} clips of the {asked.split} split")
+    if asked.out is not None:
+        marks = [f"split{models[0].trial.data.split}"] if prefix.startswith("split ") else []
+        file = _file(asked.out, "-".join(names), [*marks, *([] if order == "normal" else [order])])
+        _write(_tested(file.stem, result, tested[0], models[0].trial, asked, order), file, prefix)
 
 
-def _detect(models: Sequence[Sequence[_Model]], out: Path | None, views: str | None, split: str) -> None:
+def _file(out: Path, name: str, marks: Sequence[str]) -> Path:
+    """Return the file of a test's results in the folder ``out``, or by the name that ``out`` itself has."""
+    folder, stem = (out.parent, out.stem) if out.suffix == SUFFIX else (out, name)
+    return folder / ("-".join([stem, *marks]) + SUFFIX)
+
+
+def _tested(name: str, scored: Scored, clips: Clips, trial: TrialConfig, asked: Asked, order: Order) -> Tested:
+    views = trial.data.views
+    return Tested(
+        name=name,
+        paths=clips.paths,
+        labels=scored.target.numpy(),
+        scores=scored.scores.double().numpy(),
+        classes=tuple(trial.data.labels()),
+        lengths=clips.lengths.astype(float),
+        spans=clips.spans,
+        parts={name: scores.double().numpy() for name, scores in scored.parts.items()},
+        about={
+            "cache": str(clips.cache.resolve()), "split": clips.split, "views": f"{views.clips}x{views.crops}",
+            "frames": order, "scores": "logits" if asked.average == "logits" else "natural logarithms of probabilities",
+        },
+    )  # fmt: skip
+
+
+def _write(test: Tested, file: Path, prefix: str) -> None:
+    """Write a test as Parquet, its classes as CSV and its confusion as PNG; print the files and the worst classes."""
+    table = class_table(test)
+    classes, confusion = file.with_name(f"{file.stem}-classes.csv"), file.with_name(f"{file.stem}-confusion.png")
+    write_test(test, file)
+    with writing(classes, "make room, or name another place with --out"):
+        write_whole(classes, table.csv())
+        with replacing(confusion) as part:
+            draw_confusion(test, part)
+    worst = "; ".join(f"{row[0]} {row[3]}" for row in table.rows[:_WORST])
+    print(f"{prefix}least accurate classes: {worst}")
+    print(f"{prefix}clip by clip in {file}; by class in {classes} and {confusion}")
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Return names in which those that repeat earlier ones have a number."""
+    return [name if name not in names[:n] else f"{name}{n + 1}" for n, name in enumerate(names)]
+
+
+def _detect(models: Sequence[Sequence[_Model]], asked: Asked) -> None:
     """Print the average precisions of a detector by both rules, and write its segments as JSON."""
-    if len(models) > 1 or views is not None:
+    if len(models) > 1 or asked.views is not None:
         raise UserError(
             "task detection has one model and one view of each part of a video",
             file=models[0][0].file, way_out="leave out --fuse and --views",
         )  # fmt: skip
     (model,) = models[0]
-    folder = out or output_of(model.file)
-    clips, device = _clips(model, folder, split), default_device()
+    folder, split = asked.out or output_of(model.file), asked.split
+    clips, device = _clips(model, output_of(model.file), split), default_device()
     set_up(device, model.trial.train)
     trial = recorded(model.trial, model.weights)
     net, taken = load_model_and_report(trial.model, trial.data.num_classes(), model.weights)
@@ -241,6 +332,16 @@ def fused(streams: Sequence[Scored], weights: Sequence[float] = (), average: Ave
     Raises:
         UserError: the clips or classes of the models differ.
     """
+    scores = _matched(streams)
+    shares = torch.tensor(list(weights) or [1.0] * len(scores), dtype=torch.float64)
+    shares = (shares / shares.sum()).view(-1, 1, 1)
+    together = torch.stack(scores).double()
+    mean = (together + shares.log()).logsumexp(0) if average != "logits" else (together * shares).sum(0)
+    return streams[0]._replace(scores=mean.to(streams[0].scores.dtype))
+
+
+def _matched(streams: Sequence[Scored]) -> list[Tensor]:
+    """Return the scores of each model, with the clips in the order of the first one's; raise as `fused` does."""
     first, *further = streams
     scores = [first.scores]
     for stream in further:
@@ -257,11 +358,7 @@ def fused(streams: Sequence[Scored], weights: Sequence[float] = (), average: Ave
         if stream.scores.shape != first.scores.shape or not torch.equal(stream.target[order], first.target):
             raise UserError("all models must have the same classes; their configs name different data", path="--fuse")
         scores.append(stream.scores[order])
-    shares = torch.tensor(list(weights) or [1.0] * len(scores), dtype=torch.float64)
-    shares = (shares / shares.sum()).view(-1, 1, 1)
-    together = torch.stack(scores).double()
-    mean = (together + shares.log()).logsumexp(0) if average != "logits" else (together * shares).sum(0)
-    return first._replace(scores=mean.to(first.scores.dtype))
+    return scores
 
 
 def _clips(model: _Model, output: Path, split: str) -> Clips:
@@ -275,17 +372,20 @@ def _clips(model: _Model, output: Path, split: str) -> Clips:
     return open_clips(files.decode(progress), split)
 
 
-def _score(trial: TrialConfig, checkpoint: Path, clips: Clips, average: Average) -> Scored:
+def _score(trial: TrialConfig, checkpoint: Path, clips: Clips, average: Average, order: Order) -> Scored:
     device = default_device()
     set_up(device, trial.train)
     trial = recorded(trial, checkpoint)
     net, taken = load_model_and_report(trial.model, trial.data.num_classes(), checkpoint)
     if taken.renamed or taken.left:
         print(f"{taken}; pixels: {statistics(trial)}", file=sys.stderr)
-    scored = score(net.to(device), clips, trial, device, average=average)
-    batches = [(scores[:, 0].cpu(), target.cpu()) for scores, target in scored]
+    batches = [
+        (scores.cpu(), target.cpu())
+        for scores, target in score(net.to(device), clips, trial, device, average=average, order=order)
+    ]
     scores, target = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    return Scored(clips.names, scores if average == "logits" else scores.log_softmax(1), target)
+    scores = scores if average == "logits" else scores.log_softmax(-1)
+    return Scored(clips.names, scores[:, 0], target, dict(zip(net.branches, scores[:, 1:].unbind(1), strict=True)))
 
 
 def _format_metrics(metrics: dict[str, float]) -> str:

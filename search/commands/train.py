@@ -12,19 +12,24 @@ from typing import Any
 from cluster.address import resolve
 from cluster.failures import TrainingError
 from cluster.placement import Resources, gpu_problem, node_resources
+from search.commands._model_files import write_model_files
 from search.commands._origin import Origin, comments_of, origin_of
 from search.commands._resume import CONFIG, Resume, output_of
 from search.commands._spec import config_file, data_overrides
+from search.commands._versions import versions
 from search.report.live.progress import progress
 from search.report.wording.program import program
 from search.report.wording.values import format_duration
+from search.spec.exported import Exported, other_data, other_versions, read_exported, refuse_differences
 from search.spec.store import check_size, with_chosen_store
 from search.spec.validation import read_config
 from vattn.config import TrialConfig
 from vattn.data import listed
 from vattn.data.dataset import Listed, decode
+from vattn.data.fingerprint import fingerprint
 from vattn.errors import UserError
 from vattn.files import at_home, refuse_other_files, write_whole, writing
+from vattn.trained.file import is_model
 from vattn.training.batches.loader import step_sizes
 from vattn.training.best import best, rate
 from vattn.training.checkpoint import Epoch, exists, finished
@@ -44,7 +49,7 @@ def run(arguments: Namespace) -> int:
     try:
         train_file(
             config_file(arguments.config), data_overrides(arguments), arguments.out, arguments.resume,
-            arguments.tracking, arguments.address, arguments.workers, arguments.cpus, arguments.gpus,
+            arguments.tracking, arguments.address, arguments.workers, arguments.cpus, arguments.gpus, arguments.force,
         )  # fmt: skip
     except TrainingError as error:
         print(error, file=sys.stderr)
@@ -54,12 +59,13 @@ def run(arguments: Namespace) -> int:
 
 def train_file(
     path: Path, sets: list[str], output: Path | None, resume: bool, tracking: str, address: str | None,
-    workers: int, cpus: int, gpus: float,
+    workers: int, cpus: int, gpus: float, force: bool = False,
 ) -> None:  # fmt: skip
     """Train the config in a file and print its metrics after each epoch, with the time that is left.
 
     The output folder gets ``config.yaml``, ``checkpoint.pt``, ``metrics.json`` and two state dicts: ``model.pt`` of the
-    last epoch and ``best.pt`` of the best one (`vattn.training.best`). ``metrics.json`` has the metrics after the last
+    last epoch and ``best.pt`` of the best one (`vattn.training.best`). Beside these are ``model.safetensors`` and
+    ``best.safetensors``, which stand on their own (`vattn.trained`). ``metrics.json`` has the metrics after the last
     epoch, and those of the best one under ``best``. With ``split: all`` one model is trained for each split, one after
     another, in the folders ``splitN``; ``metrics.json`` then has the means over the splits.
 
@@ -74,12 +80,21 @@ def train_file(
         workers: number of workers, which share each batch.
         cpus: CPUs of a worker.
         gpus: GPUs of a worker.
+        force: train although data or code are others than those with which the config was exported.
 
     Raises:
-        UserError: the input is invalid, or the folder holds a training already and ``resume`` is false.
+        UserError: the input is invalid, the folder holds a training already and ``resume`` is false, or data or code
+            are others than those with which the config was exported.
         TrainingError: the training failed.
     """
+    if is_model(path):
+        raise UserError(
+            "is a trained model, and its file does not have all that a training needs", file=path,
+            way_out="train a config; to go on from these weights, add --set train.init=FILE",
+        )  # fmt: skip
     config, chooses_store, chooses_statistics = read_config(path, sets)
+    # A training that goes on began with what is there.
+    exported = None if resume or force else read_exported(path)
     _check(config, path, workers)
     _check_gpus(workers, gpus)
     if gpus and config.train.amp == "none":
@@ -101,16 +116,21 @@ def train_file(
     split_configs = [config.model_copy(update={"data": data}) for data in splits]
     resumed = Resume(path, split_configs, folders, output)
     files = files or [listed(data, output, progress, test=False) for data in splits]
+    if exported:
+        differing = other_versions(exported.versions, versions())
+        refuse_differences(path, [*differing, *_other_data(exported, files[0])])
     for clips in files:
         _check_clips(config, clips, path, workers)
     caches = [cache.resolve() for cache in decode(files, progress)]
+    if exported:
+        refuse_differences(path, _other_data(exported, files[0], caches[0]))
     for split_config, cache in zip(split_configs, caches, strict=True):
         if not shares_clips(split_config):
             teacher_cache(split_config, cache, progress)
     output.mkdir(parents=True, exist_ok=True)
     resumed.apply()
     written = path.read_text(encoding="utf-8")
-    if sets or chooses_store or chooses_statistics:
+    if sets or chooses_store or chooses_statistics or force:
         written = comments_of(written) + json.dumps(config.tree(), indent=2)
     with writing(output / CONFIG, WAY_OUT):
         write_whole(output / CONFIG, written)
@@ -125,6 +145,8 @@ def train_file(
         options = [word for name, (value, usual) in given.items() if value != usual for word in (name, f"{value}")]
         print(f"go on with: {_command('train', shown, '--resume', *options)}", file=sys.stderr)
         raise
+    for split_config, folder, epochs, clips in zip(split_configs, folders, done, files, strict=True):
+        write_model_files(folder, split_config, epochs, clips.summary().totals)
     metrics = _metrics(done)
     with writing(output / "metrics.json", WAY_OUT):
         write_whole(output / "metrics.json", json.dumps(metrics, indent=2) + "\n")
@@ -143,9 +165,17 @@ def train_file(
     print(f"next: {_command('test', shown, '--checkpoint', str(weights), *split)}")
 
 
+def _other_data(exported: Exported, files: Listed, cache: Path | None = None) -> list[str]:
+    """Return in what the data differ from those of an exported config; nothing if these are not known."""
+    if not exported.data:
+        return []
+    here = fingerprint(files.manifest, files.data.labels(), cache)
+    return other_data(exported.data, here, ("train", "val"))
+
+
 def _command(name: str, output: Path, *options: str) -> str:
     """Return a command on the config in an output folder."""
-    where = [] if output_of(output / CONFIG) == output else ["--out", str(output)]
+    where = [] if name == "test" or output_of(output / CONFIG) == output else ["--out", str(output)]
     return f"{program()} {shlex.join([name, str(output / CONFIG), *options, *where])}"
 
 

@@ -4,18 +4,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from search.spec.config_tree import config_tree
 from search.spec.messages import SpecError
 from search.spec.store import with_size
-from search.spec.yaml_reader import read
 from spaces.space import Problem, Tree, shown
+from vattn.errors import UserError
 from vattn.files import at_home, digest
+from vattn.trained.file import is_model
 
 
 def with_teachers(trial: Tree, file: Path, where: tuple[str, ...] = ()) -> Tree:
     """Return a trial section in which the teachers of ``train.distill`` are configs in place of the names of files.
 
-    A teacher is the data and the model in its file. ``checkpoint`` becomes absolute, and ``digest`` is added if it is
-    not given. Both may be options of a choice. What has another form stays as it is, for the check of the config.
+    A teacher is the data and the model in its file, a config or a trained model, which is its own ``checkpoint``. That
+    becomes absolute, and ``digest`` is added if it is not given. Both may be options of a choice. What has another form
+    stays as it is, for the check of the config.
 
     Args:
         trial: a trial section, or a config.
@@ -46,7 +49,10 @@ def _filled(value: Any, path: tuple[Any, ...], problems: list[Problem]) -> Any:
     filled = dict(value)
     if "teacher" in value:
         filled["teacher"] = _teacher(value["teacher"], (*path, "teacher"), problems)
-    if isinstance(checkpoint := value.get("checkpoint"), str):
+    checkpoint = value.get("checkpoint")
+    if checkpoint is None and isinstance(teacher := value.get("teacher"), str) and is_model(Path(teacher)):
+        checkpoint = teacher  # a trained model has its own weights
+    if isinstance(checkpoint, str):
         weights = at_home(checkpoint).absolute()
         filled["checkpoint"] = str(weights)
         if "digest" not in value:
@@ -71,8 +77,8 @@ def _teacher(value: Any, path: tuple[Any, ...], problems: list[Problem]) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        tree = read(at_home(value))
-    except SpecError as error:
+        tree = config_tree(at_home(value))
+    except UserError as error:
         problems.append(Problem(path, str(error).partition(": ")[2] or str(error), shown(value)))
         return value
     if missing := [key for key in ("data", "model") if key not in tree]:

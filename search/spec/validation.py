@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from search.spec.config_tree import config_tree
 from search.spec.messages import MAX_PROBLEMS, SpecError, problems
 from search.spec.schema import Spec
 from search.spec.store import too_small, with_size
@@ -39,7 +40,8 @@ _SEARCHABLE = ("sampling", "views", "augment")
 def load(path: Path, sets: Sequence[str] = ()) -> Spec:
     """Return the spec in a YAML file, with overrides ``a.b=value``, and check all of it. Raises SpecError."""
     tree = read(path, sets)
-    if "trial" not in tree and TrialConfig.model_fields.keys() <= tree.keys():
+    required = {name for name, field in TrialConfig.model_fields.items() if field.is_required()}
+    if "trial" not in tree and required <= tree.keys():
         named = re.search(r"^# .*: (trial \d+ of the search .*?) \(", path.read_text(encoding="utf-8"), re.MULTILINE)
         what = f", {named[1]}," if named else ","
         raise UserError(
@@ -83,7 +85,7 @@ def read_config(path: Path, sets: Sequence[str] = ()) -> tuple[TrialConfig, bool
     That is whether its ``data.store`` is auto: it has a size only; and whether its ``data.normalize`` was auto and is
     replaced, as a file of weights decides it.
     """
-    tree = read(path, sets)
+    tree = config_tree(path, sets)
     if {"trial", "search"} <= tree.keys():
         raise UserError(
             "must be one config, and is the spec of a search",

@@ -380,7 +380,8 @@ class DataConfig(Kinded):
 
     def canonical(self) -> Self:
         """Return the same data in canonical form: where files and frames lie has no part in a trial's identity."""
-        places = {name: type(self).model_fields[name].default for name in PLACES}
+        # Not the defaults of this kind, which may have none for its root.
+        places = {name: DataConfig.model_fields[name].default for name in PLACES}
         parts = {"augment": self.augment.canonical(), "store": self.store.canonical()}
         if self.views.short == self.store.size:
             parts["views"] = self.views.model_copy(update={"short": "auto"})

@@ -316,6 +316,15 @@ def _earlier_failures(folder: Path, states: Mapping[str, tuple[int, int]]) -> di
     return failures
 
 
+def read_clip(path: Path, store: StoreConfig, modality: Modality = "rgb", prefix: str = "auto") -> StoredClip:
+    """Return a video, or a folder of images, as a clip cache stores it. Raises UnreadableFileError."""
+    folders = partial(ImageFolder, modality=modality, prefix=prefix)
+    (clip,) = _read(path.parent, store, modality, folders, (Job(path.name),))
+    if isinstance(clip, workers.Failure):
+        raise UnreadableFileError(clip.reason)
+    return clip[0]
+
+
 def _read(
     root: Path,
     store: StoreConfig,

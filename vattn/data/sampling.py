@@ -26,6 +26,8 @@ WINDOW = 64
 
 Indices = Int64[np.ndarray, " t"]
 Kind = Literal["segments", "dense", "uniform", "window"]
+#: Order of the frames in a test.
+Order = Literal["normal", "shuffled", "frozen"]
 
 
 def training_indices(kind: Kind, num_frames: int, frames: int, rng: np.random.Generator) -> Indices:
@@ -118,6 +120,25 @@ def surrounding(indices: Indices, per_segment: int, num_frames: int) -> Int64[np
         return indices
     around = indices[:, None] + np.arange(per_segment) - per_segment // 2
     return around.clip(0, num_frames - 1).ravel()
+
+
+def reordered(read: Int64[np.ndarray, " n"], order: Order, seed: int) -> Int64[np.ndarray, " n"]:
+    """Return the frames that are read of a clip as if its frames came in another order.
+
+    What a network still gets right then does not need the order of the frames.
+
+    Args:
+        read: numbers of the frames, in the order in which the network sees them.
+        order: ``shuffled``: the frames of the clip exchange their places at random, wherever they are read; ``frozen``:
+            each is the middle one.
+        seed: of the random order; the same clip has the same order in every test.
+    """
+    if order == "normal":
+        return read
+    frames, place = np.unique(read, return_inverse=True)
+    if order == "frozen":
+        return np.full_like(read, read[len(read) // 2])
+    return np.random.default_rng([seed, len(frames)]).permutation(frames)[place]
 
 
 def centre_indices(num_frames: int, frames: int, late: bool = False) -> Indices:

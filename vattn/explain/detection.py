@@ -26,9 +26,9 @@ from vattn.detection.config import SCNNConfig
 from vattn.detection.samples import Part
 from vattn.detection.videos import Video, video_of
 from vattn.errors import UserError
-from vattn.explain.evidence import Trained
 from vattn.files import at_home, replacing, write_whole
 from vattn.modules.sta import STA
+from vattn.trained import Trained
 from vattn.training.batches.sources import ResidentClips
 from vattn.training.tasks.detecting import Detected, detect, parts_of
 
@@ -70,7 +70,7 @@ def watch(model: Trained, file: Path, annotation: Annotation = EMPTY) -> tuple[W
     Raises:
         UserError: the video cannot be read.
     """
-    config, net = model
+    config, net, _ = model
     if not file.is_file():
         raise UserError("there is no such file", file=file)
     try:

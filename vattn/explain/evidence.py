@@ -10,14 +10,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from vattn.config import TrialConfig
 from vattn.errors import UserError
 from vattn.model import SparseModel, VideoModel
 from vattn.modules._temporal import TemporalConv
 from vattn.modules.i3d import I3DConfig
 from vattn.modules.sta import STA
 from vattn.modules.tam import TAM
-from vattn.sparse import SparseAttention, SparseConfig
+from vattn.trained import Trained
 
 #: The literature's names of the parts of a residual network.
 _STAGES = {"relu": "stem", "layer1": "res2", "layer2": "res3", "layer3": "res4", "layer4": "res5"}
@@ -29,37 +28,38 @@ Kernels = Float[Tensor, "n k"]
 
 
 class ShownFrames(NamedTuple):
-    """The frames that a picture shows, one for each of the model's T, and their numbers in the video, from 0."""
+    """The frames that a picture shows, one for each of the model's T, and their numbers in the video, from 0.
+
+    ``inputs`` are what the model sees of them where this is something else: differences of frames.
+    """
 
     pixels: Images
     numbers: Sequence[int]
+    inputs: Images | None = None
 
-
-class Trained(NamedTuple):
-    """A trained network and its config."""
-
-    config: TrialConfig
-    net: VideoModel
+    def rows(self) -> dict[str, Any]:
+        """Return the first rows of a picture: the frames, and what the model sees of them."""
+        rows: dict[str, Any] = {"original": self.pixels}
+        return rows if self.inputs is None else rows | {"difference": self.inputs}
 
 
 class BranchViews(NamedTuple):
-    """The input of sparse attention's branches: by branch, saliency maps and resampled frames, one per frame of T.
-
-    ``trained`` is False if the model has no such branches: the values are then those of sparse attention before
-    training.
-    """
+    """The input of sparse attention's branches: by branch, saliency maps and resampled frames, one per frame of T."""
 
     saliencies: dict[str, list[np.ndarray]]
     frames: dict[str, Images]
-    trained: bool
 
 
 class ClassMaps(NamedTuple):
-    """Grad-CAM maps by layer for the class with the highest probability, and the best classes' probabilities."""
+    """Grad-CAM maps by layer for the class with the highest probability, and the best classes' probabilities.
+
+    ``truth`` is the clip's class and its probability, if it is known.
+    """
 
     maps: dict[str, Float[Tensor, "t i j"]]
     classes: list[int]
     probabilities: list[float]
+    truth: tuple[int, float] | None = None
 
 
 class TAMValues(NamedTuple):
@@ -93,18 +93,16 @@ class STAValues(NamedTuple):
         return f"sta-{self.place}"
 
 
-def branch_views(net: VideoModel, images: Float[Tensor, "1 3 f h w"], clip: Images, frames: int) -> BranchViews:
+def branch_views(net: SparseModel, images: Float[Tensor, "1 c f h w"], clip: Images, frames: int) -> BranchViews:
     """Return what sparse attention's branches see of ``clip`` (uint8), whose normalised form is ``images``.
 
     ``frames`` is T, the number of frames to show.
     """
     pixels = torch.from_numpy(clip).permute(3, 0, 1, 2)[None].float()
-    trained = isinstance(net, SparseModel)
-    sparse = net.sparse if trained else SparseAttention(SparseConfig())
     with torch.no_grad():
         maps = net.class_maps(images)[1]
-        resampled = sparse(pixels, maps, "extreme")
-        saliencies = sparse.saliencies(maps, "extreme")
+        resampled = net.sparse(pixels, maps, "extreme")
+        saliencies = net.sparse.saliencies(maps, "extreme")
     per_segment = len(clip) // frames
     return BranchViews(
         {branch: spread_over_time(saliencies[branch], frames) for branch in resampled},
@@ -112,20 +110,20 @@ def branch_views(net: VideoModel, images: Float[Tensor, "1 3 f h w"], clip: Imag
             branch: new[0].permute(1, 2, 3, 0).round().byte().numpy()[per_segment // 2 :: per_segment]
             for branch, new in resampled.items()
         },
-        trained,
     )
 
 
-def grad_cam_of_best_class(net: VideoModel, images: Float[Tensor, "1 3 f h w"]) -> ClassMaps:
-    """Return the best classes of a clip, and the Grad-CAM maps of the best one."""
+def grad_cam_of_best_class(net: VideoModel, images: Float[Tensor, "1 c f h w"], truth: int | None = None) -> ClassMaps:
+    """Return the best classes of a clip, whose class is ``truth``, and the Grad-CAM maps of the best one."""
     with torch.no_grad():
         probabilities = net(images).softmax(1)[0]
     best = probabilities.topk(min(_SHOWN_CLASSES, len(probabilities)))
     classes = best.indices.tolist()
-    return ClassMaps(grad_cams(net, images, classes[0]), classes, best.values.tolist())
+    known = None if truth is None else (truth, float(probabilities[truth]))
+    return ClassMaps(grad_cams(net, images, classes[0]), classes, best.values.tolist(), known)
 
 
-def grad_cams(net: VideoModel, images: Float[Tensor, "1 3 f h w"], label: int) -> dict[str, Float[Tensor, "t i j"]]:
+def grad_cams(net: VideoModel, images: Float[Tensor, "1 c f h w"], label: int) -> dict[str, Float[Tensor, "t i j"]]:
     """Return Grad-CAM maps of class ``label`` by layer, scaled so that the highest value in the clip is 1.
 
     A map is the sum over channels of features weighted by the gradient of the class's score, which is averaged over the
@@ -184,7 +182,7 @@ def _append_to(outputs: list[tuple[str, Tensor]], name: str) -> Callable[[nn.Mod
     return lambda _, __, y: outputs.append((name, y))
 
 
-def mechanism_values(net: VideoModel, images: Float[Tensor, "1 3 f h w"]) -> Iterator[TAMValues | STAValues]:
+def mechanism_values(net: VideoModel, images: Float[Tensor, "1 c f h w"]) -> Iterator[TAMValues | STAValues]:
     """Yield the values of the last TAM and the last STA in each stage, for a clip."""
     last = {
         (type(m), _place(name)[0]): (name, m) for name, m in net.backbone.named_modules() if isinstance(m, TAM | STA)
@@ -223,7 +221,7 @@ def kernels_of_i3d(i3d: Trained | None) -> dict[str, tuple[str, Kernels]]:
     """
     if i3d is None:
         return {}
-    config, net = i3d
+    config, net, _ = i3d
     if not any(isinstance(mechanism, I3DConfig) for mechanism in config.model.attention):
         raise UserError("the config has no attention of kind i3d", path="--i3d", way_out="name one that has")
     last = {_place(name): m for name, m in net.backbone.named_modules() if isinstance(m, TemporalConv)}

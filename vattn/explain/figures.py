@@ -28,13 +28,11 @@ _SHOWN_CHANNELS = 4
 
 def draw_branches(views: BranchViews, shown: ShownFrames) -> Figure:
     """Draw the original frames, and for each branch its saliency and its resampled frames."""
-    rows: dict[str, Images | list[np.ndarray]] = {"original": shown.pixels}
+    rows: dict[str, Images | list[np.ndarray]] = shown.rows()
     for branch, frames in views.frames.items():
         rows[f"{branch}\nregions"] = views.saliencies[branch]
         rows[f"{branch}\nframes"] = frames
     title = "Where classes respond most (discriminative) and least (complementary), and the frames enlarged there"
-    if not views.trained:
-        title += "\nThis model has no such branches: these are those of sparse attention before training"
     return _strips(rows, shown, title)
 
 
@@ -44,10 +42,22 @@ def draw_grad_cam(class_maps: ClassMaps, shown: ShownFrames, labels: Sequence[st
         f'"{labels[label]}" {probability:.0%}'
         for label, probability in zip(class_maps.classes, class_maps.probabilities, strict=True)
     ]
-    rows: dict[str, Images | list[np.ndarray]] = {"original": shown.pixels}
+    rows: dict[str, Images | list[np.ndarray]] = shown.rows()
     rows |= {name: spread_over_time(maps, len(shown.pixels)) for name, maps in class_maps.maps.items()}
     title = f"Grad-CAM: evidence for {answers[0]}, by layer"
+    if class_maps.truth:
+        title += f"; {describe_truth(class_maps, labels)}"
     return _strips(rows, shown, f"{title}\nnext best: {', '.join(answers[1:])}" if answers[1:] else title)
+
+
+def describe_truth(class_maps: ClassMaps, labels: Sequence[str]) -> str:
+    """Return the true class in words, beside the prediction; empty if it is not known."""
+    if class_maps.truth is None:
+        return ""
+    label, probability = class_maps.truth
+    if label == class_maps.classes[0]:
+        return "this is right"
+    return f'the truth is "{labels[label]}" ({probability:.0%})'
 
 
 def draw_mechanism(values: TAMValues | STAValues, shown: ShownFrames, i3d: tuple[str, Kernels] | None) -> Figure:
@@ -155,7 +165,9 @@ def _under_frames(shown: ShownFrames, title: str, inches: float) -> tuple[Figure
     strip = width / frames + 0.5
     figure = Figure(figsize=(width, strip + inches), layout="constrained")
     above, below = np.asarray(figure.subfigures(2, 1, height_ratios=(strip, inches)))
-    for axes, pixels, number in zip(above.subplots(1, frames, squeeze=False)[0], *shown, strict=True):
+    for axes, pixels, number in zip(
+        above.subplots(1, frames, squeeze=False)[0], shown.pixels, shown.numbers, strict=True
+    ):
         axes.imshow(pixels)
         axes.set_title(f"frame {number}", fontsize=9)
         axes.set_axis_off()

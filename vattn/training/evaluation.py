@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from vattn.config import TrialConfig
 from vattn.data.cache import Clips
 from vattn.data.protocols import averages_logits
+from vattn.data.sampling import Order
 from vattn.model import VideoModel
 from vattn.training.batches.feed import feed
 from vattn.training.batches.loader import eval_batches
@@ -97,19 +98,20 @@ def score(
     rank: int = 0,
     world: int = 1,
     average: Average = "auto",
+    order: Order = "normal",
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield scores (N, 1 + branches, classes) and labels (N) of worker ``rank``'s clips, batch by batch, on ``device``.
 
     The scores are float32 logits, the model's first and then those of its branches. For a clip with several views they
-    are averaged as ``average`` says (`averaged`); ``auto``: as the protocol of the data config does. The other
-    arguments are those of `evaluate`.
+    are averaged as ``average`` says (`averaged`); ``auto``: as the protocol of the data config does.
+    ``order`` is the order of the frames (`vattn.data.sampling.reordered`). The other arguments are those of `evaluate`.
     """
     if average == "auto":
         average = "logits" if averages_logits(config.data.sampling.protocol) else "softmax"
     net.eval()
     expected = statistics(config)
     with torch.inference_mode():
-        batches = eval_batches(clips, config.data, config.model, config.train.batch, rank, world, device)
+        batches = eval_batches(clips, config.data, config.model, config.train.batch, rank, world, device, order)
         for images, labels in feed(batches, device):
             with autocast(config.train, device):
                 scores = net.scores(normalise(images, device, expected))

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from vattn.errors import UserError
 from vattn.normalization import FLOW, IMAGENET, KINETICS, Statistics
 from vattn.weights.files import Checkpoint
@@ -66,7 +68,13 @@ class Recognised:
     def statistics(self) -> Statistics | None:
         """What the weights expect of pixels; None if they do not say."""
         if text := self.checkpoint.metadata.get("normalize"):
-            return Statistics.model_validate_json(text)
+            try:
+                return Statistics.model_validate_json(text)
+            except ValidationError:
+                raise UserError(
+                    "must be the mean and std of pixels", file=self.checkpoint.file, path="metadata normalize",
+                    way_out="convert the weights again",
+                ) from None  # fmt: skip
         given = self.family.statistics
         return given(self.checkpoint) if callable(given) else given
 

@@ -156,7 +156,8 @@ def _tables(section: str, tables: Sequence[Table]) -> list[str]:
             "<p>A ledger has accuracies of whole splits only. To see classes and lengths here, test models clip "
             "by clip and name the files; with files of the same model on shuffled or frozen frames, these "
             "stand beside it:</p>"
-            '<pre tabindex="0"><code>vattn test best.yaml --checkpoint model.pt --out tests\n'
+            '<pre tabindex="0"><code>vattn test best.yaml --checkpoint model.pt --frames normal shuffled frozen '
+            "--out tests\n"
             "vattn report RUN --tests tests/*.parquet --out report.html</code></pre>"
         ]
     if section == "ablation" and not tables:

@@ -15,9 +15,9 @@ from search.analysis.metrics import RATES
 from search.analysis.pareto import Objectives
 from search.analysis.runs import Run, cost_objective, runs_of
 from search.ledger.history import History
+from search.report.clips.tested import Tested, shown_gains
 from search.report.page import tables
 from search.report.page.advice import Advice, advice
-from search.report.page.clips import Tested, shown_gains
 from search.report.page.table import Table
 from search.report.page.trials import axes, kinds_of, number, shown, trial_rows
 from search.report.page.verdict import Card, cards, sentences

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from search.ledger.file import NAME, history
+from search.report.clips.tested import Tested
 from search.report.page.build import page
-from search.report.page.clips import Tested
 from search.report.page.content import Content, content
 from search.report.page.table import Table
 from vattn.files import write_whole, writing

@@ -8,11 +8,13 @@ from search.analysis.choices import Choice
 from search.analysis.equal_cost import Gain
 from search.analysis.importance import Importances
 from search.ledger.history import History, Trial
-from search.report.page.clips import Tested, shown_gains
+from search.report.clips.paired import compared
+from search.report.clips.tested import Tested, shown_gains
 from search.report.page.table import Table
 from search.report.wording.states import describe_state
 from search.report.wording.trials import describe
 from search.report.wording.values import format_duration, format_estimate, format_gain, format_metric, format_range
+from vattn.errors import UserError
 
 
 def front_table(sure: Certainty) -> Table:
@@ -182,11 +184,11 @@ def clip_tables(tests: Sequence[Tested]) -> list[Table]:
 
 def _paired(base: Tested, other: Tested) -> str:
     """Return the gain over a test and, if both have the same clips, how many only one of them got right."""
-    gain = other.accuracy.value - base.accuracy.value
-    text = f"{100 * gain:+.1f} points"
-    if sorted(base.paths) != sorted(other.paths):
-        return text
-    right = dict(zip(base.paths, base.right.tolist(), strict=True))
-    gained = sum(r and not right[path] for path, r in zip(other.paths, other.right.tolist(), strict=True))
-    lost = sum(not r and right[path] for path, r in zip(other.paths, other.right.tolist(), strict=True))
-    return f"{text}; {gained} clips gained, {lost} lost"
+    try:
+        comparison = compared(base, other)
+    except UserError:
+        comparison = None
+    if comparison is None or comparison.left_out:
+        return f"{100 * (other.accuracy.value - base.accuracy.value):+.1f} points"
+    whole = comparison.whole
+    return f"{format_gain('top1', whole.gain)}; {whole.gained} clips gained, {whole.lost} lost"

@@ -11,6 +11,7 @@ from search.cli import main
 from search.commands.export import export
 from search.ledger.runs import open_run, resolve_run
 from search.report.wording.program import program
+from search.spec.validation import load_config
 from vattn.config import TrainConfig, TrialConfig
 
 Events = list[dict[str, Any]]
@@ -31,7 +32,9 @@ def test_an_exported_config_has_absolute_folders_and_names_its_trial_in_a_commen
     export("by-hand", "best", tmp_path / "new" / "best.yaml", None)
 
     text = (tmp_path / "new" / "best.yaml").read_text()
-    assert yaml.safe_load(text) == {
+    tree = yaml.safe_load(text)
+    assert tree.pop("exported")["trial"] == 1
+    assert tree == {
         "data": {"kind": "motion", "root": str(run / "data" / "motion"), "cache": str(run / "cache")},
         "model": {
             "frames": 8,
@@ -129,7 +132,7 @@ def test_an_export_has_all_values_of_the_trials_config(run: Path, tmp_path: Path
 
     export("by-hand", "trial=0", tmp_path / "out.yaml", None)
 
-    exported = TrialConfig.parse(yaml.safe_load((tmp_path / "out.yaml").read_text()))
+    exported = load_config(tmp_path / "out.yaml")
     assert (exported.model, exported.train) == (config.model, config.train)
     assert exported.data.root == str(run / "data" / "motion")
 

@@ -7,12 +7,15 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+from matplotlib.image import imread
 from PIL import Image
 
 from search.cli import main
 from search.commands.test import Scored, fused
+from search.report.clips.format import read_test
 from tests.vattn.golden import MARS, Recording
 from vattn.config import ModelConfig, TrialConfig
 from vattn.cost import cost
@@ -105,7 +108,16 @@ def test_a_checkpoint_is_scored_on_the_test_split(
     files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, weights = files
-    arguments = ["test", str(config), "--checkpoint", str(weights), "--out", str(tmp_path / "out"), "--views", "2x3"]
+    arguments = [
+        "test",
+        str(config),
+        "--checkpoint",
+        str(weights),
+        "--cache",
+        str(tmp_path / "cache"),
+        "--views",
+        "2x3",
+    ]
 
     assert main([*arguments, "--fuse", f"{config}={weights}"]) == 0
 
@@ -117,11 +129,80 @@ def test_a_checkpoint_is_scored_on_the_test_split(
     assert lines == [f"{config}: {metrics}; {views}"] * 2 + [f"fused: {metrics}", "4 clips of the test split"]
 
 
+def test_results_clip_by_clip_are_written_at_any_number_of_views(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, weights = files
+    arguments = ["test", str(config), "--checkpoint", str(weights), "--cache", str(tmp_path / "cache"),
+                 "--out", str(tmp_path / "tests")]  # fmt: skip
+
+    assert main([*arguments, "--views", "2x3", "--frames", "normal", "shuffled", "frozen"]) == 0
+
+    table = pq.read_table(tmp_path / "tests/config.parquet")
+    assert table["path"].to_pylist() == [f"test/{name}/{n}.mp4" for name in ("left", "right") for n in range(2)]
+    assert (table["label"].to_pylist(), table["length"].to_pylist()) == ([0, 0, 1, 1], [8] * 4)
+    np.testing.assert_allclose(np.exp(table["scores"].to_pylist()), [[0.75, 0.25]] * 4, rtol=1e-5)
+    test = read_test(tmp_path / "tests/config.parquet")
+    assert (test.classes, test.about["views"], test.about["split"]) == (("left", "right"), "2x3", "test")
+    assert {file.name for file in (tmp_path / "tests").iterdir()} == {
+        f"config{order}{end}" for order in ("", "-shuffled", "-frozen")
+        for end in (".parquet", "-classes.csv", "-confusion.png")
+    }  # fmt: skip
+    rows = (tmp_path / "tests/config-classes.csv").read_text().splitlines()
+    assert rows[1:] == ["right,2,0,0.0 % (0.0 to 65.8 %),left (2)", "left,2,2,100.0 % (34.2 to 100.0 %),"]
+    assert imread(tmp_path / "tests/config-confusion.png")[..., :3].std() > 0.05
+    assert "frozen frames: least accurate classes: right 0.0 %" in capsys.readouterr().out
+    # In a fusion, the scores of each model have columns of their own.
+    assert main([*arguments[:-1], str(tmp_path / "one.parquet"), "--fuse", f"{config}={weights}"]) == 0
+    assert set(read_test(tmp_path / "one.parquet").parts) == {"config", "config2"}
+
+
+def test_two_tests_are_compared_with_pictures_of_their_clips(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, weights = files
+    state = torch.load(weights, weights_only=True)
+    state["fc.bias"] = -state["fc.bias"]  # it takes every clip for the second class
+    torch.save(state, tmp_path / "other.pt")
+    for file, name in ((weights, "first"), (tmp_path / "other.pt", "second")):
+        assert main(["test", str(config), "--checkpoint", str(file), "--cache", str(tmp_path / "cache"),
+                     "--out", str(tmp_path / f"{name}.parquet")]) == 0  # fmt: skip
+    both = ["compare", *(str(tmp_path / f"{name}.parquet") for name in ("first", "second"))]
+    capsys.readouterr()
+
+    assert main([*both, "--out", str(tmp_path / "differences")]) == 0
+
+    out = capsys.readouterr().out
+    assert "4 clips: first 50.0 %" in out
+    # Newcombe's phi is -1, as each is right where the other is wrong: twice the 35 points of Wilson's interval.
+    assert "+0.0 points (-70.0 to 70.0); 2 gained, 2 lost, McNemar p 1.000: within chance" in out
+    assert {file.name for file in (tmp_path / "differences").iterdir()} == {
+        "class-gains.csv", "lengths.csv", "gained.png", "lost.png",
+    }  # fmt: skip
+    assert imread(tmp_path / "differences/lost.png")[..., :3].std() > 0.05
+    assert main([*both, "--json"]) == 0
+    tree = json.loads(capsys.readouterr().out)
+    assert [(row["class"], row["gain"], row["p"]) for row in tree["classes"]] == [("right", 1, 0.5), ("left", -1, 0.5)]
+    # Without the decoded clips there are no pictures.
+    shutil.rmtree(tmp_path / "cache")
+    assert main([*both, "--out", str(tmp_path / "again")]) == 0
+    assert "no pictures: the decoded clips of these tests are gone" in capsys.readouterr().err
+
+
 def test_the_number_of_views_keeps_their_size(
     files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, weights = files
-    arguments = ["test", str(config), "--checkpoint", str(weights), "--out", str(tmp_path / "out"), "--views", "1x3"]
+    arguments = [
+        "test",
+        str(config),
+        "--checkpoint",
+        str(weights),
+        "--cache",
+        str(tmp_path / "cache"),
+        "--views",
+        "1x3",
+    ]
 
     assert main([*arguments, "--data", str(tmp_path / "set"), "--set", "data.views.size=40"]) == 0
 
@@ -135,7 +216,7 @@ def test_without_a_test_split_the_validation_split_is_scored_only_if_it_is_asked
 ) -> None:
     config, weights = files
     shutil.rmtree(tmp_path / "set/test")
-    arguments = ["test", str(config), "--checkpoint", str(weights), "--out", str(tmp_path / "out")]
+    arguments = ["test", str(config), "--checkpoint", str(weights), "--cache", str(tmp_path / "cache")]
 
     assert main(arguments) == 2
     line = f"{config}: its data have no test split; give one, hold one out for the training with data.test_share, or "
@@ -165,7 +246,7 @@ def test_invalid_input_is_reported_and_ends_with_status_2(
 ) -> None:
     config, weights = files
 
-    status = main(["test", str(config), "--checkpoint", str(weights), "--out", str(tmp_path / "out"), *change])
+    status = main(["test", str(config), "--checkpoint", str(weights), "--cache", str(tmp_path / "cache"), *change])
 
     assert status == 2
     assert re.match(line, capsys.readouterr().err.splitlines()[-1])
@@ -199,7 +280,7 @@ def test_a_flow_model_is_trained_and_fused_with_an_rgb_model(
     capsys.readouterr()
 
     status = main(["test", str(tmp_path / "rgb.yaml"), "--checkpoint", str(tmp_path / "rgb/model.pt"), "--fuse", fuse,
-                   "--out", str(tmp_path)])  # fmt: skip
+                   "--cache", str(tmp_path / "cache")])  # fmt: skip
 
     assert status == 0
     metrics = dict(
@@ -209,7 +290,7 @@ def test_a_flow_model_is_trained_and_fused_with_an_rgb_model(
     assert metrics["rgb.yaml"].startswith("top-1 50.00%")  # both classes have the same frames
     assert metrics["fused"].startswith("top-1 100.00%")
     status = main(["test", str(tmp_path / "rgb.yaml"), "--checkpoint", str(tmp_path / "rgb/model.pt"), "--fuse", fuse,
-                   "--fuse-weights", "1", "0", "--average", "logits", "--out", str(tmp_path)])  # fmt: skip
+                   "--fuse-weights", "1", "0", "--average", "logits", "--cache", str(tmp_path / "cache")])  # fmt: skip
     assert status == 0
     weighted = dict(
         line.rsplit("/", 1)[-1].split(": ", 1) for line in capsys.readouterr().out.splitlines() if "top-1" in line

@@ -13,6 +13,7 @@ import torch
 import yaml
 from mlflow import MlflowClient
 
+import vattn as vattn_package
 from search.commands._resume import Resume, output_of
 from search.report.wording.program import program
 from tests.vattn_command import start, vattn
@@ -22,6 +23,7 @@ from vattn.errors import UserError
 from vattn.training.checkpoint import Epoch, state_of
 from vattn.training.fit import fit
 from vattn.training.state_file import write_state
+from vattn.weights import read_state
 
 CONFIG: dict[str, Any] = {
     "data": {
@@ -73,6 +75,15 @@ def test_training_with_one_worker_gives_the_same_metrics_and_weights_as_fit(file
     assert last.endswith(" s")
     weights = (torch.load(folder / "model.pt", weights_only=True) for folder in (output, tmp_path / "alone"))
     torch.testing.assert_close(*weights, rtol=0, atol=0)
+    # The weights also stand on their own.
+    for name, epoch in (("model", 2), ("best", best.number)):
+        trained = vattn_package.load(output / f"{name}.safetensors")
+        assert trained.file.provenance["epoch"] == epoch
+        assert trained.file.provenance["clips"] == {"train": 32, "val": 16, "test": 16}
+        assert trained.file.provenance["metrics"] == alone[epoch - 1].metrics
+    torch.testing.assert_close(
+        read_state(output / "model.safetensors"), read_state(output / "model.pt"), rtol=0, atol=0
+    )
     # The output folder now holds a training: the same config needs --resume, and a different config is refused.
     assert "go on with --resume" in stderr_of_refused(file, "--out", output)
     changes = ("--set", "train.lr=0.1", "--set", "model.attention[0].div=4", "--set", "train.epochs=3")

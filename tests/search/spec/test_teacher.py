@@ -14,6 +14,8 @@ from search.spec.validation import load, load_config
 from vattn.canonical import trial_id
 from vattn.config import TrialConfig
 from vattn.files import digest
+from vattn.model import build_model
+from vattn.trained import write_model
 from vattn.training.recipe.distill import DistillConfig
 
 CONFIG: dict[str, Any] = {
@@ -130,3 +132,17 @@ def test_mistakes_are_named_where_they_stand(options: dict[str, Any], line: str)
 
     pattern = line.replace("(", r"\(").replace(")", r"\)")
     assert re.search(pattern, str(raised.value)), str(raised.value)
+
+
+def test_a_trained_model_is_its_own_checkpoint() -> None:
+    config = TrialConfig.parse(CONFIG)
+    state = build_model(config.model, 16).state_dict()
+    write_model(Path("teacher.safetensors"), config, config.data.labels(), state, {})
+    train = CONFIG["train"] | {"distill": {"teacher": "teacher.safetensors"}}
+
+    distill = load_config(written(CONFIG | {"train": train})).train.distill
+
+    assert isinstance(distill, DistillConfig)
+    assert distill.teacher.model == config.model
+    assert distill.checkpoint == str(Path("teacher.safetensors").absolute())
+    assert distill.digest == digest(Path("teacher.safetensors"))

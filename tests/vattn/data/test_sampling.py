@@ -10,6 +10,7 @@ from vattn.data.sampling import (
     centre_indices,
     evaluation_indices,
     random_indices,
+    reordered,
     surrounding,
     training_indices,
 )
@@ -201,3 +202,24 @@ def test_a_uniform_clip_has_equal_steps_and_a_random_start() -> None:
 
     assert (np.diff(drawn) == 5).all()
     assert set(drawn[:, 0]) == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("read", [[3, 7, 11, 15], [2, 3, 4, 8, 9, 10], [0, 1, 1, 2, 2, 3], [5]])
+def test_shuffled_frames_are_the_same_frames_at_other_places(read: list[int]) -> None:
+    order = reordered(np.array(read), "shuffled", 3)
+
+    assert sorted(set(order.tolist())) == sorted(set(read))
+    # A frame that is read twice is the same frame at both places.
+    assert len(set(zip(read, order.tolist(), strict=True))) == len(set(read))
+    assert order.tolist() == reordered(np.array(read), "shuffled", 3).tolist()
+
+
+def test_frozen_frames_are_all_the_middle_one() -> None:
+    assert reordered(np.array([3, 7, 11, 15]), "frozen", 0).tolist() == [11] * 4
+    assert reordered(np.array([3, 7, 11]), "normal", 0).tolist() == [3, 7, 11]
+
+
+def test_a_shuffle_differs_from_clip_to_clip() -> None:
+    orders = {tuple(reordered(np.arange(8), "shuffled", clip).tolist()) for clip in range(20)}
+
+    assert len(orders) == 20

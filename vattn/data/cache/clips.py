@@ -99,6 +99,20 @@ class Clips:
         return self._index["seconds"].to_numpy()[self._rows].astype(np.float64)
 
     @property
+    def spans(self) -> Int64[np.ndarray, "clips 2"]:
+        """First and last frame of each clip in its file, as in `vattn.data.cache.format.Origin`."""
+        return np.stack([self._column(name) for name in ("first", "last")], axis=1)
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, " clips"]:
+        """Number of frames of each clip before some were selected; of those stored where an old cache does not say."""
+        stored = self.shapes[:, 0]
+        if "length" not in self._index.column_names:
+            return stored
+        known = self._column("length")
+        return np.where(known < 0, stored, known)
+
+    @property
     def names(self) -> list[str]:
         """Name of each clip: its path without the suffix of a video. The clips of one file have the same name."""
         return [clip_name(path) for path in self.paths]

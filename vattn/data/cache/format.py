@@ -15,12 +15,13 @@ Nothing in a cache ever changes: any number of processes can read it, and no loc
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Int64, UInt8, UInt64
-from simplejpeg import decode_jpeg_header, encode_jpeg
+from simplejpeg import decode_jpeg, decode_jpeg_header, encode_jpeg
 from xxhash import xxh3_64_intdigest
 
 INDEX = "index.arrow"
@@ -126,6 +127,13 @@ class StoredClip(NamedTuple):
         bounds = zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)
         checks = [xxh3_64_intdigest(pixels[start:end].data) for start, end in bounds]
         return cls(height, width, ends, np.array(checks, np.uint64), pixels)
+
+    def video(self, codec: Codec) -> Video:
+        """Return the decoded frames."""
+        pieces = [self.pixels[start:end] for start, end in pairwise(self.ends.tolist())]
+        if codec == "jpeg":
+            return np.stack([decode_jpeg(piece) for piece in pieces])
+        return self.pixels.reshape(len(pieces), self.height, self.width, 3)
 
     @property
     def intact(self) -> bool:

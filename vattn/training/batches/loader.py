@@ -16,7 +16,7 @@ from vattn.data.augment import Region, mixed, scaled, training_region
 from vattn.data.cache import Clips
 from vattn.data.config import AugmentConfig
 from vattn.data.recolour import Operation, Recolour, on_device, recolour_of
-from vattn.data.sampling import surrounding, training_indices
+from vattn.data.sampling import Order, reordered, surrounding, training_indices
 from vattn.errors import UserError
 from vattn.training.batches.sources import ResidentClips
 from vattn.training.batches.views import view_frames, view_regions
@@ -82,10 +82,12 @@ class Batches:
         recolour: Recolour | None = None,
         mix: Callable[[int, Images, Labels], tuple[Images, Labels]] | None = None,
         labels: Int64[np.ndarray, " clips"] | Float32[np.ndarray, "clips ..."] | None = None,
+        order: Order = "normal",
     ) -> None:
         self._labels = clips.labels if labels is None else labels
         self.clips, self._parts, self._views, self._device = clips, parts, views, device
         self._recolour, self._mix = recolour, mix
+        self._order: Order = order
         self._modality, self._around = data.modality, model.backbone.frames_per_segment
         self._shape = (model.frames * self._around, model.size, model.size, 3)
         self._mirrored_label = np.array(data.mirrored()) if data.augment.flip else np.empty(0, np.int64)
@@ -169,9 +171,9 @@ class Batches:
         """Return the frames to read; for differences, each frame and the next, or the last frame twice."""
         num_frames = self.clips.shapes.item(view.clip, 0)
         wanted = surrounding(view.frames, self._around, num_frames)
-        if self._modality != "diff":
-            return wanted
-        return np.stack([wanted, (wanted + 1).clip(max=num_frames - 1)], axis=1).ravel()
+        if self._modality == "diff":
+            wanted = np.stack([wanted, (wanted + 1).clip(max=num_frames - 1)], axis=1).ravel()
+        return reordered(wanted, self._order, view.clip)
 
     def _cut_out(self, views: Sequence[View]) -> UInt8[Tensor, "n t size size 3"]:
         """Return the pixels of each view, neither mirrored nor recoloured, from frames on the device."""
@@ -301,6 +303,7 @@ def eval_batches(
     rank: int = 0,
     world: int = 1,
     device: torch.device = CPU,
+    order: Order = "normal",
 ) -> Batches:
     """Return one worker's share of an evaluation: every ``world``-th clip, in order, without augmentation.
 
@@ -316,6 +319,7 @@ def eval_batches(
         rank: number of this worker, from 0.
         world: number of workers.
         device: where the batches are made.
+        order: order of the frames, see `vattn.data.sampling.reordered`.
 
     Raises:
         UserError: the stored frames are smaller than ``model.size``.
@@ -337,7 +341,7 @@ def eval_batches(
 
     share = np.arange(rank, len(clips), world)
     parts = [share[first : first + step] for first in range(0, len(share), step)]
-    return Batches(clips, parts, views, data, model, device)
+    return Batches(clips, parts, views, data, model, device, order=order)
 
 
 def _seed_words(*numbers: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from search.ledger.file import NAME
-from search.report.page.clips import read_tests
+from search.report.clips.format import read_test
 from search.report.page.files import read_content, write_page
 from tests.search.constructed import write_ledger
 from tests.search.report.page.browser import address, chromium, opened
@@ -36,7 +36,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tests = [
         write_test(folder / f"{name}.parquet", [0, 1, 2] * 20, [0, 1, k] * 20) for name, k in (("none", 1), ("tsm", 2))
     ]
-    write_page(read_content(folder, "quickstart", read_tests(tests)), folder / "report.html")
+    write_page(read_content(folder, "quickstart", [read_test(file) for file in tests]), folder / "report.html")
     return folder / "report.html"
 
 

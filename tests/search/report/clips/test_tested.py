@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from search.analysis.intervals import by_clips
-from search.report.page.clips import class_gains, clip_files, read_tests
+from search.report.clips.format import clip_files, read_test
+from search.report.clips.tested import class_gains
 from search.report.page.tables import clip_tables
 from tests.search.report.page.per_clip import write_test
 
@@ -16,7 +17,7 @@ LABELS = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2]
 
 def test_accuracy_by_class_and_by_length_is_counted(tmp_path: Path) -> None:
     # Right: 3 of 4 push, 1 of 4 pull, 2 of 2 turn.
-    (test,) = read_tests([write_test(tmp_path / "base.parquet", LABELS, [0, 0, 0, 1, 1, 0, 0, 0, 2, 2])])
+    test = read_test(write_test(tmp_path / "base.parquet", LABELS, [0, 0, 0, 1, 1, 0, 0, 0, 2, 2]))
 
     assert test.accuracy == by_clips("top1", 0.6, 10)
     assert {test.classes[k]: found.value for k, found in test.by_class().items()} == {
@@ -31,7 +32,7 @@ def test_accuracy_by_class_and_by_length_is_counted(tmp_path: Path) -> None:
 def test_classes_that_gain_most_come_first(tmp_path: Path) -> None:
     base = write_test(tmp_path / "none.parquet", LABELS, [0, 0, 0, 1, 1, 0, 0, 0, 2, 2])
     other = write_test(tmp_path / "tam.parquet", LABELS, [0, 0, 0, 0, 1, 1, 1, 0, 0, 2])
-    tests = read_tests([base, other])
+    tests = [read_test(base), read_test(other)]
 
     gains = [(name, found.value) for name, _, _, found in class_gains(*tests)]
     assert gains == [("pull", 0.5), ("push", 0.25), ("turn", -0.5)]
@@ -39,11 +40,13 @@ def test_classes_that_gain_most_come_first(tmp_path: Path) -> None:
     assert set(tables) == {"tests", "classes", "class-gains", "lengths-1", "lengths-2"}
     assert tables["class-gains"].rows[0][:3] == ["pull", "25.0 %", "75.0 %"]
     # 8 of 10 after 6 of 10: clips 3, 5 and 6 gained, clip 8 lost.
-    assert tables["tests"].rows[1][-1] == "+20.0 points; 3 clips gained, 1 lost"
+    gain = tables["tests"].rows[1][-1]
+    assert gain.startswith("+20.0 points (")
+    assert gain.endswith("; 3 clips gained, 1 lost")
 
 
 def test_a_file_without_names_of_classes_counts_them(tmp_path: Path) -> None:
-    (test,) = read_tests([write_test(tmp_path / "a.parquet", [0, 2], [0, 2], named=False)])
+    test = read_test(write_test(tmp_path / "a.parquet", [0, 2], [0, 2], named=False))
 
     assert test.classes == ("class 0", "class 1", "class 2")
 
@@ -69,11 +72,11 @@ def test_a_file_of_another_form_is_refused(columns: dict[str, list[object]], mes
     pq.write_table(pa.table(columns), tmp_path / "wrong.parquet")
 
     with pytest.raises(ValueError, match=rf"wrong\.parquet: .*{message}"):
-        read_tests([tmp_path / "wrong.parquet"])
+        read_test(tmp_path / "wrong.parquet")
 
 
 def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.parquet").write_text("no")
 
     with pytest.raises(ValueError, match=r"text\.parquet: is not a Parquet file"):
-        read_tests([tmp_path / "text.parquet"])
+        read_test(tmp_path / "text.parquet")

@@ -1,0 +1,1 @@
+"""Results clip by clip: their files, what they say of classes and lengths, paired comparisons, pictures."""

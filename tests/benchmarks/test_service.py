@@ -11,7 +11,7 @@ import optuna
 import pytest
 import torch
 
-from search.ledger.events import Proposed, Reported, Started, Stopped
+from search.ledger.events import Proposed, Reported, SearchBegan, Started, Stopped
 from search.ledger.file import NAME, Ledger
 from search.spec.validation import load, parse
 from tests.benchmarks.bench_service import (
@@ -124,7 +124,10 @@ def test_a_trial_without_a_report_is_left_out() -> None:
 
 def test_a_ledger_and_the_reports_of_another_service_give_the_same_trials(tmp_path: Path) -> None:
     with closing(Ledger(tmp_path / NAME)) as ledger:
-        ledger.append(Proposed(trial=0, params={}, config={}, identity="i", architecture="a", cost={"gflops": 0.1}))
+        began = {"search": {"budget": {}}, "objectives": {"top1": "max"}}
+        ledger.append(SearchBegan(id="s", name="by-hand", spec=began, versions={}))
+        config: dict[str, Any] = {"data": {}, "model": {}, "train": {"epochs": 1}}
+        ledger.append(Proposed(trial=0, params={}, config=config, identity="i", architecture="a", cost={"gflops": 0.1}))
         ledger.append(Started(trial=0, epoch=0))
         event = ledger.append(Reported(trial=0, epoch=1, metrics={"top1": 0.5}, seconds=2.0))
         ledger.append(Stopped(trial=0, epoch=1, reason="by hand"))

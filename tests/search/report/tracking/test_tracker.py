@@ -271,4 +271,4 @@ def test_no_database_is_made_in_the_place_of_a_disk_that_is_gone(
     tracker.apply(event(events[-1]))
     tracker.close()
 
-    assert content(folder)["by-hand"]["status"] == "KILLED"
+    assert content(folder)["by-hand"]["status"] == "SCHEDULED"

@@ -200,7 +200,7 @@ def explain_detection(model: Trained, file: Path, out: Path) -> list[Path]:
     """
     config: TrialConfig = model[0]
     watched, frames = watch(model, file, known_actions(config.data, file))
-    labels, fps = config.data.labels(), config.data.detection[0]
+    labels, fps = model.labels, config.data.detection[0]
     out.mkdir(parents=True, exist_ok=True)
     files = [out / name for name in ("timeline.png", "segments.mp4", "detections.json")]
     figure = draw_timeline({config.model.detector.kind: watched}, labels, fps)  # pyright: ignore[reportAttributeAccessIssue]

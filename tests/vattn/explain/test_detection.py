@@ -32,7 +32,7 @@ def with_sta(kind: str) -> Trained:
     config = TrialConfig.parse(tree)
     torch.manual_seed(0)
     net = build_model(config.model, 2).eval()
-    return Trained(config, net)
+    return Trained(config, net, tuple(config.data.labels()))
 
 
 @pytest.mark.medium

@@ -63,7 +63,7 @@ def test_a_node_whose_torch_finds_fewer_gpus_than_ray_counts_is_refused() -> Non
 def two_gpus() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:
         environment.delenv(FAKE_MEMORY, raising=False)
-        ray.init(num_cpus=1, num_gpus=2, include_dashboard=False, log_to_driver=False)
+        ray.init(address="local", num_cpus=1, num_gpus=2, include_dashboard=False, log_to_driver=False)
         yield
         ray.shutdown()
 

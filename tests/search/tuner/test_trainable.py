@@ -92,7 +92,7 @@ def marker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         environment.setenv(FAKE_MEMORY, "80")
         # One CPU: the trials run one after another, in the same process.
         ray.init(
-            num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False,
+            address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False,
             runtime_env={"worker_process_setup_hook": install},
         )  # fmt: skip
         yield file

@@ -31,6 +31,7 @@ import yaml
 from ray.cluster_utils import Cluster
 
 from search.ledger.file import NAME as LEDGER
+from tests.processes import wait_for
 
 #: one line of JSON for each fault that was injected
 RESULTS = Path(__file__).parent / "faults.jsonl"
@@ -157,19 +158,9 @@ FAULTS: Mapping[str, Callable[[Lab, random.Random], None]] = {
 SIGNS = ("failed", "resumed")
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = LIMIT) -> float:
-    """Wait until a condition holds; return the seconds."""
-    began = time.monotonic()
-    while not condition():
-        if time.monotonic() - began > seconds:
-            raise TimeoutError
-        time.sleep(0.1)
-    return time.monotonic() - began
-
-
 def inject(lab: Lab, name: str, chance: random.Random) -> dict[str, Any]:
     """Inject one fault; return the seconds until it was noticed, and until all nodes trained again."""
-    wait_for(lambda: len(lab.workers()) == NODES and _reports(lab.events()) > 0)
+    wait_for(lambda: len(lab.workers()) == NODES and _reports(lab.events()) > 0, LIMIT)
     time.sleep(chance.uniform(0, 3))
     before = lab.events()
     began = time.monotonic()
@@ -180,7 +171,7 @@ def inject(lab: Lab, name: str, chance: random.Random) -> dict[str, Any]:
 
     must_show = name != "process of the search asleep"
     if must_show:
-        wait_for(lambda: any(event["event"] in SIGNS for event in new()))
+        wait_for(lambda: any(event["event"] in SIGNS for event in new()), LIMIT)
     noticed = time.monotonic() - began
     at = len(lab.events())
     # An epoch has ended after the fault was noticed, in a training that started again if one was ended.

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import yaml
 
 from tests.cluster.deploy import stand_ins
 from tests.cluster.deploy.test_files import DEPLOY, ROOT
+from tests.processes import free_port, wait_for
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="the recipes are scripts of bash")
 
@@ -32,19 +32,6 @@ SPEC: dict[str, Any] = {
         "train": {"epochs": 1, "batch": 16, "lr": {"float": [0.01, 0.1]}},
     },
 }  # fmt: skip
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "the condition did not become true in time"
-        time.sleep(0.05)
 
 
 class Recipe:
@@ -116,11 +103,11 @@ def test_one_allocation_of_slurm_is_one_cluster_and_ends_with_the_search(
 ) -> None:
     job = slurm(1234, "n1", "n2", "n3")
     recipe = run("slurm.sh", "spec.yaml", tmp_path / "out put", **job)
-    wait_for(lambda: "\nvattn run" in recipe.log)
+    wait_for(lambda: "\nvattn run" in recipe.log, 60)
 
     address = (tmp_path / "out put" / "ray_address").read_text().strip()
     joined = run("slurm_join.sh", tmp_path / "out put", SLURM_JOB_ID=77, SLURM_CPUS_PER_TASK=5)
-    wait_for(lambda: "--num-cpus=5" in recipe.log)
+    wait_for(lambda: "--num-cpus=5" in recipe.log, 60)
     (tmp_path / "status").write_text("0")
 
     assert recipe.end() == 0, recipe.text
@@ -148,7 +135,7 @@ def test_the_time_limit_of_slurm_interrupts_the_search_and_queues_the_job_again(
     run: Callable[..., Recipe], tmp_path: Path
 ) -> None:
     recipe = run("slurm.sh", "spec.yaml", tmp_path / "out", **slurm(1235, "n1"))
-    wait_for(lambda: "\nvattn run" in recipe.log)
+    wait_for(lambda: "\nvattn run" in recipe.log, 60)
 
     recipe.process.terminate()  # as `--signal=B:TERM@180`
 
@@ -189,9 +176,9 @@ def test_hosts_that_ssh_reaches_are_one_cluster_and_end_with_the_search(
 ) -> None:
     port = free_port()
     recipe = run("ssh.sh", "my spec.yaml", "/shared/out", "a", "me@b", PROJECT=hosts, RAY_PORT=port)
-    wait_for(lambda: "\nvattn run" in recipe.log)
+    wait_for(lambda: "\nvattn run" in recipe.log, 60)
     tokens = {file.read_text() for file in (tmp_path / "homes").glob("*/.ray/vattn-*") if file.suffix == ""}
-    wait_for(lambda: recipe.log.count("\nray start --block") == 2)
+    wait_for(lambda: recipe.log.count("\nray start --block") == 2, 60)
     (tmp_path / "status").write_text("0")
 
     assert recipe.end() == 0, recipe.text
@@ -213,7 +200,7 @@ def test_hosts_that_ssh_reaches_are_one_cluster_and_end_with_the_search(
 
 def test_ctrl_c_ends_a_search_over_ssh_as_an_interruption(run: Callable[..., Recipe], hosts: Path) -> None:
     recipe = run("ssh.sh", "spec.yaml", "/shared/out", "a", "b", PROJECT=hosts, RAY_PORT=free_port())
-    wait_for(lambda: "\nvattn run" in recipe.log)
+    wait_for(lambda: "\nvattn run" in recipe.log, 60)
 
     os.killpg(recipe.process.pid, signal.SIGINT)  # as a terminal does, to ssh too
 
@@ -255,7 +242,7 @@ def test_a_real_search_runs_on_two_nodes_of_slurm_and_one_that_joins(
     assert recipe.end(500) == 0, recipe.text
     assert joined.end(60) == 0, joined.text
     assert finished_in(tmp_path / "out" / "ledger.jsonl") == 3
-    wait_for(lambda: recipe.left() == joined.left() == [])
+    wait_for(lambda: recipe.left() == joined.left() == [], 60)
 
 
 @pytest.mark.ray
@@ -268,7 +255,7 @@ def test_a_real_search_runs_on_two_hosts_over_ssh(run: Callable[..., Recipe], ho
 
     assert recipe.end(500) == 0, recipe.text
     assert finished_in(tmp_path / "out" / "ledger.jsonl") == 3
-    wait_for(lambda: recipe.left() == [])
+    wait_for(lambda: recipe.left() == [], 60)
 
 
 def submitted(client: Any, command: str) -> str:

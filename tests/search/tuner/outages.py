@@ -15,20 +15,16 @@ from pathlib import Path
 
 from search.ledger.events import Reported
 from search.ledger.file import NAME, read
+from tests.processes import wait_for
 
 #: bytes of the file system of the output
 SIZE = 64 * 2**20
+#: seconds in which a search must have noticed an outage, or must have gone on after it
+OUTAGE = 600
 
 
 def mount(*words: str | Path) -> None:
     subprocess.run(["mount", *map(str, words)], check=True)
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 600) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.1)
 
 
 class Outages:
@@ -65,14 +61,18 @@ class Outages:
     def goes_on(self) -> None:
         """Wait until the search has trained three more epochs."""
         done = self.epochs()
-        until(lambda: self.epochs() >= done + 3 or self.process.poll() is not None, "it does not go on")
+        wait_for(lambda: self.epochs() >= done + 3 or self.process.poll() is not None, OUTAGE, "it does not go on")
         assert self.process.poll() is None, f"it ended too early with status {self.process.poll()}"
 
     def says(self, text: str, begin: Callable[[], None]) -> None:
         """Begin an outage, and wait until the search says that it waits for this."""
         said = len(self.log.read_text())
         begin()
-        until(lambda: f"waits: {text}" in self.log.read_text()[said:].replace("\n", " "), f"it does not say {text}")
+        wait_for(
+            lambda: f"waits: {text}" in self.log.read_text()[said:].replace("\n", " "),
+            OUTAGE,
+            f"it does not say {text}",
+        )
 
 
 def main(spec: Path, folder: Path, cache: Path, log: Path) -> None:
@@ -103,7 +103,7 @@ def _run(search: Outages) -> None:
     filler = search.disk / "filler"
     search.says(f"{search.output}", lambda: fill(filler))
     beat = search.output / "status.json"
-    until(lambda: "No space left" in beat.read_text(), "its sign of life does not say that the disk is full")
+    wait_for(lambda: "No space left" in beat.read_text(), OUTAGE, "its sign of life does not say that the disk is full")
     filler.unlink()
     search.goes_on()
 

@@ -26,8 +26,9 @@ from search.tuner import mirror as mirrors
 from search.tuner.mirror import LEASE, Mirror, TrainingMirror, fetch_cache
 from search.tuner.results import EpochResult
 from search.tuner.state import Search
+from tests.processes import wait_for
 from tests.search.ledger.test_file import Events, written
-from tests.search.tuner.test_search import changed, wait_for, write
+from tests.search.tuner.test_search import changed, write
 from tests.vattn_command import start, vattn
 from vattn.data import prepare
 from vattn.data.cache import content_of, open_clips

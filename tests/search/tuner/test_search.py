@@ -25,6 +25,7 @@ from optuna.storages.journal import JournalFileBackend
 from search.ledger.events import Failed, Reported
 from search.ledger.file import NAME, history, read
 from search.ledger.history import History
+from tests.processes import wait_for
 from tests.vattn_command import start, vattn
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
@@ -75,13 +76,6 @@ def changed(changes: dict[str, Any], data: Path | None = None) -> dict[str, Any]
 def write(path: Path, spec: dict[str, Any]) -> Path:
     path.write_text(yaml.safe_dump(spec))
     return path
-
-
-def wait_for(condition: Any, seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "the condition did not become true in time"
-        time.sleep(0.05)
 
 
 def reports(output: Path) -> int:

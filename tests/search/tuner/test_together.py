@@ -16,8 +16,8 @@ from mlflow import MlflowClient
 from search.ledger.file import NAME, history
 from search.report.tracking.store import ENVIRONMENT
 from search.spec.validation import parse
+from tests.processes import free_port
 from tests.search.report.tracking.databases import postgresql, programs
-from tests.search.report.tracking.stores import free_port
 from tests.search.tuner.test_search import changed, check_complete, write
 from tests.vattn_command import start
 from vattn.data import prepare

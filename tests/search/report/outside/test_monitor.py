@@ -7,7 +7,6 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -20,6 +19,7 @@ from search.report.outside.beat import NAME, read
 from search.report.outside.monitor import Monitor
 from search.report.tracking.store import tracking_uri
 from search.spec.schema import Spec
+from tests.processes import wait_for
 from tests.search.events import event
 from tests.search.report.ledgers import Trees
 from tests.search.report.outside.receiver import receiver
@@ -31,13 +31,6 @@ def searched(output: Path, url: str) -> Spec:
     output.mkdir(parents=True)
     (output / LEDGER).touch()
     return spec(notify=url)
-
-
-def wait_for(condition: Any, seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "the condition did not become true in time"
-        time.sleep(0.02)
 
 
 @pytest.fixture

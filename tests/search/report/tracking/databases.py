@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.search.report.tracking.stores import free_port
+from tests.processes import free_port
 
 
 def programs() -> Path | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.search.report.tracking.stores import free_port
+from tests.processes import free_port
 
 #: the password of its user, which no output may have
 PASSWORD = "not-to-be-seen"

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -42,13 +41,6 @@ def process(code: str, output: Path, **environment: str) -> "subprocess.Popen[st
     """Start a process that has `catch_up`, the folder ``output`` and the ``events`` of its ledger."""
     command = [sys.executable, "-c", _HEAD + code, str(output)]
     return subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
-
-
-def free_port() -> int:
-    """Return a port of this machine that nothing listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def content(output: Path, uri: str = "auto") -> dict[str, Any]:

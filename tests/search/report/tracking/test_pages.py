@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.processes import free_port
 from tests.search.report.page.browser import chromium
-from tests.search.report.tracking.stores import free_port
 
 ROOT = Path(__file__).resolve().parents[4]
 

@@ -12,8 +12,9 @@ import pytest
 
 from search.ledger.file import Ledger
 from search.report.tracking.server import serve
+from tests.processes import free_port
 from tests.search.report.ledgers import Trees
-from tests.search.report.tracking.stores import content, free_port, write
+from tests.search.report.tracking.stores import content, write
 
 
 def test_there_is_no_page_before_a_search_has_created_its_database(tmp_path: Path, events: Trees) -> None:

@@ -12,10 +12,11 @@ from mlflow import MlflowClient
 
 from search.report.tracking.server import serve
 from search.report.tracking.tracker import catch_up
+from tests.processes import free_port
 from tests.search.events import event
 from tests.search.report.ledgers import Trees
 from tests.search.report.tracking.postgres import PASSWORD, postgres
-from tests.search.report.tracking.stores import content, free_port, replay, write
+from tests.search.report.tracking.stores import content, replay, write
 
 
 @pytest.mark.medium

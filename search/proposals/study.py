@@ -21,7 +21,8 @@ from search.proposals.time_budget import spent
 from search.proposals.warm_start import moved
 from search.samplers import SearchContext
 from search.samplers.shared.optuna_space import distributions, fixed_params, suggest
-from search.spec.schema import MODEL_COSTS, Spec
+from search.spec.schema import Spec
+from search.spec.sections import MODEL_COSTS
 from spaces.space import Params, Tree
 from vattn.files import writing
 

@@ -8,7 +8,8 @@ from typing import Any
 from search.analysis.rank_correlation import correlation
 from search.ledger.events import Event, Guarded, WarmStarted
 from search.ledger.history import History, Trial
-from search.spec.schema import ACCURACIES, COSTS, Spec
+from search.spec.schema import Spec
+from search.spec.sections import ACCURACIES, COSTS
 from spaces.space import Choice, Domain, Subset
 
 #: finished trials of this search below which no earlier search is trusted

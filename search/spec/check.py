@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from search.spec.schema import CostName, Limit, Spec
+from search.spec.schema import Spec
+from search.spec.sections import CostName, Limit
 from search.spec.validation import combinations
 from spaces.space import Problem, Space, SpaceError
 from vattn.canonical import architecture_id, trial_id

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from search.spec.schema import MODEL_COSTS
+from search.spec.sections import MODEL_COSTS
 from search.spec.validation import load
 from spaces.space import Domain, Params, Space
 

@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from search.spec.check import Check
-from search.spec.schema import Limit
+from search.spec.sections import Limit
 from search.spec.validation import NUM_SAMPLES
 
 #: unit of each cost

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from search.spec.schema import Budget, Confirm, Limit, Resources, Search, Spec, Tracking
+from search.spec.schema import Spec
+from search.spec.sections import Budget, Confirm, Limit, Resources, Search, Tracking
 from search.spec.validation import load
 from tests.search.spec.minimal import Problems
 from vattn.base import Config

@@ -25,7 +25,7 @@ from search.report.page.table import Table
 from search.report.tables.columns import align
 from search.report.tracking.training import flat
 from search.report.wording.trials import describe
-from search.report.wording.values import format_estimate, format_gain, format_metric
+from search.report.wording.values import format_estimate, format_gain, format_metric, significance
 from search.spec.validation import load_config
 from vattn.config import TrialConfig
 from vattn.cost import cost, gflops_video
@@ -233,7 +233,7 @@ def _compare_models(a: Side, b: Side, as_json: bool) -> None:
     if not changed:
         print("the configs are the same")
     if math.isfinite(gain.value):
-        verdict = "" if not gain.is_known else ": beyond chance" if gain.excludes_zero else ": within chance"
+        verdict = f": {significance(gain.excludes_zero)}" if gain.is_known else ""
         print(f"difference in {a.measured}: {format_gain(a.measured, gain)}{verdict}")
         print("for classes and a paired test, test both clip by clip (vattn test --out) and compare the files")
 

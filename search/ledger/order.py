@@ -23,7 +23,7 @@ class Order:
     def __init__(self) -> None:
         self._has_begun = False
         self._sources: set[str] = set()
-        #: number of epochs of each training, of which so many are reported, and whether it has ended
+        #: by training: its number of epochs, the number of epochs that are reported, and those that have ended
         self._epochs: dict[int, int] = {}
         self._reported: dict[int, int] = {}
         self._ended: set[int] = set()

@@ -1,7 +1,8 @@
 """Compare two tests on the same clips: differences with paired tests, overall, by class and by length.
 
-* The test is McNemar's, exact: of the clips that only one model got right, each model has half by chance (McNemar,
-  "Note on the sampling error of the difference between correlated proportions or percentages", Psychometrika, 1947).
+* The test is McNemar's, in its exact form. Under the null hypothesis, each of the two models is equally likely to be
+  the right one on a clip that only one of them got right (McNemar, "Note on the sampling error of the difference
+  between correlated proportions or percentages", Psychometrika, 1947).
 * P values of classes are adjusted for their number (Holm, "A simple sequentially rejective multiple test procedure",
   Scandinavian Journal of Statistics, 1979).
 * The interval of a difference knows that both saw the same clips: method 10 of Newcombe, "Improved confidence intervals

@@ -3,7 +3,7 @@
 from search.report.clips.paired import Comparison, Paired
 from search.report.clips.tested import Tested
 from search.report.page.table import Table
-from search.report.wording.values import format_estimate, format_gain
+from search.report.wording.values import format_estimate, format_gain, significance
 
 
 def class_table(test: Tested) -> Table:
@@ -40,7 +40,7 @@ def length_table(comparison: Comparison) -> Table:
 def whole_line(comparison: Comparison) -> str:
     """Return the comparison over all clips as a sentence."""
     whole = comparison.whole
-    verdict = "beyond chance" if whole.p < 0.05 else "within chance"
+    verdict = significance(whole.p < 0.05)
     return (
         f"{whole.clips} clips: {comparison.a.name} {format_estimate('top1', whole.a)}, {comparison.b.name} "
         f"{format_estimate('top1', whole.b)}; {format_gain('top1', whole.gain)}; {whole.gained} gained, {whole.lost} "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from search.analysis.certainty import Certainty
 from search.ledger.history import Trial
 from search.report.wording.program import program
-from search.report.wording.values import format_gain
+from search.report.wording.values import format_gain, significance
 
 #: trials, or steps, that a sentence names
 NAMED = 5
@@ -33,7 +33,7 @@ def describe_pick(sure: Certainty, trial: Trial) -> str:
     parts = []
     step = next((step for step in sure.steps if step.better.number == trial.number), None)
     if step is not None and step.gain.is_known:
-        verdict = "significant" if step.gain.excludes_zero else "not significant"
+        verdict = significance(step.gain.excludes_zero)
         parts.append(f"{format_gain(sure.name, step.gain)} over trial {step.cheaper.number}, {verdict}")
     if rivals := sure.rivals.get(trial.number):
         parts.append(f"at no higher cost it is not significantly different from {name_trials(rivals)}")

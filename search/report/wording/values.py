@@ -47,6 +47,11 @@ def format_gain(name: str, gain: Estimate) -> str:
     return f"{value} ({factor * gain.low:{digits}} to {factor * gain.high:{digits}})"
 
 
+def significance(is_significant: bool) -> str:
+    """Return whether a difference is significant, in words."""
+    return "significant" if is_significant else "not significant"
+
+
 def format_probability(probability: float) -> str:
     """Return a probability such as "36 %", and "-" if it is NaN."""
     return "-" if math.isnan(probability) else f"{100 * probability:.0f} %"

@@ -103,13 +103,7 @@ class GroupedMatern(Kernel):
             rows = a[start : start + BLOCK_ROWS]
             r2 = rows @ (-2 * b.T)
             r2 += (rows * rows).sum(1)[:, None] + (b * b).sum(1)
-            np.maximum(r2, 0.0, out=r2)
-            r = np.sqrt(r2)
-            r *= _SQRT5
-            r2 *= 5 / 3
-            r2 += r
-            r2 += 1
-            r2 *= np.exp(np.negative(r, out=r), out=r)
+            _correlate(np.maximum(r2, 0.0, out=r2))
             np.multiply(r2, self.variance, out=kernel[start : start + BLOCK_ROWS])
         return kernel
 
@@ -120,6 +114,16 @@ class GroupedMatern(Kernel):
     @override
     def is_stationary(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
         return True
+
+
+def _correlate(r2: Array) -> None:
+    """Replace squared scaled distances by their correlations of Matérn 5/2, in place."""
+    r = np.sqrt(r2)
+    r *= _SQRT5
+    r2 *= 5 / 3
+    r2 += r
+    r2 += 1
+    r2 *= np.exp(np.negative(r, out=r), out=r)
 
 
 class Likelihood:
@@ -150,12 +154,7 @@ class Likelihood:
         """Return the log likelihood for the logarithms of the length scales, the variance and the noise variance."""
         *log_scales, log_variance, log_noise = theta
         r2 = np.exp(-2 * np.array(log_scales)) @ self._squares
-        r = np.sqrt(r2)
-        r *= _SQRT5
-        r2 *= 5 / 3
-        r2 += r
-        r2 += 1
-        r2 *= np.exp(np.negative(r, out=r), out=r)
+        _correlate(r2)
         r2 *= np.exp(log_variance)
         n = len(self._values)
         covariance = np.zeros(n * n)

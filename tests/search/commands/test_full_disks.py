@@ -45,7 +45,7 @@ def is_one_line(done: subprocess.CompletedProcess[str]) -> bool:
 @pytest.mark.medium
 @pytest.mark.parametrize("files", [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 6))])
 def test_ingest_ends_with_one_line_and_goes_on(files: int, root: Path, tmp_path: Path) -> None:
-    # The disk has room for the bytes, as otherwise nothing is begun, but for so many files and folders only.
+    # The disk has room for the bytes, which ingest checks before it begins, but only for this many files and folders.
     command = f"ingest folders {root} --out {tmp_path}/disk/cache --size 48 --jobs 1"
 
     full, again = twice(tmp_path / "disk", f"50m,nr_inodes={files}", command, command)

@@ -175,7 +175,7 @@ def test_two_tests_are_compared_with_pictures_of_their_clips(
     out = capsys.readouterr().out
     assert "4 clips: first 50.0 %" in out
     # Newcombe's phi is -1, as each is right where the other is wrong: twice the 35 points of Wilson's interval.
-    assert "+0.0 points (-70.0 to 70.0); 2 gained, 2 lost, McNemar p 1.000: within chance" in out
+    assert "+0.0 points (-70.0 to 70.0); 2 gained, 2 lost, McNemar p 1.000: not significant" in out
     assert {file.name for file in (tmp_path / "differences").iterdir()} == {
         "class-gains.csv", "lengths.csv", "gained.png", "lost.png",
     }  # fmt: skip

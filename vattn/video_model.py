@@ -31,7 +31,7 @@ class VideoModel(nn.Module):
 
     #: Names of further scores that `scores` returns.
     branches: tuple[str, ...] = ()
-    #: In training it is given the targets too, and returns the loss of each of ``losses`` in place of scores.
+    #: In training, ``forward`` also takes the targets and returns several losses in place of scores.
     takes_targets: ClassVar[bool] = False
 
     def __init__(self, model: ModelConfig, classes: int) -> None:

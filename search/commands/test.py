@@ -294,7 +294,7 @@ def _detect(models: Sequence[Sequence[_Model]], asked: Asked) -> None:
     with writing(file, WAY_OUT):
         write_whole(file, detected.text(trial.data.labels()))
     print(
-        f"recall of the 100 best segments of a video at IoU 0.5 {detected.metrics['recall']:.2%}; "
+        f"recall of the 100 best segments of a video at IoU 0.5 {detected.recall:.2%}; "
         f"{len(clips)} videos of the {split} split; segments: {file}"
     )
 

@@ -110,9 +110,13 @@ class ResNet3DConfig(ResidualConfig, kind="resnet3d"):
         before_stride = site.block == 0 and site.position in before
         return self.frames_after(site.stage - 1 if before_stride and site.stage > 2 else site.stage, frames)
 
+    def halves_frames(self, stage: int) -> bool:
+        """Return whether the first block of a stage halves the number of frames, rounded up."""
+        return stage > 2 and self.cube_frames(stage) > 1
+
     def frames_after(self, stage: int, frames: int) -> int:
         """Return the number of frames at the output of a stage; stage 1 is the stem with its pool."""
-        halving = sum(self.cube_frames(later) > 1 for later in range(3, stage + 1))
+        halving = sum(map(self.halves_frames, range(3, stage + 1)))
         for _ in range((self.pool == "clip") + halving):
             frames = conv_out(frames, 3, 2)
         return frames
@@ -204,7 +208,7 @@ def _parts(config: ResNet3DConfig, size: int, frames: int) -> tuple[Part, ...]:
 def _stage_part(config: ResNet3DConfig, shapes: list[BlockShape], frames: int) -> Part:
     """Return the cost of the blocks of one stage whose input has ``frames`` frames."""
     stage = shapes[0].stage
-    after = conv_out(frames, 3, 2) if stage > 2 and config.cube_frames(stage) > 1 else frames
+    after = conv_out(frames, 3, 2) if config.halves_frames(stage) else frames
     convs, shortcuts, kept = [], [], 0
     for s in shapes:
         before = after if s.stride == 1 else frames

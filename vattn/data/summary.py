@@ -132,12 +132,12 @@ def count_clips(manifest: pa.Table, classes: int) -> dict[str, Int64[np.ndarray,
 
 def count_actions(data: DataConfig, manifest: pa.Table) -> dict[str, Int64[np.ndarray, " classes"]]:
     """Return the number of actions of each class in untrimmed videos, by split."""
-    annotations = data.annotations(manifest["path"].to_pylist())
-    splits = np.asarray(manifest["split"].to_numpy(zero_copy_only=False))
-    counts = {split: np.zeros(data.num_classes(), np.int64) for split in SPLITS}
-    for path, split in zip(manifest["path"].to_pylist(), splits.tolist(), strict=True):
+    paths, classes = manifest["path"].to_pylist(), data.num_classes()
+    annotations = data.annotations(paths)
+    counts = {split: np.zeros(classes, np.int64) for split in SPLITS}
+    for path, split in zip(paths, manifest["split"].to_pylist(), strict=True):
         labels = annotations[path].instances[:, 2].astype(np.int64)
-        counts[split] += np.bincount(labels, minlength=data.num_classes())
+        counts[split] += np.bincount(labels, minlength=classes)
     return counts
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from vattn.detection.boxes import Rule, clip, decode, nms, nms_by_class
+from vattn.detection.boxes import Rule, clip, decode, nms_by_class
 from vattn.detection.windows import Buffer, Windows
 
 #: Rows (class, start, end, score), by decreasing score; classes from 1.
@@ -108,10 +108,6 @@ def suppressed(segments: Segments, threshold: float) -> Segments:
 
 
 def _kept(segments: Segments, threshold: float) -> np.ndarray:
-    kept = []
-    for label in np.unique(segments[:, 0]):
-        rows = np.flatnonzero(segments[:, 0] == label)
-        boxes, scores = torch.from_numpy(segments[rows, 1:3]), torch.from_numpy(segments[rows, 3])
-        kept.append(rows[nms(boxes, scores, threshold, "plain").numpy()])
-    numbers = np.sort(np.concatenate(kept)) if kept else np.empty(0, np.int64)
+    rows = torch.from_numpy(segments)
+    numbers = np.sort(nms_by_class(rows[:, 1:3], rows[:, 3], rows[:, 0], threshold, "plain").numpy())
     return numbers[np.argsort(-segments[numbers, 3], kind="stable")]

@@ -7,12 +7,13 @@ Niebles, "ActivityNet: A Large-Scale Video Benchmark for Human Activity Understa
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float64
 
-Metric = Literal["thumos14", "activitynet"]
+from vattn.data.untrimmed import Metric
+
 #: The thresholds of THUMOS'14.
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 

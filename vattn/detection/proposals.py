@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from vattn.detection.boxes import Rule, clip, decode, nms
@@ -60,11 +60,3 @@ def with_row(boxes: list[Float[Tensor, "_ columns"]]) -> Float[Tensor, "rows mor
     """Return the boxes of all rows of a batch, each as (row, start, end, ...)."""
     rows = [torch.cat([each.new_full((len(each), 1), row), each], 1) for row, each in enumerate(boxes)]
     return torch.cat(rows)
-
-
-def padded(boxes: list[Float[Tensor, "_ 2"]], count: int) -> tuple[Float[Tensor, "n count 2"], Int64[Tensor, " n"]]:
-    """Return as many boxes in each row, filled with boxes (0, 0), and the number of true ones."""
-    out = boxes[0].new_zeros(len(boxes), count, 2)
-    for row, each in zip(out, boxes, strict=True):
-        row[: len(each)] = each
-    return out, torch.tensor([len(each) for each in boxes])

@@ -9,10 +9,8 @@ from jaxtyping import Float32, Float64, Int64
 
 from vattn.detection.config import RC3DConfig, SCNNConfig
 from vattn.detection.videos import Video
-from vattn.detection.windows import BufferRule, Windows, buffers, training_buffers, windows
+from vattn.detection.windows import Buffer, BufferRule, Windows, buffers, training_buffers, windows
 
-#: Instances of a buffer that R-C3D learns from at most.
-MOST_INSTANCES = 20
 #: IoU above which a window is an action, below which it is background, and above which an instance without a window of
 #: the first kind gets its best one.
 POSITIVE, NEGATIVE, BEST = 0.7, 0.3, 0.5
@@ -38,7 +36,7 @@ class Samples:
 def rc3d_samples(
     every: Sequence[Video], config: RC3DConfig, length: int, fps: float, mirrored: Sequence[int] | None
 ) -> Samples:
-    """Return the training buffers, with targets (start, end, class) of at most `MOST_INSTANCES` instances.
+    """Return the training buffers, with targets (start, end, class) of at most `BufferRule.most` instances.
 
     Args:
         every: the videos.
@@ -51,12 +49,10 @@ def rc3d_samples(
     rows = [video.instances(fps) for video in every]
     frames = [video.frames for video in every]
     rule = BufferRule(1.0, 0) if config.is_caffe else BufferRule()
-    cut = training_buffers(
-        frames, rows, length, config.step, rule._replace(most=MOST_INSTANCES), mirrored is not None, config.backward
-    )
+    cut = training_buffers(frames, rows, length, config.step, rule, mirrored is not None, config.backward)
     parts, targets = [], []
     for sample in cut:
-        own = np.zeros((MOST_INSTANCES, 3), np.float32)
+        own = np.zeros((rule.most, 3), np.float32)
         own[: len(sample.instances)] = sample.instances
         if sample.mirrored:
             assert mirrored is not None
@@ -66,18 +62,14 @@ def rc3d_samples(
             own[: len(labels), 2] = labels
         parts.append(Part(sample.video, sample.buffer.start + np.arange(length), sample.mirrored))
         targets.append(own)
-    return Samples(parts, np.array(targets, np.float32).reshape(-1, MOST_INSTANCES, 3))
+    return Samples(parts, np.array(targets, np.float32).reshape(-1, rule.most, 3))
 
 
-def rc3d_parts(every: Sequence[Video], config: RC3DConfig, length: int) -> tuple[list[Part], list[list[int]]]:
-    """Return the test buffers of all videos, and the numbers of those of each video."""
-    parts: list[Part] = []
-    of_video: list[list[int]] = []
-    for number, video in enumerate(every):
-        cut = buffers(video.frames, length, config.step, config.backward)
-        of_video.append(list(range(len(parts), len(parts) + len(cut))))
-        parts += [Part(number, buffer.start + np.arange(length)) for buffer in cut]
-    return parts, of_video
+def rc3d_parts(every: Sequence[Video], config: RC3DConfig, length: int) -> tuple[list[Part], list[list[Buffer]]]:
+    """Return the test buffers of all videos, as parts and by video."""
+    cut = [buffers(video.frames, length, config.step, config.backward) for video in every]
+    parts = [Part(number, buffer.start + np.arange(length)) for number, own in enumerate(cut) for buffer in own]
+    return parts, cut
 
 
 def scnn_windows(video: Video, config: SCNNConfig) -> Windows:

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vattn.detection.boxes import encode, overlaps
+from vattn.detection.proposals import with_row
 
 Instances = Float[Tensor, "n instances 3"]
 
@@ -133,8 +134,8 @@ def region_targets(
     Of two instances with the same times a region gets the class of the one that comes first.
     """
     rows = [_row(*each, rule, draws) for each in zip(proposals, instances, strict=True)]
-    regions = [torch.cat([each.new_full((len(each), 1), row), each], 1) for row, (each, _, _) in enumerate(rows)]
-    return RegionTargets(torch.cat(regions), torch.cat([row[1] for row in rows]), torch.cat([row[2] for row in rows]))
+    boxes, labels, offsets = zip(*rows, strict=True)
+    return RegionTargets(with_row(list(boxes)), torch.cat(labels), torch.cat(offsets))
 
 
 def _row(

@@ -14,6 +14,8 @@ from vattn.detection.evaluation import Detections, Instances
 _LOG = logging.getLogger(__name__)
 #: Share of a frame by which a moment may be before a frame that is still shown then: times are rounded.
 _ROUNDING = 1e-6
+#: label of ambiguous segments; those of classes are 1 and more
+AMBIGUOUS = 0
 
 
 class Stored(Protocol):
@@ -54,8 +56,8 @@ class Video(NamedTuple):
 def videos(clips: Stored, data: DataConfig) -> list[Video]:
     """Return the videos of a split in the order of ``clips``.
 
-    Actions are cut to the video; those that begin after its end are left out, with a warning. Raises UserError if the
-    lists of the data set are wrong.
+    Actions are cut to the video, with a warning for those that end after it; those that begin after its end are left
+    out. Raises UserError if the lists of the data set are wrong.
     """
     fps, _ = data.detection
     annotations = data.annotations(clips.paths)
@@ -80,13 +82,22 @@ def video_of(path: str, stored: int, seconds: float, annotation: Annotation, fps
     return Video(path, frames, stored, stored / (length * fps), annotation)
 
 
-def truth(every: Sequence[Video]) -> tuple[Instances, int]:
-    """Return all actions of videos, which are numbered in their order, and the label of ambiguous segments."""
-    rows = [(number, *row) for number, video in enumerate(every) for row in video.annotation.instances.tolist()]
-    unclear = [(number, *row) for number, video in enumerate(every) for row in video.annotation.ambiguous.tolist()]
-    ambiguous = 1 + round(max((row[3] for row in rows), default=0)) + 1000
-    listed = [(n, s, e, label + 1) for n, s, e, label in rows] + [(*row, ambiguous) for row in unclear]
-    return Instances(*np.array(listed, np.float64).reshape(-1, 4).T), ambiguous
+def truth(every: Sequence[Video]) -> Instances:
+    """Return all actions of videos, which are numbered in their order.
+
+    Ambiguous segments have the label `AMBIGUOUS`.
+    """
+    rows = [
+        (number, start, end, label + 1)
+        for number, video in enumerate(every)
+        for start, end, label in video.annotation.instances.tolist()
+    ]
+    rows += [
+        (number, start, end, AMBIGUOUS)
+        for number, video in enumerate(every)
+        for start, end in video.annotation.ambiguous.tolist()
+    ]
+    return Instances(*np.array(rows, np.float64).reshape(-1, 4).T)
 
 
 def detections(of_videos: Sequence[Float64[np.ndarray, "_ 4"]]) -> Detections:

@@ -28,7 +28,7 @@ def buffers(frames: int, length: int, step: int, backward: bool = True) -> list[
 
 
 class BufferRule(NamedTuple):
-    """Which instances of a video a buffer teaches."""
+    """Which instances of a video are targets of a buffer."""
 
     overlap: float = 0.7
     """least share of an instance's length that is in the buffer"""

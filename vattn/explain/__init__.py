@@ -50,10 +50,7 @@ from vattn.weights.statistics import recorded, statistics
 
 __all__ = ["Trained", "explain", "grad_cams", "kernels_of_i3d", "load_trained"]
 
-#: Resolution of the pictures, dots per inch.
-_DPI = 110
 _CPU = torch.device("cpu")
-_WAY_OUT = "make room, or name another place with --out"
 
 
 def load_trained(config: TrialConfig, checkpoint: Path) -> Trained:
@@ -94,7 +91,7 @@ def explain(
     known = [labels.index(truth) if truth is not None else None for truth in truths] or [None] * len(videos)
     files: list[Path] = []
     for video, truth, folder in zip(videos, known, _folders(videos, out), strict=True):
-        with writing(folder, _WAY_OUT):
+        with writing(folder, figures.WAY_OUT):
             folder.mkdir(parents=True, exist_ok=True)
         files += _explain(model, video, folder, kernels, truth)
     return files
@@ -117,10 +114,9 @@ def _explain(
     files = []
     for name, figure in drawn.items():
         files.append(out / f"{name}.png")
-        with writing(files[-1], _WAY_OUT), replacing(files[-1]) as part:
-            figure.savefig(part, dpi=_DPI, bbox_inches="tight")
+        figures.save(figure, files[-1])
     files.append(out / "weights.mp4")
-    with writing(files[-1], _WAY_OUT), replacing(files[-1]) as part:
+    with writing(files[-1], figures.WAY_OUT), replacing(files[-1]) as part:
         write_film(class_maps, values, shown, labels, part)
     return files
 

@@ -26,7 +26,8 @@ from vattn.detection.config import SCNNConfig
 from vattn.detection.samples import Part
 from vattn.detection.videos import Video, video_of
 from vattn.errors import UserError
-from vattn.files import at_home, replacing, write_whole
+from vattn.explain.figures import WAY_OUT, save
+from vattn.files import at_home, replacing, write_whole, writing
 from vattn.modules.sta import STA
 from vattn.trained import Trained
 from vattn.training.batches.sources import ResidentClips
@@ -81,18 +82,19 @@ def watch(model: Trained, file: Path, annotation: Annotation = EMPTY) -> tuple[W
     fps = config.data.detection[0]
     video = video_of(str(file), len(frames), len(frames) / (decoded.rate or fps), annotation, fps)
     clips = ResidentClips.of_video(frames, CPU)
-    detected = detect(net, clips, config, CPU, every=[video])
+    has_sta = any(isinstance(module, STA) for module in net.backbone.modules())
     with _frame_weights(net.backbone) as kept:
-        if any(isinstance(module, STA) for module in net.backbone.modules()):
+        detected = detect(net, clips, config, CPU, every=[video])
+        if has_sta and isinstance(config.model.detector, SCNNConfig):
+            kept.clear()
             detect(net, clips, _of_all_windows(config), CPU, every=[video])
     return Watched(detected, _averaged(kept, parts_of(config, [video]), video.frames) if kept else None), frames
 
 
 def _of_all_windows(config: TrialConfig) -> TrialConfig:
-    """Return the config with which STA sees all parts: Segment-CNN classifies few windows otherwise."""
+    """Return the config with which Segment-CNN classifies all windows, so that STA sees them."""
     detector = config.model.detector
-    if not isinstance(detector, SCNNConfig):
-        return config
+    assert isinstance(detector, SCNNConfig)
     model = config.model.model_copy(update={"detector": detector.model_copy(update={"threshold": 0.0})})
     return config.model_copy(update={"model": model})
 
@@ -197,18 +199,20 @@ def explain_detection(model: Trained, file: Path, out: Path) -> list[Path]:
 
     Raises:
         UserError: the video cannot be read.
+        StorageError: a file cannot be written.
     """
-    config: TrialConfig = model[0]
+    config, detector = model.config, model.config.model.detector
+    assert detector != "none"
     watched, frames = watch(model, file, known_actions(config.data, file))
     labels, fps = model.labels, config.data.detection[0]
-    out.mkdir(parents=True, exist_ok=True)
     files = [out / name for name in ("timeline.png", "segments.mp4", "detections.json")]
-    figure = draw_timeline({config.model.detector.kind: watched}, labels, fps)  # pyright: ignore[reportAttributeAccessIssue]
-    figure.savefig(files[0], dpi=110, bbox_inches="tight")
     rate = watched.video.rate * fps
     barred = with_bars(frames, watched, fps, rate)
     even = barred[:, : barred.shape[1] // 2 * 2, : barred.shape[2] // 2 * 2]
-    with replacing(files[1]) as part:
-        encode(part, even, rate)
-    write_whole(files[2], watched.detected.text(labels))
+    with writing(out, WAY_OUT):
+        out.mkdir(parents=True, exist_ok=True)
+        save(draw_timeline({detector.kind: watched}, labels, fps), files[0])
+        with replacing(files[1]) as part:
+            encode(part, even, rate)
+        write_whole(files[2], watched.detected.text(labels))
     return files

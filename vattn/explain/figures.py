@@ -1,6 +1,7 @@
 """Draw the values that `vattn.explain.evidence` computes."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,10 +21,21 @@ from vattn.explain.evidence import (
     TAMValues,
     spread_over_time,
 )
+from vattn.files import replacing, writing
 
+#: resolution of the pictures, dots per inch
+_DPI = 110
+#: the way out where a file cannot be written
+WAY_OUT = "make room, or name another place with --out"
 _BLUE = "#0072B2"
 #: Number of channels with the highest weights, and number with the lowest, whose features are drawn.
 _SHOWN_CHANNELS = 4
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Write a picture; raise StorageError if it cannot be written."""
+    with writing(file, WAY_OUT), replacing(file) as part:
+        figure.savefig(part, dpi=_DPI, bbox_inches="tight")
 
 
 def draw_branches(views: BranchViews, shown: ShownFrames) -> Figure:

@@ -31,8 +31,7 @@ def best(done: Sequence[Epoch]) -> Epoch:
 
 def entry(state: dict[str, Any], epoch: Epoch) -> dict[str, Any]:
     """Return what is written of the best epoch: ``state_dict``, the number of the epoch, and its `rate`."""
-    name = rate(epoch.metrics)
-    return {"state_dict": state, "epoch": epoch.number, name: epoch.metrics[name]}
+    return {"state_dict": state} | _about(epoch)
 
 
 def accept(folder: Path) -> None:
@@ -53,8 +52,12 @@ def settle(folder: Path, done: Sequence[Epoch]) -> None:
         state = read_state_file(path, mmap=True)
     except UserError:
         state = {}
-    wanted = entry({}, best(done)) if done else {}
-    if done and all(state.get(name) == value for name, value in wanted.items() if name != "state_dict"):
+    if done and all(state.get(name) == value for name, value in _about(best(done)).items()):
         accept(folder)
     else:
         path.unlink()
+
+
+def _about(epoch: Epoch) -> dict[str, Any]:
+    name = rate(epoch.metrics)
+    return {"epoch": epoch.number, name: epoch.metrics[name]}

@@ -24,7 +24,7 @@ from vattn.errors import UserError
 from vattn.model import VideoModel, load_model
 from vattn.training.batches.loader import step_sizes
 from vattn.training.batches.sources import node_cache, resident
-from vattn.training.best import settle
+from vattn.training.best import rate, settle
 from vattn.training.checkpoint import Epoch, Progress, WorkerState, load
 from vattn.training.device import compile_network, default_device, set_up
 from vattn.training.distill import Teacher, feed_both
@@ -132,7 +132,8 @@ def _fit(config: TrialConfig, cache: Path, folder: Path, device: torch.device, s
         _share_buffers(net, optimizer)
         metrics = {"train_loss": loss}
         if optimizer.average:
-            metrics[f"{task.rate}_plain"] = task.evaluate(net, val_clips, device, rank, world)[task.rate]
+            plain = task.evaluate(net, val_clips, device, rank, world)
+            metrics[f"{rate(plain)}_plain"] = plain[rate(plain)]
         is_last = number == config.train.epochs
         with optimizer.averaged():
             metrics = task.evaluate(net, val_clips, device, rank, world) | metrics

@@ -22,7 +22,7 @@ from vattn.detection.detections import Cleaning, buffer_segments, suppressed, vi
 from vattn.detection.evaluation import Detections, Instances, evaluate
 from vattn.detection.losses import anchor_losses, overlap_loss, smooth_l1
 from vattn.detection.pooling import pool_regions
-from vattn.detection.proposals import Proposing, padded, propose, with_row
+from vattn.detection.proposals import Proposing, propose, with_row
 from vattn.detection.published import rc3d_rules
 from vattn.detection.rc3d import RC3D, RegionSettings
 from vattn.detection.targets import AnchorRule, Draws, RegionRule, anchor_targets, region_targets
@@ -90,6 +90,14 @@ def to_pairs(rows: Tensor, scales: int) -> Tensor:
 def to_labels(rows: Tensor, scales: int) -> Tensor:
     """Return (N, L * A) as (N, 1, A * L, 1, 1), index a * L + position."""
     return rows.unflatten(1, (-1, scales)).transpose(1, 2).flatten(1)[:, None, :, None, None]
+
+
+def padded(boxes: list[Tensor], count: int) -> tuple[Tensor, Tensor]:
+    """Return as many boxes in each row, filled with boxes (0, 0), and the number of true ones."""
+    out = boxes[0].new_zeros(len(boxes), count, 2)
+    for row, each in zip(out, boxes, strict=True):
+        row[: len(each)] = each
+    return out, torch.tensor([len(each) for each in boxes])
 
 
 def _anchors(case: Recording, options: Options) -> Values:

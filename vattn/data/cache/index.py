@@ -56,7 +56,7 @@ def read_index(cache: Path) -> pa.Table:
         if xxh3_64_hexdigest(data) != digest:
             raise altered
         index = pa.ipc.open_file(data).read_all()
-        # Who altered a file can have written its hash too: no length or offset in it is believed.
+        # The hash of an altered file can be right too, so its lengths and offsets are checked.
         index.validate(full=True)
     except OSError as error:
         if error.errno in (None, EINVAL):  # a damaged file; an empty one cannot be mapped

@@ -24,10 +24,7 @@ OneSplit = Annotated[Literal[1], Field(description="number of the train/test spl
 def _folder(root: str) -> str:
     if root == "auto":
         raise ValueError("must be the folder of the files as their owners publish it; there is none to choose for you")
-    try:
-        return str(at_home(root).absolute())  # worker processes have working directories of their own
-    except RuntimeError as error:  # the home of an unknown user
-        raise ValueError(str(error)) from error
+    return str(at_home(root).absolute())  # worker processes have working directories of their own
 
 
 class LayoutConfig(DataConfig):

@@ -13,6 +13,7 @@ from typing import Any
 from vattn.data.decode import is_litter
 from vattn.data.names import VIDEOS
 from vattn.errors import UserError
+from vattn.files import at_home
 
 #: The split for each usual name of it.
 _SPLITS = {
@@ -81,7 +82,7 @@ def find(root: Path, names: Iterable[str], what: str) -> Path:
 
 def list_file(root: Path, file: str, key: str) -> Path:
     """Return the path of the list that the field ``data.KEY`` names; raise UserError if it does not exist."""
-    path = root / os.path.expanduser(file)  # noqa: PTH111  # pathlib's raises for the home of an unknown user
+    path = root / at_home(file)
     if not os.path.exists(path):  # noqa: PTH110  # pathlib's raises for names that are too long
         raise UserError(
             f"{root / file} does not exist", path=f"data.{key}", way_out="name a file below the root", found=file

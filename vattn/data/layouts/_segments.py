@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from vattn.data.layouts._rows import Row
-from vattn.data.names import VIDEOS
+from vattn.data.names import clip_name
 from vattn.data.untrimmed import EMPTY, Annotations, annotation
 
 #: Class of segments whose class is uncertain.
@@ -61,9 +61,7 @@ def video_rows(segments: Iterable[Segment], files: Mapping[str, Sequence[str]]) 
         yield row
 
 
-def annotated(
-    paths: Iterable[str], segments: Iterable[Segment], labels: Sequence[str], is_ambiguous: str = AMBIGUOUS
-) -> Annotations:
+def annotated(paths: Iterable[str], segments: Iterable[Segment], labels: Sequence[str]) -> Annotations:
     """Return the actions of the videos at ``paths``; wrong segments are left out."""
     numbers = {name: number for number, name in enumerate(labels)}
     instances: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
@@ -71,7 +69,7 @@ def annotated(
     for segment in segments:
         if isinstance(times := times_of(segment), str):
             continue
-        if segment.name == is_ambiguous:
+        if segment.name == AMBIGUOUS:
             ambiguous[_stem(segment.video)].append(times)
         elif segment.name in numbers:
             instances[_stem(segment.video)].append((*times, numbers[segment.name]))
@@ -83,5 +81,4 @@ def annotated(
 
 
 def _stem(video: str) -> str:
-    name = PurePosixPath(video).name
-    return PurePosixPath(name).stem if PurePosixPath(name).suffix.lower() in VIDEOS else name
+    return clip_name(PurePosixPath(video).name)

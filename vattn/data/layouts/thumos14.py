@@ -125,10 +125,10 @@ def _segments(name: str, split: str, path: Path) -> Iterator[_Line]:
 
 def _untrimmed(root: Path) -> Iterator[Segment]:
     """Yield all segments of the lists, ambiguous ones too, class by class."""
-    for name, split, path in _lists(root, ambiguous=True):
-        for place, line in read_lines(path):
-            video, start, end = (*line.split(), "", "", "")[:3]
-            yield Segment(video, split, start, end, name, place)
+    for entry in _lists(root, ambiguous=True):
+        for line in _segments(*entry):
+            video, start, end = (*line.segment.split(), "", "", "")[:3]
+            yield Segment(video, line.split, start, end, line.name, line.place)
 
 
 def _lists(root: Path, ambiguous: bool = False) -> list[tuple[str, str, Path]]:

@@ -15,12 +15,11 @@ from vattn.data.cache import Clips
 from vattn.data.untrimmed import Metric
 from vattn.detection.config import RC3DConfig, SCNNConfig
 from vattn.detection.detections import buffer_segments, suppressed, video_segments, window_segments
-from vattn.detection.evaluation import THRESHOLDS, Result, evaluate, proposal_recall
+from vattn.detection.evaluation import THRESHOLDS, Instances, Result, evaluate, proposal_recall
 from vattn.detection.rc3d import RC3D
 from vattn.detection.samples import Part, rc3d_parts, scnn_parts
 from vattn.detection.scnn import SCNN
-from vattn.detection.videos import Video, detections, truth, videos
-from vattn.detection.windows import Buffer
+from vattn.detection.videos import AMBIGUOUS, Video, detections, truth, videos
 from vattn.training.batches.feed import feed
 from vattn.training.batches.parts import test_parts
 from vattn.training.batches.pixels import normalise
@@ -57,33 +56,37 @@ class Detected:
 
     def results(self, thresholds: Sequence[float] = THRESHOLDS, metric: Metric | None = None) -> list[Result]:
         """Return the average precisions at each threshold, by the metric of the data or another."""
-        instances, ambiguous = truth(self.videos)
-        rule = metric or self.metric
+        instances, rule = truth(self.videos), metric or self.metric
         return [
             evaluate(
                 instances, detections([self.segments(number, t) for number in range(len(self.videos))]),
-                self.num_classes, (t,), rule, ambiguous,
+                self.num_classes, (t,), rule, AMBIGUOUS,
             )
             for t in thresholds
         ]  # fmt: skip
+
+    @property
+    def recall(self) -> float:
+        """Share of the actions that one of the 100 best segments of their video overlaps by 0.5 or more.
+
+        The class of the segment does not matter.
+        """
+        instances = truth(self.videos)
+        clear = Instances(*(column[instances.label != AMBIGUOUS] for column in instances))
+        return float(proposal_recall(clear, detections(self.found), (0.5,), NUM_PROPOSALS)[0])
 
     @property
     def metrics(self) -> dict[str, float]:
         """Metrics by name: fractions.
 
         ``map_T`` is the mean average precision at the threshold T of IoU, ``map`` the mean of those at 0.3, 0.4 and
-        0.5, ``recall`` the share of the actions that one of the 100 best segments of their video overlaps by 0.5 or
-        more, whatever its class.
+        0.5; ``recall`` is `recall`.
         """
         by_threshold = {t: float(result.map[0]) for t, result in zip(THRESHOLDS, self.results(), strict=True)}
-        instances, ambiguous = truth(self.videos)
-        clear = instances.label != ambiguous
-        proposals = detections(self.found)
-        recall = proposal_recall(type(instances)(*(c[clear] for c in instances)), proposals, (0.5,), NUM_PROPOSALS)
         return {
             "map": float(np.mean([by_threshold[t] for t in MAP_THRESHOLDS])),
             **{f"map_{t:g}": value for t, value in by_threshold.items()},
-            "recall": float(recall[0]),
+            "recall": self.recall,
         }
 
     def tree(self, labels: Sequence[str]) -> dict[str, Any]:
@@ -139,7 +142,7 @@ def _by_rc3d(
 ) -> list[np.ndarray]:  # fmt: skip
     detector, length = config.model.detector, config.model.frames
     assert isinstance(detector, RC3DConfig)
-    parts, of_video = rc3d_parts(every, detector, length)
+    parts, cut = rc3d_parts(every, detector, length)
     how, expected = detector.cleaning(), statistics(config)
     own: dict[int, torch.Tensor] = {}
     with torch.inference_mode():
@@ -149,15 +152,9 @@ def _by_rc3d(
             for number, (boxes, scores, offsets) in zip(numbers.tolist(), outputs, strict=True):
                 # Many small operations, for which a GPU would be slower.
                 own[number] = buffer_segments(boxes.cpu(), scores.softmax(1).cpu(), offsets.cpu(), length, how)
-    found = _gathered(own, world)
-    cut = [
-        [Buffer(int(parts[n].frames[0]), min(int(parts[n].frames[0]) + length, every[v].frames)) for n in numbers]
-        for v, numbers in enumerate(of_video)
-    ]
-    return [
-        video_segments([found[number] for number in numbers], spans, fps, how)
-        for numbers, spans in zip(of_video, cut, strict=True)
-    ]
+    gathered = _gathered(own, world)
+    found = iter([gathered[number] for number in range(len(parts))])
+    return [video_segments([next(found) for _ in buffers], buffers, fps, how) for buffers in cut]
 
 
 def _by_scnn(

@@ -10,7 +10,7 @@ from vattn.data.cache import Clips
 from vattn.detection.config import RC3DConfig, SCNNConfig
 from vattn.detection.samples import Samples, rc3d_samples, scnn_samples
 from vattn.detection.scnn import SCNN
-from vattn.detection.videos import videos
+from vattn.detection.videos import Video, videos
 from vattn.detection.windows import seconds_of, window_counts, window_prior
 from vattn.errors import UserError
 from vattn.training.batches.loader import Batches, train_batches
@@ -25,9 +25,6 @@ AnyClips = Clips | ResidentClips
 
 class Task(Protocol):
     """One task: classification of clips, or detection in videos."""
-
-    #: the metric by which the best epoch is chosen
-    rate: str
 
     def num_samples(self, epoch: int) -> int:
         """Return the number of samples of a training epoch."""
@@ -49,8 +46,6 @@ class Task(Protocol):
 
 class Classification:
     """Each clip has one label."""
-
-    rate = "top1"
 
     def __init__(self, config: TrialConfig, clips: AnyClips | None = None) -> None:
         self._config, self._clips = config, clips
@@ -78,13 +73,12 @@ class Classification:
 class Detection:
     """Each video has segments with a label."""
 
-    rate = "map"
-
     def __init__(self, config: TrialConfig, clips: AnyClips | None = None) -> None:
         self._config, self._clips = config, clips
         self._videos = [] if clips is None else videos(clips, config.data)
         self._fps = config.data.detection[0]
         self._known: tuple[int, Samples] | None = None
+        self._evaluated: tuple[AnyClips, list[Video]] | None = None
 
     def num_samples(self, epoch: int) -> int:
         return len(self._samples(epoch).parts)
@@ -108,7 +102,10 @@ class Detection:
     def evaluate(
         self, net: VideoModel, clips: AnyClips, device: torch.device, rank: int, world: int
     ) -> dict[str, float]:
-        return detect(net, clips, self._config, device, rank, world).metrics
+        # The lists are read once in a training, not in each epoch.
+        if self._evaluated is None or self._evaluated[0] is not clips:
+            self._evaluated = clips, videos(clips, self._config.data)
+        return detect(net, clips, self._config, device, rank, world, self._evaluated[1]).metrics
 
     def _samples(self, epoch: int) -> Samples:
         """Return the samples of an epoch; those of Segment-CNN are drawn anew for each."""
@@ -116,7 +113,7 @@ class Detection:
             samples = self._drawn(epoch)
             if not len(samples.parts):
                 raise UserError(
-                    "no part of a training video has an action that it could teach", path="model.frames",
+                    "no buffer or window of the training videos contains enough of an action", path="model.frames",
                     way_out="take another length", found=self._config.model.frames,
                 )  # fmt: skip
             self._known = epoch, samples

@@ -162,4 +162,4 @@ def test_generated_videos_do_not_depend_on_each_other() -> None:
     small, large = (MotionUntrimmedDataConfig(train_videos=count) for count in (2, 5))
 
     assert small.pieces(small.planned()[1]) == large.pieces(large.planned()[1])
-    assert truth([])[0].label.shape == (0,)
+    assert truth([]).label.shape == (0,)

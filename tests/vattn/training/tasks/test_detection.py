@@ -85,7 +85,7 @@ def test_actions_are_where_the_motions_are(cache: Path) -> None:
     config = trial("rc3d")
     every = videos(open_clips(cache, "train"), config.data)
 
-    instances, _ = truth(every)
+    instances = truth(every)
 
     assert len(instances.label)
     assert all(video.frames == video.stored for video in every)

@@ -6,7 +6,7 @@ Ray is imported only by the functions that need it, because `vattn list` reads l
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from cluster.placement import Resources
+from cluster.placement import Resources, counted
 
 #: part of the command of a job that belongs to Ray itself
 _OF_RAY = "/ray/dashboard/"
@@ -66,12 +66,12 @@ def shortage(load: Load, wanted: Resources) -> Shortage:
         needed, free = each * wanted.workers, sum(node.get(kind, 0) for node in load.free)
         if free + 1e-9 < needed:
             total = sum(node.get(kind, 0) for node in load.total)
-            lacks.append((kind, f"{_amount(needed, kind)} wanted, {free:g} of {total:g} free"))
+            lacks.append((kind, f"{counted(needed, kind)} wanted, {free:g} of {total:g} free"))
     if not lacks and wanted.places(load.free) < wanted.workers:
         # Enough is free in all, but not together.
         kind, each = ("GPU", wanted.gpus) if wanted.gpus else ("CPU", float(wanted.cpus))
         most = max((node.get(kind, 0) for node in load.free), default=0.0)
-        lacks = [(kind, f"{_amount(each, kind)} wanted on one node, the freest has {most:g} free")]
+        lacks = [(kind, f"{counted(each, kind)} wanted on one node, the freest has {most:g} free")]
     if not lacks:
         lacks = [("process", "Ray starts a process, its resources are free")]
     jobs = f"; {load.jobs} other job{'' if load.jobs == 1 else 's'}" if load.jobs else ""
@@ -90,7 +90,3 @@ def usage(load: Load, wanted: Resources, running: int, gpus: float) -> float:
     kind, used = ("GPU", gpus) if gpus else ("CPU", float(running * wanted.workers * wanted.cpus))
     total = sum(node.get(kind, 0) for node in load.total)
     return min(used / total, 1.0) if total else 0.0
-
-
-def _amount(amount: float, kind: str) -> str:
-    return f"{amount:g} {kind}{'' if amount == 1 else 's'}"

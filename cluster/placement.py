@@ -6,7 +6,7 @@ Ray is imported only by the functions that need it, because `vattn check` reads 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from vattn.base import Config
 from vattn.errors import UserError
@@ -78,8 +78,8 @@ class Resources(Config):
     def _does_not_fit(self, nodes: Sequence[Mapping[str, float]], places: int) -> UserError:
         scarcest = ("GPU", "CPU") if self.gpus else ("CPU", "GPU")
         largest = max(nodes, key=lambda node: [node.get(kind, 0) for kind in scarcest], default={})
-        takes = _counted(self.cpus, "CPU") + (f", {_counted(self.gpus, 'GPU')}" if self.gpus else "")
-        has = ", ".join(_counted(largest.get(kind, 0), kind) for kind in ("CPU", "GPU"))
+        takes = counted(self.cpus, "CPU") + (f", {counted(self.gpus, 'GPU')}" if self.gpus else "")
+        has = ", ".join(counted(largest.get(kind, 0), kind) for kind in ("CPU", "GPU"))
         if not places:
             who = "one worker of a training" if self.workers > 1 else "one training"
             rule, way_out = f"{who} takes {takes}, and no node has that (the largest has {has})", "lower cpus or gpus"
@@ -97,7 +97,8 @@ def _units(amount: float) -> int:
     return round(amount * UNITS)
 
 
-def _counted(amount: float, kind: str) -> str:
+def counted(amount: float, kind: str) -> str:
+    """Return an amount with its kind, such as "1 CPU" or "0.5 GPUs"."""
     return f"{amount:g} {kind}{'' if amount == 1 else 's'}"
 
 
@@ -106,20 +107,21 @@ def node_resources() -> list[dict[str, float]]:
 
     Nodes that are dead or about to leave are left out: nothing new starts there.
     """
-    return [node["Resources"] for node in _nodes(leaving=False)]
+    return nodes_and_leaving_hosts()[0]
 
 
-def draining_hosts() -> frozenset[str]:
-    """Return the addresses of the nodes that are about to leave, such as spot machines that were given notice."""
-    return frozenset(node["NodeManagerAddress"] for node in _nodes(leaving=True))
+def nodes_and_leaving_hosts() -> tuple[list[dict[str, float]], frozenset[str]]:
+    """Return `node_resources`, and the addresses of the nodes that are about to leave.
 
-
-def _nodes(leaving: bool) -> list[dict[str, Any]]:
+    These are nodes such as spot machines that were given notice.
+    """
     import ray
     from ray._private import state
 
     draining = state.state.get_draining_nodes()
-    return [node for node in ray.nodes() if node["Alive"] and (node["NodeID"] in draining) == leaving]
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    staying = [node["Resources"] for node in alive if node["NodeID"] not in draining]
+    return staying, frozenset(node["NodeManagerAddress"] for node in alive if node["NodeID"] in draining)
 
 
 def record_group(folder: Path) -> None:

@@ -148,20 +148,7 @@ class Search:
         and knee), and those of `trials` that say what the model is. Rates are between 0 and 1. Once the front is
         confirmed, metrics are the means of fresh seeds.
         """
-        history = self.history
-        sure = certainty(history, history.objectives)
-        picks = {"best": sure.best, "knee": sure.knee}
-        rows = []
-        for trial in sure.front:
-            estimate = sure.estimates[trial.number]
-            marks = " ".join(rule for rule, picked in picks.items() if picked and picked.number == trial.number)
-            names = dict.fromkeys([*history.objectives, *trial.cost])
-            numbers = {name: trial.metrics.get(name, math.nan) for name in names}
-            rows.append(
-                {"trial": trial.number} | numbers | {"low": estimate.low, "high": estimate.high, "pick": marks}
-                | _model(trial)
-            )  # fmt: skip
-        return _frame(rows, "trial")
+        return _front(self.history)
 
     def trials(self) -> "pd.DataFrame":
         """Return all trials by number: state, epoch, seconds, metrics of the last epoch, costs, and searched values.
@@ -267,12 +254,13 @@ class Search:
         if not (self.folder / NAME).is_file() or not (history := self.history).in_state("finished"):
             return f"<p>{html.escape(repr(self))}</p>"
         from search.report.page.content import content
+        from search.report.plots.png import front_figure
 
         shown = content(history, history.objectives, str(self.folder), only_front=True)
         name = measured_objective(history, history.objectives)
-        table = self.front()[list(dict.fromkeys([name, "low", "high", *history.objectives, "pick", "model"]))]
+        table = _front(history)[list(dict.fromkeys([name, "low", "high", *history.objectives, "pick", "model"]))]
         picture = io.BytesIO()
-        self.figure().savefig(picture, format="png")
+        front_figure(history, history.objectives).savefig(picture, format="png")
         answers = "".join(f"<p><b>{html.escape(word)}</b>: {html.escape(text)}</p>" for word, text in shown.answers)
         return (
             f"<h3>{html.escape(shown.name)}</h3><p>{html.escape(' · '.join(shown.facts))}</p>{answers}"
@@ -294,6 +282,20 @@ class Answer(str):
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(self)}</pre>"
+
+
+def _front(history: History) -> "pd.DataFrame":
+    sure = certainty(history, history.objectives)
+    rows = []
+    for trial in sure.front:
+        estimate = sure.estimates[trial.number]
+        names = dict.fromkeys([*history.objectives, *trial.cost])
+        numbers = {name: trial.metrics.get(name, math.nan) for name in names}
+        rows.append(
+            {"trial": trial.number} | numbers | {"low": estimate.low, "high": estimate.high, "pick": sure.marks(trial)}
+            | _model(trial)
+        )  # fmt: skip
+    return _frame(rows, "trial")
 
 
 def _model(trial: Trial) -> dict[str, Any]:

@@ -17,14 +17,14 @@ from vattn.config import ModelConfig
 from vattn.detection.published import rc3d_rules
 from vattn.errors import UserError
 from vattn.modules import ModuleConfig
-from vattn.weights.families import HEADS, PREFIXES, Recognised, recognise
+from vattn.weights.families import BESIDE_BACKBONE, HEADS, PREFIXES, Recognised, recognise
 from vattn.weights.files import read_checkpoint
 from vattn.weights.fitting import Names, best, renamings, shaped
 from vattn.weights.state import Fit, Rules, State, Taken, rename, rename_one
 
 _INTO_BACKBONE = ((r"^(?!fc\.)", "backbone."),)
 #: The same for a detector, which has further layers around its backbone.
-_INTO_DETECTOR = ((r"^(?!(?:fc|rpn|offset|proposal|proposal_fc)\.|prior$)", "backbone."),)
+_INTO_DETECTOR = ((rf"^(?!(?:{'|'.join(BESIDE_BACKBONE)})(?:\.|$))", "backbone."),)
 _Value = TypeVar("_Value")
 
 

@@ -95,6 +95,12 @@ def gflops_video(model: ModelConfig, views: ViewsConfig, classes: int) -> float:
     return views.clips * views.crops * cost(evaluated, classes).gflops
 
 
+def costs_of(model: ModelConfig, views: ViewsConfig, classes: int) -> dict[str, float]:
+    """Return what a model costs: GFLOPs of a view, GFLOPs of a video in evaluation, and millions of parameters."""
+    whole, video = cost(model, classes), gflops_video(model, views, classes)
+    return {"gflops": whole.gflops, "gflops_video": video, "params_m": whole.params_m}
+
+
 def _sparse_rows(model: ModelConfig, sparse: SparseConfig, classes: int, network: list[Row]) -> list[Row]:
     """Return the cost of sparse attention, without the first pass through the network, whose rows are ``network``.
 

@@ -29,6 +29,11 @@ def at_home(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's raises for an unknown user
 
 
+def cache_folder() -> Path:
+    """Return the folder of this project below that of the user's caches."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or at_home("~/.cache")) / "vattn"
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Create ``folder`` and lock it: other processes wait. Raise UserError if a file is in its place."""
@@ -133,14 +138,3 @@ def digest(*paths: Path) -> str:
         with path.open("rb") as file:
             hashlib.file_digest(file, lambda: content)
     return content.hexdigest()[:32]
-
-
-def refuse_other_files(file: Path) -> None:
-    """Raise UserError if a file is missing, or does not begin as those that torch or safetensors write."""
-    if not file.is_file():
-        raise UserError(f"there is no file {file}")
-    with file.open("rb") as content:
-        start = content.read(9)
-    # a ZIP archive; a pickle, as torch wrote before version 1.6; the length of safetensors' header, and its bracket
-    if not (start.startswith((b"PK\x03\x04", b"\x80\x02")) or start[8:] == b"{"):
-        raise UserError(f"{file} is not a file with weights, as torch or safetensors write it")

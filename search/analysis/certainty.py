@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search.analysis.confirmation import Confirmation, confirmation
@@ -53,11 +53,29 @@ class Certainty:
         """The steps of the front that are not significant."""
         return [step for step in self.steps if step.gain.is_known and not step.gain.excludes_zero]
 
+    @property
+    def picks(self) -> dict[str, Trial]:
+        """The trials that the rules pick, by rule; empty until a trial is finished."""
+        return {rule: trial for rule, trial in (("best", self.best), ("knee", self.knee)) if trial}
+
+    def marks(self, trial: Trial) -> str:
+        """Return the rules that pick a trial, such as "best knee"; empty if none does."""
+        return " ".join(rule for rule, picked in self.picks.items() if picked.number == trial.number)
+
+    def estimate(self, trial: Trial) -> Estimate:
+        """Return the estimate of a trial; of one that is not finished, its last value without an interval."""
+        return self.estimates.get(trial.number, Estimate(trial.metrics.get(self.name, math.nan)))
+
 
 def measured_objective(history: History, objectives: Objectives) -> str:
     """Return the first objective that training measures."""
     costs = next((trial.cost for trial in history.trials.values()), {})
-    return next((name for name in objectives if name not in costs), next(iter(objectives)))
+    return first_measured(objectives, costs)
+
+
+def first_measured(objectives: Objectives, cost: Mapping[str, float]) -> str:
+    """Return the first objective that is not a cost in ``cost``; the first of all if each is."""
+    return next((name for name in objectives if name not in cost), next(iter(objectives)))
 
 
 def certainty(history: History, objectives: Objectives) -> Certainty:

@@ -1,6 +1,7 @@
 """Arguments shared by the commands that take a spec or a config."""
 
 import json
+import re
 from argparse import Namespace
 from pathlib import Path
 
@@ -50,3 +51,12 @@ def data_overrides(arguments: Namespace) -> list[str]:
 def overrides(arguments: Namespace) -> list[str]:
     """Return the values of the spec that ``--set`` and ``--output`` change, as A.B=V."""
     return arguments.set + ([] if arguments.output is None else [f"output={json.dumps(arguments.output)}"])
+
+
+def parse_views(text: str) -> dict[str, int]:
+    """Return the clips and crops that a text such as "10x3" asks for; raise UserError if it has another form."""
+    match = re.fullmatch(r"([1-9]\d?|100)x([13])", text)
+    if match is None:
+        rule = "must be clips x crops, 1 to 100 and 1 or 3, such as 10x3"
+        raise UserError(rule, path="--views", found=text)
+    return {"clips": int(match[1]), "crops": int(match[2])}

@@ -28,7 +28,7 @@ from search.report.wording.trials import describe
 from search.report.wording.values import format_estimate, format_gain, format_metric, significance
 from search.spec.validation import load_config
 from vattn.config import TrialConfig
-from vattn.cost import cost, gflops_video
+from vattn.cost import costs_of
 from vattn.data import open_clips
 from vattn.errors import UserError
 from vattn.files import at_home, replacing, write_whole, writing
@@ -168,9 +168,8 @@ def _trials(run: str, *numbers: str) -> list[Side]:
                 f"must be the number of a trial, 0 to {max(history.trials, default=0)}", file=run, path="compare",
                 found=number,
             )  # fmt: skip
-        estimate = sure.estimates.get(trial.number, Estimate(trial.metrics.get(sure.name, math.nan)))
         name = f"trial {trial.number}, {describe(trial)}"
-        sides.append(Side(name, trial.run_config, trial.cost, sure.name, estimate))
+        sides.append(Side(name, trial.run_config, trial.cost, sure.name, sure.estimate(trial)))
     return sides
 
 
@@ -202,9 +201,7 @@ def _costs(config: TrialConfig) -> dict[str, float]:
         classes = config.data.num_classes()
     except UserError:
         return {}
-    whole = cost(config.model, classes)
-    video = gflops_video(config.model, config.data.views, classes)
-    return {"gflops": whole.gflops, "gflops_video": video, "params_m": whole.params_m}
+    return costs_of(config.model, config.data.views, classes)
 
 
 def _compare_models(a: Side, b: Side, as_json: bool) -> None:

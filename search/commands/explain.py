@@ -4,6 +4,8 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from search.commands._spec import checkpoint_of
 from search.spec.validation import load_config
 from vattn.config import TrialConfig
@@ -26,17 +28,13 @@ def run(arguments: Namespace) -> None:
             print(file)
         return
     if is_model(arguments.config) and checkpoint == arguments.config and not arguments.set:
-        model = _on_cpu(load(arguments.config).trained)
+        model = load(arguments.config, torch.device("cpu")).trained
     else:
         model = load_trained(config, checkpoint)
     comparison = load_trained(load_config(arguments.i3d[0]), arguments.i3d[1]) if arguments.i3d else None
     truths = _truths(model, arguments.videos, arguments.truth)
     for file in explain(model, arguments.videos, arguments.out, comparison, truths):
         print(file)
-
-
-def _on_cpu(model: Trained) -> Trained:
-    return model._replace(net=model.net.cpu())
 
 
 def _truths(model: Trained, videos: Sequence[Path], given: Sequence[str]) -> list[str | None]:
@@ -48,7 +46,7 @@ def _truths(model: Trained, videos: Sequence[Path], given: Sequence[str]) -> lis
             )
         return [*given] if len(given) == len(videos) else [given[0]] * len(videos)
     listed = _listed(model.config, videos, model.labels)
-    names = [listed.get(video, at_home(str(video)).absolute().parent.name) for video in videos]
+    names = [listed.get(video, video.absolute().parent.name) for video in videos]
     return [name if name in model.labels else None for name in names]
 
 
@@ -58,7 +56,7 @@ def _listed(config: TrialConfig, videos: Sequence[Path], labels: Sequence[str]) 
     inside: dict[str, Path] = {
         path.relative_to(root).as_posix(): video
         for video in videos
-        if config.data.root != "auto" and (path := at_home(str(video)).absolute()).is_relative_to(root)
+        if config.data.root != "auto" and (path := video.absolute()).is_relative_to(root)
     }
     if not inside:
         return {}

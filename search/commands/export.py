@@ -19,18 +19,18 @@ from search.analysis.front import settled
 from search.analysis.intervals import Estimate, num_clips
 from search.analysis.pick import pick
 from search.commands._deploy import Forms, deploy
-from search.commands._model_files import write_trained
+from search.commands._model_files import LAST, write_trained
 from search.commands._origin import origin_line
 from search.ledger.history import History, Trial
 from search.ledger.remote import Remote, is_url
-from search.ledger.runs import open_run, resolve_run
+from search.ledger.runs import open_folder, open_run
 from search.report.wording.program import program
 from search.report.wording.trials import describe, describe_memory
 from search.report.wording.values import format_estimate, format_metric
 from search.spec.exported import SECTION, Expected, Exported
 from search.spec.messages import problems
 from vattn.config import TrainConfig, TrialConfig
-from vattn.cost import cost, gflops_video
+from vattn.cost import costs_of
 from vattn.data import listed
 from vattn.data.cache import is_cache
 from vattn.data.dataset import Listed
@@ -62,8 +62,9 @@ def run(arguments: Namespace) -> None:
 
 def _deploy_trial(run: str, trial: Trial, forms: Forms, clips: Sequence[Path], force: bool) -> None:
     """Deploy the weights of a trial of a search."""
-    history, output = open_run(run), resolve_run(run).resolve()
-    weights = output / "trials" / f"{trial.number:04d}" / "model.pt"
+    history, folder = open_folder(run)
+    output = folder.resolve()
+    weights = _weights_of(run, output, trial.number)
     if not weights.is_file():
         message = f"the weights of trial {trial.number} are gone"
         raise UserError(message, file=weights, way_out="train the exported config, and export its model.safetensors")
@@ -72,6 +73,14 @@ def _deploy_trial(run: str, trial: Trial, forms: Forms, clips: Sequence[Path], f
         config = TrialConfig.parse(_with_absolute_folders(trial.run_config, history.places, output))
         write_trained(file, config, weights, _about(history, trial))
         deploy(file, forms, clips, force, config, output)
+
+
+def _weights_of(run: str, output: Path, number: int) -> Path:
+    """Return the file of a trial's trained weights, which may be gone; it is fetched if the search is in a store."""
+    key = f"trials/{number:04d}/{LAST}"
+    if is_url(run):
+        Remote(run).download(key, output / key)
+    return output / key
 
 
 def _about(history: History, trial: Trial) -> dict[str, Any]:
@@ -105,21 +114,18 @@ def export(
     Raises:
         UserError: no trial fits the rule, the weights no longer exist, or a file would be overwritten.
     """
-    history = open_run(run)
-    output = resolve_run(run).resolve()
+    history, folder = open_folder(run)
+    output = folder.resolve()
     trial = pick(history, history.objectives, rule)
-    source = output / "trials" / f"{trial.number:04d}" / "model.pt"
-    if weights and is_url(run):
-        for number in (trial.number, trial.source):
-            if number is not None:
-                key = f"trials/{number:04d}/model.pt"
-                Remote(run).download(key, output / key)
-    if weights and not source.is_file():
-        message = f"the weights of trial {trial.number} are gone"
-        raise UserError(message, file=source, way_out="export without --weights, and train the exported config")
-    copies = {weights / "model.pt": source} if weights else {}
+    copies: dict[Path, Path] = {}
+    if weights:
+        source = _weights_of(run, output, trial.number)
+        if not source.is_file():
+            message = f"the weights of trial {trial.number} are gone"
+            raise UserError(message, file=source, way_out="export without --weights, and train the exported config")
+        copies[weights / LAST] = source
     config = _with_absolute_folders(trial.run_config, history.places, output)
-    if start := _initial_weights(trial, output):
+    if start := _initial_weights(run, trial, output):
         if weights:
             copies[weights.absolute() / "start.pt"] = start
             start = weights.absolute() / "start.pt"
@@ -142,9 +148,9 @@ def export(
                 shutil.copyfile(file, part)
     print(f"trial {trial.number} is in {out}: {describe(trial)}")
     if weights:
-        print(f"its weights are in {weights / 'model.pt'}")
+        print(f"its weights are in {weights / LAST}")
         if parsed := _parsed(config):
-            _write_model(weights / FILE, parsed, source, _about(history, trial))
+            _write_model(weights / FILE, parsed, weights / LAST, _about(history, trial))
     length = config["train"].get("epochs")
     if epochs is None:
         print(f"it trains {length} epochs, as in the search; for another length, export it with --epochs N")
@@ -173,15 +179,12 @@ def _parsed(config: dict[str, Any]) -> TrialConfig | None:
 def _exported(history: History, trial: Trial, config: dict[str, Any], output: Path) -> Exported:
     """Return what a trial was found by: its accuracy, costs, data and code."""
     sure = certainty(history, history.objectives)
-    estimate = sure.estimates.get(trial.number, Estimate(trial.metrics.get(sure.name, math.nan)))
+    estimate = sure.estimate(trial)
     seeds = [each.config["train"].get("seed", 0) for each in trial.retrainings if each.state == "finished"]
     costs, data, parsed = dict(trial.cost), {}, _parsed(config)
     if parsed:
         try:
-            classes = parsed.data.num_classes()
-            costs["gflops"] = cost(parsed.model, classes).gflops
-            costs["gflops_video"] = gflops_video(parsed.model, parsed.data.views, classes)
-            costs["params_m"] = cost(parsed.model, classes).params_m
+            costs |= costs_of(parsed.model, parsed.data.views, parsed.data.num_classes())
             files = listed(parsed.data, output, test=False, generate=False)
             data = fingerprint(files.manifest, parsed.data.labels(), _cache(files))
         except (UserError, OSError) as error:
@@ -234,11 +237,11 @@ def _check_length(config: dict[str, Any], epochs: int) -> None:
         ) from None
 
 
-def _initial_weights(trial: Trial, output: Path) -> Path | None:
+def _initial_weights(run: str, trial: Trial, output: Path) -> Path | None:
     """Return the file of the weights that a trial inherited; None if it started from scratch."""
     if trial.source is None:
         return None
-    file = output / "trials" / f"{trial.source:04d}" / "model.pt"
+    file = _weights_of(run, output, trial.source)
     if not file.is_file():
         raise UserError(
             f"the weights that trial {trial.number} started with are gone, without which it cannot be trained again",

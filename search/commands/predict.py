@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from search.commands.test import parse_views
+from search.commands._spec import parse_views
 from vattn.data.decode import is_litter
 from vattn.data.names import VIDEOS
 from vattn.errors import UserError

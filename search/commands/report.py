@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from search.ledger.runs import open_run, resolve_run
+from search.ledger.runs import open_folder
 from search.report.clips.format import clip_files, read_test
 from search.report.page.content import content
 from search.report.page.files import read_content, write_page, write_tables
@@ -16,8 +16,7 @@ def run(arguments: Namespace) -> None:
         raise UserError(
             "has nothing to do", file="vattn report", way_out="give --out FILE.html, --tables DIR or --serve"
         )
-    history = open_run(arguments.search)
-    folder = resolve_run(arguments.search)
+    history, folder = open_folder(arguments.search)
     tests = [read_test(file) for file in arguments.tests or clip_files(folder)]
     if arguments.out or arguments.tables:
         shown = content(history, history.objectives, arguments.search, tests)

@@ -4,7 +4,6 @@ Averages are those of the softmax, or of the logits as the code of MARS takes th
 K. Alahari, C. Schmid: "MARS: Motion-Augmented RGB Stream for Action Recognition", CVPR 2019.
 """
 
-import re
 import sys
 from argparse import Namespace
 from collections import defaultdict
@@ -19,7 +18,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from search.commands._resume import output_of
-from search.commands._spec import checkpoint_of, config_file, data_overrides
+from search.commands._spec import checkpoint_of, config_file, data_overrides, parse_views
 from search.report.clips.format import SUFFIX, write_test
 from search.report.clips.pictures import draw_confusion
 from search.report.clips.tables import class_table
@@ -297,15 +296,6 @@ def _detect(models: Sequence[Sequence[_Model]], asked: Asked) -> None:
         f"recall of the 100 best segments of a video at IoU 0.5 {detected.recall:.2%}; "
         f"{len(clips)} videos of the {split} split; segments: {file}"
     )
-
-
-def parse_views(text: str) -> dict[str, int]:
-    """Return the clips and crops that a text such as "10x3" asks for; raise UserError if it has another form."""
-    match = re.fullmatch(r"([1-9]\d?|100)x([13])", text)
-    if match is None:
-        rule = "must be clips x crops, 1 to 100 and 1 or 3, such as 10x3"
-        raise UserError(rule, path="--views", found=text)
-    return {"clips": int(match[1]), "crops": int(match[2])}
 
 
 def _with_views(trial: TrialConfig, text: str, file: Path) -> TrialConfig:

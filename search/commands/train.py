@@ -28,7 +28,7 @@ from vattn.data import listed
 from vattn.data.dataset import Listed, decode
 from vattn.data.fingerprint import fingerprint
 from vattn.errors import UserError
-from vattn.files import at_home, refuse_other_files, write_whole, writing
+from vattn.files import write_whole, writing
 from vattn.trained.file import is_model
 from vattn.training.batches.loader import step_sizes
 from vattn.training.best import best, rate
@@ -38,6 +38,7 @@ from vattn.training.start import start_and_report
 from vattn.training.state_file import WAY_OUT
 from vattn.weights import read_checkpoint
 from vattn.weights.families import recognise
+from vattn.weights.files import refuse_other_files
 from vattn.weights.statistics import statistics
 
 #: the metric of the best epoch, in words
@@ -212,9 +213,9 @@ def _check(config: TrialConfig, path: Path, workers: int) -> None:
         raise UserError(
             "there is no such file", file=path, path="train.init", way_out="name another", found=config.train.weights
         )
-    if (weights := config.model.backbone.weights) not in ("none", "default"):
+    if file := config.model.backbone.weights_file:
         try:
-            refuse_other_files(at_home(weights))
+            refuse_other_files(file)
         except UserError as error:
             raise UserError(error.rule, file=path, path="model.backbone.weights", way_out="name another") from None
     try:
@@ -235,12 +236,12 @@ def describe_weights(config: TrialConfig) -> list[str]:
     lines = []
     if config.train.weights:
         lines.append(str(start_and_report(config)[1]))
-    elif backbone.weights not in ("none", "default"):
+    elif file := backbone.weights_file:
         try:
             backbone.build()
         except UserError as error:
             raise UserError(f"model.backbone.{error}") from None
-        family = recognise(read_checkpoint(at_home(backbone.weights))).family.name
+        family = recognise(read_checkpoint(file)).family.name
         lines.append(f"{backbone.weights}: {family}: took all tensors of the backbone, {backbone.kind}")
     if config.train.distill != "none":
         load_teacher(config)

@@ -4,7 +4,7 @@ import json
 from argparse import Namespace
 
 from search.ledger.file import NAME, read
-from search.ledger.runs import open_run, resolve_run
+from search.ledger.runs import open_folder
 from search.report.why.facts import why
 from search.report.why.json import as_json
 from search.report.why.text import render
@@ -12,6 +12,6 @@ from search.report.why.text import render
 
 def run(arguments: Namespace) -> None:
     """Print the facts about a trial, as text or as JSON."""
-    open_run(arguments.search)
-    facts = why(read(resolve_run(arguments.search) / NAME), arguments.trial)
+    _, folder = open_folder(arguments.search)
+    facts = why(read(folder / NAME), arguments.trial)
     print(json.dumps(as_json(facts), indent=2) if arguments.json else render(facts))

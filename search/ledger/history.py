@@ -254,8 +254,8 @@ class History:
 
     def unfinished(self) -> list[Trial]:
         """Return the trainings that have not ended, in order of their numbers."""
-        trainings = sorted([*self.trials.values(), *self.extras.values()], key=lambda trial: trial.number)
-        return [trial for trial in trainings if trial.end is None]
+        trainings = [trial for trial in [*self.trials.values(), *self.extras.values()] if trial.end is None]
+        return sorted(trainings, key=lambda trial: trial.number)
 
     def started(self) -> list[Trial]:
         """Return the trainings that have started at least once."""

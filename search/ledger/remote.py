@@ -1,6 +1,5 @@
 """The output of a search in an object store: what its URL means, and its files, through pyarrow's file systems."""
 
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 
 from vattn.base import identity
 from vattn.errors import StorageError, UserError, without_password
-from vattn.files import at_home, replacing
+from vattn.files import cache_folder, replacing
 
 #: schemes of URLs that an output may have
 SCHEMES = ("s3", "gs", "file")
@@ -41,8 +40,7 @@ def check_url(output: str) -> str:
 
 def work_folder(url: str) -> Path:
     """Return the folder of this machine in which a search with the output ``url`` works."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or at_home("~/.cache"))
-    return home / "vattn" / "outputs" / identity(url.rstrip("/"))
+    return cache_folder() / "outputs" / identity(url.rstrip("/"))
 
 
 class Remote:

@@ -33,8 +33,13 @@ def resolve_run(name: str) -> Path:
 
 def open_run(name: str) -> History:
     """Return the history of a search, named as in `resolve_run`. Raises UserError if it has none."""
-    path = resolve_run(name) / NAME
-    search = history(path)
+    return open_folder(name)[0]
+
+
+def open_folder(name: str) -> tuple[History, Path]:
+    """Return the history of a search as `open_run` does, and its output folder."""
+    folder = resolve_run(name)
+    search = history(folder / NAME)
     if not search.search:
-        raise UserError("is empty, the search has not begun", file=path, way_out="run it, or name another")
-    return search
+        raise UserError("is empty, the search has not begun", file=folder / NAME, way_out="run it, or name another")
+    return search, folder

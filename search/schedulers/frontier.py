@@ -1,6 +1,5 @@
 """Early stopping by the probability that a trial still improves the front at its cost."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log
 from statistics import NormalDist
@@ -10,10 +9,10 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import override
 
-from search.analysis.front import values
+from search.analysis.front import on_front
 from search.analysis.intervals import Z
 from search.analysis.learning_curves import OFFSET, Curve, Curves, errors
-from search.analysis.pareto import Objectives, front
+from search.analysis.pareto import Objectives
 from search.ledger.history import History, Trial
 from search.schedulers.base import Scheduler, SchedulerConfig
 from search.schedulers.halving import is_rung
@@ -101,7 +100,7 @@ class Frontier:
         outlook = test.outlook(trial, trial.epoch)
         if outlook is None or outlook.chance >= self._threshold(trial):
             return None
-        spared = test.front()
+        spared = on_front(test.finished, self.objectives)
         for member in spared:
             then = test.outlook(member, trial.epoch)
             if then is not None and then.chance < self._threshold(member):
@@ -155,10 +154,6 @@ class _Test:
         self.finished = [trial for trial, is_sound in zip(finished, sound, strict=True) if is_sound]
         self._final = np.array([self._curves[trial.number].errors[-1] for trial in self.finished])
         self._cost = np.array([self._cost_of(trial) for trial in self.finished]).reshape(-1, len(self._costs))
-
-    def front(self) -> Sequence[Trial]:
-        """Return the finished trials that no other one dominates."""
-        return [self.finished[n] for n in front(values(self.finished, self._objectives), [*self._objectives.values()])]
 
     def outlook(self, trial: Trial, epoch: int) -> _Outlook | None:
         """Return what is said of a trial after ``epoch``; None without a forecast or another trial of no higher cost.

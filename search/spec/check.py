@@ -13,9 +13,8 @@ from spaces.space import Problem, Space, SpaceError
 from vattn.canonical import architecture_id, trial_id
 from vattn.config import ModelConfig, TrainConfig, TrialConfig
 from vattn.errors import UserError
-from vattn.files import at_home, refuse_other_files
 from vattn.weights.families import recognise
-from vattn.weights.files import read_checkpoint
+from vattn.weights.files import read_checkpoint, refuse_other_files
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,11 @@ def check(spec: Spec) -> Check:
     # (activations, model) of the architectures with the least and the most of them
     least, most = (math.inf, example.model), (-math.inf, example.model)
     no_identity: dict[str, str] = {}
-    weights: set[str] = set()
+    weights: set[Path] = set()
     models, exact = combinations(spec.space.part("model"))
     for _, tree in models:
         model = ModelConfig.parse(tree)
-        weights.add(model.backbone.weights)
+        weights |= {file} if (file := model.backbone.weights_file) else set()
         no_identity |= {module.kind: module.no_identity for module in model.attention}
         if (architecture := architecture_id(model)) not in seen:
             seen[architecture] = [spec.cost_of(model, views) for views in spec.views]
@@ -79,7 +78,8 @@ def check(spec: Spec) -> Check:
                 least = activations, model
             if activations >= most[0]:
                 most = activations, model
-    _check_weights(spec, weights)
+    for file in weights:
+        _check_file(spec, file, ("trial", "model", "backbone", "weights"))
     allowed = [[not spec.broken_limits(known) for known in costs] for costs in seen.values()]
     within = sum(map(any, allowed))
     if not within:
@@ -153,17 +153,12 @@ def _check_train(spec: Spec, configs: list[TrainConfig]) -> None:
             rule = f"search.inherit, {spec.search.inherit}, chooses the weights; write scratch, or inherit: none"
             raise spec.error(Problem(("trial", "train", "init"), rule, str(weights)))
         path = ("trial", "train", "init")
-        _check_file(spec, weights, path)
+        if not weights.is_file():
+            raise spec.error(Problem(path, "there is no such file; name another", str(weights)))
         try:
             recognise(read_checkpoint(weights))
         except UserError as error:
             raise spec.error(Problem(path, str(error), "")) from None
-
-
-def _check_weights(spec: Spec, all_weights: set[str]) -> None:
-    """Raise SpecError if initial weights of a backbone are not in a file that can hold any."""
-    for weights in all_weights - {"none", "default"}:
-        _check_file(spec, at_home(weights), ("trial", "model", "backbone", "weights"))
 
 
 def _check_file(spec: Spec, file: Path, path: tuple[str, ...]) -> None:

@@ -3,7 +3,7 @@
 What is in the store:
 
 * ``ledger/START.jsonl``: the ledger in parts that never change; the name of each is the number of bytes before it.
-* ``lease.json``: which process writes. It is renewed every `RENEWAL` seconds.
+* ``lease.json``: which process writes. It is renewed every `FLUSH` seconds.
 * ``trials/NUMBER/``: checkpoints and weights of each training, copied when they are complete.
 * ``cache/NAME/``: the clip cache, file by file, its index last.
 
@@ -19,11 +19,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from search.ledger.events import Ended, Event, Failed, Finished, SearchBegan, Stopped
 from search.ledger.file import NAME, ReplacedError
+from search.ledger.process import exists
 from search.ledger.remote import LEDGER_PARTS, Remote, fetch_ledger, wait_for_change
 from vattn.data.cache import is_cache
 from vattn.data.cache.format import INDEX
@@ -34,10 +36,12 @@ from vattn.training.checkpoint import FILE, PARTIAL_FILE
 
 #: file that says which process writes
 LEASE = "lease.json"
-#: seconds between two renewals, and after which a lease that nobody renews is that of a dead process
-RENEWAL, EXPIRY = 15.0, 60.0
-#: seconds after which events are in the store at the latest
+#: seconds after which a lease that nobody renews is that of a dead process
+EXPIRY = 60.0
+#: seconds after which events are in the store at the latest, and between two renewals of the lease
 FLUSH = 10.0
+#: seconds within which the thread that writes to the store has to end
+JOIN = 15.0
 #: seconds until a new lease is looked at once more: another process may have taken it at the same time
 SETTLING = 2.0
 
@@ -93,15 +97,9 @@ class Mirror:
 
     def _is_dead(self, lease: bytes) -> bool:
         """Return whether a lease is that of a process of this machine that has ended."""
-        try:
+        with suppress(ValueError, KeyError, TypeError, OverflowError):  # it is damaged
             owner = json.loads(lease)
-            if owner["host"] != socket.gethostname():
-                return False
-            os.kill(int(owner["pid"]), 0)
-        except (ProcessLookupError, OverflowError):
-            return True
-        except (PermissionError, ValueError, KeyError, TypeError):
-            pass
+            return owner["host"] == socket.gethostname() and not exists(int(owner["pid"]))
         return False
 
     def _taken(self) -> UserError:
@@ -120,15 +118,11 @@ class Mirror:
             raise ReplacedError(str(self._taken()))
 
     def _work(self) -> None:
-        waited = 0.0
         while not self._closed.wait(FLUSH):
-            waited += FLUSH
             try:
                 self.flush()
-                if waited >= RENEWAL - FLUSH:
-                    self._check_lease()
-                    self._renew()
-                    waited = 0.0
+                self._check_lease()
+                self._renew()
             except ReplacedError as error:
                 self._lost = str(error)
                 return
@@ -207,7 +201,7 @@ class Mirror:
         """Stop, and give up the lease."""
         self._closed.set()
         if self._thread:
-            self._thread.join(RENEWAL)
+            self._thread.join(JOIN)
         try:
             self._check_lease()
             self.remote.remove(LEASE)

@@ -2,7 +2,7 @@
 
 import time
 
-from cluster.placement import Resources, draining_hosts, node_resources
+from cluster.placement import Resources, node_resources, nodes_and_leaving_hosts
 from cluster.sharing import Sharing, Wants
 from search.tuner.state import Search
 
@@ -30,7 +30,8 @@ class Room:
         self._looked = self._fitted = self._started = time.monotonic()
         #: hosts of the nodes that are about to leave
         self._leaving: frozenset[str] = frozenset()
-        self._update(resources.concurrency(node_resources()))
+        nodes = node_resources()
+        self._update(nodes, resources.concurrency(nodes))
 
     def look(self, is_starting: bool) -> None:
         """Follow the cluster; what cannot be seen now stays as it was.
@@ -44,18 +45,17 @@ class Room:
         if now - self._looked >= INTERVAL:
             self._looked = now
             try:
-                nodes = node_resources()
-                self._leaving = draining_hosts()
-                self._update(self._resources.places(nodes) // self._resources.workers)
+                nodes, self._leaving = nodes_and_leaving_hosts()
+                self._update(nodes, self._resources.places(nodes) // self._resources.workers)
             except Exception:  # the head does not answer; Ray ends this process if it never does again
                 return
         if self._search.shares.count <= self._search.slots:
             self._fitted = now
 
-    def _update(self, fitting: int) -> None:
+    def _update(self, nodes: list[dict[str, float]], fitting: int) -> None:
         wanted = self._search.spec.resources.concurrent
         most = fitting if wanted == "auto" else min(fitting, wanted)
-        share = self._sharing.share(Wants.of(self._resources, self._search.wanted(most)), node_resources())
+        share = self._sharing.share(Wants.of(self._resources, self._search.wanted(most)), nodes)
         self._search.slots = max(1, most if share is None else min(most, share))
         self._search.shares.limit(None if share is None else self._search.slots)
 

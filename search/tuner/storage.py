@@ -71,31 +71,39 @@ class Storage:
         Time is lost while the search waits for its files, while the machine sleeps, and where its clock is set forward.
         """
         waited: list[float] = []
-        recorded = self.patiently(lambda: self._ledger.append(event), waited)
+        recorded = self._repeated(lambda: self._ledger.append(event), waited)
         lost = {"its files could not be read or written": sum(waited), "the machine slept or its clock was set": 0.0}
         wall, awake = time.time(), time.monotonic()
         if (jump := (wall - self._clocks[0]) - (awake - self._clocks[1])) > JUMP:
             lost["the machine slept or its clock was set"] = jump
         self._clocks = wall, awake
         pauses = [Paused(seconds=round(seconds, 3), reason=why) for why, seconds in lost.items() if seconds]
-        return [recorded, *(self.patiently(lambda pause=pause: self._ledger.append(pause)) for pause in pauses)]
+        return [recorded, *(self._repeated(lambda pause=pause: self._ledger.append(pause)) for pause in pauses)]
 
-    def patiently(self, action: Callable[[], _T], waited: list[float] | None = None) -> _T:
+    def patiently(self, action: Callable[[], _T]) -> _T:
         """Return what ``action`` returns; where it raises OSError, wait, and call it again.
 
-        It is not called while the ledger is not at its place. The seconds of the wait are added to ``waited``.
+        It is not called while the ledger is not at its place.
 
         Raises:
             ReplacedError: the folder of the search is another one.
             KeyboardInterrupt: SIGINT or SIGTERM ended the wait.
             OSError: of ``action``, after an earlier wait was interrupted.
         """
+
+        def checked() -> _T:
+            self._ledger.check()
+            return action()
+
+        return self._repeated(checked)
+
+    def _repeated(self, action: Callable[[], _T], waited: list[float] | None = None) -> _T:
+        """Do as `patiently`, for an action that checks the ledger; add the seconds of the wait to ``waited``."""
         began = time.monotonic()
         problem = ""
         while True:
             self._busy = time.monotonic(), self._ledger.path.parent
             try:
-                self._ledger.check()
                 result = action()
             except OSError as error:
                 if isinstance(error, ReplacedError) or self.interrupted:

@@ -33,11 +33,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.stats import binom, wilcoxon
 
+from search.report.clips.paired import holm
 from tests.benchmarks.curve_tables import table_files
 from tests.benchmarks.peers import PEERS, STOPPING
 from tests.benchmarks.problems import BUDGETS, RECORDED, SETTINGS, Problem, load_problem
 from tests.benchmarks.simulator import simulate
-from tests.benchmarks.stopping import FULL, OURS, compare, holm, regrets
+from tests.benchmarks.stopping import FULL, OURS, compare, regrets
 from vattn.errors import UserError
 
 RESULTS = Path(__file__).parent / "results" / "searches.parquet"

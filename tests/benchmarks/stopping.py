@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import wilcoxon
 
+from search.report.clips.paired import holm
 from tests.benchmarks.curve_tables import read_table
 from tests.benchmarks.peers import PEERS
 from tests.benchmarks.problems import Problem
@@ -128,18 +129,6 @@ def share_of_saving(full: float, method: float, bound: float) -> float:
 def quartiles(values: Sequence[float]) -> list[float]:
     """Return median, first and third quartile; each is one of the values, so that some may be infinite."""
     return np.quantile(values, [0.5, 0.25, 0.75], method="nearest").tolist()
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for multiple tests, in the order given.
-
-    Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of Statistics, 1979.
-    """
-    order = np.argsort(p_values)
-    steps = np.array(p_values)[order] * np.arange(len(order), 0, -1)
-    adjusted = np.empty(len(order))
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return adjusted.tolist()
 
 
 def compare(

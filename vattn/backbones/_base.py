@@ -155,6 +155,11 @@ class BackboneConfig(Kinded):
         return self
 
     @property
+    def weights_file(self) -> Path | None:
+        """The file of its initial weights, if they are in one."""
+        return None if self.weights in ("none", "default") else at_home(self.weights)
+
+    @property
     def input_channels(self) -> int:
         """Number of channels of a frame: 3 colours, or 2 directions of optical flow."""
         return 3

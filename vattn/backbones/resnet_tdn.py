@@ -92,7 +92,7 @@ class TDNResNetConfig(ResNetConfig, kind="resnet_tdn"):
     def build(self) -> "TDNResNet":
         """Return the network with its initial weights."""
         net = TDNResNet(self)
-        if self.weights not in ("none", "default") and _has_short_path(self.weights):
+        if (file := self.weights_file) and _has_short_path(file):
             load_weights(net, self)
             return net
         if self.weights != "none":
@@ -101,9 +101,8 @@ class TDNResNetConfig(ResNetConfig, kind="resnet_tdn"):
         return net
 
 
-def _has_short_path(file: str) -> bool:
-    path = Path(file)
-    return path.is_file() and any("conv1_5." in name or "short_stem." in name for name in read_state(path))
+def _has_short_path(file: Path) -> bool:
+    return file.is_file() and any("conv1_5." in name or "short_stem." in name for name in read_state(file))
 
 
 class TDNResNet(ResNet):

@@ -1,14 +1,16 @@
 """Predict with a trained model: from a video to probabilities, exactly as `vattn test` scores it."""
 
+from copy import copy
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from vattn.config import TrialConfig
 from vattn.convert import adopt
-from vattn.data.config import AugmentConfig, ViewsConfig
+from vattn.data.config import AugmentConfig
 from vattn.data.decode import UnreadableFileError
 from vattn.data.ingest import read_clip
 from vattn.data.layouts import LayoutConfig
@@ -16,12 +18,12 @@ from vattn.errors import UserError
 from vattn.files import at_home
 from vattn.model import VideoModel, build_model, network_on_meta
 from vattn.normalization import named
-from vattn.trained.file import ModelFile, read_model
+from vattn.trained.file import FILE, ModelFile, read_model
 from vattn.training.batches.sources import ResidentClips
 from vattn.training.device import default_device
 from vattn.training.evaluation import score
 from vattn.weights import Fit
-from vattn.weights.families import recognise
+from vattn.weights.families import Recognised, recognise
 from vattn.weights.statistics import statistics
 
 
@@ -57,8 +59,9 @@ class TrainedModel:
             raise UserError(rule, file=file.file, way_out="name it in vattn explain or vattn test")
         self.file = file
         self.device = device or default_device()
-        net = _network(file).to(self.device).eval()
-        expected = recognise(file.checkpoint).statistics or statistics(file.config)
+        recognised = recognise(file.checkpoint)
+        net = _network(file, recognised).to(self.device).eval()
+        expected = recognised.statistics or statistics(file.config)
         data = file.config.data.model_copy(update={"normalize": named(expected), "augment": AugmentConfig()})
         self.trained = Trained(file.config.model_copy(update={"data": data}), net, file.labels)
 
@@ -69,17 +72,14 @@ class TrainedModel:
 
     def with_views(self, clips: int, crops: int) -> "TrainedModel":
         """Return the same model, which averages over other numbers of clips and crops; raise UserError if it cannot."""
-        data = self.trained.config.data
-        views = ViewsConfig.model_validate(dict(data.views) | {"clips": clips, "crops": crops})
         tree = self.trained.config.tree()
-        tree["data"]["views"] = views.model_dump(mode="json")
+        tree["data"]["views"] |= {"clips": clips, "crops": crops}
         try:
             config = TrialConfig.parse(tree)
-        except ValueError as error:
-            reason = str(error).split("Value error, ")[-1].partition(" [type")[0]
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise UserError(reason, path="--views") from None
-        other = object.__new__(TrainedModel)
-        other.file, other.device = self.file, self.device
+        other = copy(self)
         other.trained = self.trained._replace(config=config)
         return other
 
@@ -105,17 +105,18 @@ class TrainedModel:
         return scores[0, 0].softmax(0).cpu()
 
 
-def load(file: str | Path) -> TrainedModel:
-    """Return the trained model in a file, on the GPU if there is one.
+def load(file: str | Path, device: torch.device | None = None) -> TrainedModel:
+    """Return the trained model in a file.
 
     Args:
         file: a model.safetensors, or the output folder of a training.
+        device: where it computes; None: the GPU if there is one.
 
     Raises:
         UserError: there is no such file, or it is none of a trained model.
     """
-    path = at_home(str(file))
-    return TrainedModel(read_model(path / "model.safetensors" if path.is_dir() else path))
+    path = at_home(file)
+    return TrainedModel(read_model(path / FILE if path.is_dir() else path), device)
 
 
 def resident_clip(config: TrialConfig, video: str | Path, device: torch.device) -> ResidentClips:
@@ -124,7 +125,7 @@ def resident_clip(config: TrialConfig, video: str | Path, device: torch.device) 
     Raises:
         UserError: the video cannot be read, or its frames are smaller than the crops.
     """
-    path, data = at_home(str(video)), config.data
+    path, data = at_home(video), config.data
     if not path.exists():
         raise UserError("there is no such file", file=video)
     prefix = data.prefix if isinstance(data, LayoutConfig) else "auto"
@@ -135,11 +136,11 @@ def resident_clip(config: TrialConfig, video: str | Path, device: torch.device) 
     return ResidentClips.of_video(stored.video(data.store.codec), device)
 
 
-def _network(file: ModelFile) -> VideoModel:
+def _network(file: ModelFile, recognised: Recognised) -> VideoModel:
     """Return the network with its weights, which are compared with the config before memory is taken for it."""
     model, classes = file.config.model.without_weights(), len(file.labels)
     own = network_on_meta(model, classes).state_dict()
-    adopted = adopt(recognise(file.checkpoint), model, own)
+    adopted = adopt(recognised, model, own)
     if not (fit := Fit.of(adopted.state, own)):
         raise UserError(f"its weights are not of its config and its {classes} classes: {fit}", file=file.file)
     net = build_model(model, classes)

@@ -113,13 +113,13 @@ def _cubes(pattern: str) -> Callable[[State], bool]:
     return lambda state: any(value.ndim == 5 and compiled.search(name) for name, value in state.items())
 
 
-#: The outermost modules of this package's networks.
-_OWN = {"backbone", "fc", "sparse", "total", "rpn", "offset", "proposal", "proposal_fc", "prior"}
+#: The outermost parts of this package's networks beside the backbone.
+BESIDE_BACKBONE = ("fc", "sparse", "total", "rpn", "offset", "proposal", "proposal_fc", "prior")
 
 
 def _is_ours(state: State) -> bool:
     parts = {name.partition(".")[0] for name in state}
-    return "backbone" in parts and parts <= _OWN and not _is_mmaction(state)
+    return "backbone" in parts and parts <= {"backbone", *BESIDE_BACKBONE} and not _is_mmaction(state)
 
 
 _is_mmaction = _has(

@@ -95,6 +95,17 @@ def read_checkpoint(file: Path) -> Checkpoint:
     raise UserError(f"{file} holds no state dict (names and tensors); found {_kinds(content)}")
 
 
+def refuse_other_files(file: Path) -> None:
+    """Raise UserError if a file is missing, or does not begin as those that torch or safetensors write."""
+    if not file.is_file():
+        raise UserError(f"there is no file {file}")
+    with file.open("rb") as content:
+        start = content.read(64)
+    # a ZIP archive; a pickle, as torch wrote before version 1.6; the length of safetensors' header, and its bracket
+    if not (start.startswith((b"PK\x03\x04", b"\x80\x02")) or _is_safetensors(start)):
+        raise UserError(f"{file} is not a file with weights, as torch or safetensors write it")
+
+
 def _candidates(content: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """Yield what may be a state dict, each with the entries beside it."""
     for entry in _ENTRIES:

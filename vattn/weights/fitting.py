@@ -6,13 +6,11 @@ from functools import partial
 from torch import Tensor
 
 from vattn.errors import UserError
-from vattn.weights.families import HEADS, Recognised
+from vattn.weights.families import BESIDE_BACKBONE, HEADS, Recognised
 from vattn.weights.state import Rules, State, rename
 
 #: Names of entries by the names that they have in the file.
 Names = Mapping[str, str]
-#: Parts of a network here that are no backbone.
-_HEADS = ("fc.", "sparse.", "total.", "rpn.", "offset.", "proposal.", "proposal_fc.", "prior")
 
 
 def to_backbone(recognised: Recognised, rules: Rules, own: State) -> dict[str, Tensor]:
@@ -25,7 +23,8 @@ def to_backbone(recognised: Recognised, rules: Rules, own: State) -> dict[str, T
     else:
         candidates = renamings(partial(rename, recognised.names), [(*HEADS, *rules), HEADS])
     names = best(candidates, recognised, own)
-    return {name: tensor for name, tensor in shaped(names, recognised, own).items() if not name.startswith(_HEADS)}
+    tensors = shaped(names, recognised, own)
+    return {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] not in BESIDE_BACKBONE}
 
 
 def renamings(renamed_by: Callable[[Rules], Names], choices: Iterable[Rules]) -> list[Names]:

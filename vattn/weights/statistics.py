@@ -7,7 +7,6 @@ from pathlib import Path
 from vattn.backbones import BackboneConfig
 from vattn.config import DataConfig, TrialConfig
 from vattn.errors import UserError
-from vattn.files import at_home
 from vattn.normalization import WORDS, Statistics, named
 from vattn.weights.families import recognise
 from vattn.weights.files import read_checkpoint
@@ -36,8 +35,7 @@ def expected(data: DataConfig, backbone: BackboneConfig, files: Sequence[Path | 
     ``backbone.weights``, the kind of the backbone. Weights of a training here do not state any.
     """
     if data.normalize == "auto":
-        own = None if backbone.weights in ("none", "default") else at_home(backbone.weights)
-        for file in [*files, own]:
+        for file in [*files, backbone.weights_file]:
             known = _of_file(file) if file else None
             if known and len(known.mean) == backbone.input_channels:
                 return known

@@ -12,11 +12,11 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.special import bdtr
 
 from search.analysis.intervals import Estimate, by_clips
 from search.report.clips.tested import Tested
@@ -86,7 +86,7 @@ def compared(a: Tested, b: Tested) -> Comparison:
     if (a.labels != b.labels).any():
         wrong = a.paths[int(np.flatnonzero(a.labels != b.labels)[0])]
         raise UserError(f"{a.name} and {b.name} give a clip other classes ({wrong})", path="compare")
-    return Comparison(a, b, left_out, _paired(a, b), _by_class(a, b), _by_length(a, b))
+    return Comparison(a, b, left_out, paired(a.right, b.right), _by_class(a, b), _by_length(a, b))
 
 
 def paired(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Paired:
@@ -94,12 +94,16 @@ def paired(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Paired:
     both, lost, gained, none = (int(n) for n in ((a & b).sum(), (a & ~b).sum(), (~a & b).sum(), (~a & ~b).sum()))
     clips = len(a)
     first, second = (by_clips("top1", float(right.mean()), clips) for right in (a, b))
-    p = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
-    return Paired(clips, first, second, _gain(first, second, both, lost, gained, none), gained, lost, float(p))
+    # Exact and two-sided: twice the smaller tail of a binomial distribution with probability 1/2.
+    p = min(1.0, 2 * float(bdtr(min(gained, lost), gained + lost, 0.5)))
+    return Paired(clips, first, second, _gain(first, second, both, lost, gained, none), gained, lost, p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p values adjusted by Holm's method, in the same order."""
+    """Return p values adjusted by Holm's method, in the same order.
+
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics, 1979.
+    """
     order = np.argsort(p_values, kind="stable")
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, n in enumerate(order.tolist()):
@@ -124,10 +128,6 @@ def _gain(a: Estimate, b: Estimate, both: int, lost: int, gained: int, none: int
     return Estimate(value, low, value + distance(b.high - b.value, a.value - a.low))
 
 
-def _paired(a: Tested, b: Tested) -> Paired:
-    return paired(a.right, b.right)
-
-
 def _by_class(a: Tested, b: Tested) -> list[ClassPair]:
     labels = np.unique(a.labels).tolist()
     pairs = [paired(a.right[a.labels == label], b.right[a.labels == label]) for label in labels]
@@ -139,12 +139,7 @@ def _by_class(a: Tested, b: Tested) -> list[ClassPair]:
 
 
 def _by_length(a: Tested, b: Tested) -> list[tuple[float, float, Paired]]:
-    if a.lengths is None:
-        return []
-    return [
-        (float(a.lengths[g].min()), float(a.lengths[g].max()), paired(a.right[g], b.right[g]))
-        for g in a.length_groups()
-    ]
+    return [(low, high, paired(a.right[group], b.right[group])) for low, high, group in a.length_groups()]
 
 
 def _keys(test: Tested) -> list[tuple[str, int, int, int]]:
@@ -159,10 +154,10 @@ def _keys(test: Tested) -> list[tuple[str, int, int, int]]:
 
 
 def _rows(test: Tested, rows: NDArray[np.int64]) -> Tested:
-    return Tested(
-        test.name, [test.paths[n] for n in rows.tolist()], test.labels[rows], test.scores[rows], test.classes,
-        None if test.lengths is None else test.lengths[rows], test.spans[rows],
-        {name: scores[rows] for name, scores in test.parts.items()}, test.about,
+    return replace(
+        test, paths=[test.paths[n] for n in rows.tolist()], labels=test.labels[rows], scores=test.scores[rows],
+        lengths=None if test.lengths is None else test.lengths[rows], spans=test.spans[rows],
+        parts={name: scores[rows] for name, scores in test.parts.items()},
     )  # fmt: skip
 
 
@@ -177,7 +172,7 @@ def _with_classes(test: Tested, like: Tested) -> Tested:
         )  # fmt: skip
     order = np.array([test.classes.index(name) for name in like.classes])
     number = np.argsort(order)
-    return Tested(
-        test.name, test.paths, number[test.labels], test.scores[:, order], like.classes, test.lengths, test.spans,
-        {name: scores[:, order] for name, scores in test.parts.items()}, test.about,
+    return replace(
+        test, labels=number[test.labels], scores=test.scores[:, order], classes=like.classes,
+        parts={name: scores[:, order] for name, scores in test.parts.items()},
     )  # fmt: skip

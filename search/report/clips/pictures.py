@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from search.report.clips.tested import Tested
 from vattn.data.cache.format import Frame
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: classes up to which a confusion has their names at its sides
 NAMED = 60
@@ -28,6 +29,16 @@ class Strip(NamedTuple):
     numbers: Sequence[int]
 
 
+def _figure(width: float, height: float) -> "Figure":
+    # Matplotlib takes half a second to import, and most commands that import this file draw nothing.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def draw_confusion(test: Tested, file: Path) -> None:
     """Draw for each class the share of its clips that were taken for each class, as PNG."""
     counts = test.confusion()
@@ -35,8 +46,7 @@ def draw_confusion(test: Tested, file: Path) -> None:
     shares = np.where(of_class > 0, counts / np.maximum(of_class, 1), np.nan)
     classes = len(test.classes)
     side = max((_CELL if classes <= NAMED else _SMALL_CELL) * classes, _LEAST)
-    figure = Figure(figsize=(side + 3, side + 2.2), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(side + 3, side + 2.2)
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     figure.colorbar(image, ax=axes, shrink=0.6, label="share of the clips of the class")
@@ -54,8 +64,7 @@ def draw_confusion(test: Tested, file: Path) -> None:
 def draw_strips(strips: Sequence[Strip], title: str, file: Path) -> None:
     """Draw clips, at least one, as rows of frames beside their texts, as PNG."""
     columns = max(len(strip.frames) for strip in strips)
-    figure = Figure(figsize=(3.2 + 1.25 * columns, 0.7 + 1.4 * len(strips)), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(3.2 + 1.25 * columns, 0.7 + 1.4 * len(strips))
     grid = figure.subplots(len(strips), columns + 1, squeeze=False, width_ratios=[2.4, *[1.0] * columns])
     for line, strip in zip(grid, strips, strict=True):
         for axes in line:

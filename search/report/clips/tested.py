@@ -1,6 +1,7 @@
 """A test of a model clip by clip: accuracy by class and by length, and classes that gain."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +39,12 @@ class Tested:
         if not len(self.spans):
             object.__setattr__(self, "spans", _whole(self.paths))
 
-    @property
+    @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """The class with the highest score of each clip."""
         return self.scores.argmax(axis=1)
 
-    @property
+    @cached_property
     def right(self) -> NDArray[np.bool_]:
         """Whether each clip was classified as its class."""
         return self.predicted == self.labels
@@ -53,7 +54,7 @@ class Tested:
         """Top-1 accuracy with its interval."""
         return by_clips("top1", float(self.right.mean()), len(self.right))
 
-    @property
+    @cached_property
     def probabilities(self) -> NDArray[np.float64]:
         """The softmax of the scores (N, classes)."""
         shifted = np.exp(self.scores - self.scores.max(axis=1, keepdims=True))
@@ -69,22 +70,18 @@ class Tested:
         """Return the accuracy of each class that occurs."""
         return {label: self.accuracy_of(self.labels == label) for label in np.unique(self.labels).tolist()}
 
-    def length_groups(self) -> list[NDArray[np.bool_]]:
-        """Return masks of clips in parts of about equally many clips, in order of length."""
+    def length_groups(self) -> list[tuple[float, float, NDArray[np.bool_]]]:
+        """Return parts of about equally many clips, in order: least and greatest length, and a mask of the clips."""
         if self.lengths is None or not len(self.lengths):
             return []
         edges = np.unique(np.quantile(self.lengths, np.linspace(0, 1, LENGTHS + 1)))
         part = np.searchsorted(edges[1:-1], self.lengths, "left")
-        return [part == n for n in np.unique(part)]
+        groups = [part == n for n in np.unique(part)]
+        return [(float(self.lengths[g].min()), float(self.lengths[g].max()), g) for g in groups]
 
     def by_length(self) -> list[tuple[float, float, int, Estimate]]:
         """Return the least and greatest length, number of clips and accuracy of parts of equally many clips."""
-        if self.lengths is None:
-            return []
-        return [
-            (float(self.lengths[g].min()), float(self.lengths[g].max()), int(g.sum()), self.accuracy_of(g))
-            for g in self.length_groups()
-        ]
+        return [(low, high, int(g.sum()), self.accuracy_of(g)) for low, high, g in self.length_groups()]
 
     def accuracy_of(self, chosen: NDArray[np.bool_]) -> Estimate:
         """Return the top-1 accuracy of the chosen clips with its interval."""

@@ -8,7 +8,7 @@ import yaml
 
 from search.analysis.intervals import Estimate, by_clips
 from search.report.wording.values import format_estimate
-from vattn.cost import cost, gflops_video
+from vattn.cost import costs_of
 from vattn.data.config import DataConfig
 from vattn.trained import TrainedModel
 
@@ -30,7 +30,7 @@ def card(model: TrainedModel) -> str:
         if isinstance(metrics.get(name), int | float)
     }
     data, classes = config.data, len(model.labels)
-    whole, video = cost(config.model, classes), gflops_video(config.model, config.data.views, classes)
+    costs = costs_of(config.model, data.views, classes)
     attention = ", ".join(dict.fromkeys(module.kind for module in config.model.attention)) or "none"
     parts = [
         _front_matter(data.kind, split, estimates),
@@ -45,8 +45,8 @@ def card(model: TrainedModel) -> str:
             "frames": f"{config.model.frames} ({data.sampling.kind}, {data.modality})",
             "crop": f"{data.views.crop(config.model.size)} pixels of frames with a shorter side of {data.store.size}",
             "views of a video": f"{data.views.clips} x {data.views.crops}",
-            "parameters": f"{whole.params_m:.4g} million",
-            "GFLOPs": f"{whole.gflops:.4g} a view, {video:.4g} a video",
+            "parameters": f"{costs['params_m']:.4g} million",
+            "GFLOPs": f"{costs['gflops']:.4g} a view, {costs['gflops_video']:.4g} a video",
         }),
         "## Training",
         _table(_training(model, known, clips)),

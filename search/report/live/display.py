@@ -27,7 +27,7 @@ from search.ledger.history import History, Trial
 from search.report.live.time_left import seconds_left
 from search.report.wording.earlier_searches import describe_decision, describe_source
 from search.report.wording.errors import describe_failure
-from search.report.wording.states import describe_progress, describe_states
+from search.report.wording.states import describe_done, describe_progress
 from search.report.wording.trials import describe, describe_memory
 from search.report.wording.values import format_duration, format_metric
 
@@ -135,9 +135,8 @@ class Display:
         left = seconds_left(self._history, elapsed)
         times = f"{format_duration(elapsed)} elapsed"
         times += "" if left is None else f", about {format_duration(left)} left"
-        states = f" ({words})" if (words := describe_states(self._history)) else ""
         waits = f"; waits: {text}" if (text := self._waits_for) else ""
-        return f"{self._history.name}: {times}, {describe_progress(self._history)} done{states}{waits}"
+        return f"{self._history.name}: {times}, {describe_done(self._history)}{waits}"
 
     def _screen(self) -> Group | Text:
         """Return the live table: headline, front so far, running trials."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from search.ledger.file import NAME as LEDGER
+from search.ledger.process import exists
 from vattn.files import part_of, write_whole
 
 #: name of the file in the output folder of a search
@@ -46,7 +47,7 @@ class Beat(NamedTuple):
     @property
     def has_process(self) -> bool:
         """Whether a process of this machine has its number."""
-        return self.host == socket.gethostname() and _exists(self.pid)
+        return self.host == socket.gethostname() and exists(self.pid)
 
     def alive(self, now: float) -> bool:
         """Return whether its process still runs at ``now``, as far as this machine can see."""
@@ -91,13 +92,3 @@ def read(output: Path) -> Beat | None:
 def new_beat(phase: str, why: str = "", waits_for: str = "", since: float = 0.0, metrics: str = "") -> Beat:
     """Return a sign of life of this process."""
     return Beat(round(time.time(), 3), socket.gethostname(), os.getpid(), phase, why, waits_for, since, metrics)
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (ProcessLookupError, OverflowError):
-        return False
-    return True

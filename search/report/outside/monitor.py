@@ -28,8 +28,9 @@ from search.ledger.history import History
 from search.report.outside.beat import INTERVAL, new_beat, remove, write
 from search.report.outside.metrics import Gauges, Values
 from search.report.outside.notify import Notifier, safe
-from search.report.outside.status import best_of, progress_of
+from search.report.outside.status import best_of
 from search.report.outside.waiting import PATIENCE, Waiting, waits_for
+from search.report.wording.states import describe_done
 from search.spec.schema import Spec
 
 #: seconds of a wait that may never end by itself after which `notify` is sent a message
@@ -198,7 +199,7 @@ class Monitor:
             history = self._history
             name = history.name if history.search else self._spec.name
             best = best_of(history) if history.search else ""
-            done = progress_of(history) if history.search else "not begun"
+            done = describe_done(history) if history.search else "not begun"
             words = [f"{name} {text}", done, *([f"best {best}"] if best else [])]
             return {
                 "search": name,

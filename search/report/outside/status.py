@@ -15,7 +15,7 @@ from search.ledger.history import History
 from search.report.live.time_left import seconds_left
 from search.report.outside.beat import Beat, read
 from search.report.tables.columns import align
-from search.report.wording.states import describe_progress, describe_states
+from search.report.wording.states import describe_done, describe_progress
 from search.report.wording.values import format_duration, format_metric
 from vattn.errors import UserError
 
@@ -94,12 +94,6 @@ def searches_under(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if name not in _SKIPPED and not name.startswith("."))
 
 
-def progress_of(history: History) -> str:
-    """Return how much has ended, and the trials by state, such as "5 of 16 trials done (3 running, 5 finished)"."""
-    states = describe_states(history)
-    return f"{describe_progress(history)} done{f' ({states})' if states else ''}"
-
-
 def best_of(history: History) -> str:
     """Return the best finished trial in the first objective that training measures; "" if none has finished."""
     best = _best(history)
@@ -130,7 +124,7 @@ def render(status: Status) -> str:
     if beat is not None and status.alive:
         lines.append(f"  process    {beat.pid} on {beat.host}, {beat.phase}")
     if history.search:
-        lines.append(f"  progress   {progress_of(history)}")
+        lines.append(f"  progress   {describe_done(history)}")
         if best := best_of(history):
             lines.append(f"  best       {best}")
         lines.append(f"  last event {_ago(status.now - history.last)}")

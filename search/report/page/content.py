@@ -91,7 +91,7 @@ def content(
         "kinds": kinds,
         "trials": trial_rows(history, sure, runs, spans, kinds),
         "front": [trial.number for trial in sure.front],
-        "picks": {rule: trial.number for rule, trial in (("best", sure.best), ("knee", sure.knee)) if trial},
+        "picks": {rule: trial.number for rule, trial in sure.picks.items()},
         "confirmed": _confirmed(history, sure),
         "run": run,
     }  # fmt: skip

@@ -21,14 +21,12 @@ def front_table(sure: Certainty) -> Table:
     """Return the front in order of increasing cost, with intervals and with what each step gains."""
     costs = list(sure.front[0].cost) if sure.front else []
     gained = {step.better.number: step for step in sure.steps}
-    picks = {"best": sure.best, "knee": sure.knee}
     rows = []
     for trial in sure.front:
-        marks = " ".join(rule for rule, picked in picks.items() if picked and picked.number == trial.number)
         step = gained.get(trial.number)
         verdict = "" if step is None or not step.gain.is_known else "yes" if step.gain.excludes_zero else "no"
         rows.append([
-            str(trial.number), describe(trial), marks, format_metric(sure.name, trial.metrics[sure.name]),
+            str(trial.number), describe(trial), sure.marks(trial), format_metric(sure.name, trial.metrics[sure.name]),
             format_range(sure.name, sure.estimates[trial.number]),
             *(format_metric(name, trial.cost[name]) for name in costs),
             "" if step is None else format_gain(sure.name, step.gain), verdict,
@@ -38,7 +36,7 @@ def front_table(sure: Certainty) -> Table:
             "not significantly different from"]  # fmt: skip
     note = "Not significantly different from: finished trials of no higher cost, nearest first."
     numbers = [trial.number for trial in sure.front]
-    picked = frozenset(numbers.index(trial.number) for trial in picks.values() if trial)
+    picked = frozenset(numbers.index(trial.number) for trial in sure.picks.values())
     return Table(
         "front",
         "Models of the front",

@@ -69,7 +69,7 @@ def render(history: History, objectives: Objectives, sure: Certainty | None = No
     """
     sure = sure or certainty(history, objectives)
     trials = sure.front
-    picks = {rule: trial.number for rule, trial in (("best", sure.best), ("knee", sure.knee)) if trial}
+    picks = {rule: trial.number for rule, trial in sure.picks.items()}
     if sure.confirmed:
         return "\n".join([render_confirmation(sure.confirmed, objectives, picks), *_picks(sure)])
     if not trials:
@@ -86,8 +86,7 @@ def render(history: History, objectives: Objectives, sure: Certainty | None = No
             numbers.append(format_metric(name, trial.metrics.get(name, math.nan)))
             if known and name == sure.name:
                 numbers.append(format_range(name, sure.estimates[trial.number]))
-        marks = " ".join(rule for rule, number in picks.items() if number == trial.number)
-        lines.append([str(trial.number), *numbers, marks, describe(trial)])
+        lines.append([str(trial.number), *numbers, sure.marks(trial), describe(trial)])
     notes = [ANOTHER_TRAINING] if any(map(is_another_training, trials)) else []
     if known:
         clips = num_clips(history)
@@ -97,6 +96,5 @@ def render(history: History, objectives: Objectives, sure: Certainty | None = No
 
 def _picks(sure: Certainty) -> list[str]:
     """Return a line for each pick: what it differs from significantly, where that is known."""
-    picks = {"best": sure.best, "knee": sure.knee}
-    lines = [f"{rule}: {text}" for rule, trial in picks.items() if trial and (text := describe_pick(sure, trial))]
+    lines = [f"{rule}: {text}" for rule, trial in sure.picks.items() if (text := describe_pick(sure, trial))]
     return lines[:1] if sure.best and sure.knee and sure.best.number == sure.knee.number else lines

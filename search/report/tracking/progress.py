@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+from search.analysis.certainty import first_measured
 from search.analysis.front import Coverage
 from search.analysis.pareto import Objectives
 from search.analysis.runs import cost_objective
@@ -30,7 +31,7 @@ class Progress:
         trials are within.
         """
         changed = {"hypervolume": self._coverage.add(trial)}
-        name = next((name for name in self._objectives if name not in trial.cost), next(iter(self._objectives)))
+        name = first_measured(self._objectives, trial.cost)
         cost_name = cost_objective(self._objectives, trial.cost)
         sign = 1 if self._objectives[name] == "max" else -1
         value, cost = trial.metrics.get(name, math.nan), trial.cost.get(cost_name, math.nan)

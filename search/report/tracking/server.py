@@ -11,7 +11,7 @@ import webbrowser
 from contextlib import closing, suppress
 
 from search.ledger.file import NAME, Ledger
-from search.ledger.runs import open_run, resolve_run
+from search.ledger.runs import open_folder
 from search.report.tracking.store import ENVIRONMENT, store_of, tracking_uri
 from search.report.tracking.tracker import catch_up
 from search.report.tracking.view import link
@@ -38,7 +38,7 @@ def serve(search: str, port: int, uri: str | None = None) -> int:
     Raises:
         UserError: there is no page to serve yet, the port is taken, or the search wrote to another store.
     """
-    history, output = open_run(search), resolve_run(search)
+    history, output = open_folder(search)
     tracking = {"uri": "auto", "experiment": "auto"} | (history.began.spec.get("tracking") or {})
     if uri is None and tracking["uri"] not in ("auto", tracking_uri("auto", output)):
         named = without_password(tracking["uri"])

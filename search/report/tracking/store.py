@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 from search.ledger.history import History
 from vattn.base import identity
 from vattn.errors import UserError, without_password
-from vattn.files import at_home, network_type
+from vattn.files import cache_folder, network_type
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -71,8 +71,7 @@ def tracking_uri(uri: str, output: Path) -> str:
         return uri
     folder = output.resolve()
     if network_type(folder):
-        home = Path(os.environ.get("XDG_CACHE_HOME") or at_home("~/.cache"))
-        folder = home / "vattn" / "mlflow" / identity(str(folder))
+        folder = cache_folder() / "mlflow" / identity(str(folder))
     path = str(folder / "mlflow.db")
     # What follows a ? in a URI is no part of the path, and %2F is read as a slash. Slashes are quoted too, because
     # MLflow creates the folder of the path as it is written, which is then the working directory.

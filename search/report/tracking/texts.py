@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from search.analysis.certainty import measured_objective
+from search.analysis.certainty import first_measured, measured_objective
 from search.analysis.choices import domains_of
 from search.analysis.front import front_of, settled
 from search.analysis.pareto import Objectives
@@ -32,7 +32,7 @@ def run_name(trial: Trial, state: str, objectives: Objectives) -> str:
 
     A trial that was stopped early has its last value, and one that has not ended its state.
     """
-    measured = next((name for name in objectives if name not in trial.cost), next(iter(objectives)))
+    measured = first_measured(objectives, trial.cost)
     value = trial.metrics.get(measured)
     result = state
     if value is not None and state in ("finished", "stopped"):

@@ -10,7 +10,7 @@ from search.ledger.events import Event, TrialEvent
 from search.ledger.file import NAME
 from search.ledger.history import History
 from search.report.tracking.runs import WRITE_INTERVAL, RunWriter
-from search.report.tracking.store import LATER, store_of, tracking_uri, warn
+from search.report.tracking.store import LATER, Store, store_of, tracking_uri, warn
 from vattn.errors import StorageError
 
 
@@ -26,9 +26,8 @@ class Tracker:
         """Write to the experiment called ``experiment`` (auto: the search's name) at ``uri`` (see `tracking_uri`)."""
         self._output, self._uri, self._experiment = output, uri, experiment
         # MLflow would make a new database where the disk of the folder is gone.
-        self._needed = output / NAME if tracking_uri(uri, output) == tracking_uri("auto", output) else None
-        if self._needed and not self._needed.is_file():
-            self._needed = None
+        ledger = output / NAME
+        self._needed = ledger if Store(output, uri, experiment).is_own and ledger.is_file() else None
         self._events: queue.Queue[Event | str | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from search.analysis.certainty import measured_objective
+from search.analysis.certainty import first_measured
 from search.analysis.runs import cost_objective
 from search.ledger.history import History
+from search.spec.sections import COSTS
 
 #: tag that opens the experiment on its runs, not on the page for generative AI
 KIND = {"mlflow.experimentKind": "custom_model_development"}
@@ -48,8 +49,9 @@ def view(history: History, params: Mapping[str, None], is_alone: bool) -> dict[s
         is_alone: whether the experiment has no other searches; else only the runs of this one are shown.
     """
     objectives = history.objectives
-    costs = next((trial.cost for trial in history.trials.values()), {})
-    measured, cost = measured_objective(history, objectives), cost_objective(objectives, costs)
+    # Before the first trial its costs are not known, but their names are.
+    costs = next((trial.cost for trial in history.trials.values()), {str(name): 0.0 for name in COSTS})
+    measured, cost = first_measured(objectives, costs), cost_objective(objectives, costs)
     metrics = list(dict.fromkeys([measured, *objectives, cost]))
     columns = [_column("metrics", name) for name in metrics]
     columns += [_column("tags", name) for name in ("rank", "front", "state", "mechanism", "stages", "trial")]

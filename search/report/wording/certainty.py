@@ -44,7 +44,7 @@ def describe_pick(sure: Certainty, trial: Trial) -> str:
 
 def lies_within_noise(sure: Certainty) -> bool:
     """Return whether a front of single trainings has a step, or a pick a rival, without a significant difference."""
-    picks = {trial.number for trial in (sure.best, sure.knee) if trial}
+    picks = {trial.number for trial in sure.picks.values()}
     return not sure.is_confirmed and bool(sure.unsure or any(sure.rivals.get(number) for number in picks))
 
 
@@ -57,8 +57,8 @@ def doubt(sure: Certainty) -> str:
             for step in sure.unsure[:NAMED]
         )
         parts.append(f"{len(sure.unsure)} of {len(sure.steps)} steps of the front are not significant: trial {steps}.")
-    for rule, trial in {"best": sure.best, "knee": sure.knee}.items():
-        if trial and (rivals := sure.rivals.get(trial.number)) and (rule == "best" or trial is not sure.best):
+    for rule, trial in sure.picks.items():
+        if (rivals := sure.rivals.get(trial.number)) and (rule == "best" or trial is not sure.best):
             parts.append(
                 f"The {rule}, trial {trial.number}, is not significantly different from {name_trials(rivals)} at no "
                 "higher cost."

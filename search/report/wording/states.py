@@ -17,6 +17,12 @@ def describe_states(history: History) -> str:
     return ", ".join(f"{count} {describe_state(state)}" for state, count in tally(history).items())
 
 
+def describe_done(history: History) -> str:
+    """Return how much has ended, and the trials by state, such as "5 of 16 trials done (3 running, 5 finished)"."""
+    states = describe_states(history)
+    return f"{describe_progress(history)} done{f' ({states})' if states else ''}"
+
+
 def describe_progress(history: History) -> str:
     """Return how much has ended, such as "5 of 16 trials"; while the front is confirmed, "5 of 16 fresh seeds"."""
     retrainings = [trial for trial in history.extras.values() if trial.confirms is not None]

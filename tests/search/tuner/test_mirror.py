@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from search.cli import main
 from search.commands.export import export
 from search.ledger.events import Ended, Finished, Reported, SearchBegan, Started, Stopped
 from search.ledger.file import NAME, Ledger, ReplacedError, history, read
@@ -72,7 +73,6 @@ def s3_environment(address: str) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mirrors, "EXPIRY", 1.0)
-    monkeypatch.setattr(mirrors, "RENEWAL", 0.3)
     monkeypatch.setattr(mirrors, "FLUSH", 0.1)
     monkeypatch.setattr(mirrors, "SETTLING", 0.1)
 
@@ -282,6 +282,10 @@ def test_a_search_in_a_store_is_exported_from_another_machine(
     assert (tmp_path / "weights" / "model.pt").read_bytes() == b"weights 1"
     assert yaml.safe_load((tmp_path / "out.yaml").read_text())["model"]["frames"] == 2
     assert list(read(resolve_run(url) / NAME)) == list(read(output / NAME))
+    # Other forms of an export fetch the weights too; these are no real ones.
+    words = ["--pick", "trial=0", "--out", str(tmp_path / "other.yaml"), "--card", str(tmp_path / "card")]
+    assert main(["export", url, *words]) == 2
+    assert (resolve_run(url) / "trials" / "0000" / "model.pt").read_bytes() == b"weights 0"
 
 
 @pytest.mark.parametrize(

@@ -110,3 +110,16 @@ def test_data_without_neighbouring_frames_are_refused() -> None:
     assert TrialConfig.parse(trial).model.backbone.frames_per_segment == 5
     with pytest.raises(ValueError, match=r"frames_per_segment: resnet_tdn takes 5; write auto \(got 1\)"):
         TrialConfig.parse(trial | {"data": {"kind": "motion", "sampling": {"frames_per_segment": 1}}})
+
+
+def test_weights_in_the_home_folder_keep_their_short_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    trained = {
+        name: torch.randn_like(value) for name, value in small().state_dict().items() if value.is_floating_point()
+    }
+    torch.save({name: value.abs() for name, value in trained.items()}, tmp_path / "tdn.pt")
+
+    started = TDNResNetConfig.parse(SMALL | {"weights": "~/tdn.pt"}).build().state_dict()
+
+    for name, value in trained.items():
+        torch.testing.assert_close(started[name], value.abs(), rtol=0, atol=0)

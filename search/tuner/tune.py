@@ -180,7 +180,7 @@ class _Decisions(FIFOScheduler):
             ends = True
         return TrialScheduler.STOP if ends else TrialScheduler.CONTINUE
 
-    def choose_trial_to_run(self, tune_controller: Any, *args: Any, **kwargs: Any) -> TuneTrial | None:
+    def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
         """Follow the cluster, and free what this search may no longer use. Tune calls it in each of its steps."""
         room = self._watch.room
         # Tune keeps the process of an ended trial, with what it reserves, for the next one. There is no public way to
@@ -190,7 +190,7 @@ class _Decisions(FIFOScheduler):
         controller._reuse_actors = self._search.spec.resources.workers == 1 and not room.is_exceeded
         if room.is_idle:
             controller._cleanup_cached_actors(force_all=True)
-        return super().choose_trial_to_run(tune_controller, *args, **kwargs)
+        return super().choose_trial_to_run(tune_controller)
 
 
 class _Recorder(Callback):

@@ -3,6 +3,7 @@
 import ctypes
 import mmap
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +23,6 @@ from vattn.errors import UserError
 
 #: (ends, pixels, checks) of one clip, as in `StoredClip`.
 _Buffers = tuple[Int64[np.ndarray, " ends"], UInt8[np.ndarray, " bytes"], UInt64[np.ndarray, " t"]]
-#: Whether the system can say, as Linux does, that a part of a file is not in memory.
-_KNOWS_MEMORY = hasattr(os, "RWF_NOWAIT")
 #: Advice that reads a part of a file and waits, from Linux 5.14 on (MADV_POPULATE_READ).
 _POPULATE = 22
 #: A record batch in the footer of an Arrow file: where its metadata begins, and how long these and its data are, bytes.
@@ -159,7 +158,7 @@ class Clips:
         cost is avoided where the frames are in memory already: if a few of them are, nothing is asked. Raises UserError
         if a file was altered after it was written.
         """
-        if not _KNOWS_MEMORY:
+        if sys.platform != "linux":
             return
         for i, _ in wanted:
             if not self._starts.item(i, 0):
@@ -249,13 +248,13 @@ class _MappedShard:
     """A shard mapped into memory."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._may_see_memory = os.access(path, os.W_OK) or path.stat().st_uid == os.geteuid()
         self._buffer = pa.memory_map(str(path)).read_buffer()
+        # Otherwise an access to a page that is not in memory, as to the footer now, may read megabytes around it.
+        self.advise(mmap.MADV_RANDOM, 0, self._buffer.size)
         self._file = pa.ipc.open_file(self._buffer)
         self.bytes = np.frombuffer(self._buffer, np.uint8)
         self._blocks = _blocks(self.bytes)
-        # Otherwise an access to a page that is not in memory may read megabytes around it.
-        self.advise(mmap.MADV_RANDOM, 0, self._buffer.size)
 
     def advise(self, advice: int, start: int, end: int) -> None:
         """Tell the system how the bytes from ``start`` to ``end`` are going to be used."""
@@ -275,15 +274,16 @@ class _MappedShard:
             self.advise(mmap.MADV_WILLNEED, start, start + int(block["metadata"]) + _ORIGIN_BYTES + 16 * num_frames)
 
     def in_memory(self, offset: int) -> bool:
-        """Return whether the byte at ``offset`` is in memory."""
-        try:
-            file = os.open(self._path, os.O_RDONLY)
-            try:
-                return os.preadv(file, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
-            finally:
-                os.close(file)
-        except OSError:
+        """Return whether the byte at ``offset`` is in memory; False if the system does not say so.
+
+        Linux says so to the owner of a file and to whoever may write it. It would tell the others by a read that must
+        not wait (RWF_NOWAIT), but begins to read the page then, and a quick disk ends it before the answer.
+        """
+        if not self._may_see_memory:
             return False
+        first = (self._buffer.address + offset) // mmap.PAGESIZE * mmap.PAGESIZE
+        page = ctypes.c_ubyte()
+        return not _C.mincore(ctypes.c_void_p(first), ctypes.c_size_t(1), ctypes.byref(page)) and bool(page.value & 1)
 
     def starts(self, batch: int, num_frames: int) -> list[int]:
         """Return the offsets of a clip's ends, checks and pixels; raise ValueError if the index means another clip."""

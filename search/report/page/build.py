@@ -91,6 +91,10 @@ def _section(name: str, content: Content) -> str:
             body += [_cards(content), _answers(content.answers)]
         case "front":
             body.append(_figure("front-figure", "Accuracy against cost"))
+            if pairs := content.data["fronts"]:
+                labels = content.data["costs"]
+                figures = (_figure(f"front-{cost}-figure", f"The front by {labels[cost]}") for cost in (p["cost"] for p in pairs))
+                body.append(f'<div class="pair">{"".join(figures)}</div>')
         case "difference":
             body += [_figure("gains-figure", "Gain of each option at equal cost"),
                      _figure("options-figure", "The fronts of the options of one choice")]  # fmt: skip

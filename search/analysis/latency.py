@@ -1,6 +1,6 @@
 """Forecast the latency of networks from few measured ones, by what their closed-form cost says."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Self
 
@@ -28,7 +28,7 @@ def features(model: ModelConfig, classes: int) -> Features:
     ``places``, the number of blocks of the backbone, or of insertions of a mechanism, for the operations that must be
     started. They are summed over stages. ``("", "once")`` is what each forward pass takes.
     """
-    counted: Counter[tuple[str, str]] = Counter({("", "once"): 1.0})
+    counted: defaultdict[tuple[str, str], float] = defaultdict(float, {("", "once"): 1.0})
     for row in cost(model, classes).rows:
         counted[row.what, "macs"] += row.macs / 1e9
         counted[row.what, "values"] += row.activations / 1e6

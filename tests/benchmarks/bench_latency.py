@@ -77,7 +77,7 @@ def ranks(learnt_from: int) -> tuple[float, float, float]:
     measured = [latency[index] for index in left]
     gflops = [cost(models[index], CLASSES).gflops for index in left]
     error = median(abs(guess / value - 1) for guess, value in zip(expected, measured, strict=True))
-    return float(spearmanr(expected, measured).statistic), float(spearmanr(gflops, measured).statistic), error
+    return spearmanr(expected, measured)[0], spearmanr(gflops, measured)[0], error
 
 
 def main() -> None:

@@ -92,8 +92,8 @@ def _section(name: str, content: Content) -> str:
         case "front":
             body.append(_figure("front-figure", "Accuracy against cost"))
             if pairs := content.data["fronts"]:
-                labels = content.data["costs"]
-                figures = (_figure(f"front-{cost}-figure", f"The front by {labels[cost]}") for cost in (p["cost"] for p in pairs))
+                labels = {pair["cost"]: content.data["costs"][pair["cost"]] for pair in pairs}
+                figures = (_figure(f"front-{name}-figure", f"The front by {label}") for name, label in labels.items())
                 body.append(f'<div class="pair">{"".join(figures)}</div>')
         case "difference":
             body += [_figure("gains-figure", "Gain of each option at equal cost"),

@@ -146,6 +146,12 @@ def _search(
     """Run the search until it ends or is interrupted; return whether it is complete."""
     where = "Starting Ray ..." if cluster.text == "local" else f"Connecting to Ray at {cluster.text} ..."
     print(where, file=screen, flush=True)
+    meter = None
+    if spec.latency != "none":
+        from search.tuner.meter import Meter
+
+        meter = Meter(spec, ledger.history.latencies.values())
+        print(f"latency_ms is measured on {meter.name}, while no trial runs", file=screen, flush=True)
     # The data are checked first, because the imports of Ray, Optuna and MLflow take seconds. With an address, the
     # cluster is connected first, because to generate and decode data can take hours.
     files = _listed(spec, output) if cluster.text == "local" else None
@@ -180,7 +186,7 @@ def _search(
             monitor.listen(display.wait_for)
             content = content_of(cache)
             _check_content(spec, content, ledger)
-            search = Search(spec, output, cache, ledger, [tracker, display, monitor], mirror)
+            search = Search(spec, output, cache, ledger, [tracker, display, monitor], mirror, meter)
             search.storage.say = monitor.waits
             monitor.watch(lambda: search.storage.slow)
             if ledger.history.search:

@@ -208,10 +208,10 @@ def _refuse_if_certain(spec: Spec, costs: list[dict[str, float]], exact: bool) -
     """
     lowest = costs if exact else _without_mechanisms(spec)
     for name, limit in spec.constraints.items():
-        values = [cost[name] for cost in lowest]
+        values = [cost[name] for cost in lowest if name in cost]
         if limit.max is not None and values and min(values) > limit.max:
             raise spec.error(_impossible(name, "max", "lowest", _rounded_up(min(values)), "raise", limit.max))
-        if limit.min is not None and exact and max(values) < limit.min:
+        if limit.min is not None and exact and values and max(values) < limit.min:
             raise spec.error(_impossible(name, "min", "highest", _rounded_down(max(values)), "lower", limit.min))
     if exact:
         raise spec.error(Problem(("constraints",), "no config meets all of these limits at once; loosen one of them"))

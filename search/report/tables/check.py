@@ -59,11 +59,13 @@ def _count(check: Check) -> list[str]:
         lines = [
             f"architectures  {number:,} distinct in a sample of {NUM_SAMPLES:,}; the space {size}, not all counted"
         ]
-    if check.limits:
-        limits = ", ".join(_limit(name, limit) for name, limit in check.limits.items())
+    if counted := {name: limit for name, limit in check.limits.items() if name in _UNITS}:
+        limits = ", ".join(_limit(name, limit) for name, limit in counted.items())
         lines.append(f"within limits  {check.within:,} of these ({limits})")
         if not check.within:
             lines.append("               none of the sample, which proves nothing: the search samples more")
+    if measured := [_limit(name, limit) for name, limit in check.limits.items() if name not in _UNITS]:
+        lines.append(f"not counted    {', '.join(measured)}: it is measured before a trial")
     if check.trials is not None:
         lines.append(f"trials         {check.trials:,} distinct; the search ends by itself when all are done")
     return lines

@@ -159,7 +159,11 @@ def _add_latency(commands: "argparse._SubParsersAction") -> None:
 
 
 def _add_prediction(commands: "argparse._SubParsersAction") -> None:
-    predict = add_command(commands, "predict", "print the classes of videos by a trained model; no data set is needed")
+    predict = add_command(
+        commands,
+        "predict",
+        "print the classes of videos, or the segments of their actions, by a trained model; no data set is needed",
+    )
     model = predict.add_argument(
         "model", type=at_home, metavar="MODEL", help="model.safetensors, or the output folder of a training"
     )
@@ -169,7 +173,9 @@ def _add_prediction(commands: "argparse._SubParsersAction") -> None:
     )
     complete(videos, shtab.FILE)
     predict.add_argument("--json", action="store_true", help="print one line of JSON for each video")
-    predict.add_argument("--top", type=positive_int, default=5, metavar="N", help="number of classes (default: 5)")
+    predict.add_argument(
+        "--top", type=positive_int, default=5, metavar="N", help="number of classes or segments (default: 5)"
+    )
     predict.add_argument("--views", metavar="10x3", help="clips x crops of a video (default: as in the config)")
     watch = predict.add_argument(
         "--watch", type=at_home, metavar="FOLDER", action=_instead_of(videos), help="go on with each video that "

@@ -71,7 +71,7 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
     cluster = resolve(address)
     cluster.probe()
     spec = load(path, sets)
-    check(spec)
+    weights = check(spec).taken
     output = spec.output_dir()
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -81,6 +81,8 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
             f"must be a folder ({reason})", file=path, path="output", way_out="name another", found=output
         ) from None
     screen = sys.stderr if machine_output else sys.stdout
+    for line in weights:
+        print(f"weights: {line}", file=screen)
     with _mirrored(spec, output, screen) as mirror, closing(Ledger(output / NAME)) as ledger:
         if ledger.history.trials and not resume:
             way_out = "go on with --resume, or name another"

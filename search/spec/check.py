@@ -52,13 +52,16 @@ class Check:
     memory: tuple[int, int] | None
     """predicted bytes of a worker's GPU: of the architecture with the least activations and the smallest batch, and of
     that with the most and the largest; None on CPUs"""
+    taken: tuple[str, ...]
+    """what the models take from each file in ``train.init``: the one with the most activations, and the one with the
+    least if that is another answer"""
 
 
 def check(spec: Spec) -> Check:
     """Return the size and the costs of a search.
 
     Raises SpecError if no config is within the limits and this is certain, if the workers cannot share a batch evenly,
-    or if initial weights do not exist or are chosen twice.
+    or if initial weights do not exist, are chosen twice, or do not fit.
     """
     example = spec.trial_config(next(spec.space.one_at_a_time())[1])
     seen: dict[str, list[dict[str, float]]] = {}  # costs with each of the views
@@ -116,7 +119,30 @@ def check(spec: Spec) -> Check:
         epochs=(min(epochs), max(epochs)),
         expected_epochs=spec.search.scheduler.expected_epochs(max(epochs)),
         memory=_memory(spec, example, (least[1], most[1]), train_configs) if spec.resources.gpus else None,
+        taken=_taken(spec, example, (most[1], least[1]), train_configs),
     )
+
+
+def _taken(
+    spec: Spec, example: TrialConfig, models: tuple[ModelConfig, ...], trains: list[TrainConfig]
+) -> tuple[str, ...]:
+    """Return what these models take from each file in ``train.init``; raise SpecError if one does not fit."""
+    with_weights = {train.weights: train for train in trains if train.weights}
+    if not with_weights:
+        return ()
+    from vattn.training.start import start_and_report  # it imports what builds networks, which takes a second
+
+    configs = [
+        example.model_copy(update={"model": model, "train": train})
+        for train in with_weights.values()
+        for model in models
+    ]
+    try:
+        return tuple(dict.fromkeys(str(start_and_report(config)[1]) for config in configs))
+    except UserError as error:
+        raise spec.error(
+            Problem(("trial", "train", "init"), f"{error.rule}; {error.way_out}", str(error.found))
+        ) from None
 
 
 def _memory(

@@ -46,6 +46,7 @@ def as_tree(check: Check) -> dict[str, Any]:
         "costs": costs,
         "budget": {"trials": trials, "hours": hours, "gpu_hours": gpu_hours},
         "epochs": check.epochs,
+        "weights": check.taken,
     }
 
 
@@ -126,6 +127,7 @@ def _budget(check: Check) -> list[str]:
     if check.memory is not None:
         least, most = (f"{bytes_ / 1e9:.3g}" for bytes_ in check.memory)
         lines.append(f"GPU memory     {least} to {most} GB of a worker in training, predicted")
+    lines += [f"weights        {taken}" for taken in check.taken]
     lines += _inheritance(check)
     if check.confirm is not None:
         top, seeds = check.confirm

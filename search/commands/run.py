@@ -184,6 +184,8 @@ def _search(
         ):
             monitor.listen(tracker.wait_for)
             monitor.listen(display.wait_for)
+            if meter:
+                wait_for_cluster.settle()
             content = content_of(cache)
             _check_content(spec, content, ledger)
             search = Search(spec, output, cache, ledger, [tracker, display, monitor], mirror, meter)

@@ -105,8 +105,7 @@ class Proposer:
                 return number
         for params, tree in self._random():
             self.study.fix(params)
-            number = self._screen(params, tree, record, {"chance": True})
-            if number is not None or self.late:
+            if (number := self._screen(params, tree, record, {"chance": True})) is not None:
                 return number
         return None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from scipy.stats import spearmanr
 
@@ -77,7 +78,8 @@ def ranks(learnt_from: int) -> tuple[float, float, float]:
     measured = [latency[index] for index in left]
     gflops = [cost(models[index], CLASSES).gflops for index in left]
     error = median(abs(guess / value - 1) for guess, value in zip(expected, measured, strict=True))
-    return spearmanr(expected, measured)[0], spearmanr(gflops, measured)[0], error
+    forecast_rank, gflops_rank = (float(np.asarray(spearmanr(each, measured))[0]) for each in (expected, gflops))
+    return forecast_rank, gflops_rank, error
 
 
 def main() -> None:

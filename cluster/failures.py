@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch.distributed as dist
 
 from cluster.devices import GpuError
-from cluster.recovery import ends_process, out_of_memory
+from cluster.recovery import HOST_MEMORY_ERRORS, ends_process, out_of_memory
 from vattn.errors import UserError
 
 #: words in the message of an error that a worker gets from gloo or NCCL, which torch raises as a plain RuntimeError
@@ -19,8 +19,8 @@ TIMEOUT = ("timed out", "timeout")
 
 #: words of Ray in an error where a node was lost, or was preempted
 NODE_LOST = ("node has died", "node was terminated", "node died", "preempted", "AUTOSCALER_DRAIN")
-#: words of Ray in an error where it ended a process because the memory of a machine ran out
-OUT_OF_MEMORY = ("running low on memory", "memory monitor", "OutOfMemoryError")
+#: words in an error where the memory of a machine ran out: of Ray, which ended the process, and of the process itself
+OUT_OF_MEMORY = ("running low on memory", "memory monitor", "OutOfMemoryError", "MemoryError", *HOST_MEMORY_ERRORS)
 
 #: seconds within which a living node lets another process connect
 ANSWER = 2.0

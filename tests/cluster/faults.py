@@ -104,7 +104,8 @@ def _exhaust_worker(lab: Lab, chance: random.Random) -> None:
 def _refuse_memory(lab: Lab, chance: random.Random) -> None:
     """The process of a trial gets no memory any more, as by `ulimit -v`."""
     process = chance.choice(lab.workers())
-    resource.prlimit(process.pid, resource.RLIMIT_AS, (process.memory_info().rss,) * 2)
+    used = process.memory_info().rss
+    resource.prlimit(process.pid, resource.RLIMIT_AS, (used, used))
 
 
 def _kill_driver(lab: Lab, chance: random.Random) -> None:
@@ -268,7 +269,11 @@ def inject(lab: Lab, name: str, chance: random.Random) -> dict[str, Any] | None:
     before, said = len(lab.events()), len(lab.said())
     began = time.monotonic()
     fault.inject(lab, chance)
-    wait_for(lambda: fault.shows(lab, lab.events()[before:], lab.said()[said:]), LIMIT, f"{name}: it is not noticed")
+    wait_for(
+        lambda: lab.has_ended or fault.shows(lab, lab.events()[before:], lab.said()[said:]),
+        LIMIT,
+        f"{name}: it is not noticed",
+    )
     noticed = time.monotonic() - began
     at = len(lab.events())
     repeated = _not_in_checkpoint(lab, before)

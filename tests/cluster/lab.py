@@ -6,6 +6,7 @@ of the search is on a file system of its own.
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import socket
@@ -369,7 +370,7 @@ class Lab:
         import ray  # it takes seconds
 
         try:
-            ray.init(address=self.address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
             return ray.available_resources().get("CPU", 0.0), ray.cluster_resources().get("CPU", 0.0)
         except ConnectionError:  # its node is not ready yet
             return 0.0, 0.0

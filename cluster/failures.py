@@ -99,18 +99,29 @@ def cause_of(error: str, actor: str | None = None) -> Literal["", "node", "memor
     if any(words in error for words in OUT_OF_MEMORY):
         return "memory"
     with suppress(Exception):  # the head may not answer
-        return "node" if actor and _node_is_lost(actor) else ""
+        from ray._private import state
+
+        node = state.actors(actor).get("Address", {}).get("NodeID", "") if actor else ""
+        return "node" if lost_nodes([node]) else ""
     return ""
 
 
-def _node_is_lost(actor: str) -> bool:
+def living_nodes() -> list[str]:
+    """Return Ray's ids of the nodes that are alive."""
     import ray
-    from ray._private import state
 
-    place = state.actors(actor).get("Address", {}).get("NodeID", "")
-    node = next((node for node in ray.nodes() if node["NodeID"] == place), None)
-    if node is None:
-        return False
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+
+
+def lost_nodes(ids: Iterable[str]) -> list[str]:
+    """Return which of these nodes are dead, or do not answer."""
+    import ray
+
+    known = {node["NodeID"]: node for node in ray.nodes()}
+    return [each for each in ids if each in known and _is_lost(known[each])]
+
+
+def _is_lost(node: dict[str, Any]) -> bool:
     if not node["Alive"]:
         return True
     try:

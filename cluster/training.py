@@ -15,14 +15,14 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
 from cluster.devices import rank_device
-from cluster.failures import TrainingError, classified, final_result
+from cluster.failures import TrainingError, classified, final_result, living_nodes, lost_nodes
 from cluster.placement import Resources, record_group
 from vattn.config import TrialConfig
 from vattn.errors import StorageError, UserError
 from vattn.training.checkpoint import finished
 from vattn.training.fit import fit, score_test_split
 
-#: restarts of all workers after one of them died, in one training
+#: restarts of all workers after one of them died while its node lived on, in one training
 MAX_RESTARTS = 3
 #: seconds between two looks at the results of a training
 POLL_INTERVAL = 0.5
@@ -87,21 +87,22 @@ def run(
     # would then start new processes for all trials, instead of using those that started with the cluster. A value that
     # the user has set is kept.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
-    failure = ""
-    for attempt in range(1 + MAX_RESTARTS):
-        if attempt:
-            # The last of them may not have been reported.
-            known = max(known, len(finished(folder, config)) - 1)
+    losses = 0
+    while True:
+        nodes = living_nodes()
         try:
             trainer(config, cache, folder, resources, callbacks, tested, known, keep_best).fit()
             return {}
         except WorkerGroupError as error:
             if result := final_result(error.worker_failures.values()):
                 return result
-            failure = f"a worker was lost {attempt + 1} times\n{error}"
+            losses += not lost_nodes(nodes)  # the loss of a node is no failure of the training
+            if losses > MAX_RESTARTS:
+                return {"error": f"a worker was lost {losses} times\n{error}"}
         except TrainingFailedError:
             return {"error": traceback.format_exc()}
-    return {"error": failure}
+        # The last of them may not have been reported.
+        known = max(known, len(finished(folder, config)) - 1)
 
 
 def trainer(

@@ -39,7 +39,7 @@ NODES = 3
 #: seconds in which a fault must have been survived
 LIMIT = 300.0
 #: faults in one search
-PER_SEARCH = 4
+PER_SEARCH = 5
 #: seconds without a sign of life after which these searches end a trial
 PATIENCE = 20
 #: seconds for which an outage lasts after it was noticed
@@ -55,7 +55,7 @@ TOO_HIGH = 1e30
 SPEC: dict[str, Any] = {
     "schema": 1,
     "name": "faults",
-    "search": {"budget": {"trials": 8}, "scheduler": {"kind": "frontier"}},
+    "search": {"budget": {"trials": 10}, "scheduler": {"kind": "frontier"}},
     "resources": {"patience": PATIENCE},
     "trial": {
         "data": {"kind": "motion", "train_clips": 4, "val_clips": 2, "test_clips": 1, "frames": 4, "size": 32,
@@ -371,6 +371,8 @@ def search_with_faults(
                 if (line := inject(lab, name, chance)) is not None:
                     lines.append(line)
             status = lab.status(1800)
+            if status or not lines:
+                print(lab.log.read_text(errors="replace")[-2000:], flush=True)
             events = lab.events()
             found = check(events)
             diverged = list(_diverged(events))

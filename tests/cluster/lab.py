@@ -333,16 +333,15 @@ class Lab:
         part.write_text(f"{self.ahead:+.0f}\n")
         part.replace(self.clock)
 
-    def _node(self, number: int) -> Node:
+    def _node(self, is_head: bool = False) -> Node:
         self._count += 1
-        return Node(self.folder / f"n{self._count}", number, self.address)
+        return Node(self.folder / f"n{self._count}", 0 if is_head else self._count, self.address)
 
     def add_node(self) -> None:
-        used = {node.number for node in self.nodes}
-        self.nodes.append(self._node(next(number for number in range(1, 250) if number not in used)))
+        self.nodes.append(self._node())
 
     def _start_cluster(self, nodes: int) -> None:
-        self.head = self._node(0)
+        self.head = self._node(is_head=True)
         wait_for(self._answers, START, "the head does not answer")
         for _ in range(nodes):
             self.add_node()

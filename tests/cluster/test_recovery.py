@@ -52,7 +52,9 @@ def test_errors_that_any_process_would_raise_do_not(error: Exception) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 2000000000 bytes"),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 2000000000 bytes"
+        ),
         MemoryError(),
     ],
 )

@@ -25,7 +25,7 @@ OUT_OF_MEMORY = ("running low on memory", "memory monitor", "OutOfMemoryError", 
 #: seconds within which a living node lets another process connect
 ANSWER = 2.0
 
-Kind = Literal["user", "final", "halt", "storage", "memory", "hang", "lost"]
+Kind = Literal["user", "final", "halt", "storage", "memory", "hang", "lost", "grows"]
 
 
 class TrainingError(RuntimeError):
@@ -39,7 +39,7 @@ class WorkerError(RuntimeError):
         kind: ``user``: the input is wrong. ``final``: any process would raise the error again. ``halt``: a GPU cannot
             be used. ``storage``: a file cannot be read or written. ``memory``: the memory of the GPU is too small.
             ``hang``: another worker did not answer in time. ``lost``: another worker's process ended, or the GPU
-            failed; a new process may train on.
+            failed; a new process may train on. ``grows``: nothing failed, and there is room for more workers.
         message: what the user reads.
     """
 

@@ -63,6 +63,9 @@ class Room:
         most = possible if wanted == "auto" else min(possible, wanted)
         share = self._sharing.share(Wants.of(self._resources, self._search.wanted(most)), nodes)
         self._search.slots = max(1, most if share is None else min(most, share))
+        # What is left where fewer trainings run than could is for the workers of each.
+        at_once = max(1, min(self._search.slots, self._search.wanted(self._search.slots)))
+        self._search.workers = max(self._resources.workers, self._resources.places(nodes) // at_once)
         self._search.shares.limit(None if share is None else self._search.slots)
 
     @property

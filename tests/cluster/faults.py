@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.cluster.lab import CLOCKS, ISOLATED, Events, Lab, is_isolated, isolated
+from tests.cluster.lab import ISOLATED, Events, Lab, is_isolated, isolated
 from tests.processes import wait_for
 from tests.search.report.tracking.databases import programs
 from tests.search.tuner.outages import fill
@@ -219,10 +219,6 @@ def _needs_namespaces() -> str:
     return "" if is_isolated() else "this machine makes no namespaces"
 
 
-def _needs_clock() -> str:
-    return "" if any(Path(path).exists() for path in CLOCKS) else "libfaketime is not installed"
-
-
 def _needs_database() -> str:
     return "" if programs() else "PostgreSQL is not installed"
 
@@ -238,7 +234,7 @@ FAULTS: Mapping[str, Fault] = {
     "process of a trial gets no memory": Fault(_refuse_memory, _loses),
     "process of the search killed": Fault(_kill_driver, _loses),
     "process of the search asleep": Fault(_pause_driver, _nothing),
-    "clock of the search set forward by an hour": Fault(_set_clock, _pauses, needs=_needs_clock),
+    "clock of the search set forward by an hour": Fault(_set_clock, _pauses),
     "node killed, and another one joins": Fault(_kill_node, _loses),
     "network of a node cut": Fault(_cut_node, _loses, _replace_node, _needs_namespaces),
     "head killed, and another one starts at its address": Fault(lambda lab, chance: lab.restart_head(), _loses),
@@ -365,7 +361,7 @@ def search_with_faults(
     server = max((FAULTS[name].server for name in names), default="")
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     try:
-        with Lab(folder, SPEC, nodes, server, has_clock=any("clock" in name for name in names)) as lab:
+        with Lab(folder, SPEC, nodes, server) as lab:
             lines: list[dict[str, Any]] = []
             for name in names:
                 if (line := inject(lab, name, chance)) is not None:

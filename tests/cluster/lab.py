@@ -35,8 +35,12 @@ DISK = 256 * 2**20
 START = 300.0
 #: beginnings of the titles that Ray gives to the processes of trials, while they train and between two results
 TRIALS = ("ray::ResourceTrainable", "ray::InlineTrial")
-#: where Debian has the library that lets a process see another time
-CLOCKS = ("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1")
+#: a module that Python imports when it starts. libfaketime is of no use here: short sleeps fail with it.
+CLOCK = """
+import pathlib, time
+_real, _ahead = time.time, pathlib.Path(__file__).with_name("ahead")
+time.time = lambda: _real() + float(_ahead.read_text())
+"""
 
 Events = list[dict[str, Any]]
 
@@ -231,15 +235,12 @@ class Lab:
         spec: the search, without its output.
         nodes: number of nodes beside the head.
         server: ``mlflow`` or ``postgresql``: an MLflow server, and its database; "": the search's own database.
-        has_clock: whether the clock of the search can be set.
     """
 
-    def __init__(
-        self, folder: Path, spec: dict[str, Any], nodes: int, server: str = "", has_clock: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, spec: dict[str, Any], nodes: int, server: str = "") -> None:
         self.folder, self.output, self.disk = folder, folder / "out", folder / "disk"
-        self.clock, self.log = folder / "clock", folder / "search.log"
-        self._count, self._tree, self._wanted, self._server, self._has_clock = 0, spec, nodes, server, has_clock
+        self.log = folder / "search.log"
+        self._count, self._tree, self._wanted, self._server = 0, spec, nodes, server
         self.address = f"{'10.77.0.1' if is_isolated() else '127.0.0.1'}:{free_port()}"
         self.head: Node | None = None
         self.nodes: list[Node] = []
@@ -272,9 +273,12 @@ class Lab:
             tree |= {"tracking": {"uri": self.server.uri}}
         spec = self.folder / "spec.yaml"
         spec.write_text(yaml.safe_dump(tree))
+        (self.folder / "clock").mkdir()
+        (self.folder / "clock" / "sitecustomize.py").write_text(CLOCK)
         self.advance_clock(0)
         words = ["run", str(spec), "--address", self.address, "--restarts", "3"]
-        environment = os.environ | (self._clock_variables() if self._has_clock else {})
+        paths = [str(self.folder / "clock"), str(Path.cwd()), os.environ.get("PYTHONPATH", "")]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
         with self.log.open("wb") as log:
             command = [sys.executable, "-m", "search", *words]
             self.search = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
@@ -319,19 +323,12 @@ class Lab:
     def detach(self) -> None:
         subprocess.run(["umount", "--lazy", str(self.output)], check=True)
 
-    def _clock_variables(self) -> dict[str, str]:
-        library = next(path for path in CLOCKS if Path(path).exists())
-        return {
-            "LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(self.clock), "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1",
-        }  # fmt: skip
-
     def advance_clock(self, seconds: float) -> None:
-        """Set the clock of the search forward."""
+        """Set the clock of the search forward, as Python sees it."""
         self.ahead += seconds
-        part = self.clock.with_name("part")
-        part.write_text(f"{self.ahead:+.0f}\n")
-        part.replace(self.clock)
+        part = self.folder / "part"
+        part.write_text(str(self.ahead))
+        part.replace(self.folder / "clock" / "ahead")
 
     def _node(self, is_head: bool = False) -> Node:
         self._count += 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from cluster.autoscaling import WAIT, Asking
 from search.ledger.events import Failed, Finished, Started
 from search.ledger.file import NAME, history, read
 from tests.cluster.lab import kill
-from tests.processes import free_port
+from tests.processes import free_port, wait_for
 from tests.search.tuner.test_search import changed, check_complete
 
 #: two nodes of one CPU at most, beside a head without any
@@ -37,6 +38,10 @@ CONFIG = {
     "head_node_type": "head",
     "upscaling_speed": 1.0,
     "idle_timeout_minutes": 5,
+    "auth": {}, "docker": {}, "file_mounts": {}, "file_mounts_sync_continuously": False, "cluster_synced_files": [],
+    "rsync_exclude": [], "rsync_filter": [], "initialization_commands": [], "setup_commands": [],
+    "head_setup_commands": [], "worker_setup_commands": [], "head_start_ray_commands": [],
+    "worker_start_ray_commands": [],
 }  # fmt: skip
 #: environment variables of the head with the second version of the autoscaler
 V2 = {
@@ -71,14 +76,17 @@ def head(request: pytest.FixtureRequest) -> Iterator[str]:
     config = folder / "config.yaml"
     config.write_text(json.dumps(CONFIG))
     words = ["start", "--head", "--block", f"--port={port}", "--num-cpus=0", "--include-dashboard=false"]
-    words += [f"--autoscaling-config={config}", f"--temp-dir={folder / 'ray'}", "--node-ip-address=127.0.0.1"]
+    words += [f"--autoscaling-config={config}", f"--temp-dir={folder / 'ray'}"]
     environment = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_worker_niceness": "0"}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [Path(sys.executable).with_name("ray"), *words], stdout=log, stderr=log,
             env=os.environ | environment | request.param | {"RAY_AUTH_MODE": "disabled"},
         )  # fmt: skip
-    yield f"127.0.0.1:{port}"
+    address = re.compile(rf"--address='([^']+:{port})'")
+    wait_for(lambda: address.search((folder / "log").read_text()), 300, "the head does not start")
+    # Ray takes the address of this machine, whatever it is given.
+    yield address.findall((folder / "log").read_text())[0]
     kill(process)
     shutil.rmtree(folder, ignore_errors=True)
 

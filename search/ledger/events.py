@@ -205,6 +205,8 @@ class Started(_TrialEvent):
     """number of finished epochs from which it continues"""
     gpus: float = 0
     """number of GPUs, of all its workers together"""
+    workers: int | None = None
+    """number of its workers, where that follows the cluster; then there is an event for each change"""
 
 
 class Reported(_TrialEvent):

@@ -156,13 +156,13 @@ def _memory(
         example.model_copy(update={"model": model, "train": train})
         for model, train in zip(models, (by_batch[0], by_batch[-1]), strict=True)
     ]
-    least, most = (training_memory(config, spec.classes, spec.resources.workers).total for config in configs)
+    least, most = (training_memory(config, spec.classes, spec.resources.fewest).total for config in configs)
     return least, most
 
 
 def _check_train(spec: Spec, configs: list[TrainConfig]) -> None:
     """Raise SpecError if workers cannot share a batch evenly, or initial weights do not exist or are chosen twice."""
-    workers = spec.resources.workers
+    workers = spec.resources.fewest
     if uneven := sorted({train.batch for train in configs if train.batch % workers}):
         rule = f"must divide train.batch, which they share; {', '.join(map(str, uneven))} cannot be shared so"
         raise spec.error(Problem(("resources", "workers"), rule, str(workers)))

@@ -132,10 +132,10 @@ class Spec(Config):
 
     @model_validator(mode="after")
     def _workers_share_a_folder(self) -> "Spec":
-        if is_url(self.output) and self.resources.workers > 1:
+        if is_url(self.output) and self.resources.most > 1:
             raise ValueError(
                 "resources.workers: several workers of a trial share a folder, which a store is not; name a shared "
-                f"folder as output, or set workers: 1 (got {self.resources.workers})"
+                f"folder as output, or set workers: 1 (got {self.resources.most})"
             )
         return self
 

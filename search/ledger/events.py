@@ -149,8 +149,9 @@ class Proposed(_TrialEvent):
     """gflops (1e9 multiply-adds), params_m (1e6 parameters) and activation_mb (1e6 bytes), of one clip; also
     gflops_video (1e9 multiply-adds of one video in evaluation), where `Spec.costs` has it"""
     why: dict[str, Any] | None = None
-    """what the sampler knew, or one of plain (the plainest config, which comes first), chance (sampled at random) and
-    earlier (the config of a trial of an earlier search); None in ledgers of the first versions"""
+    """what the sampler knew, or one of plain (the plainest config, which comes first), start (a config of
+    ``search.start``, by its place), chance (sampled at random) and earlier (the config of a trial of an earlier
+    search); None in ledgers of the first versions"""
     confirms: int | None = None
     """the trial of which this is a retraining, with a fresh seed"""
     base: bool = False

@@ -116,6 +116,18 @@ class Search(Config):
     warm_start: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(_once)] = Field(
         default=(), description="earlier searches whose trials are used, as folders or names of folders below runs"
     )
+    prior: dict[str, dict[str, Annotated[float, Field(gt=0, le=1e6)]]] = Field(
+        default={},
+        description="values that you expect to be good: for names of ranges, weights of options, items, numbers or "
+        "intervals LOW..HIGH; what is not named has weight 1. Half of the first trials are drawn by these weights, "
+        "and their effect decays with the number of ended trials. Only the frontier sampler uses it",
+    )
+    start: tuple[dict[str, Any], ...] = Field(
+        default=(),
+        max_length=1_000,
+        description="configs that are tried first, after the baseline: values by the names of ranges; the "
+        "others are those of the baseline",
+    )
 
 
 class Resources(Config):

@@ -136,8 +136,8 @@ class CandidatePool:
     def sample(self, rng: random.Random, prior: Prior | None = None) -> list[Candidate]:
         """Return the distinct candidates among `DESIGN_SAMPLES` samples of the space.
 
-        Each choice is sampled uniformly: an option with few configs is as probable as one with many. With ``prior`` they
-        are drawn from it, and a config that is drawn several times is there as often.
+        Each choice is sampled uniformly: an option with few configs is as probable as one with many. With ``prior``
+        they are drawn from it, and a config that is drawn several times is there as often.
         """
         if prior is not None:
             drawn = (self.candidate(prior.sample(rng)) for _ in range(DESIGN_SAMPLES))

@@ -79,7 +79,10 @@ class InitialDesign:
         rng: np.random.Generator,
         most: int = COMPARED,
     ) -> tuple[Candidate, dict[str, Any]]:
-        """Return a candidate from a part with the fewest tried configs: of ``most`` random ones, that with the rarest values."""
+        """Return a candidate of a part with the fewest tried configs, with the rarest values of ``most`` random ones.
+
+        They are drawn in that part.
+        """
         part = self._scaling.part(candidates, INITIAL_DESIGN)
         count = self._count(tried)
         parts = np.unique(part)

@@ -102,5 +102,5 @@ def test_a_search_of_a_version_without_priors_goes_on_and_none_is_added(tmp_path
 
         _check_unchanged(Path("spec.yaml"), spec(search=search), ledger)
         added = spec(search=search | {"prior": {"model.frames": {"2": 3}}})
-        with pytest.raises(UserError, match="prior .* and was null"):
+        with pytest.raises(UserError, match=r"prior .* and was null"):
             _check_unchanged(Path("spec.yaml"), added, ledger)

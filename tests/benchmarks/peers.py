@@ -254,7 +254,9 @@ def _gp(problem: Problem, seed: int, workers: int) -> Peer:
     return _optuna(problem, GPSampler(seed=seed, deterministic_objective=False), flat=True)
 
 
-def _frontier(problem: Problem, seed: int, workers: int, verdict: Verdict = never, prior: Prior | None = None) -> Peer:
+def frontier_peer(
+    problem: Problem, seed: int, workers: int, verdict: Verdict = never, prior: Prior | None = None
+) -> Peer:
     def known(params: Params) -> dict[str, float]:
         number = problem.number(params)
         return {name: float(values[number]) for name, values in problem.known.items()}
@@ -278,30 +280,30 @@ def _frontier(problem: Problem, seed: int, workers: int, verdict: Verdict = neve
     return peer
 
 
-def _objectives(problem: Problem) -> Objectives:
+def objectives_of(problem: Problem) -> Objectives:
     return {"top1": "max", problem.price: "min"}
 
 
 def _frontier_stopping(problem: Problem, seed: int, workers: int) -> Peer:
     config = FrontierConfig(min_epochs=first_rung(problem))
-    return _frontier(problem, seed, workers, config.build(_objectives(problem), "top1").verdict)
+    return frontier_peer(problem, seed, workers, config.build(objectives_of(problem), "top1").verdict)
 
 
 def _frontier_right_prior(problem: Problem, seed: int, workers: int) -> Peer:
-    return _frontier(problem, seed, workers, prior=prior_of(problem))
+    return frontier_peer(problem, seed, workers, prior=prior_of(problem))
 
 
 def _frontier_wrong_prior(problem: Problem, seed: int, workers: int) -> Peer:
-    return _frontier(problem, seed, workers, prior=prior_of(problem, wrong=True))
+    return frontier_peer(problem, seed, workers, prior=prior_of(problem, wrong=True))
 
 
 def _frontier_halving(problem: Problem, seed: int, workers: int) -> Peer:
-    halving = Halving(first_rung(problem), REDUCTION, _objectives(problem))
-    return _frontier(problem, seed, workers, halving.verdict)
+    halving = Halving(first_rung(problem), REDUCTION, objectives_of(problem))
+    return frontier_peer(problem, seed, workers, halving.verdict)
 
 
 def _frontier_top_k(problem: Problem, seed: int, workers: int) -> Peer:
-    return _frontier(problem, seed, workers, lambda history, number: top_k(history, number, problem.price))
+    return frontier_peer(problem, seed, workers, lambda history, number: top_k(history, number, problem.price))
 
 
 def _tpe_asha(problem: Problem, seed: int, workers: int) -> Peer:
@@ -312,7 +314,7 @@ def _tpe_asha(problem: Problem, seed: int, workers: int) -> Peer:
 
 
 def _tpe_halving(problem: Problem, seed: int, workers: int) -> Peer:
-    halving = Halving(first_rung(problem), REDUCTION, _objectives(problem))
+    halving = Halving(first_rung(problem), REDUCTION, objectives_of(problem))
     return _optuna(problem, _tpe_sampler(seed, workers), halving.verdict)
 
 
@@ -327,7 +329,7 @@ PEERS: dict[str, Callable[[Problem, int, int], Peer]] = {
     "mo-asha": lambda problem, seed, workers: MOASHA(problem, seed),
     "tpe-asha": _tpe_asha,
     "tpe-halving": _tpe_halving,
-    "frontier": _frontier,
+    "frontier": frontier_peer,
     "frontier-right-prior": _frontier_right_prior,
     "frontier-wrong-prior": _frontier_wrong_prior,
     "frontier-top-k": _frontier_top_k,

@@ -12,12 +12,14 @@ from tests.benchmarks.problems import Problem
 
 #: largest weight of a value; the smallest is its reciprocal
 MAX_WEIGHT = 5.0
+#: values of a range of numbers up to which each has a weight
+MAX_VALUES = 6
 
 
 def prior_of(problem: Problem, wrong: bool = False) -> Prior:
     """Return a prior from the front of all configs of a table.
 
-    The weight of an option, of a third of a range of numbers, or of an item of a subset is how much more frequent it is
+    The weight of an option, of an item of a subset, or of a part of a range of numbers is how much more frequent it is
     on the front than in the table, at most `MAX_WEIGHT`. A wrong prior has the reciprocal weights: it favours what the
     front lacks, as strongly.
     """
@@ -45,10 +47,18 @@ def _weights(domain: Domain, values: list[object], front: NDArray[np.bool_]) -> 
                 yield label, _ratio(having, front) / _ratio(~having, front)
         case _:
             numbers = np.array(values, dtype=float)
-            edges = np.unique(np.quantile(numbers, [0, 1 / 3, 2 / 3, 1]))
-            for n, (low, high) in enumerate(pairwise(edges.tolist())):
-                inside = (numbers >= low if n == 0 else numbers > low) & (numbers <= high)
-                yield f"{low}..{high}", _ratio(inside, front)
+            for low, high in pairwise(_edges(numbers).tolist()):
+                yield f"{low}..{high}", _ratio((numbers >= low) & (numbers <= high), front)
+
+
+def _edges(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the ends of intervals: one for each value if these are few, else thirds. No value is an inner end."""
+    distinct = np.unique(numbers)
+    between = (distinct[1:] + distinct[:-1]) / 2
+    if len(distinct) > MAX_VALUES:
+        thirds = np.quantile(numbers, [1 / 3, 2 / 3])
+        between = np.unique(between[np.searchsorted(between, thirds).clip(0, len(between) - 1)])
+    return np.array([distinct[0], *between, distinct[-1]])
 
 
 def _ratio(inside: NDArray[np.bool_], front: NDArray[np.bool_]) -> float:

@@ -166,8 +166,9 @@ class Proposed(_TrialEvent):
     gflops_video (1e9 multiply-adds of one video in evaluation), where `Spec.costs` has it, and latency_ms, as measured,
     where the spec has a section latency"""
     why: dict[str, Any] | None = None
-    """what the sampler knew, or one of plain (the plainest config, which comes first), chance (sampled at random) and
-    earlier (the config of a trial of an earlier search); None in ledgers of the first versions"""
+    """what the sampler knew, or one of plain (the plainest config, which comes first), start (a config of
+    ``search.start``, by its place), chance (sampled at random) and earlier (the config of a trial of an earlier
+    search); None in ledgers of the first versions"""
     confirms: int | None = None
     """the trial of which this is a retraining, with a fresh seed"""
     base: bool = False

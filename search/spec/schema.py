@@ -27,7 +27,9 @@ from search.spec.sections import (
     Search,
     Tracking,
 )
-from spaces.space import Problem, Space, Tree
+from spaces.partial import complete
+from spaces.prior import Prior
+from spaces.space import Params, Problem, Space, Tree
 from vattn.base import Config, NoneOr
 from vattn.config import ModelConfig, TrialConfig
 from vattn.cost import cost, gflops_video
@@ -181,6 +183,15 @@ class Spec(Config):
     def space(self) -> Space:
         """The search space over complete trials; the names of its ranges begin with data, model or train."""
         return Space(self.trial, ("trial",))
+
+    @cached_property
+    def prior(self) -> Prior | None:
+        """The prior over the space; None without one. Raises SpaceError if it is not one of this space."""
+        return Prior(self.space, self.search.prior, ("search", "prior")) if self.search.prior else None
+
+    def start(self, place: int) -> Params:
+        """Return the params of a config of ``search.start``. Raises SpaceError if it is not one of this space."""
+        return complete(self.space, self.search.start[place], ("search", "start", place))
 
     @cached_property
     def data(self) -> DataConfig:

@@ -19,7 +19,7 @@ from search.samplers import SamplerConfig
 from search.samplers.tpe import TPEConfig
 from search.schedulers import SchedulerConfig
 from search.schedulers.none import NoSchedulerConfig
-from vattn.base import Config, NoneOr, any_of
+from vattn.base import LATER, Config, NoneOr, any_of
 
 #: what training measures
 Accuracy = Literal[
@@ -138,6 +138,20 @@ class Search(Config):
     )
     warm_start: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(_once)] = Field(
         default=(), description="earlier searches whose trials are used, as folders or names of folders below runs"
+    )
+    prior: dict[str, dict[str, Annotated[float, Field(gt=0, le=1e6)]]] = Field(
+        default={},
+        json_schema_extra=LATER,
+        description="values that you expect to be good: for names of ranges, weights of options, items, numbers or "
+        "intervals LOW..HIGH; what is not named has weight 1. Half of the first trials are drawn by these weights, "
+        "and their effect decays with the number of ended trials. Only the frontier sampler uses it",
+    )
+    start: tuple[dict[str, Any], ...] = Field(
+        default=(),
+        max_length=1_000,
+        json_schema_extra=LATER,
+        description="configs that are tried first, after the baseline: values by the names of ranges; the "
+        "others are those of the baseline",
     )
 
 

@@ -86,7 +86,7 @@ class Node:
 
     def __init__(self, folder: Path, number: int, head: str) -> None:
         folder.mkdir(parents=True)
-        self.number, host = number, head.partition(":")[0]
+        self.folder, self.number, host = folder, number, head.partition(":")[0]
         self._network: subprocess.Popen[bytes] | None = None
         words = [
             str(Path(sys.executable).with_name("ray")),

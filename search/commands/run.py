@@ -32,7 +32,9 @@ from search.report.wording.program import program
 from search.spec.check import check
 from search.spec.data import check_data
 from search.spec.schema import Spec
+from search.spec.sections import Search as SearchSection
 from search.spec.validation import load
+from vattn.base import LATER
 from vattn.canonical import changes
 from vattn.data import listed
 from vattn.data.cache import content_of
@@ -305,4 +307,6 @@ def _fixed(tree: dict[str, Any]) -> dict[str, Any]:
     flat = {key: value for key, value in tree.items() if key != "search"} | tree["search"]
     data = {key: value for key, value in tree["trial"]["data"].items() if key not in PLACES}
     flat["trial"] = tree["trial"] | {"data": data}
-    return {key: value for key, value in flat.items() if key not in CHANGEABLE}
+    # Ledgers of earlier versions lack the keys that were added since.
+    later = [key for key, field in SearchSection.model_fields.items() if field.json_schema_extra == LATER]
+    return {key: value for key, value in flat.items() if key not in CHANGEABLE and (value or key not in later)}

@@ -166,8 +166,9 @@ class Proposed(_TrialEvent):
     gflops_video (1e9 multiply-adds of one video in evaluation), where `Spec.costs` has it, and latency_ms, as measured,
     where the spec has a section latency"""
     why: dict[str, Any] | None = None
-    """what the sampler knew, or one of plain (the plainest config, which comes first), chance (sampled at random) and
-    earlier (the config of a trial of an earlier search); None in ledgers of the first versions"""
+    """what the sampler knew, or one of plain (the plainest config, which comes first), start (a config of
+    ``search.start``, by its place), chance (sampled at random) and earlier (the config of a trial of an earlier
+    search); None in ledgers of the first versions"""
     confirms: int | None = None
     """the trial of which this is a retraining, with a fresh seed"""
     base: bool = False
@@ -205,6 +206,8 @@ class Started(_TrialEvent):
     """number of finished epochs from which it continues"""
     gpus: float = 0
     """number of GPUs, of all its workers together"""
+    workers: int | None = None
+    """number of its workers, where that follows the cluster; then there is an event for each change"""
 
 
 class Reported(_TrialEvent):

@@ -32,10 +32,11 @@ DRAWS = 10_000
 class Proposer:
     """Proposes configs that are new, within the limits, and can end within the budget of time.
 
-    The order is: the plainest config of the space, so that a search has a baseline; the best trials of earlier searches
-    (`search.proposals.warm_start`), by which these are judged; proposals of the sampler; and, after `PATIENCE` rejected
-    proposals in a row, random configs. The state is a projection of the ledger: `apply` builds it from events, whether
-    they happen now or are replayed. So a resumed search proposes what an uninterrupted one would have proposed.
+    The order is: the plainest config of the space, so that a search has a baseline; the configs of ``search.start``;
+    the best trials of earlier searches (`search.proposals.warm_start`), by which these are judged; proposals of the
+    sampler; and, after `PATIENCE` rejected proposals in a row, random configs. The state is a projection of the ledger:
+    `apply` builds it from events, whether they happen now or are replayed. So a resumed search proposes what an
+    uninterrupted one would have proposed.
 
     Args:
         spec: the search.
@@ -92,6 +93,14 @@ class Proposer:
             self.study.fix(params)
             if (number := self._screen(params, tree, record, {"plain": True})) is not None:
                 return number
+        for place in range(len(self._spec.search.start)):
+            params = self._spec.start(place)
+            tree = self._spec.space.replay(params)
+            config = self._spec.trial_config(tree)
+            # What cannot end within the budget of time is left to a resume with a larger one.
+            if self.screening.admits(config, self._spec.cost(config)):
+                self.study.fix(params)
+                return self._screen(params, tree, record, {"start": place})
         for source, earlier in repeats(list(self._history.warm.values()), self._spec.objectives):
             if earlier.identity not in self.screening.seen:
                 self.study.fix(earlier.params)

@@ -38,14 +38,14 @@ class Screening:
     def begin(self) -> None:
         """Start the search for the next trial: read how much of the budget is left."""
         budget, resources = self._spec.search.budget, self._spec.resources
-        gpus = resources.workers * (self._mean_share() if resources.gpus == "auto" else resources.gpus)
+        gpus = resources.fewest * (self._mean_share() if resources.gpus == "auto" else resources.gpus)
         self._time = RemainingTime.of(self._history, budget.hours, budget.gpu_hours, gpus)
         self.late = False
 
     def _mean_share(self) -> float:
         """Return the mean share of a GPU of a worker of the trials so far; 1 before the first one."""
         starts = [trial.starts[-1].gpus for trial in self._history.trials.values() if trial.starts]
-        return sum(starts) / len(starts) / self._spec.resources.workers if starts else 1.0
+        return sum(starts) / len(starts) / self._spec.resources.fewest if starts else 1.0
 
     def rejection(
         self, params: dict[str, Any], config: TrialConfig, cost: dict[str, float], unmeasured: str = ""

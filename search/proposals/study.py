@@ -53,7 +53,12 @@ class Study:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         self._spec, self._storage, self._history, self._latencies = spec, storage, history, latencies
         self._context = SearchContext(
-            spec.space, spec.objectives, spec.measured[0], self._cost_within_limits, lambda: spent(spec, history)
+            spec.space,
+            spec.objectives,
+            spec.measured[0],
+            self._cost_within_limits,
+            lambda: spent(spec, history),
+            spec.prior,
         )
         distributions(spec.space)
         self._study = self._create()

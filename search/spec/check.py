@@ -1,20 +1,33 @@
 """Count the models of a search space, compute their costs, and estimate how long the search takes (`vattn check`)."""
 
 import math
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from search.spec.expectations import over_limits
 from search.spec.schema import Spec
 from search.spec.sections import CostName, Limit
-from search.spec.validation import combinations
+from search.spec.validation import NUM_SAMPLES, combinations
+from spaces.prior import Prior
 from spaces.space import Problem, Space, SpaceError
 from vattn.canonical import architecture_id, trial_id
 from vattn.config import ModelConfig, TrainConfig, TrialConfig
 from vattn.errors import UserError
 from vattn.weights.families import recognise
 from vattn.weights.files import read_checkpoint, refuse_other_files
+
+
+@dataclass(frozen=True)
+class Favoured:
+    """The configs that the user's prior makes more probable than they are without it."""
+
+    among: float
+    """their share of random configs, 0 ... 1"""
+    drawn: float
+    """their share of the configs that are drawn from the prior, 0 ... 1"""
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,10 @@ class Check:
     """fewest and most epochs of a trial"""
     expected_epochs: float | None
     """mean number of epochs of the longest trials if halving stops as many as it can; None without halving"""
+    prior: Favoured | None
+    """what the user's prior favours; None without one"""
+    starts: int
+    """number of configs that are tried first"""
     memory: tuple[int, int] | None
     """predicted bytes of a worker's GPU: of the architecture with the least activations and the smallest batch, and of
     that with the most and the largest; None on CPUs"""
@@ -87,6 +104,8 @@ def check(spec: Spec) -> Check:
     within = sum(map(any, allowed))
     if not within:
         _refuse_if_certain(spec, [known for costs in seen.values() for known in costs], exact)
+    if over := list(over_limits(spec)):
+        raise spec.error(*over)
 
     trains, all_trains = combinations(spec.space.part("train"))
     train_configs = [TrainConfig.parse(tree) for _, tree in trains]
@@ -118,6 +137,8 @@ def check(spec: Spec) -> Check:
         confirm=None if (confirm := spec.search.confirm) == "none" else (confirm.top, confirm.seeds),
         epochs=(min(epochs), max(epochs)),
         expected_epochs=spec.search.scheduler.expected_epochs(max(epochs)),
+        prior=_favoured(spec.prior, spec.space) if spec.prior else None,
+        starts=len(spec.search.start),
         memory=_memory(spec, example, (least[1], most[1]), train_configs) if spec.resources.gpus else None,
         taken=_taken(spec, example, (most[1], least[1]), train_configs),
     )
@@ -145,6 +166,14 @@ def _taken(
         ) from None
 
 
+def _favoured(prior: Prior, space: Space) -> Favoured:
+    """Return which share of random configs a prior favours, and of the configs that are drawn from it."""
+    rng = random.Random(0)
+    draws = (space.sample(rng)[0] for _ in range(NUM_SAMPLES)), (prior.sample(rng) for _ in range(NUM_SAMPLES))
+    among, drawn = (sum(prior.log_density(params) > 0 for params in configs) / NUM_SAMPLES for configs in draws)
+    return Favoured(among, drawn)
+
+
 def _memory(
     spec: Spec, example: TrialConfig, models: tuple[ModelConfig, ModelConfig], trains: list[TrainConfig]
 ) -> tuple[int, int]:
@@ -156,13 +185,13 @@ def _memory(
         example.model_copy(update={"model": model, "train": train})
         for model, train in zip(models, (by_batch[0], by_batch[-1]), strict=True)
     ]
-    least, most = (training_memory(config, spec.classes, spec.resources.workers).total for config in configs)
+    least, most = (training_memory(config, spec.classes, spec.resources.fewest).total for config in configs)
     return least, most
 
 
 def _check_train(spec: Spec, configs: list[TrainConfig]) -> None:
     """Raise SpecError if workers cannot share a batch evenly, or initial weights do not exist or are chosen twice."""
-    workers = spec.resources.workers
+    workers = spec.resources.fewest
     if uneven := sorted({train.batch for train in configs if train.batch % workers}):
         rule = f"must divide train.batch, which they share; {', '.join(map(str, uneven))} cannot be shared so"
         raise spec.error(Problem(("resources", "workers"), rule, str(workers)))

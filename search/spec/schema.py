@@ -27,7 +27,9 @@ from search.spec.sections import (
     Search,
     Tracking,
 )
-from spaces.space import Problem, Space, Tree
+from spaces.partial import complete
+from spaces.prior import Prior
+from spaces.space import Params, Problem, Space, Tree
 from vattn.base import Config, NoneOr
 from vattn.config import ModelConfig, TrialConfig
 from vattn.cost import cost, gflops_video
@@ -132,10 +134,10 @@ class Spec(Config):
 
     @model_validator(mode="after")
     def _workers_share_a_folder(self) -> "Spec":
-        if is_url(self.output) and self.resources.workers > 1:
+        if is_url(self.output) and self.resources.most > 1:
             raise ValueError(
                 "resources.workers: several workers of a trial share a folder, which a store is not; name a shared "
-                f"folder as output, or set workers: 1 (got {self.resources.workers})"
+                f"folder as output, or set workers: 1 (got {self.resources.most})"
             )
         return self
 
@@ -181,6 +183,15 @@ class Spec(Config):
     def space(self) -> Space:
         """The search space over complete trials; the names of its ranges begin with data, model or train."""
         return Space(self.trial, ("trial",))
+
+    @cached_property
+    def prior(self) -> Prior | None:
+        """The prior over the space; None without one. Raises SpaceError if it is not one of this space."""
+        return Prior(self.space, self.search.prior, ("search", "prior")) if self.search.prior else None
+
+    def start(self, place: int) -> Params:
+        """Return the params of a config of ``search.start``. Raises SpaceError if it is not one of this space."""
+        return complete(self.space, self.search.start[place], ("search", "start", place))
 
     @cached_property
     def data(self) -> DataConfig:

@@ -1,15 +1,25 @@
 """The sections of a spec file: limits, the search, its budget, its resources, and where it is tracked."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from cluster.placement import gpu_problem
 from search.samplers import SamplerConfig
 from search.samplers.tpe import TPEConfig
 from search.schedulers import SchedulerConfig
 from search.schedulers.none import NoSchedulerConfig
-from vattn.base import Config, NoneOr, any_of
+from vattn.base import LATER, Config, NoneOr, any_of
 
 #: what training measures
 Accuracy = Literal[
@@ -129,12 +139,50 @@ class Search(Config):
     warm_start: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(_once)] = Field(
         default=(), description="earlier searches whose trials are used, as folders or names of folders below runs"
     )
+    prior: dict[str, dict[str, Annotated[float, Field(gt=0, le=1e6)]]] = Field(
+        default={},
+        json_schema_extra=LATER,
+        description="values that you expect to be good: for names of ranges, weights of options, items, numbers or "
+        "intervals LOW..HIGH; what is not named has weight 1. Half of the first trials are drawn by these weights, "
+        "and their effect decays with the number of ended trials. Only the frontier sampler uses it",
+    )
+    start: tuple[dict[str, Any], ...] = Field(
+        default=(),
+        max_length=1_000,
+        json_schema_extra=LATER,
+        description="configs that are tried first, after the baseline: values by the names of ranges; the "
+        "others are those of the baseline",
+    )
+
+
+class WorkerRange(Config):
+    """A number of workers that follows the cluster."""
+
+    min: int = Field(ge=1, le=100_000, description="fewest workers with which a trial trains; it waits for them")
+    max: int = Field(ge=1, le=100_000, description="most workers of a trial")
+
+    @field_validator("max")
+    @classmethod
+    def _is_most(cls, most: int, info: ValidationInfo) -> int:
+        if most < (least := info.data.get("min", 1)):
+            raise ValueError(f"must be at least min, {least}")
+        return most
+
+
+#: Chooses between a number and a range by the value's form, so that a message is about the intended one.
+_NUMBER_OR_RANGE = Discriminator(lambda value: "config" if isinstance(value, Mapping | WorkerRange) else "word")
 
 
 class Resources(Config):
     """The resources of one trial, how many trials run at once, and the room for their files."""
 
-    workers: int = Field(default=1, ge=1, le=100_000, description="number of processes that train one trial together")
+    workers: Annotated[
+        Annotated[int, Field(ge=1, le=100_000), Tag("word")] | Annotated[WorkerRange, Tag("config")], _NUMBER_OR_RANGE
+    ] = Field(
+        default=1,
+        description="number of processes that train one trial together; {min: 2, max: 8} = as many as there is room "
+        "for, and more or fewer when nodes join or leave",
+    )
     cpus: int = Field(
         default=1, ge=1, le=100_000, description="CPUs of one worker, which is also its number of torch threads"
     )
@@ -164,9 +212,23 @@ class Resources(Config):
     @field_validator("gpus")
     @classmethod
     def _usable(cls, gpus: float | Literal["auto"], info: ValidationInfo) -> float | Literal["auto"]:
-        if gpus != "auto" and (problem := gpu_problem(info.data.get("workers", 1), gpus)):
+        if gpus != "auto" and (problem := gpu_problem(_most(info.data.get("workers", 1)), gpus)):
             raise ValueError(f"{problem.rule}; write workers: {problem.workers}, gpus: {problem.gpus:g}")
         return gpus
+
+    @property
+    def fewest(self) -> int:
+        """The fewest workers of a trial."""
+        return self.workers if isinstance(self.workers, int) else self.workers.min
+
+    @property
+    def most(self) -> int:
+        """The most workers of a trial."""
+        return _most(self.workers)
+
+
+def _most(workers: int | WorkerRange) -> int:
+    return workers if isinstance(workers, int) else workers.max
 
 
 class Tracking(Config):

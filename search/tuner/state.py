@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Protocol
 
-from search.ledger.events import Cause, Event, Failed, Finished, Proposed, Reported, Stopped, Suspended
+from search.ledger.events import Cause, Event, Failed, Finished, Proposed, Reported, Started, Stopped, Suspended
 from search.ledger.file import Ledger
 from search.ledger.history import EXHAUSTED, FAILING, LATE, Trial
 from search.proposals.confirmation import retrainings
@@ -79,6 +79,8 @@ class Search:
         self._waiting = [trial.number for trial in ledger.history.unfinished()]
         #: trainings that may run at once, which changes with the cluster; at most as many wait for their base
         self.slots = 1
+        #: workers with which a training begins, if there is room for them
+        self.workers = spec.resources.fewest
         #: the GPUs of each training
         self.shares = Shares(spec)
         self._is_measured = spec.latency != "none"
@@ -137,7 +139,7 @@ class Search:
             return None
         task = task_of(
             self.ledger.history.trial(number), self.spec.data, self.output, self.cache, self.shares,
-            self._mirror.remote.url if self._mirror else "",
+            self._mirror.remote.url if self._mirror else "", self.workers,
         )  # fmt: skip
         if not self.shares.fits(task["gpus"]):
             return None
@@ -276,7 +278,7 @@ class Search:
 
     def _save_memory(self, trial: Trial, error: str) -> None:
         """Let a training that lacked memory start again in a way that needs less; where none is left, it failed."""
-        number, workers = trial.number, self.spec.resources.workers
+        number, workers = trial.number, self.spec.resources.fewest
         measure = next_measure(trial, trial.starts[-1].gpus / workers, workers, self.spec.classes)
         if measure is None:
             self.failed(number, error, final=True)
@@ -289,6 +291,7 @@ class Search:
 
     def _after_epoch(self, trial: Trial, result: EpochResult) -> bool:
         number, is_new = trial.number, result.epoch == trial.epoch + 1
+        self._count_workers(trial, result.workers)
         if is_new:
             epoch, metrics, seconds = result.epoch, result.metrics, result.seconds
             self.record(Reported(trial=number, epoch=epoch, metrics=metrics, seconds=seconds))
@@ -306,6 +309,14 @@ class Search:
             return False
         self.record(Stopped(trial=number, epoch=trial.epoch, reason=reason))
         return self._remove_checkpoint(number)
+
+    def _count_workers(self, trial: Trial, workers: int) -> None:
+        """Record that a training goes on with another number of workers, where that follows the cluster."""
+        resources, last = self.spec.resources, trial.starts[-1]
+        before = last.workers or resources.fewest
+        if resources.fewest < resources.most and workers != before:
+            gpus = last.gpus * workers / before
+            self.record(Started(trial=trial.number, epoch=trial.epoch, gpus=gpus, workers=workers))
 
     def _remove_checkpoint(self, number: int) -> bool:
         self.shares.release(number)

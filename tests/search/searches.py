@@ -31,6 +31,13 @@ TREE: dict[str, Any] = {
     "search": {"budget": {"trials": 1000}, "sampler": {"kind": "random"}},
 }
 
+#: a search that begins where a user expects good models
+PRIOR: dict[str, Any] = {
+    "sampler": {"kind": "frontier"},
+    "prior": {"model.attention": {"tsm": 4}, "model.attention/tsm/stages": {"3": 3}, "train.lr": {"0.2..0.3": 2}},
+    "start": [{"train.lr": 0.3}],
+}
+
 
 def spec(**changes: Any) -> Spec:
     """Return the spec with other sections, or with other values in its model or training."""

@@ -15,6 +15,7 @@ from search.analysis.intervals import num_clips
 from search.analysis.metrics import RATES
 from search.analysis.pareto import Objectives
 from search.analysis.runs import Run, cost_objective, runs_of
+from search.analysis.undecided import undecided
 from search.ledger.history import History
 from search.report.clips.tested import Tested, shown_gains
 from search.report.page import tables
@@ -71,6 +72,7 @@ def content(
     choices = [] if only_front else choices_of(history.began.spec, trials)
     maximise = objectives[sure.name] == "max"
     gained = [(choice, gain) for choice in choices for gain in gains(choice, runs, maximise)]
+    left = None if only_front else undecided(history, objectives, sure.name, gained)
     course = moments(history, objectives, history.constraints)
     costs = trials[0].cost if trials else {}
     cost = cost_objective(objectives, costs)
@@ -122,7 +124,7 @@ def content(
         state=_state(history),
         facts=_facts(history, objectives, sure),
         cards=cards(history, sure, objectives),
-        answers=sentences(history, sure, objectives, num_clips(history), None if only_front else gained, course),
+        answers=sentences(history, sure, objectives, num_clips(history), None if only_front else gained, course, left),
         advice=[] if only_front else advice(history, sure, choices, course, run),
         tables=sections,
         warnings={} if only_front else _warnings(found, runs),

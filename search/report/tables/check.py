@@ -47,6 +47,8 @@ def as_tree(check: Check) -> dict[str, Any]:
         "budget": {"trials": trials, "hours": hours, "gpu_hours": gpu_hours},
         "epochs": check.epochs,
         "weights": check.taken,
+        "prior": None if check.prior is None else {"favoured": check.prior.among, "drawn": check.prior.drawn},
+        "start": check.starts,
     }
 
 
@@ -128,6 +130,13 @@ def _budget(check: Check) -> list[str]:
         least, most = (f"{bytes_ / 1e9:.3g}" for bytes_ in check.memory)
         lines.append(f"GPU memory     {least} to {most} GB of a worker in training, predicted")
     lines += [f"weights        {taken}" for taken in check.taken]
+    if check.prior is not None:
+        lines.append(
+            f"prior          favours {_share(check.prior.among)} of random configs, and {_share(check.prior.drawn)} of "
+            "those that are drawn from it"
+        )
+    if check.starts:
+        lines.append(f"start          {check.starts} config{'s' * (check.starts > 1)} tried first, after the baseline")
     lines += _inheritance(check)
     if check.confirm is not None:
         top, seeds = check.confirm
@@ -136,6 +145,10 @@ def _budget(check: Check) -> list[str]:
             "that miss it by least"
         )
     return lines
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.2g} %" if value < 0.995 else f"{100 * value:.0f} %"
 
 
 def _inheritance(check: Check) -> list[str]:

@@ -100,7 +100,8 @@ class Proposer:
             # What cannot end within the budget of time is left to a resume with a larger one.
             if self.screening.admits(config, self._spec.cost(config)):
                 self.study.fix(params)
-                return self._screen(params, tree, record, {"start": place})
+                if (number := self._screen(params, tree, record, {"start": place})) is not None:
+                    return number
         for source, earlier in repeats(list(self._history.warm.values()), self._spec.objectives):
             if earlier.identity not in self.screening.seen:
                 self.study.fix(earlier.params)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
 from ray._raylet import AuthenticationTokenLoader  # pyright: ignore[reportAttributeAccessIssue]
@@ -71,7 +72,12 @@ def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_a_local_cluster_preloads_modules_and_listens_on_loopback_alone(token: Path) -> None:
     with connecting("local", ["colorsys"]) as wait_for_cluster:
-        assert wait_for_cluster()["CPU"] >= 1
+        cpus = wait_for_cluster()["CPU"]
+        assert cpus >= 1
+        wait_for_cluster.settle()
+        names = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
+        # Those that still import have the name of Ray's script.
+        assert sum(name.startswith("ray::") for name in names) >= cpus
         loaded = [ray.get(is_loaded.remote(module)) for module in ("colorsys", "antigravity")]
         addresses = listening(os.getpid())
 

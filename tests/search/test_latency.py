@@ -125,6 +125,26 @@ def test_a_network_that_cannot_be_measured_is_not_trained(tmp_path: Path) -> Non
     assert len([event for event in read(tmp_path / NAME) if isinstance(event, Rejected)])
 
 
+def test_a_search_goes_on_where_a_config_to_try_first_is_over_the_limit(tmp_path: Path) -> None:
+    # The limit lies between the networks with T: 2 and T: 4.
+    low, high = (milliseconds(spec(model={"frames": t}).trial_config(plain).model) for t, plain in plain_trees())
+    limited = spec(
+        latency={"device": "cpu"}, constraints={LATENCY: {"max": (low + high) / 2}}, model={"attention": []},
+        search={"budget": {"trials": 9}, "sampler": {"kind": "random"}, "start": [{"model.frames": 4}]},
+    )  # fmt: skip
+    with searching(limited, tmp_path, Measuring()) as (ledger, proposer, record):
+        while (number := proposer.propose(record)) is not None:
+            finish(record, number, 0.5)
+
+        # One network, with three learning rates.
+        assert [trial.config["model"]["frames"] for trial in ledger.history.trials.values()] == [2, 2, 2]
+
+
+def plain_trees() -> list[tuple[int, Any]]:
+    """Return the config of the plainest network with each number of frames."""
+    return [(t, spec(model={"frames": t, "attention": []}).space.plain()[1]) for t in (2, 4)]
+
+
 def test_the_sampler_knows_networks_that_were_never_measured(tmp_path: Path) -> None:
     searched = spec(**SEARCHED, model=MANY | {"size": {"choice": [32, 48, 64]}}, train={"lr": 0.1})
     measure = Measuring()

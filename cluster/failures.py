@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch.distributed as dist
 
 from cluster.devices import GpuError
-from cluster.recovery import ends_process, out_of_memory
+from cluster.recovery import HOST_MEMORY_ERRORS, ends_process, out_of_memory
 from vattn.errors import UserError
 
 #: words in the message of an error that a worker gets from gloo or NCCL, which torch raises as a plain RuntimeError
@@ -19,13 +19,13 @@ TIMEOUT = ("timed out", "timeout")
 
 #: words of Ray in an error where a node was lost, or was preempted
 NODE_LOST = ("node has died", "node was terminated", "node died", "preempted", "AUTOSCALER_DRAIN")
-#: words of Ray in an error where it ended a process because the memory of a machine ran out
-OUT_OF_MEMORY = ("running low on memory", "memory monitor", "OutOfMemoryError")
+#: words in an error where the memory of a machine ran out: of Ray, which ended the process, and of the process itself
+OUT_OF_MEMORY = ("running low on memory", "memory monitor", "OutOfMemoryError", "MemoryError", *HOST_MEMORY_ERRORS)
 
 #: seconds within which a living node lets another process connect
 ANSWER = 2.0
 
-Kind = Literal["user", "final", "halt", "storage", "memory", "hang", "lost"]
+Kind = Literal["user", "final", "halt", "storage", "memory", "hang", "lost", "grows"]
 
 
 class TrainingError(RuntimeError):
@@ -39,7 +39,7 @@ class WorkerError(RuntimeError):
         kind: ``user``: the input is wrong. ``final``: any process would raise the error again. ``halt``: a GPU cannot
             be used. ``storage``: a file cannot be read or written. ``memory``: the memory of the GPU is too small.
             ``hang``: another worker did not answer in time. ``lost``: another worker's process ended, or the GPU
-            failed; a new process may train on.
+            failed; a new process may train on. ``grows``: nothing failed, and there is room for more workers.
         message: what the user reads.
     """
 
@@ -99,18 +99,29 @@ def cause_of(error: str, actor: str | None = None) -> Literal["", "node", "memor
     if any(words in error for words in OUT_OF_MEMORY):
         return "memory"
     with suppress(Exception):  # the head may not answer
-        return "node" if actor and _node_is_lost(actor) else ""
+        from ray._private import state
+
+        node = state.actors(actor).get("Address", {}).get("NodeID", "") if actor else ""
+        return "node" if lost_nodes([node]) else ""
     return ""
 
 
-def _node_is_lost(actor: str) -> bool:
+def living_nodes() -> list[str]:
+    """Return Ray's ids of the nodes that are alive."""
     import ray
-    from ray._private import state
 
-    place = state.actors(actor).get("Address", {}).get("NodeID", "")
-    node = next((node for node in ray.nodes() if node["NodeID"] == place), None)
-    if node is None:
-        return False
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+
+
+def lost_nodes(ids: Iterable[str]) -> list[str]:
+    """Return which of these nodes are dead, or do not answer."""
+    import ray
+
+    known = {node["NodeID"]: node for node in ray.nodes()}
+    return [each for each in ids if each in known and _is_lost(known[each])]
+
+
+def _is_lost(node: dict[str, Any]) -> bool:
     if not node["Alive"]:
         return True
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vattn.base import Config
+from vattn.config import TrainConfig
 from vattn.errors import UserError
 
 #: file in a training's folder with the id, in hexadecimal, of the placement group of its workers
@@ -46,6 +47,16 @@ class Resources(Config):
     workers: int
     cpus: int
     gpus: float
+    #: the most workers, where their number follows the cluster; 0: always ``workers``
+    most: int = 0
+
+    def numbers(self, train: TrainConfig) -> list[int]:
+        """Return the numbers of workers that can share a batch evenly, in increasing order.
+
+        The global batch stays the same with each of them.
+        """
+        numbers = range(self.workers, max(self.workers, self.most) + 1)
+        return [n for n in numbers if train.batch % n == 0 and not train.uneven_parts(n)]
 
     def concurrency(self, nodes: Sequence[Mapping[str, float]]) -> int:
         """Return how many trainings fit at once on a cluster.

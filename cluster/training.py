@@ -3,7 +3,7 @@
 import os
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,15 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
 from cluster.devices import rank_device
-from cluster.failures import TrainingError, classified, final_result
+from cluster.elastic import Growth, as_many_as_fit
+from cluster.failures import TrainingError, WorkerError, classified, final_result, living_nodes, lost_nodes
 from cluster.placement import Resources, record_group
 from vattn.config import TrialConfig
 from vattn.errors import StorageError, UserError
 from vattn.training.checkpoint import finished
 from vattn.training.fit import fit, score_test_split
 
-#: restarts of all workers after one of them died, in one training
+#: restarts of all workers after one of them died while its node lived on, in one training
 MAX_RESTARTS = 3
 #: seconds between two looks at the results of a training
 POLL_INTERVAL = 0.5
@@ -43,7 +44,7 @@ SAVE_MEMORY = (
 def epochs(
     config: TrialConfig, cache: Path, folder: Path, tested: bool, device: torch.device, known: int = 0,
     keep_best: bool = False,
-) -> Iterator[dict[str, Any]]:  # fmt: skip
+) -> Generator[dict[str, Any]]:  # fmt: skip
     """Train in this process, and yield the result of each epoch.
 
     Args:
@@ -70,11 +71,15 @@ def epochs(
 
 def run(
     config: TrialConfig, cache: Path, folder: Path, resources: Resources, callbacks: list[Any], tested: bool = False,
-    known: int = 0, keep_best: bool = False,
+    known: int = 0, keep_best: bool = False, wanted: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Train on workers that report what `epochs` yields; start them again after one of their processes was lost.
 
     All nodes must have ``cache`` and ``folder`` at the same path.
+
+    Where the number of workers follows the cluster, the training begins with at most ``wanted`` of them. It goes on
+    from its last checkpoint with as many as there is room for after one was lost, and after an epoch when there has
+    been room for more for a while. The global batch stays the same.
 
     Returns:
         {} if the training ended well. If it failed: ``error``, the text of the error, with ``user`` if the input is
@@ -87,21 +92,26 @@ def run(
     # would then start new processes for all trials, instead of using those that started with the cluster. A value that
     # the user has set is kept.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
-    failure = ""
-    for attempt in range(1 + MAX_RESTARTS):
-        if attempt:
-            # The last of them may not have been reported.
-            known = max(known, len(finished(folder, config)) - 1)
+    losses = 0
+    while True:
+        nodes = living_nodes()
         try:
-            trainer(config, cache, folder, resources, callbacks, tested, known, keep_best).fit()
+            fitting = resources if not resources.most else as_many_as_fit(resources, config.train, wanted)
+            trainer(config, cache, folder, fitting, callbacks, tested, known, keep_best).fit()
             return {}
         except WorkerGroupError as error:
-            if result := final_result(error.worker_failures.values()):
+            errors = error.worker_failures.values()
+            if result := final_result(errors):
                 return result
-            failure = f"a worker was lost {attempt + 1} times\n{error}"
+            grows = any(isinstance(each, WorkerError) and each.kind == "grows" for each in errors)
+            losses += not grows and not lost_nodes(nodes)  # the loss of a node is no failure of the training
+            wanted = resources.most
+            if losses > MAX_RESTARTS:
+                return {"error": f"a worker was lost {losses} times\n{error}"}
         except TrainingFailedError:
             return {"error": traceback.format_exc()}
-    return {"error": failure}
+        # The last of them may not have been reported.
+        known = max(known, len(finished(folder, config)) - 1)
 
 
 def trainer(
@@ -115,6 +125,7 @@ def trainer(
         train_loop_config={
             "config": config.tree(), "cache": str(cache), "folder": str(folder), "threads": resources.cpus,
             "tested": tested, "known": known, "keep_best": keep_best, "timeout": TIMEOUT,
+            "resources": resources.tree(),
         },
         scaling_config=ScalingConfig(
             num_workers=resources.workers, use_gpu=resources.gpus > 0, resources_per_worker=per_worker
@@ -138,8 +149,15 @@ def _train_on_worker(task: dict[str, Any]) -> None:
         record_group(folder)
     config, cache = TrialConfig.parse(task["config"]), Path(task["cache"])
     try:
-        for result in epochs(config, cache, folder, task["tested"], device, task["known"], task["keep_best"]):
-            ray.train.report(result)
+        results = epochs(config, cache, folder, task["tested"], device, task["known"], task["keep_best"])
+        growth = Growth(Resources.parse(task["resources"]), config.train, world)
+        for result in results:
+            ray.train.report(result | ({"workers": world} if growth.numbers else {}))
+            if result["epoch"] < config.train.epochs and growth.is_due(rank):
+                results.close()  # it waits for a checkpoint that is being written
+                raise WorkerError("grows", f"there is room for more than {world} workers")
+    except WorkerError:
+        raise
     except Exception as error:
         failure = classified(error, rank, task["timeout"])
         if world == 1 and (result := final_result([failure])):

@@ -73,7 +73,7 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
     cluster = resolve(address)
     cluster.probe()
     spec = load(path, sets)
-    check(spec)
+    weights = check(spec).taken
     output = spec.output_dir()
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -83,6 +83,8 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
             f"must be a folder ({reason})", file=path, path="output", way_out="name another", found=output
         ) from None
     screen = sys.stderr if machine_output else sys.stdout
+    for line in weights:
+        print(f"weights: {line}", file=screen)
     with _mirrored(spec, output, screen) as mirror, closing(Ledger(output / NAME)) as ledger:
         if ledger.history.trials and not resume:
             way_out = "go on with --resume, or name another"
@@ -146,6 +148,12 @@ def _search(
     """Run the search until it ends or is interrupted; return whether it is complete."""
     where = "Starting Ray ..." if cluster.text == "local" else f"Connecting to Ray at {cluster.text} ..."
     print(where, file=screen, flush=True)
+    meter = None
+    if spec.latency != "none":
+        from search.tuner.meter import Meter
+
+        meter = Meter(spec, ledger.history.latencies.values())
+        print(f"latency_ms is measured on {meter.name}, while no trial runs", file=screen, flush=True)
     # The data are checked first, because the imports of Ray, Optuna and MLflow take seconds. With an address, the
     # cluster is connected first, because to generate and decode data can take hours.
     files = _listed(spec, output) if cluster.text == "local" else None
@@ -178,9 +186,11 @@ def _search(
         ):
             monitor.listen(tracker.wait_for)
             monitor.listen(display.wait_for)
+            if meter:
+                wait_for_cluster.settle()
             content = content_of(cache)
             _check_content(spec, content, ledger)
-            search = Search(spec, output, cache, ledger, [tracker, display, monitor], mirror)
+            search = Search(spec, output, cache, ledger, [tracker, display, monitor], mirror, meter)
             search.storage.say = monitor.waits
             monitor.watch(lambda: search.storage.slow)
             if ledger.history.search:

@@ -69,13 +69,16 @@ class Check:
     memory: tuple[int, int] | None
     """predicted bytes of a worker's GPU: of the architecture with the least activations and the smallest batch, and of
     that with the most and the largest; None on CPUs"""
+    taken: tuple[str, ...]
+    """what the models take from each file in ``train.init``: the one with the most activations, and the one with the
+    least if that is another answer"""
 
 
 def check(spec: Spec) -> Check:
     """Return the size and the costs of a search.
 
     Raises SpecError if no config is within the limits and this is certain, if the workers cannot share a batch evenly,
-    or if initial weights do not exist or are chosen twice.
+    or if initial weights do not exist, are chosen twice, or do not fit.
     """
     example = spec.trial_config(next(spec.space.one_at_a_time())[1])
     seen: dict[str, list[dict[str, float]]] = {}  # costs with each of the views
@@ -137,7 +140,30 @@ def check(spec: Spec) -> Check:
         prior=_favoured(spec.prior, spec.space) if spec.prior else None,
         starts=len(spec.search.start),
         memory=_memory(spec, example, (least[1], most[1]), train_configs) if spec.resources.gpus else None,
+        taken=_taken(spec, example, (most[1], least[1]), train_configs),
     )
+
+
+def _taken(
+    spec: Spec, example: TrialConfig, models: tuple[ModelConfig, ...], trains: list[TrainConfig]
+) -> tuple[str, ...]:
+    """Return what these models take from each file in ``train.init``; raise SpecError if one does not fit."""
+    with_weights = {train.weights: train for train in trains if train.weights}
+    if not with_weights:
+        return ()
+    from vattn.training.start import start_and_report  # it imports what builds networks, which takes a second
+
+    configs = [
+        example.model_copy(update={"model": model, "train": train})
+        for train in with_weights.values()
+        for model in models
+    ]
+    try:
+        return tuple(dict.fromkeys(str(start_and_report(config)[1]) for config in configs))
+    except UserError as error:
+        raise spec.error(
+            Problem(("trial", "train", "init"), f"{error.rule}; {error.way_out}", str(error.found))
+        ) from None
 
 
 def _favoured(prior: Prior, space: Space) -> Favoured:
@@ -159,13 +185,13 @@ def _memory(
         example.model_copy(update={"model": model, "train": train})
         for model, train in zip(models, (by_batch[0], by_batch[-1]), strict=True)
     ]
-    least, most = (training_memory(config, spec.classes, spec.resources.workers).total for config in configs)
+    least, most = (training_memory(config, spec.classes, spec.resources.fewest).total for config in configs)
     return least, most
 
 
 def _check_train(spec: Spec, configs: list[TrainConfig]) -> None:
     """Raise SpecError if workers cannot share a batch evenly, or initial weights do not exist or are chosen twice."""
-    workers = spec.resources.workers
+    workers = spec.resources.fewest
     if uneven := sorted({train.batch for train in configs if train.batch % workers}):
         rule = f"must divide train.batch, which they share; {', '.join(map(str, uneven))} cannot be shared so"
         raise spec.error(Problem(("resources", "workers"), rule, str(workers)))
@@ -211,10 +237,10 @@ def _refuse_if_certain(spec: Spec, costs: list[dict[str, float]], exact: bool) -
     """
     lowest = costs if exact else _without_mechanisms(spec)
     for name, limit in spec.constraints.items():
-        values = [cost[name] for cost in lowest]
+        values = [cost[name] for cost in lowest if name in cost]
         if limit.max is not None and values and min(values) > limit.max:
             raise spec.error(_impossible(name, "max", "lowest", _rounded_up(min(values)), "raise", limit.max))
-        if limit.min is not None and exact and max(values) < limit.min:
+        if limit.min is not None and exact and values and max(values) < limit.min:
             raise spec.error(_impossible(name, "min", "highest", _rounded_down(max(values)), "lower", limit.min))
     if exact:
         raise spec.error(Problem(("constraints",), "no config meets all of these limits at once; loosen one of them"))

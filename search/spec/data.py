@@ -60,6 +60,6 @@ def _check_steps(spec: Spec, trains: list[TrainConfig], clips: int) -> None:
     """Raise SpecError if there are too few training clips for one step."""
     for train in {train.batch: train for train in trains}.values():
         try:
-            step_sizes(clips, train, spec.resources.workers)
+            step_sizes(clips, train, spec.resources.fewest)
         except UserError as error:
             raise spec.error(Problem(("trial", "train", "batch"), error.rule, str(error.found))) from None

@@ -1,8 +1,18 @@
 """The sections of a spec file: limits, the search, its budget, its resources, and where it is tracked."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from cluster.placement import gpu_problem
 from search.samplers import SamplerConfig
@@ -16,7 +26,7 @@ Accuracy = Literal[
     "top1", "top5", "mean_class", "loss", "map", "map_0.1", "map_0.2", "map_0.3", "map_0.4", "map_0.5", "recall"
 ]
 #: what is known before training
-CostName = Literal["gflops", "params_m", "activation_mb", "gflops_video"]
+CostName = Literal["gflops", "params_m", "activation_mb", "gflops_video", "latency_ms"]
 #: the direction of each accuracy
 ACCURACIES: dict[str, str] = {name: "min" if name == "loss" else "max" for name in get_args(Accuracy)}
 #: the accuracies of task detection; the others are those of classification
@@ -24,8 +34,11 @@ OF_DETECTION = frozenset(name for name in ACCURACIES if name.startswith("map") o
 #: costs of a model: gflops (1e9 multiply-adds of one clip), params_m (1e6 parameters), activation_mb (1e6 bytes of one
 #: clip)
 MODEL_COSTS = ("gflops", "params_m", "activation_mb")
-#: all costs; gflops_video (1e9 multiply-adds of all views of one video in evaluation) depends on the data section too
+#: all costs in closed form; gflops_video (1e9 multiply-adds of all views of one video in evaluation) depends on the
+#: data section too
 COSTS = (*MODEL_COSTS, "gflops_video")
+#: the cost that is measured, milliseconds: the median time of a forward pass, see `Latency`
+LATENCY = "latency_ms"
 
 
 class Limit(Config):
@@ -41,6 +54,16 @@ class Limit(Config):
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError("has min above max; lower min or raise max")
         return self
+
+
+class Latency(Config):
+    """How ``latency_ms`` is measured: once for each network, by the process of the search, while no trial runs."""
+
+    device: Literal["cpu", "cuda"] = Field(
+        description="device of the machine on which the search itself runs; cuda = its first GPU"
+    )
+    batch: int = Field(default=1, ge=1, le=100_000, description="clips of a forward pass")
+    threads: int = Field(default=1, ge=1, le=1_000, description="torch threads of a forward pass on the CPU")
 
 
 class Budget(Config):
@@ -132,10 +155,34 @@ class Search(Config):
     )
 
 
+class WorkerRange(Config):
+    """A number of workers that follows the cluster."""
+
+    min: int = Field(ge=1, le=100_000, description="fewest workers with which a trial trains; it waits for them")
+    max: int = Field(ge=1, le=100_000, description="most workers of a trial")
+
+    @field_validator("max")
+    @classmethod
+    def _is_most(cls, most: int, info: ValidationInfo) -> int:
+        if most < (least := info.data.get("min", 1)):
+            raise ValueError(f"must be at least min, {least}")
+        return most
+
+
+#: Chooses between a number and a range by the value's form, so that a message is about the intended one.
+_NUMBER_OR_RANGE = Discriminator(lambda value: "config" if isinstance(value, Mapping | WorkerRange) else "word")
+
+
 class Resources(Config):
     """The resources of one trial, how many trials run at once, and the room for their files."""
 
-    workers: int = Field(default=1, ge=1, le=100_000, description="number of processes that train one trial together")
+    workers: Annotated[
+        Annotated[int, Field(ge=1, le=100_000), Tag("word")] | Annotated[WorkerRange, Tag("config")], _NUMBER_OR_RANGE
+    ] = Field(
+        default=1,
+        description="number of processes that train one trial together; {min: 2, max: 8} = as many as there is room "
+        "for, and more or fewer when nodes join or leave",
+    )
     cpus: int = Field(
         default=1, ge=1, le=100_000, description="CPUs of one worker, which is also its number of torch threads"
     )
@@ -165,9 +212,23 @@ class Resources(Config):
     @field_validator("gpus")
     @classmethod
     def _usable(cls, gpus: float | Literal["auto"], info: ValidationInfo) -> float | Literal["auto"]:
-        if gpus != "auto" and (problem := gpu_problem(info.data.get("workers", 1), gpus)):
+        if gpus != "auto" and (problem := gpu_problem(_most(info.data.get("workers", 1)), gpus)):
             raise ValueError(f"{problem.rule}; write workers: {problem.workers}, gpus: {problem.gpus:g}")
         return gpus
+
+    @property
+    def fewest(self) -> int:
+        """The fewest workers of a trial."""
+        return self.workers if isinstance(self.workers, int) else self.workers.min
+
+    @property
+    def most(self) -> int:
+        """The most workers of a trial."""
+        return _most(self.workers)
+
+
+def _most(workers: int | WorkerRange) -> int:
+    return workers if isinstance(workers, int) else workers.max
 
 
 class Tracking(Config):

@@ -155,7 +155,7 @@ def _valid(space: Space, section: str, mistakes: list[Problem]) -> list[tuple[Pa
         try:
             configs.append((params, adapter.validate_json(json.dumps(tree))))
         except ValidationError as error:
-            for problem in problems(error, field.annotation, tree, ("trial", section)):
+            for problem in problems(error, field.annotation, tree):
                 mistakes.append(replace(problem, path=("trial", section, *space.locate(problem.path, params))))
             if len(mistakes) - before > _ENOUGH_PROBLEMS:
                 break

@@ -6,11 +6,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class EpochResult:
-    """An epoch has ended: its number, counted from 1, its metrics, and its duration in seconds."""
+    """An epoch has ended: its number, counted from 1, its metrics, its duration in seconds, and its workers."""
 
     epoch: int
     metrics: dict[str, float]
     seconds: float
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -55,4 +56,4 @@ def parse_result(flat: dict[str, Any]) -> Result:
     if "error" in flat:
         return FailedResult(flat["error"])
     metrics = {key.removeprefix("metrics/"): value for key, value in flat.items() if key.startswith("metrics/")}
-    return EpochResult(flat["epoch"], metrics, flat["seconds"])
+    return EpochResult(flat["epoch"], metrics, flat["seconds"], flat.get("workers", 1))

@@ -2,6 +2,7 @@
 
 import time
 
+from cluster.autoscaling import Asking, has_autoscaler
 from cluster.placement import Resources, node_resources, nodes_and_leaving_hosts
 from cluster.sharing import Sharing, Wants
 from search.tuner.state import Search
@@ -21,7 +22,7 @@ class Room:
         resources: the least that one of its trainings reserves.
 
     Raises:
-        UserError: not even one training fits the cluster.
+        UserError: not even one training fits the cluster, and no autoscaler adds nodes to it.
     """
 
     def __init__(self, search: Search, resources: Resources) -> None:
@@ -30,8 +31,12 @@ class Room:
         self._looked = self._fitted = self._started = time.monotonic()
         #: hosts of the nodes that are about to leave
         self._leaving: frozenset[str] = frozenset()
+        self._asking = Asking() if has_autoscaler() else None
         nodes = node_resources()
-        self._update(nodes, resources.concurrency(nodes))
+        self._update(nodes, self._fitting(nodes) if self._asking else resources.concurrency(nodes))
+
+    def _fitting(self, nodes: list[dict[str, float]]) -> int:
+        return self._resources.places(nodes) // self._resources.workers
 
     def look(self, is_starting: bool) -> None:
         """Follow the cluster; what cannot be seen now stays as it was.
@@ -46,23 +51,27 @@ class Room:
             self._looked = now
             try:
                 nodes, self._leaving = nodes_and_leaving_hosts()
-                self._update(nodes, self._resources.places(nodes) // self._resources.workers)
+                self._update(nodes, self._fitting(nodes))
             except Exception:  # the head does not answer; Ray ends this process if it never does again
                 return
-        if self._search.shares.count <= self._search.slots:
+        if not self.is_exceeded:
             self._fitted = now
 
     def _update(self, nodes: list[dict[str, float]], fitting: int) -> None:
         wanted = self._search.spec.resources.concurrent
-        most = fitting if wanted == "auto" else min(fitting, wanted)
+        possible = fitting + (self._asking.more(fitting) if self._asking else 0)
+        most = possible if wanted == "auto" else min(possible, wanted)
         share = self._sharing.share(Wants.of(self._resources, self._search.wanted(most)), nodes)
         self._search.slots = max(1, most if share is None else min(most, share))
+        # What is left where fewer trainings run than could is for the workers of each.
+        at_once = max(1, min(self._search.slots, self._search.wanted(self._search.slots)))
+        self._search.workers = max(self._resources.workers, self._resources.places(nodes) // at_once)
         self._search.shares.limit(None if share is None else self._search.slots)
 
     @property
     def is_exceeded(self) -> bool:
-        """Whether more trainings run than may."""
-        return self._search.shares.count > self._search.slots
+        """Whether more trainings run than may. Those that wait for a node hold nothing."""
+        return len(self._search.ledger.history.running()) > self._search.slots
 
     @property
     def is_idle(self) -> bool:

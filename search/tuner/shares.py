@@ -30,7 +30,7 @@ class Shares:
     def least(self) -> float:
         """The least number of GPUs that a worker of this search may reserve."""
         if self.is_auto:
-            return 0.0 if not self._memory else 1.0 if self._spec.resources.workers > 1 else SHARE_STEP
+            return 0.0 if not self._memory else 1.0 if self._spec.resources.fewest > 1 else SHARE_STEP
         return float(self._spec.resources.gpus)
 
     def of(self, config: TrialConfig, alone: bool) -> float:
@@ -56,7 +56,7 @@ class Shares:
 
     def limit(self, trainings: int | None) -> None:
         """Use no more GPUs than this number of the smallest trainings would; None: all GPUs of the cluster."""
-        share = math.inf if trainings is None else trainings * self.least * self._spec.resources.workers
+        share = math.inf if trainings is None else trainings * self.least * self._spec.resources.fewest
         self._gpus = min(self._all_gpus, share)
 
     def holds(self, number: int) -> bool:
@@ -65,7 +65,7 @@ class Shares:
 
     def fits(self, gpus: float) -> bool:
         """Return whether a training whose workers reserve ``gpus`` GPUs each can probably start now."""
-        workers = self._spec.resources.workers
+        workers = self._spec.resources.fewest
         return workers * (gpus + sum(self._reserved.values())) <= self._gpus + 1e-9
 
     def reserve(self, number: int, gpus: float) -> None:

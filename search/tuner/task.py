@@ -29,11 +29,15 @@ class Task(TypedDict):
     """number of GPUs of each worker, or the share of one"""
     remote: str
     """URL of the store to which its files are copied; empty if all machines share the folder"""
+    workers: int
+    """number of workers with which it begins, if their number follows the cluster and there is room for them"""
     limited: bool
     """whether the process may use no more of the GPU's memory than this share"""
 
 
-def task_of(trial: Trial, data: DataConfig, output: Path, cache: Path, shares: Shares, remote: str = "") -> Task:
+def task_of(
+    trial: Trial, data: DataConfig, output: Path, cache: Path, shares: Shares, remote: str = "", workers: int = 1
+) -> Task:
     """Return the task of a training whose initial weights are chosen.
 
     Args:
@@ -43,6 +47,7 @@ def task_of(trial: Trial, data: DataConfig, output: Path, cache: Path, shares: S
         cache: the clip cache.
         shares: the GPUs of a training.
         remote: URL of the store of the search; empty if it has none.
+        workers: number of workers with which it begins.
     """
     places = {name: getattr(data, name) for name in PLACES}
     config = trial.run_config | {"data": trial.run_config["data"] | places}
@@ -61,6 +66,7 @@ def task_of(trial: Trial, data: DataConfig, output: Path, cache: Path, shares: S
         known=max(trial.epoch - 1, 0),
         gpus=gpus,
         remote=remote,
+        workers=workers,
         limited=shares.is_auto,
     )
 

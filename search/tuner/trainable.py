@@ -35,7 +35,7 @@ def trainable(resources: Resources) -> Any:
 
     The GPUs of a trial on one worker are those of its task.
     """
-    if resources.workers == 1:
+    if max(resources.workers, resources.most) == 1:
 
         def reserved(task: dict[str, Any]) -> PlacementGroupFactory:
             gpus = {"GPU": task["gpus"]} if task["gpus"] else {}
@@ -50,7 +50,7 @@ def trainable(resources: Resources) -> Any:
             _check_places(task)
             failure = run(
                 TrialConfig.parse(json.loads(task["config"])), Path(task["cache"]), Path(task["folder"]), resources,
-                [TuneReportCallback()], task["tested"], task["known"],
+                [TuneReportCallback()], task["tested"], task["known"], wanted=task["workers"],
             )  # fmt: skip
             if "user" in failure:
                 _check_places(task)

@@ -51,7 +51,12 @@ def tune_search(search: Search, joined: Callable[[], dict[str, float]]) -> None:
         stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))  # Tune does not restore it
         joined()
         search.shares = _shares(search.spec)
-        resources = Resources(workers=wanted.workers, cpus=wanted.cpus, gpus=search.shares.least)
+        resources = Resources(
+            workers=wanted.fewest,
+            most=wanted.most if wanted.most > wanted.fewest else 0,
+            cpus=wanted.cpus,
+            gpus=search.shares.least,
+        )
         room = Room(search, resources)
         stack.callback(room.close)
         watch = _Watch(search, room)
@@ -64,7 +69,7 @@ def tune_search(search: Search, joined: Callable[[], dict[str, float]]) -> None:
             trainable(resources),
             tune_config=TuneConfig(
                 search_alg=_Tasks(search), scheduler=_Decisions(search, watch), num_samples=-1,
-                reuse_actors=wanted.workers == 1, trial_name_creator=_name, trial_dirname_creator=_name,
+                reuse_actors=wanted.most == 1, trial_name_creator=_name, trial_dirname_creator=_name,
             ),
             run_config=RunConfig(
                 name="tune", storage_path=scratch, callbacks=[_Recorder(search, watch)], verbose=0,
@@ -187,7 +192,7 @@ class _Decisions(FIFOScheduler):
         # change that while it runs.
         controller = tune_controller._tune_controller
         room.look(is_starting=bool(controller._pending_trials))
-        controller._reuse_actors = self._search.spec.resources.workers == 1 and not room.is_exceeded
+        controller._reuse_actors = self._search.spec.resources.most == 1 and not room.is_exceeded
         if room.is_idle:
             controller._cleanup_cached_actors(force_all=True)
         return super().choose_trial_to_run(tune_controller)
@@ -212,7 +217,7 @@ class _Recorder(Callback):
         self._watch.patience.heard(number)
         if actor := trial.temporary_state.ray_actor:
             self._watch.processes[trial.trial_id] = actor._actor_id.hex()
-        gpus = self._search.spec.resources.workers * trial.config["gpus"]
+        gpus = self._search.spec.resources.fewest * trial.config["gpus"]
         epoch = self._search.ledger.history.trial(number).epoch
         self._search.record(Started(trial=number, epoch=epoch, gpus=gpus))
 

@@ -2,10 +2,12 @@
 
 A head without CPUs and three nodes of one CPU run a search over the motion set as users run it. A seeded schedule
 injects one fault after another. After each search, its ledger must show that no finished trial was lost or trained
-twice, and the cluster that all CPUs are free. Each fault adds one line to a table, so a run can be cut off and
+twice, and the cluster that all CPUs are free. With one node, the order of reports is always the same, so that the
+search must also decide as an undisturbed one does. Each fault adds one line to a table, so a run can be cut off and
 continued at any time::
 
     python -m tests.cluster.faults --faults 20 --seed 1
+    python -m tests.cluster.faults --faults 10 --seed 1 --nodes 1
     python -m tests.cluster.faults --table
 """
 
@@ -14,6 +16,7 @@ import contextlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import statistics
@@ -23,15 +26,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import psutil
-import ray
-import yaml
-from ray.cluster_utils import Cluster
-
-from search.ledger.file import NAME as LEDGER
+from tests.cluster.lab import ISOLATED, Events, Lab, is_isolated, isolated
 from tests.processes import wait_for
+from tests.search.report.tracking.databases import programs
+from tests.search.tuner.outages import fill
 
 #: one line of JSON for each fault that was injected
 RESULTS = Path(__file__).parent / "faults.jsonl"
@@ -39,83 +39,46 @@ NODES = 3
 #: seconds in which a fault must have been survived
 LIMIT = 300.0
 #: faults in one search
-PER_SEARCH = 4
+PER_SEARCH = 5
 #: seconds without a sign of life after which these searches end a trial
 PATIENCE = 20
-#: beginnings of the titles that Ray gives to the processes of trials, while they train and between two results
-TRIALS = ("ray::ResourceTrainable", "ray::InlineTrial")
+#: seconds for which an outage lasts after it was noticed
+OUTAGE = 5.0
+#: seconds by which the clock is set forward
+STEP = 3600.0
+#: where the kernel limits the memory of processes
+CGROUP = Path("/sys/fs/cgroup/memory")
+#: the fault that some configs of the space are
+DIVERGED = "loss of a trial is not a number"
+#: a learning rate with which the loss is not a number
+TOO_HIGH = 1e30
 SPEC: dict[str, Any] = {
     "schema": 1,
     "name": "faults",
-    "search": {"budget": {"trials": 12}},
+    "search": {"budget": {"trials": 10}, "scheduler": {"kind": "frontier"}},
     "resources": {"patience": PATIENCE},
     "trial": {
         "data": {"kind": "motion", "train_clips": 4, "val_clips": 2, "test_clips": 1, "frames": 4, "size": 32,
                  "store": {"size": 32}},
         "model": {"frames": 2, "size": 32, "backbone": {"kind": "resnet", "depth": 10, "width": 0.125}},
-        "train": {"epochs": 150, "batch": 4, "lr": {"float": [0.01, 0.1]}},
+        "train": {"epochs": 80, "batch": 4, "lr": {"choice": [0.02, 0.05, 0.1, TOO_HIGH]},
+                  "weight_decay": {"float": [1e-5, 1e-3]}},
     },
 }  # fmt: skip
 
-Events = list[dict[str, Any]]
 
+class Fault(NamedTuple):
+    """A kind of fault."""
 
-class Lab:
-    """A cluster and a search on it.
-
-    Args:
-        folder: an empty folder.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.output = folder, folder / "out"
-        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        self.nodes = [self.cluster.add_node(num_cpus=1) for _ in range(NODES)]
-        self.cluster.wait_for_nodes()
-        path = folder / "spec.yaml"
-        path.write_text(yaml.safe_dump(SPEC | {"output": str(self.output)}))
-        self.log = (folder / "search.log").open("wb")
-        words = ["run", str(path), "--address", self.cluster.address, "--restarts", "3"]
-        self.search = subprocess.Popen(
-            [sys.executable, "-m", "search", *words], stdout=self.log, stderr=subprocess.STDOUT
-        )
-
-    def events(self) -> Events:
-        if not (self.output / LEDGER).exists():
-            return []
-        text = (self.output / LEDGER).read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-
-    def driver(self) -> psutil.Process:
-        """Return the process that runs the search, a child of the one that watches it."""
-        return psutil.Process(self.search.pid).children()[0]
-
-    def workers(self) -> list[psutil.Process]:
-        """Return the processes that train now."""
-        found = []
-        for process in psutil.process_iter(["cmdline"]):
-            words = process.info["cmdline"] or [""]
-            if words[0].startswith(TRIALS) and self._is_of_this_cluster(process):
-                found.append(process)
-        return found
-
-    def _is_of_this_cluster(self, process: psutil.Process) -> bool:
-        raylets = {node.all_processes["raylet"][0].process.pid for node in self.nodes if node.all_processes}
-        return any(parent.pid in raylets for parent in process.parents())
-
-    def close(self) -> None:
-        if self.search.poll() is None:
-            self.search.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.search.wait(60)
-            self.search.kill()
-        self.log.close()
-        for node in list(self.nodes):
-            self.cluster.remove_node(node, allow_graceful=False)
-        if ray.is_initialized():
-            ray.shutdown()
-        with contextlib.suppress(Exception):
-            self.cluster.shutdown()
+    inject: Callable[[Lab, random.Random], None]
+    shows: Callable[[Lab, Events, str], bool]
+    """whether it is noticed, by what the ledger and the log have got since"""
+    end: Callable[[Lab], None] = lambda _: None
+    """ends it, if it lasts"""
+    needs: Callable[[], str] = lambda: ""
+    """what it needs and this machine lacks; "" if nothing"""
+    server: str = ""
+    """the server beside the search that it needs"""
 
 
 def _kill_worker(lab: Lab, chance: random.Random) -> None:
@@ -125,6 +88,24 @@ def _kill_worker(lab: Lab, chance: random.Random) -> None:
 def _stop_worker(lab: Lab, chance: random.Random) -> None:
     """A trial that hangs: its process neither trains nor ends."""
     chance.choice(lab.workers()).send_signal(signal.SIGSTOP)
+
+
+def _exhaust_worker(lab: Lab, chance: random.Random) -> None:
+    """The kernel ends the process of a trial, because it gets almost no memory any more."""
+    group = CGROUP / f"faults-{os.getpid()}-{len(list(CGROUP.glob('faults-*')))}"
+    group.mkdir()
+    (group / "memory.limit_in_bytes").write_text(str(2**20))
+    process = chance.choice(lab.workers())
+    with contextlib.suppress(OSError):
+        (group / "memory.oom_control").write_text("0")
+    (group / "cgroup.procs").write_text(str(process.pid))
+
+
+def _refuse_memory(lab: Lab, chance: random.Random) -> None:
+    """The process of a trial gets no memory any more, as by `ulimit -v`."""
+    process = chance.choice(lab.workers())
+    used = process.memory_info().rss
+    resource.prlimit(process.pid, resource.RLIMIT_AS, (used, used))
 
 
 def _kill_driver(lab: Lab, chance: random.Random) -> None:
@@ -139,47 +120,193 @@ def _pause_driver(lab: Lab, chance: random.Random) -> None:
     driver.resume()
 
 
+def _set_clock(lab: Lab, chance: random.Random) -> None:
+    lab.advance_clock(STEP)
+
+
 def _kill_node(lab: Lab, chance: random.Random) -> None:
     """A node is lost, and another one joins."""
     node = chance.choice(lab.nodes)
     lab.nodes.remove(node)
-    lab.cluster.remove_node(node, allow_graceful=False)
-    lab.nodes.append(lab.cluster.add_node(num_cpus=1))
+    node.kill()
+    lab.add_node()
 
 
-FAULTS: Mapping[str, Callable[[Lab, random.Random], None]] = {
-    "process of a trial killed": _kill_worker,
-    "process of a trial stopped (hang)": _stop_worker,
-    "process of the search killed": _kill_driver,
-    "process of the search asleep": _pause_driver,
-    "node killed": _kill_node,
+def _cut_node(lab: Lab, chance: random.Random) -> None:
+    """A node lives on, but its network does not."""
+    lab.cut = chance.choice(lab.nodes)
+    subprocess.run(["ip", "link", "set", lab.cut.link, "down"], check=True)
+
+
+def _replace_node(lab: Lab) -> None:
+    """The network comes back; where Ray has given the node up, another one takes its place."""
+    assert lab.cut
+    subprocess.run(["ip", "link", "set", lab.cut.link, "up"], check=True)
+    lab.nodes.remove(lab.cut)
+    lab.add_node()
+    lab.cut.kill()
+
+
+def _make_read_only(lab: Lab, chance: random.Random) -> None:
+    lab.make_read_only()
+
+
+def _make_writable(lab: Lab) -> None:
+    lab.detach()
+    lab.attach()
+
+
+def _fill_disk(lab: Lab, chance: random.Random) -> None:
+    fill(lab.disk / "filler")
+
+
+def _kill_mlflow(lab: Lab, chance: random.Random) -> None:
+    assert lab.server
+    lab.server.kill()
+
+
+def _kill_database(lab: Lab, chance: random.Random) -> None:
+    assert lab.server
+    lab.server.kill_database()
+
+
+def _start_mlflow(lab: Lab) -> None:
+    assert lab.server
+    lab.server.start()
+
+
+def _start_database(lab: Lab) -> None:
+    assert lab.server
+    lab.server.start_database()
+
+
+def _loses(lab: Lab, new: Events, said: str) -> bool:
+    return any(event["event"] in ("failed", "resumed") for event in new)
+
+
+def _waits(lab: Lab, new: Events, said: str) -> bool:
+    return "waits:" in said
+
+
+def _warns(lab: Lab, new: Events, said: str) -> bool:
+    return "the search continues" in said
+
+
+def _pauses(lab: Lab, new: Events, said: str) -> bool:
+    return any(event["event"] == "paused" and event["seconds"] > STEP / 2 for event in new)
+
+
+def _diverged(events: Events) -> Iterator[dict[str, Any]]:
+    """Yield a line for each trial whose loss was not a number: seconds until it failed, and until another one began."""
+    began: dict[int, float] = {}
+    for at, event in enumerate(events):
+        if event["event"] == "started":
+            began[event["trial"]] = event["time"]
+        if event["event"] == "failed" and event["final"] and "the training loss is" in event["error"]:
+            since = began[event["trial"]]
+            next_report = next((later["time"] for later in events[at:] if later["event"] == "report"), event["time"])
+            yield {
+                "fault": DIVERGED, "noticed": round(event["time"] - since, 1),
+                "recovered": round(next_report - since, 1), "repeated": 0,
+            }  # fmt: skip
+
+
+def _nothing(lab: Lab, new: Events, said: str) -> bool:
+    return True
+
+
+def _needs_namespaces() -> str:
+    return "" if is_isolated() else "this machine makes no namespaces"
+
+
+def _needs_database() -> str:
+    return "" if programs() else "PostgreSQL is not installed"
+
+
+def _needs_cgroup() -> str:
+    return "" if os.access(CGROUP, os.W_OK) and os.geteuid() == 0 else "this user makes no control groups"
+
+
+FAULTS: Mapping[str, Fault] = {
+    "process of a trial killed": Fault(_kill_worker, _loses),
+    "process of a trial stopped (hang)": Fault(_stop_worker, _loses),
+    "process of a trial ended by the kernel for want of memory": Fault(_exhaust_worker, _loses, needs=_needs_cgroup),
+    "process of a trial gets no memory": Fault(_refuse_memory, _loses),
+    "process of the search killed": Fault(_kill_driver, _loses),
+    "process of the search asleep": Fault(_pause_driver, _nothing),
+    "clock of the search set forward by an hour": Fault(_set_clock, _pauses),
+    "node killed, and another one joins": Fault(_kill_node, _loses),
+    "network of a node cut": Fault(_cut_node, _loses, _replace_node, _needs_namespaces),
+    "head killed, and another one starts at its address": Fault(lambda lab, chance: lab.restart_head(), _loses),
+    "output gone": Fault(lambda lab, chance: lab.detach(), _waits, Lab.attach, _needs_namespaces),
+    "output read-only": Fault(_make_read_only, _waits, _make_writable, _needs_namespaces),
+    "disk full": Fault(_fill_disk, _waits, lambda lab: (lab.disk / "filler").unlink(), _needs_namespaces),
+    "MLflow server killed": Fault(_kill_mlflow, _warns, _start_mlflow, server="mlflow"),
+    "PostgreSQL of the MLflow server killed": Fault(
+        _kill_database, _warns, _start_database, _needs_database, "postgresql"
+    ),
 }
-#: events by which a fault is seen
-SIGNS = ("failed", "resumed")
 
 
-def inject(lab: Lab, name: str, chance: random.Random) -> dict[str, Any]:
-    """Inject one fault; return the seconds until it was noticed, and until all nodes trained again."""
-    wait_for(lambda: len(lab.workers()) == NODES and _reports(lab.events()) > 0, LIMIT)
+def inject(lab: Lab, name: str, chance: random.Random) -> dict[str, Any] | None:
+    """Inject one fault; return the seconds until it was noticed and until its trials trained again, and lost epochs.
+
+    None: the search has ended before.
+    """
+    fault = FAULTS[name]
+    wait_for(
+        lambda: lab.has_ended or (len(lab.workers()) == len(lab.nodes) and _reports(lab.events()) > 0),
+        LIMIT,
+        f"before {name}: not all nodes train",
+    )
+    if lab.has_ended:
+        return None
     time.sleep(chance.uniform(0, 3))
-    before = lab.events()
+    before, said = len(lab.events()), len(lab.said())
     began = time.monotonic()
-    FAULTS[name](lab, chance)
-
-    def new() -> Events:
-        return lab.events()[len(before) :]
-
-    must_show = name != "process of the search asleep"
-    if must_show:
-        wait_for(lambda: any(event["event"] in SIGNS for event in new()), LIMIT)
+    fault.inject(lab, chance)
+    wait_for(
+        lambda: lab.has_ended or fault.shows(lab, lab.events()[before:], lab.said()[said:]),
+        LIMIT,
+        f"{name}: it is not noticed",
+    )
     noticed = time.monotonic() - began
     at = len(lab.events())
-    # An epoch has ended after the fault was noticed, in a training that started again if one was ended.
-    lost = {event["trial"] for event in new() if event["event"] == "failed"}
-    wait_for(lambda: any(event["event"] == "report" and event["trial"] in (lost or {event["trial"]})
-                         for event in lab.events()[at:]))  # fmt: skip
+    repeated = _not_in_checkpoint(lab, before)
+    if fault.end is not Fault._field_defaults["end"]:
+        time.sleep(OUTAGE)
+        fault.end(lab)
+    lost = {event["trial"] for event in lab.events()[before:at] if event["event"] == "failed" and not event["final"]}
+
+    def goes_on() -> bool:
+        """Whether an epoch has ended since, in a training that started again if one was ended."""
+        reported = {event["trial"] for event in lab.events()[at:] if event["event"] == "report"}
+        return lab.has_ended or bool(reported & lost if lost else reported)
+
+    wait_for(goes_on, LIMIT, f"{name}: the search does not go on")
     recovered = time.monotonic() - began
-    return {"fault": name, "noticed": round(noticed, 1), "recovered": round(recovered, 1)}
+    return {"fault": name, "noticed": round(noticed, 1), "recovered": round(recovered, 1), "repeated": repeated}
+
+
+def _not_in_checkpoint(lab: Lab, before: int) -> int:
+    """Return how many reported epochs the checkpoints of the trials lack that have lost their process."""
+    import torch  # it takes seconds
+
+    events, missing = lab.events(), 0
+    new = events[before:]
+    lost = {event["trial"] for event in new if event["event"] == "failed" and not event["final"]}
+    if any(event["event"] == "resumed" for event in new):
+        ended = {event["trial"] for event in events if event["event"] in ("finished", "stopped")}
+        lost |= {event["trial"] for event in events if event["event"] == "report"} - ended
+    for number in lost:
+        reported = max(
+            (event["epoch"] for event in events if event["event"] == "report" and event["trial"] == number), default=0
+        )
+        path = lab.checkpoint(number)
+        with contextlib.suppress(OSError, RuntimeError, EOFError):
+            saved = len(torch.load(path, weights_only=True)["epochs"]) if path.exists() else 0
+            missing += max(reported - saved, 0)
+    return missing
 
 
 def _reports(events: Events) -> int:
@@ -187,95 +314,159 @@ def _reports(events: Events) -> int:
 
 
 def check(events: Events) -> dict[str, int]:
-    """Return what a ledger says of trials: finished, lost, and trained again after their end, and repeated epochs."""
+    """Return what a ledger says of trials: finished, lost, and trained again after their end."""
     ended: set[int] = set()
-    again = lost = repeated = 0
-    known: dict[int, int] = {}
+    again = lost = 0
     for event in events:
         number = event.get("trial", -1)
         match event["event"]:
-            case "started":
+            case "started" | "report":
                 again += number in ended
-                repeated += known.get(number, 0) - event["epoch"]
-            case "report":
-                again += number in ended
-                known[number] = event["epoch"]
             case "finished" | "stopped":
                 ended.add(number)
             case "failed":
                 lost += event["final"]
-    return {"finished": len(ended), "lost": lost, "again": again, "repeated": repeated}
+    return {"finished": len(ended), "lost": lost - len(list(_diverged(events))), "again": again}
 
 
-def free_cpus(lab: Lab) -> tuple[float, float]:
-    """Return the free CPUs and all CPUs of the cluster after its search has ended."""
-    if not ray.is_initialized():
-        ray.init(address=lab.cluster.address, log_to_driver=False)
-    total = ray.cluster_resources().get("CPU", 0.0)
+def decisions(events: Events) -> list[tuple[Any, ...]]:
+    """Return what a search decided and what it decided upon, in order, without times."""
+    chosen = []
+    for event in events:
+        match event["event"]:
+            case "proposed" | "rejected":
+                chosen.append((event["event"], json.dumps(event["params"], sort_keys=True)))
+            case "report":
+                chosen.append(("report", event["trial"], event["epoch"], json.dumps(event["metrics"], sort_keys=True)))
+            case "stopped" | "finished":
+                chosen.append((event["event"], event["trial"], event["epoch"]))
+    return chosen
+
+
+def _is_free(lab: Lab) -> float:
+    """Return how many CPUs are not free after the search has ended."""
     with contextlib.suppress(TimeoutError):
-        wait_for(lambda: ray.available_resources().get("CPU", 0.0) == total, 60)
-    return ray.available_resources().get("CPU", 0.0), total
+        wait_for(lambda: len(set(lab.cpus())) == 1, 60)
+    free, total = lab.cpus()
+    return total - free
 
 
-@contextlib.contextmanager
-def lab() -> Iterator[Lab]:
+def search_with_faults(
+    names: list[str], nodes: int, chance: random.Random, undisturbed: list[tuple[Any, ...]] | None = None
+) -> tuple[list[dict[str, Any]], list[tuple[Any, ...]]]:
+    """Run one search and inject these faults into it; return a line for each with the check of the search.
+
+    The second result is what the search decided, which is compared with ``undisturbed``.
+    """
+    server = max((FAULTS[name].server for name in names), default="")
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
-    opened = Lab(folder)
     try:
-        yield opened
+        with Lab(folder, SPEC, nodes, server) as lab:
+            lines: list[dict[str, Any]] = []
+            for name in names:
+                if (line := inject(lab, name, chance)) is not None:
+                    lines.append(line)
+            status = lab.status(1800)
+            if status or not lines:
+                print(lab.log.read_text(errors="replace")[-2000:], flush=True)
+            events = lab.events()
+            found = check(events)
+            diverged = list(_diverged(events))
+            whole = found["finished"] + len(diverged) == SPEC["search"]["budget"]["trials"] and not found["lost"]
+            tracked = not lab.server or lab.server.finished() == found["finished"]
+            good = {"status": status, "whole": whole and tracked, "again": found["again"], "leaked": _is_free(lab)}
+            decided = decisions(events)
+            if undisturbed is not None:
+                good["equal"] = decided == undisturbed
+            return [line | good for line in [*lines, *diverged]], decided
     finally:
-        opened.close()
+        time.sleep(1)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def search_with_faults(names: list[str], chance: random.Random) -> list[dict[str, Any]]:
-    """Run one search and inject these faults into it; return a line for each, with the check of the whole search."""
-    with lab() as opened:
-        lines = [inject(opened, name, chance) for name in names]
-        status = opened.search.wait(1200)
-        free, total = free_cpus(opened)
-        found = check(opened.events())
-        whole = found["finished"] == SPEC["search"]["budget"]["trials"] and not found["lost"]
-        good = {"status": status, "whole": whole, "again": found["again"], "leaked": total - free}
-        return [line | good for line in lines]
+def deck(available: list[str], chance: random.Random) -> Iterator[list[str]]:
+    """Yield the faults of one search after another: each kind as often as any other, those with a server together."""
+    while True:
+        kinds = chance.sample(available, len(available))
+        kinds.sort(key=lambda name: FAULTS[name].server != "")
+        for at in range(0, len(kinds), PER_SEARCH):
+            yield kinds[at : at + PER_SEARCH]
+
+
+def run(faults: int, seed: int, nodes: int, only: str, results: Path) -> None:
+    """Inject faults, and append a line for each to ``results``."""
+    missing = {name: why for name, fault in FAULTS.items() if (why := fault.needs())}
+    for name, why in missing.items():
+        print(f"left out: {name}: {why}", flush=True)
+    available = [name for name in FAULTS if name not in missing and only in name]
+    undisturbed = search_with_faults([], nodes, random.Random(seed))[1] if nodes == 1 else None
+    done = _lines(results)
+    # A run that was cut off goes on with other faults than it had.
+    chance = random.Random(f"{seed} {nodes} {len(done)}")
+    left = faults
+    for names in deck(available, chance):
+        if left <= 0:
+            break
+        names = names[:left]
+        try:
+            lines, _ = search_with_faults(names, nodes, chance, undisturbed)
+        except TimeoutError as error:
+            lines = [{"fault": names[0], "problem": str(error)}]
+        with results.open("a", encoding="utf-8") as file:
+            for line in lines:
+                file.write(json.dumps(line | {"nodes": nodes, "seed": seed}) + "\n")
+                print(line, flush=True)
+        left -= sum(line["fault"] != DIVERGED for line in lines)
+
+
+def _lines(results: Path) -> list[dict[str, Any]]:
+    if not results.exists():
+        return []
+    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+
+
+def is_good(line: dict[str, Any]) -> bool:
+    """Return whether the search of a line lost and repeated nothing, freed its CPUs, and decided as it should."""
+    if "problem" in line:
+        return False
+    return bool(line["whole"] and line.get("equal", True)) and not (line["status"] or line["again"] or line["leaked"])
 
 
 def table(lines: list[dict[str, Any]]) -> Iterator[str]:
     """Yield the rows of the table of all faults."""
-    yield "| fault | times | noticed after, s (median, worst) | trained on after, s (median, worst) |"
-    yield "| --- | --- | --- | --- |"
-    for name in FAULTS:
-        those = [line for line in lines if line["fault"] == name]
+    yield "| fault | times | noticed after, s (median, worst) | trained on after, s (median, worst) | epochs repeated |"
+    yield "| --- | --- | --- | --- | --- |"
+    for name in [*FAULTS, DIVERGED]:
+        those = [line for line in lines if line["fault"] == name and "problem" not in line]
         if those:
-            cells = []
+            cells = [str(len(those))]
             for key in ("noticed", "recovered"):
                 values = [line[key] for line in those]
                 cells.append(f"{statistics.median(values):.1f}, {max(values):.1f}")
-            yield f"| {name} | {len(those)} | {' | '.join(cells)} |"
-    bad = [line for line in lines if line["status"] or not line["whole"] or line["again"] or line["leaked"]]
+            yield f"| {name} | {' | '.join(cells)} | {sum(line.get('repeated', 0) for line in those)} |"
+    compared = [line for line in lines if "equal" in line]
     yield ""
-    yield f"{len(lines)} faults; in {len(bad)} of them a trial was lost or trained twice, or a CPU was not freed."
+    yield f"{len(lines)} faults; {sum(not is_good(line) for line in lines)} of them in a search that broke a rule."
+    yield from (line["problem"] for line in lines if "problem" in line)
+    yield f"{len(compared)} of them in searches whose decisions were compared with those of an undisturbed one."
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="inject faults into real searches")
     parser.add_argument("--faults", type=int, default=10, help="number of faults to inject now")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--nodes", type=int, default=NODES, help="1: also compare decisions with an undisturbed search")
+    parser.add_argument("--only", default="", help="only the faults with this text in their name")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the file that gets a line for each fault")
     parser.add_argument("--table", action="store_true", help="only print the table of all faults so far")
     arguments = parser.parse_args()
-    os.environ.setdefault("RAY_worker_niceness", "0")
     if not arguments.table:
-        chance = random.Random(arguments.seed)
-        left = arguments.faults
-        while left > 0:
-            names = [chance.choice(list(FAULTS)) for _ in range(min(PER_SEARCH, left))]
-            left -= len(names)
-            for line in search_with_faults(names, chance):
-                with RESULTS.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line | {"seed": arguments.seed}) + "\n")
-                print(line, flush=True)
-    lines = [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
-    print("\n".join(table(lines)))
+        if ISOLATED not in os.environ:
+            os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
+            os.environ.pop("RAY_ADDRESS", None)
+            sys.exit(subprocess.run(isolated(["-m", "tests.cluster.faults", *sys.argv[1:]]), check=False).returncode)
+        run(arguments.faults, arguments.seed, arguments.nodes, arguments.only, arguments.results)
+    print("\n".join(table(_lines(arguments.results))))
 
 
 if __name__ == "__main__":

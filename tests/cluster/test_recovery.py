@@ -1,8 +1,11 @@
 """Which errors a new process may not raise again."""
 
+import traceback
+
 import pytest
 import torch
 
+from cluster.failures import cause_of, classified
 from cluster.recovery import ends_process, out_of_memory
 
 
@@ -39,12 +42,27 @@ def test_a_lack_of_memory_leaves_the_process_usable(error: Exception) -> None:
         RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"),
         ValueError("CUDA error is a word in a user's file"),
         OSError("checkpoint.pt: cannot be written"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 2000000000 bytes"),
     ],
 )
 def test_errors_that_any_process_would_raise_do_not(error: Exception) -> None:
     assert not ends_process(error)
     assert not out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 2000000000 bytes"
+        ),
+        MemoryError(),
+    ],
+)
+def test_a_machine_without_memory_is_no_verdict_on_a_training(error: Exception) -> None:
+    assert ends_process(error)
+    assert not out_of_memory(error)
+    assert classified(error, 0, 300).kind == "lost"
+    assert cause_of("".join(traceback.format_exception(error))) == "memory"
 
 
 def test_an_error_raised_while_one_of_a_gpu_was_handled_ends_the_process() -> None:

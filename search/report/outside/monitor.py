@@ -162,7 +162,7 @@ class Monitor:
         wanted = self._spec.resources
         has_gpu = any(node.get("GPU") for node in load.total)
         gpus = wanted.gpus if wanted.gpus != "auto" else SHARE_STEP if has_gpu else 0.0
-        return Resources(workers=wanted.workers, cpus=wanted.cpus, gpus=gpus)
+        return Resources(workers=wanted.fewest, cpus=wanted.cpus, gpus=gpus)
 
     def _values(self, idle: float, load: Load) -> Values:
         history, counts = self._history, self._counts

@@ -170,7 +170,7 @@ def _difference(sure: Certainty, gains: Sequence[tuple[Choice, Gain]]) -> str:
         if (choice.name, gain.has_few_runs) in named:
             continue
         named.add((choice.name, gain.has_few_runs))
-        few = f", but only {gain.runs} against {gain.others} runs" if gain.has_few_runs else ""
+        few = f", but only {gain.runs} run{'s' * (gain.runs > 1)} against {gain.others}" if gain.has_few_runs else ""
         lines.append(
             f"{choice.name}: {gain.option} over {gain.against} {format_gain(sure.name, gain.gain)} at equal cost{few}."
         )
@@ -184,7 +184,7 @@ def _course(course: Sequence[Moment]) -> str:
         rose = [n for n in range(1, len(course)) if course[n].hypervolume > course[n - 1].hypervolume]
         at = course[rose[-1]] if rose else course[0]
         return (
-            f"The last {last} finished runs added less than 1 % to the hypervolume of the front; the last gain was "
-            f"trial {at.trial}, number {at.finished} of {len(course)} finished runs."
+            f"Probably: the last {last} finished runs added less than 1 % to the hypervolume of the front; the last "
+            f"gain was trial {at.trial}, number {at.finished} of {len(course)} finished runs."
         )
     return f"Not yet settled: the last {last} finished runs added {100 * growth:.0f} % to the hypervolume of the front."

@@ -22,15 +22,20 @@ done = len(open("calls").readlines())
 step = open("plan").read().split()[done - 1]
 if step.startswith("+"):
     with open("out/ledger.jsonl", "a") as ledger:
-        ledger.write("line\\n")
+        ledger.write('{"event": "report"}\\n')
 step = step.lstrip("+")
+if step == "resumed":
+    open("out/ledger.jsonl", "a").write('{"event": "resumed"}\\n')
+    step = "killed"
+if step == "_Exit":
+    os._exit(1)
 if step == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 if step == "waits":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(230))
     open("ready", "w").close()
     time.sleep(60)
-sys.exit(int(step))
+sys.exit(int(step) + int(os.environ["VATTN_STATUS_OFFSET"]))
 """
 
 
@@ -52,6 +57,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("0", 0, ["run s"]),
         ("2", 2, ["run s"]),
         ("130", 130, ["run s"]),
+        ("1", 1, ["run s"]),
+        # Ray ends a process by itself. Then the head may not be there yet.
+        ("+_Exit 0", 0, ["run s", "run s --resume"]),
+        ("+_Exit 2 2", 1, ["run s", "run s --resume", "run s --resume"]),
+        # A resume alone is no progress.
+        ("+killed resumed resumed 0", 1, ["run s", "run s --resume", "run s --resume"]),
         # Without a ledger there is nothing to resume.
         ("killed 0", 0, ["run s", "run s"]),
         ("+killed 0", 0, ["run s", "run s --resume"]),

@@ -1,0 +1,132 @@
+"""A training whose number of workers follows the cluster: the numbers by hand, and on nodes that join and are lost."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+import cluster.elastic
+import cluster.training
+from cluster import connect  # noqa: F401  # Ray reads the environment that it sets
+from cluster.elastic import Growth, as_many_as_fit
+from cluster.placement import Resources
+from cluster.training import train
+from tests.cluster.test_workers import trial
+from vattn.config import TrainConfig
+from vattn.data import prepare
+
+RANGE = Resources(workers=2, most=8, cpus=1, gpus=0)
+
+
+def training(batch: int, accumulate: int = 1) -> TrainConfig:
+    return TrainConfig(epochs=1, batch=batch, lr=0.1, accumulate=accumulate)
+
+
+@pytest.mark.parametrize(
+    ("train", "numbers"),
+    [
+        (training(16), [2, 4, 8]),
+        (training(12), [2, 3, 4, 6]),
+        # Each worker's share, 8, 4 or 2 clips, must have 4 equal parts.
+        (training(16, accumulate=4), [2, 4]),
+        (training(2), [2]),
+    ],
+)
+def test_workers_share_a_batch_evenly(train: TrainConfig, numbers: list[int]) -> None:
+    assert RANGE.numbers(train) == numbers
+
+
+@pytest.mark.parametrize(
+    ("free", "wanted", "workers"),
+    [
+        ([{"CPU": 8.0}], 0, 8),
+        ([{"CPU": 4.0}, {"CPU": 3.5}], 0, 4),  # 7 places
+        ([{"CPU": 8.0}], 5, 4),
+        ([{"CPU": 8.0}], 1, 2),
+    ],
+)
+def test_as_many_workers_begin_as_there_is_room_for(
+    monkeypatch: pytest.MonkeyPatch, free: list[dict[str, float]], wanted: int, workers: int
+) -> None:
+    monkeypatch.setattr(cluster.elastic, "SETTLING", 0.0)
+    monkeypatch.setattr(cluster.elastic, "free_nodes", lambda: free)
+
+    assert as_many_as_fit(RANGE, training(16), wanted).workers == workers
+
+
+def test_a_training_grows_when_there_was_room_at_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, free = 1000.0, 1.0
+    monkeypatch.setattr(cluster.elastic.time, "monotonic", lambda: now)
+    monkeypatch.setattr(cluster.elastic, "free_nodes", lambda: [{"CPU": free}])
+    growth = Growth(RANGE.model_copy(update={"workers": 2}), training(16), world=2)
+
+    def look() -> bool:
+        nonlocal now
+        now += cluster.elastic.LOOK
+        return growth._look()
+
+    assert not look()
+    assert not look()  # three workers cannot share 16 clips
+    free = 2.0
+    assert not look()
+    free = 0.0
+    assert not look()
+    free = 2.0
+    assert not look()
+    assert look()
+    assert not Growth(RANGE, training(16), world=8).is_due(rank=0)
+    assert Growth(Resources(workers=2, cpus=1, gpus=0), training(16), world=2).numbers == []
+
+
+@pytest.fixture
+def nodes() -> Iterator[Any]:
+    """A cluster of a head without CPUs and two nodes of one CPU."""
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        for _ in range(2):
+            started.add_node(num_cpus=1)
+        ray.init(address=started.address, log_to_driver=False)
+        yield started
+    finally:
+        ray.shutdown()
+        started.shutdown()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_training_goes_on_with_fewer_workers_and_then_with_more(
+    nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The processes of the training import these values anew, so they are given by the environment of the machine.
+    config = trial(400)
+    cache = prepare(config.data, tmp_path / "data").resolve()
+    seen: list[tuple[int, int]] = []
+    done = threading.Event()
+
+    def collect() -> None:
+        for result in train(config, cache, tmp_path / "out", Resources(workers=1, most=2, cpus=1, gpus=0)):
+            seen.append((result["epoch"], result.get("workers", 0)))
+        done.set()
+
+    threading.Thread(target=collect, daemon=True).start()
+
+    def wait_for(workers: int) -> None:
+        until = time.monotonic() + 240
+        while not seen or seen[-1][1] != workers:
+            assert time.monotonic() < until, seen[-3:]
+            time.sleep(0.1)
+
+    wait_for(2)
+    nodes.remove_node(sorted(nodes.worker_nodes, key=str)[0], allow_graceful=False)
+    wait_for(1)
+    nodes.add_node(num_cpus=1)
+    wait_for(2)
+    assert done.wait(300)
+
+    assert [epoch for epoch, _ in seen] == list(range(1, 401))

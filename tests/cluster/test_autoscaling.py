@@ -31,11 +31,11 @@ CONFIG = {
         "disable_launch_config_check": True, "launch_multiple": True, "head_node_id": FAKE_HEAD_NODE_ID,
     },
     "available_node_types": {
-        "head": {"resources": {}, "node_config": {}, "max_workers": 0},
+        "ray.head.default": {"resources": {}, "node_config": {}, "max_workers": 0},
         "worker": {"resources": {"CPU": 1, "object_store_memory": 10**9}, "node_config": {}, "min_workers": 0,
                    "max_workers": 2},
     },
-    "head_node_type": "head",
+    "head_node_type": "ray.head.default",
     "upscaling_speed": 1.0,
     "idle_timeout_minutes": 5,
     "auth": {}, "docker": {}, "file_mounts": {}, "file_mounts_sync_continuously": False, "cluster_synced_files": [],

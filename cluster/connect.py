@@ -24,6 +24,8 @@ IDLE_TIMEOUT = 60_000
 JOIN_TIMEOUT = 25.0
 #: seconds that an interrupted start may take to end by itself
 GRACE = 8.0
+#: seconds for which `Start.settle` keeps a CPU
+HOLD = 0.5
 #: seconds between two looks at a start that is waited for
 _INTERVAL = 0.5
 
@@ -109,6 +111,17 @@ class Start:
         signal.signal(signal.SIGTERM, _interrupt)  # ray.init has installed a handler of its own
         return resources
 
+    def settle(self) -> None:
+        """Wait until the worker processes of a new local cluster have imported what they need.
+
+        That takes all CPUs for seconds, and would disturb whoever measures a time.
+        """
+        resources = self()
+        if self._address.text == "local":
+            # Each one keeps its CPU for so long that the others need a process of their own.
+            hold = ray.remote(num_cpus=1)(_hold)
+            ray.get([hold.remote(HOLD) for _ in range(int(resources.get("CPU", 0)))])
+
     def end(self) -> None:
         """Disconnect. A start that hangs is left alone after `GRACE`: nothing but the end of the process ends it."""
         try:
@@ -118,6 +131,10 @@ class Start:
                 ray.shutdown()
         finally:
             self._over.set()
+
+
+def _hold(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 def _interrupt(*_: object) -> None:

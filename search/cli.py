@@ -17,9 +17,6 @@ from search.parser import Parser, add_command, add_set, complete, non_negative_i
 from vattn.errors import StorageError, UserError, shortened
 from vattn.files import at_home
 
-#: names of commands that are not implemented yet
-PLANNED = ("latency",)
-
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit status. Without a command, print what there is."""
@@ -76,10 +73,6 @@ def build_parser() -> argparse.ArgumentParser:
     _add_results(commands)
     add_models(commands)
     _add_data(commands)
-    for name in PLANNED:
-        planned = commands.add_parser(name, add_help=False)
-        planned.set_defaults(command="planned", name=name)
-        planned.add_argument("rest", nargs=argparse.REMAINDER)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The arguments of the commands on one model: compare, test, train, cost, explain, convert, predict."""
+"""The arguments of the commands on one model: compare, test, train, cost, explain, convert, latency, predict."""
 
 import argparse
 from typing import Any
@@ -13,6 +13,7 @@ def add_models(commands: "argparse._SubParsersAction") -> None:
     """Add these commands."""
     _add_comparison(commands)
     _add_training(commands)
+    _add_latency(commands)
     _add_prediction(commands)
 
 
@@ -133,8 +134,36 @@ def _add_training(commands: "argparse._SubParsersAction") -> None:
     )
 
 
+def _add_latency(commands: "argparse._SubParsersAction") -> None:
+    latency = add_command(commands, "latency", "measure the time of a forward pass of a config or a search's front")
+    what = latency.add_argument(
+        "what", metavar="RUN|CONFIG", help="output folder or name of a search, or a config: the YAML file that "
+        "`export` wrote, a model.safetensors, or a recipe's name",
+    )  # fmt: skip
+    complete(what, shtab.FILE)
+    latency.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where it runs (default: cpu)")
+    latency.add_argument(
+        "--batch", type=positive_int, default=8, metavar="N", help="clips at once, besides 1 (default: 8)"
+    )
+    latency.add_argument(
+        "--threads", type=positive_int, metavar="N", help="threads on a CPU (default: as many as torch takes)"
+    )
+    latency.add_argument(
+        "--modes", nargs="+", choices=("eager", "compiled", "onnx"), default=["eager", "onnx"], metavar="MODE",
+        help="eager, compiled (torch.compile, which may take minutes), onnx (ONNX Runtime); default: eager onnx",
+    )  # fmt: skip
+    add_set(latency)
+    root = latency.add_argument("--data", metavar="ROOT", help="folder of the data set's files: data.root")
+    complete(root, shtab.DIRECTORY)
+    latency.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
 def _add_prediction(commands: "argparse._SubParsersAction") -> None:
-    predict = add_command(commands, "predict", "print the classes of videos by a trained model; no data set is needed")
+    predict = add_command(
+        commands,
+        "predict",
+        "print the classes of videos, or the segments of their actions, by a trained model; no data set is needed",
+    )
     model = predict.add_argument(
         "model", type=at_home, metavar="MODEL", help="model.safetensors, or the output folder of a training"
     )
@@ -144,7 +173,9 @@ def _add_prediction(commands: "argparse._SubParsersAction") -> None:
     )
     complete(videos, shtab.FILE)
     predict.add_argument("--json", action="store_true", help="print one line of JSON for each video")
-    predict.add_argument("--top", type=positive_int, default=5, metavar="N", help="number of classes (default: 5)")
+    predict.add_argument(
+        "--top", type=positive_int, default=5, metavar="N", help="number of classes or segments (default: 5)"
+    )
     predict.add_argument("--views", metavar="10x3", help="clips x crops of a video (default: as in the config)")
     watch = predict.add_argument(
         "--watch", type=at_home, metavar="FOLDER", action=_instead_of(videos), help="go on with each video that "

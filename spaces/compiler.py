@@ -64,7 +64,7 @@ class Compiler:
         if isinstance(tree, list | tuple):
             # Only kinds and indices name an item, so that the value of a scalar does not change its neighbours' names.
             names = labels([value if isinstance(value, Mapping) else {} for value in tree])
-            prefixes = [prefix if len(tree) == 1 else _join(prefix, _name_part(name)) for name in names]
+            prefixes = [prefix if len(tree) == 1 else _join(prefix, name_part(name)) for name in names]
             nodes = [self.node(value, (*path, i), prefixes[i]) for i, value in enumerate(tree)]
             return FixedNode(list(tree)) if all_fixed(nodes) else ListNode(nodes)
         return FixedNode(tree)
@@ -168,7 +168,7 @@ class Compiler:
     def _options(self, options: Sequence[Tree], words: Sequence[str], place: Path, name: str) -> list[Node]:
         """Return the nodes of options or items, whose ranges are named after the label of their option."""
         return [
-            self.node(option, (*place, i), f"{name}/{_name_part(word)}/")
+            self.node(option, (*place, i), f"{name}/{name_part(word)}/")
             for i, (option, word) in enumerate(zip(options, words, strict=True))
         ]
 
@@ -206,25 +206,26 @@ def labels(options: Sequence[Tree]) -> tuple[str, ...]:
     The label is the value of a scalar, "none" for an empty list, the kinds of mappings, and otherwise the index. A
     repeated label gets a number.
     """
-    plain = [_label(option) or str(i) for i, option in enumerate(options)]
+    plain = [label_of(option) or str(i) for i, option in enumerate(options)]
     # Labels are compared as they stand in names, where "a+b" and "a-b" are the same. A numbered label must not be equal
     # to the plain label of another option.
-    plain_counts, result = Counter(map(_name_part, plain)), []
+    plain_counts, result = Counter(map(name_part, plain)), []
     used: set[str] = set()
     tried: dict[str, int] = {}  # the last number of a label: a thousand options can have one
     for label in plain:
         n = tried.get(label, 1)
         unique = label if n == 1 else f"{label}-{n}"
-        while _name_part(unique) in used or (n > 1 and _name_part(unique) in plain_counts):
+        while name_part(unique) in used or (n > 1 and name_part(unique) in plain_counts):
             n += 1
             unique = f"{label}-{n}"
         tried[label] = n
-        used.add(_name_part(unique))
+        used.add(name_part(unique))
         result.append(unique)
     return tuple(result)
 
 
-def _label(option: Tree) -> str | None:
+def label_of(option: Tree) -> str | None:
+    """Return the label of an option beside which there is no equal one; None where that is its index."""
     if isinstance(option, list | tuple):
         if not option:
             return "none"
@@ -236,7 +237,7 @@ def _label(option: Tree) -> str | None:
     return option if isinstance(option, str) else json.dumps(option, default=str)
 
 
-def _name_part(label: str) -> str:
+def name_part(label: str) -> str:
     """Return a label as a part of a name; dots and slashes are reserved, since they separate the parts."""
     return re.sub(r"[^A-Za-z0-9_-]", "-", label)
 

@@ -1,8 +1,9 @@
 """Mistakes in a spec: where each one is, and the exception that carries several of them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from typing_extensions import override
@@ -16,6 +17,8 @@ Path = tuple[str | int, ...]
 
 #: characters; a longer value would hide the rule that it broke
 MAX_SHOWN_LENGTH = 60
+#: names of ranges that a message lists
+MAX_NAMES = 8
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,15 @@ def shown(value: Tree) -> str:
     """Return a value as JSON for a message, or an empty string if that is longer than `MAX_SHOWN_LENGTH`."""
     text = without_password(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= MAX_SHOWN_LENGTH else ""
+
+
+def unknown_range(name: str, known: Iterable[str], path: Path) -> Problem:
+    """Return the problem for a name that no range has, with the name that was probably meant, or the known ones."""
+    names = list(known)
+    close = get_close_matches(name, names, 1) or [long for long in names if long.endswith(f".{name}")][:1]
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    way_out = f"did you mean {close[0]}?" if close else f"the ranges are {', '.join(names[:MAX_NAMES]) or 'none'}{more}"
+    return Problem((*path, name), f"is no range of the space; {way_out}")
 
 
 def _path_text(path: Path) -> str:

@@ -158,11 +158,10 @@ def facts_table(kind: str) -> str:
 
 
 def commands() -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Yield name and parser of each command that exists; planned ones have no help and are left out."""
+    """Yield name and parser of each command."""
     for action in command_line()._actions:
         if isinstance(action, argparse._SubParsersAction):
-            documented = {choice.dest for choice in action._choices_actions}
-            yield from ((name, parser) for name, parser in action.choices.items() if name in documented)
+            yield from action.choices.items()
 
 
 def commands_text() -> str:

@@ -66,6 +66,14 @@ def _mechanism(model: Mapping[str, Any]) -> str | None:
     return " + ".join(str(module["kind"]) for module in modules) or "none"
 
 
+def _detector(model: Mapping[str, Any]) -> str | None:
+    """Return a detector with its mechanisms, such as "rc3d + sta"; None for a classifier."""
+    detector, mechanisms = model.get("detector"), _mechanism(model)
+    if not isinstance(detector, Mapping) or mechanisms is None:
+        return None
+    return str(detector["kind"]) + (f" + {mechanisms}" if mechanisms != "none" else "")
+
+
 def _frames(model: Mapping[str, Any]) -> str | None:
     return _text(model["frames"]) if "frames" in model else None
 
@@ -145,7 +153,23 @@ def ablations(history: History, metric: str) -> list[Ablation]:
                 if place[0] in rows and place[1] in columns
             }
             tables.append(Ablation(title, source, row, column, rows, columns, cells))
-    return tables
+    return [*_by_threshold(finished, models), *tables]
+
+
+def _by_threshold(finished: Sequence[Trial], models: Sequence[Mapping[str, Any]]) -> list[Ablation]:
+    """Return the table of detectors by threshold of IoU, if trials are detectors."""
+    prefix = "map_"
+    places: dict[tuple[str, str], list[Trial]] = {}
+    for trial in finished:
+        for name in trial.metrics:
+            if name.startswith(prefix) and (detector := _detector(trial.config["model"])):
+                places.setdefault((detector, name.removeprefix(prefix)), []).append(trial)
+    if not places:
+        return []
+    rows = _values(_detector, models, places, 0)
+    columns = tuple(sorted({column for _, column in places}, key=_order))
+    cells = {place: _cell(trials, f"{prefix}{place[1]}", None) for place, trials in places.items() if place[0] in rows}
+    return [Ablation("mAP by threshold of IoU", "STA, Table VI", "detector", "IoU", rows, columns, cells)]
 
 
 def _models(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:

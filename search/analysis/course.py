@@ -94,7 +94,7 @@ def attempts(history: History) -> list[Attempt]:
 
 
 #: what trainings were for, in the order of a chart
-PURPOSES = ("on the front", "finished", "stopped early", "failed", "running", "bases", "fresh seeds")
+PURPOSES = ("on the front", "not on the front", "stopped early", "failed", "running", "bases", "fresh seeds")
 
 
 def compute(history: History, on_front: set[int]) -> dict[str, tuple[int, float, float]]:
@@ -122,4 +122,4 @@ def _purpose(trial: Trial, on_front: set[int]) -> str:
         return "on the front"
     if isinstance(trial.end, Stopped):
         return "stopped early"
-    return "running" if trial.state in ("running", "proposed") else trial.state
+    return {"proposed": "running", "finished": "not on the front"}.get(trial.state, trial.state)

@@ -5,7 +5,7 @@ import math
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,9 @@ def run(arguments: Namespace) -> None:
     """Compare what the command line names."""
     named = arguments.what
     if all(name.endswith(SUFFIX) for name in named) and len(named) == 2:
-        _compare_tests(compared(*(read_test(at_home(name)) for name in named)), arguments.out, arguments.json)
+        files = [at_home(name) for name in named]
+        tests = [replace(read_test(file), name=name) for file, name in zip(files, _distinct(files), strict=True)]
+        _compare_tests(compared(*tests), arguments.out, arguments.json)
         return
     if arguments.out:
         raise UserError(
@@ -171,6 +173,15 @@ def _trials(run: str, *numbers: str) -> list[Side]:
         name = f"trial {trial.number}, {describe(trial)}"
         sides.append(Side(name, trial.run_config, trial.cost, sure.name, sure.estimate(trial)))
     return sides
+
+
+def _distinct(files: list[Path]) -> list[str]:
+    """Return the names of files without suffix, with as many of their folders as tell them apart."""
+    for count in range(1, max(len(file.parts) for file in files) + 1):
+        names = ["/".join(file.with_suffix("").parts[-count:]) for file in files]
+        if len({*names}) == len(files):
+            return names
+    return [file.stem for file in files]
 
 
 def _model(name: str) -> Side:

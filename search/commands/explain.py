@@ -21,16 +21,16 @@ def run(arguments: Namespace) -> None:
     """Draw the pictures and print the names of their files."""
     checkpoint = checkpoint_of(arguments)
     config = load_config(arguments.config, arguments.set)
-    if config.task == "detection":
-        if len(arguments.videos) > 1:
-            raise UserError("must be one, as the model is a detector", path="VIDEO", found=len(arguments.videos))
-        for file in explain_detection(load_trained(config, checkpoint), arguments.videos[0], arguments.out):
-            print(file)
-        return
     if is_model(arguments.config) and checkpoint == arguments.config and not arguments.set:
         model = load(arguments.config, torch.device("cpu")).trained
     else:
         model = load_trained(config, checkpoint)
+    if config.task == "detection":
+        if len(arguments.videos) > 1:
+            raise UserError("must be one, as the model is a detector", path="VIDEO", found=len(arguments.videos))
+        for file in explain_detection(model, arguments.videos[0], arguments.out):
+            print(file)
+        return
     comparison = load_trained(load_config(arguments.i3d[0]), arguments.i3d[1]) if arguments.i3d else None
     truths = _truths(model, arguments.videos, arguments.truth)
     for file in explain(model, arguments.videos, arguments.out, comparison, truths):

@@ -1,4 +1,4 @@
-"""`vattn predict`: the classes of videos by a trained model, which needs no data set."""
+"""`vattn predict`: the classes of videos, or the segments of their actions, by a trained model without a data set."""
 
 import json
 import sys
@@ -11,20 +11,22 @@ from search.commands._spec import parse_views
 from vattn.data.decode import is_litter
 from vattn.data.names import VIDEOS
 from vattn.errors import UserError
-from vattn.trained import TrainedModel, load
+from vattn.trained import Prediction, Segment, TrainedDetector, TrainedModel, load
 
 #: seconds between two looks at a folder; a file that did not change between them is complete
 INTERVAL = 1.0
 
 
 def run(arguments: Namespace) -> int:
-    """Print the classes of each video; return 2 if one could not be read."""
+    """Print the classes or the segments of each video; return 2 if one could not be read."""
     if not arguments.videos and arguments.watch is None:
         raise UserError("needs videos", file="vattn predict", way_out="name some, or a folder with --watch")
     if arguments.watch is not None and not arguments.watch.is_dir():
         raise UserError("must be a folder", path="--watch", found=arguments.watch)
     model = load(arguments.model)
     if arguments.views is not None:
+        if isinstance(model, TrainedDetector):
+            raise UserError("a detector sees all of a video", path="--views", way_out="leave it out")
         model = model.with_views(**parse_views(arguments.views))
     status = 0
     for video in arguments.videos:
@@ -35,18 +37,24 @@ def run(arguments: Namespace) -> int:
     return status
 
 
-def _print(model: TrainedModel, video: Path, top: int, as_json: bool) -> int:
+def _print(model: TrainedModel | TrainedDetector, video: Path, top: int, as_json: bool) -> int:
     try:
-        predictions = model(video, top)
+        found = model(video, top)
     except UserError as error:
         print(error, file=sys.stderr, flush=True)
         return 2
     if as_json:
-        tree = {"video": str(video), "predictions": [each._asdict() for each in predictions]}
-        print(json.dumps(tree), flush=True)
+        kind = "segments" if isinstance(model, TrainedDetector) else "predictions"
+        print(json.dumps({"video": str(video), kind: [each._asdict() for each in found]}), flush=True)
     else:
-        print(f"{video}: {', '.join(f'{each.label} {each.probability:.1%}' for each in predictions)}", flush=True)
+        print(f"{video}: {', '.join(map(_in_words, found)) or 'nothing found'}", flush=True)
     return 0
+
+
+def _in_words(found: Prediction | Segment) -> str:
+    if isinstance(found, Prediction):
+        return f"{found.label} {found.probability:.1%}"
+    return f"{found.label} {found.start:.1f}-{found.end:.1f} s ({found.score:.2f})"
 
 
 def arrivals(folder: Path, interval: float = INTERVAL) -> Iterator[Path]:

@@ -32,7 +32,9 @@ from search.report.wording.program import program
 from search.spec.check import check
 from search.spec.data import check_data
 from search.spec.schema import Spec
+from search.spec.sections import Search as SearchSection
 from search.spec.validation import load
+from vattn.base import LATER
 from vattn.canonical import changes
 from vattn.data import listed
 from vattn.data.cache import content_of
@@ -71,7 +73,7 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
     cluster = resolve(address)
     cluster.probe()
     spec = load(path, sets)
-    check(spec)
+    weights = check(spec).taken
     output = spec.output_dir()
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -81,6 +83,8 @@ def run_search(path: Path, sets: list[str], resume: bool, address: str | None, m
             f"must be a folder ({reason})", file=path, path="output", way_out="name another", found=output
         ) from None
     screen = sys.stderr if machine_output else sys.stdout
+    for line in weights:
+        print(f"weights: {line}", file=screen)
     with _mirrored(spec, output, screen) as mirror, closing(Ledger(output / NAME)) as ledger:
         if ledger.history.trials and not resume:
             way_out = "go on with --resume, or name another"
@@ -144,6 +148,12 @@ def _search(
     """Run the search until it ends or is interrupted; return whether it is complete."""
     where = "Starting Ray ..." if cluster.text == "local" else f"Connecting to Ray at {cluster.text} ..."
     print(where, file=screen, flush=True)
+    meter = None
+    if spec.latency != "none":
+        from search.tuner.meter import Meter
+
+        meter = Meter(spec, ledger.history.latencies.values())
+        print(f"latency_ms is measured on {meter.name}, while no trial runs", file=screen, flush=True)
     # The data are checked first, because the imports of Ray, Optuna and MLflow take seconds. With an address, the
     # cluster is connected first, because to generate and decode data can take hours.
     files = _listed(spec, output) if cluster.text == "local" else None
@@ -176,9 +186,11 @@ def _search(
         ):
             monitor.listen(tracker.wait_for)
             monitor.listen(display.wait_for)
+            if meter:
+                wait_for_cluster.settle()
             content = content_of(cache)
             _check_content(spec, content, ledger)
-            search = Search(spec, output, cache, ledger, [tracker, display, monitor], mirror)
+            search = Search(spec, output, cache, ledger, [tracker, display, monitor], mirror, meter)
             search.storage.say = monitor.waits
             monitor.watch(lambda: search.storage.slow)
             if ledger.history.search:
@@ -295,4 +307,6 @@ def _fixed(tree: dict[str, Any]) -> dict[str, Any]:
     flat = {key: value for key, value in tree.items() if key != "search"} | tree["search"]
     data = {key: value for key, value in tree["trial"]["data"].items() if key not in PLACES}
     flat["trial"] = tree["trial"] | {"data": data}
-    return {key: value for key, value in flat.items() if key not in CHANGEABLE}
+    # Ledgers of earlier versions lack the keys that were added since.
+    later = [key for key, field in SearchSection.model_fields.items() if field.json_schema_extra == LATER]
+    return {key: value for key, value in flat.items() if key not in CHANGEABLE and (value or key not in later)}

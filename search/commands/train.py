@@ -29,7 +29,7 @@ from vattn.data.dataset import Listed, decode
 from vattn.data.fingerprint import fingerprint
 from vattn.errors import UserError
 from vattn.files import write_whole, writing
-from vattn.trained.file import is_model
+from vattn.trained.file import FILE, is_model
 from vattn.training.batches.loader import step_sizes
 from vattn.training.best import best, rate
 from vattn.training.checkpoint import Epoch, exists, finished
@@ -163,6 +163,8 @@ def train_file(
     )
     split = [] if "test" in files[0].manifest["split"].unique().to_pylist() else ["--split", "val"]
     weights = shown if len(splits) > 1 else shown / "model.pt"
+    if len(splits) == 1:
+        print(f"it stands on its own: {program()} {shlex.join(['predict', str(shown / FILE), 'VIDEO'])}")
     print(f"next: {_command('test', shown, '--checkpoint', str(weights), *split)}")
 
 

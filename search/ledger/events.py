@@ -133,6 +133,22 @@ class Guarded(_Event):
     """by metric: median difference of this search's accuracy and the predicted one"""
 
 
+class Measured(_Event):
+    """The latency of a network was measured, while no training of this search ran."""
+
+    event: Literal["measured"] = "measured"
+    architecture: str
+    """`vattn.canonical.architecture_id` of the network"""
+    latency_ms: float
+    """median time of a forward pass in milliseconds; 0 with an ``error``"""
+    p99_ms: float = 0.0
+    """99th percentile of that time"""
+    device: str
+    """name of the processor or the GPU"""
+    error: str = ""
+    """why it could not be measured"""
+
+
 class Proposed(_TrialEvent):
     """A new training was proposed."""
 
@@ -147,10 +163,12 @@ class Proposed(_TrialEvent):
     """`vattn.canonical.architecture_id` of its model"""
     cost: dict[str, float]
     """gflops (1e9 multiply-adds), params_m (1e6 parameters) and activation_mb (1e6 bytes), of one clip; also
-    gflops_video (1e9 multiply-adds of one video in evaluation), where `Spec.costs` has it"""
+    gflops_video (1e9 multiply-adds of one video in evaluation), where `Spec.costs` has it, and latency_ms, as measured,
+    where the spec has a section latency"""
     why: dict[str, Any] | None = None
-    """what the sampler knew, or one of plain (the plainest config, which comes first), chance (sampled at random) and
-    earlier (the config of a trial of an earlier search); None in ledgers of the first versions"""
+    """what the sampler knew, or one of plain (the plainest config, which comes first), start (a config of
+    ``search.start``, by its place), chance (sampled at random) and earlier (the config of a trial of an earlier
+    search); None in ledgers of the first versions"""
     confirms: int | None = None
     """the trial of which this is a retraining, with a fresh seed"""
     base: bool = False
@@ -261,7 +279,7 @@ class Finished(_TrialEvent):
 
 
 TrialEvent = Proposed | Inherited | Started | Reported | Stopped | Failed | Suspended | MemorySaved | Finished
-Event = SearchBegan | Resumed | Paused | Ended | WarmStarted | Guarded | Rejected | TrialEvent
+Event = SearchBegan | Resumed | Paused | Ended | WarmStarted | Guarded | Measured | Rejected | TrialEvent
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 

@@ -12,6 +12,7 @@ from search.ledger.events import (
     Finished,
     Guarded,
     Inherited,
+    Measured,
     MemorySaved,
     Paused,
     Proposed,
@@ -145,6 +146,8 @@ class History:
     warm: dict[str, WarmStarted] = field(default_factory=dict)
     #: the latest decision whether to trust an earlier search, by its source
     guards: dict[str, Guarded] = field(default_factory=dict)
+    #: the measured latency of each network, by its identity
+    latencies: dict[str, Measured] = field(default_factory=dict)
     #: seconds during which a process ran this search; neither the time between an interruption and its resume
     #: nor pauses count
     active: float = 0.0
@@ -184,6 +187,8 @@ class History:
                 self.ended = event
             case WarmStarted():
                 self.warm[event.source] = event
+            case Measured():
+                self.latencies[event.architecture] = event
             case Guarded():
                 self.guards[event.source] = event
             case _:

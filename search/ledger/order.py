@@ -8,6 +8,7 @@ from search.ledger.events import (
     Finished,
     Guarded,
     Inherited,
+    Measured,
     Proposed,
     Reported,
     SearchBegan,
@@ -35,7 +36,7 @@ class Order:
         """Raise ValueError with the rule that the next event breaks."""
         if isinstance(event, SearchBegan):
             self._begin(event)
-        elif not self._has_begun and isinstance(event, TrialEvent):
+        elif not self._has_begun and isinstance(event, TrialEvent | Measured):
             raise ValueError("comes before the search began")
         match event:
             case Proposed():

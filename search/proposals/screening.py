@@ -6,6 +6,7 @@ from search.ledger.events import Event, Proposed, Rejected
 from search.ledger.history import History
 from search.proposals.time_budget import RemainingTime
 from search.spec.schema import Spec
+from search.spec.sections import LATENCY
 from vattn.canonical import trial_id
 from vattn.config import TrialConfig
 
@@ -46,8 +47,13 @@ class Screening:
         starts = [trial.starts[-1].gpus for trial in self._history.trials.values() if trial.starts]
         return sum(starts) / len(starts) / self._spec.resources.fewest if starts else 1.0
 
-    def rejection(self, params: dict[str, Any], config: TrialConfig, cost: dict[str, float]) -> Rejected | None:
-        """Return the event that rejects a config, or None if it may become a trial."""
+    def rejection(
+        self, params: dict[str, Any], config: TrialConfig, cost: dict[str, float], unmeasured: str = ""
+    ) -> Rejected | None:
+        """Return the event that rejects a config, or None if it may become a trial.
+
+        ``unmeasured`` is the reason why its latency could not be measured.
+        """
         identity = trial_id(config)
         common: dict[str, Any] = {"params": params, "identity": identity, "cost": cost}
         if identity in self.seen:
@@ -56,6 +62,8 @@ class Screening:
             return Rejected(**common, reason=reason, duplicate_of=duplicate_of)
         if broken := self._spec.broken_limits(cost):
             return Rejected(**common, reason="; ".join(broken))
+        if unmeasured:
+            return Rejected(**common, reason=f"its {LATENCY} could not be measured: {unmeasured}")
         if late := self._too_late(config, cost):
             return Rejected(**common, reason=late, late=True)
         return None

@@ -15,14 +15,15 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import TrialState
 from typing_extensions import override
 
-from search.ledger.events import Event, Failed, Finished, Guarded, Proposed, Rejected, Stopped
+from search.ledger.events import Event, Failed, Finished, Guarded, Measured, Proposed, Rejected, Stopped
 from search.ledger.history import History
+from search.proposals.latency import Latencies
 from search.proposals.time_budget import spent
 from search.proposals.warm_start import moved
 from search.samplers import SearchContext
 from search.samplers.shared.optuna_space import distributions, fixed_params, suggest
 from search.spec.schema import Spec
-from search.spec.sections import MODEL_COSTS
+from search.spec.sections import LATENCY, MODEL_COSTS
 from spaces.space import Params, Tree
 from vattn.files import writing
 
@@ -38,15 +39,26 @@ class Study:
     epoch. Trials of a trusted earlier search are COMPLETE, with their accuracies moved to the level of this search, and
     have the attribute ``source``. Bases and retrainings are not in the study.
 
+    Args:
+        spec: the search.
+        storage: the file, which is written anew.
+        history: the history in the ledger.
+        latencies: the latencies of the search; None if it measures none. The sampler is made once their forecast is.
+
     Raises ValueError if the space has a range from which no sampler can choose.
     """
 
-    def __init__(self, spec: Spec, storage: Path, history: History) -> None:
+    def __init__(self, spec: Spec, storage: Path, history: History, latencies: Latencies | None = None) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        self._spec, self._storage, self._history = spec, storage, history
+        self._spec, self._storage, self._history, self._latencies = spec, storage, history, latencies
         self._context = SearchContext(
-            spec.space, spec.objectives, spec.measured[0], self._cost_within_limits, lambda: spent(spec, history)
+            spec.space,
+            spec.objectives,
+            spec.measured[0],
+            self._cost_within_limits,
+            lambda: spent(spec, history),
+            spec.prior,
         )
         distributions(spec.space)
         self._study = self._create()
@@ -56,13 +68,14 @@ class Study:
 
     def _create(self) -> optuna.Study:
         self._storage.unlink(missing_ok=True)
+        self._has_sampler = not (self._latencies and self._latencies.left())
         study = optuna.create_study(
             study_name=self._spec.name,
             storage=JournalStorage(_Journal(self._storage)),
             directions=[
                 "maximize" if direction == "max" else "minimize" for direction in self._spec.objectives.values()
             ],
-            sampler=self._sampler(attempts=0),
+            sampler=self._sampler(attempts=0) if self._has_sampler else None,
         )
         study.set_metric_names(list(self._spec.objectives))
         return study
@@ -114,6 +127,8 @@ class Study:
                 for old in applied:
                     if not (isinstance(old, Guarded) and old.source == event.source):
                         self.apply(old)
+            case Measured() if self._latencies and not self._has_sampler and not self._latencies.left():
+                self._study.sampler, self._has_sampler = self._sampler(attempts=0), True
             case Guarded() | Proposed() | Rejected() | Finished() | Stopped() | Failed():
                 self._applied.append(event)
                 self._update(event)
@@ -173,12 +188,15 @@ class Study:
             trial.set_user_attr("curve", curve)
 
     def _cost_within_limits(self, params: Params) -> dict[str, float] | None:
-        """Return the cost of a config as samplers know it; None if it is over a limit.
+        """Return the cost of a config as samplers know it, its latency by the forecast; None if it is over a limit.
 
         Only an objective adds the cost of a video to those of the model: the sampler learns from each cost, and a
         search whose objectives are others proposes the same configs as before there was this cost.
         """
-        cost = self._spec.cost(self._spec.trial_config(self._spec.space.replay(params)))
+        config = self._spec.trial_config(self._spec.space.replay(params))
+        cost = self._spec.cost(config)
+        if self._latencies:
+            cost[LATENCY] = self._latencies.expected(config.model)
         if self._spec.broken_limits(cost):
             return None
         return {name: cost[name] for name in (*MODEL_COSTS, *self._spec.objectives) if name in cost}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from search.analysis.pareto import Objectives
+from spaces.prior import Prior
 from spaces.space import Params, Space
 from vattn.base import Kinded
 
@@ -25,6 +26,7 @@ class SearchContext:
         measured: the first objective that training measures; the cost of a config is known before training.
         cost: returns the cost of a config by its params, or None if the config breaks a limit.
         spent: returns the spent share of the budget, 0 ... 1.
+        prior: which values the user expects to be good (``search.prior``); None where nothing is expected.
     """
 
     space: Space
@@ -32,6 +34,7 @@ class SearchContext:
     measured: str
     cost: Callable[[Params], Mapping[str, float] | None]
     spent: Callable[[], float]
+    prior: Prior | None = None
 
 
 class SamplerConfig(Kinded):
@@ -57,6 +60,9 @@ class SamplerConfig(Kinded):
 
     forecasts_one_objective: ClassVar[bool] = False
     """Whether it works only with exactly one objective that training measures."""
+
+    uses_prior: ClassVar[bool] = False
+    """Whether it uses the user's prior; a spec with one and another sampler is refused."""
 
     def build(self, context: SearchContext, seed: int) -> "BaseSampler":
         """Return the Optuna sampler.

@@ -19,10 +19,17 @@ class FrontierConfig(SamplerConfig, kind="frontier"):
 
     keeps_state: ClassVar[bool] = True
     forecasts_one_objective: ClassVar[bool] = True
+    uses_prior: ClassVar[bool] = True
 
     def build(self, context: SearchContext, seed: int) -> "BaseSampler":
         from search.samplers.shared.frontier_sampler import FrontierSampler  # scikit-learn takes a second to import
 
         return FrontierSampler(
-            context.space, context.cost, context.objectives, context.measured, self.seed, context.spent
+            context.space,
+            context.cost,
+            context.objectives,
+            context.measured,
+            self.seed,
+            context.spent,
+            context.prior,
         )

@@ -94,7 +94,7 @@ class Frontier:
         trial = history.trials[number]
         if not is_look(trial.epoch, trial.epochs, self.min_epochs) or trial.why.get("initial"):
             return None
-        test = _Test(history, self.objectives, self.measured)
+        test = Outlooks(history, self.objectives, self.measured)
         if len(test.finished) < MIN_FINISHED:
             return None
         outlook = test.outlook(trial, trial.epoch)
@@ -110,7 +110,7 @@ class Frontier:
     def _threshold(self, trial: Trial) -> float:
         return min(self.probability * _proposed(trial), MAX_THRESHOLD)
 
-    def _reason(self, trial: Trial, outlook: "_Outlook", spared: int) -> str:
+    def _reason(self, trial: Trial, outlook: "Outlook", spared: int) -> str:
         direction = self.objectives[self.measured]
         name = "error" if direction == "max" else self.measured
         (rival,) = errors([outlook.rival.metrics[self.measured]], direction)
@@ -129,7 +129,7 @@ class Frontier:
 
 
 @dataclass(frozen=True)
-class _Outlook:
+class Outlook:
     """What a test says of a trial: its chance of improvement, the forecast behind it, and its rival."""
 
     chance: float
@@ -139,7 +139,7 @@ class _Outlook:
     """the best finished trial of no higher cost"""
 
 
-class _Test:
+class Outlooks:
     """The chances of trials to end better than every finished trial of no higher cost, by what a history knows."""
 
     def __init__(self, history: History, objectives: Objectives, measured: str) -> None:
@@ -155,7 +155,7 @@ class _Test:
         self._final = np.array([self._curves[trial.number].errors[-1] for trial in self.finished])
         self._cost = np.array([self._cost_of(trial) for trial in self.finished]).reshape(-1, len(self._costs))
 
-    def outlook(self, trial: Trial, epoch: int) -> _Outlook | None:
+    def outlook(self, trial: Trial, epoch: int) -> Outlook | None:
         """Return what is said of a trial after ``epoch``; None without a forecast or another trial of no higher cost.
 
         All that the history knows is used, also of a trial that has gone on since; it is no rival of its own.
@@ -171,7 +171,7 @@ class _Test:
         chance = float(self._final[best] > exp(mean) - OFFSET)  # of a trial that has ended
         if deviation:
             chance = NormalDist(mean, deviation).cdf(log(self._final[best] + OFFSET))
-        return _Outlook(chance, forecast, self.finished[best])
+        return Outlook(chance, forecast, self.finished[best])
 
     def _cost_of(self, trial: Trial) -> list[float]:
         return [trial.cost[name] for name in self._costs]

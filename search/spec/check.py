@@ -1,20 +1,33 @@
 """Count the models of a search space, compute their costs, and estimate how long the search takes (`vattn check`)."""
 
 import math
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from search.spec.expectations import over_limits
 from search.spec.schema import Spec
 from search.spec.sections import CostName, Limit
-from search.spec.validation import combinations
+from search.spec.validation import NUM_SAMPLES, combinations
+from spaces.prior import Prior
 from spaces.space import Problem, Space, SpaceError
 from vattn.canonical import architecture_id, trial_id
 from vattn.config import ModelConfig, TrainConfig, TrialConfig
 from vattn.errors import UserError
 from vattn.weights.families import recognise
 from vattn.weights.files import read_checkpoint, refuse_other_files
+
+
+@dataclass(frozen=True)
+class Favoured:
+    """The configs that the user's prior makes more probable than they are without it."""
+
+    among: float
+    """their share of random configs, 0 ... 1"""
+    drawn: float
+    """their share of the configs that are drawn from the prior, 0 ... 1"""
 
 
 @dataclass(frozen=True)
@@ -49,16 +62,23 @@ class Check:
     """fewest and most epochs of a trial"""
     expected_epochs: float | None
     """mean number of epochs of the longest trials if halving stops as many as it can; None without halving"""
+    prior: Favoured | None
+    """what the user's prior favours; None without one"""
+    starts: int
+    """number of configs that are tried first"""
     memory: tuple[int, int] | None
     """predicted bytes of a worker's GPU: of the architecture with the least activations and the smallest batch, and of
     that with the most and the largest; None on CPUs"""
+    taken: tuple[str, ...]
+    """what the models take from each file in ``train.init``: the one with the most activations, and the one with the
+    least if that is another answer"""
 
 
 def check(spec: Spec) -> Check:
     """Return the size and the costs of a search.
 
     Raises SpecError if no config is within the limits and this is certain, if the workers cannot share a batch evenly,
-    or if initial weights do not exist or are chosen twice.
+    or if initial weights do not exist, are chosen twice, or do not fit.
     """
     example = spec.trial_config(next(spec.space.one_at_a_time())[1])
     seen: dict[str, list[dict[str, float]]] = {}  # costs with each of the views
@@ -84,6 +104,8 @@ def check(spec: Spec) -> Check:
     within = sum(map(any, allowed))
     if not within:
         _refuse_if_certain(spec, [known for costs in seen.values() for known in costs], exact)
+    if over := list(over_limits(spec)):
+        raise spec.error(*over)
 
     trains, all_trains = combinations(spec.space.part("train"))
     train_configs = [TrainConfig.parse(tree) for _, tree in trains]
@@ -115,8 +137,41 @@ def check(spec: Spec) -> Check:
         confirm=None if (confirm := spec.search.confirm) == "none" else (confirm.top, confirm.seeds),
         epochs=(min(epochs), max(epochs)),
         expected_epochs=spec.search.scheduler.expected_epochs(max(epochs)),
+        prior=_favoured(spec.prior, spec.space) if spec.prior else None,
+        starts=len(spec.search.start),
         memory=_memory(spec, example, (least[1], most[1]), train_configs) if spec.resources.gpus else None,
+        taken=_taken(spec, example, (most[1], least[1]), train_configs),
     )
+
+
+def _taken(
+    spec: Spec, example: TrialConfig, models: tuple[ModelConfig, ...], trains: list[TrainConfig]
+) -> tuple[str, ...]:
+    """Return what these models take from each file in ``train.init``; raise SpecError if one does not fit."""
+    with_weights = {train.weights: train for train in trains if train.weights}
+    if not with_weights:
+        return ()
+    from vattn.training.start import start_and_report  # it imports what builds networks, which takes a second
+
+    configs = [
+        example.model_copy(update={"model": model, "train": train})
+        for train in with_weights.values()
+        for model in models
+    ]
+    try:
+        return tuple(dict.fromkeys(str(start_and_report(config)[1]) for config in configs))
+    except UserError as error:
+        raise spec.error(
+            Problem(("trial", "train", "init"), f"{error.rule}; {error.way_out}", str(error.found))
+        ) from None
+
+
+def _favoured(prior: Prior, space: Space) -> Favoured:
+    """Return which share of random configs a prior favours, and of the configs that are drawn from it."""
+    rng = random.Random(0)
+    draws = (space.sample(rng)[0] for _ in range(NUM_SAMPLES)), (prior.sample(rng) for _ in range(NUM_SAMPLES))
+    among, drawn = (sum(prior.log_density(params) > 0 for params in configs) / NUM_SAMPLES for configs in draws)
+    return Favoured(among, drawn)
 
 
 def _memory(
@@ -182,10 +237,10 @@ def _refuse_if_certain(spec: Spec, costs: list[dict[str, float]], exact: bool) -
     """
     lowest = costs if exact else _without_mechanisms(spec)
     for name, limit in spec.constraints.items():
-        values = [cost[name] for cost in lowest]
+        values = [cost[name] for cost in lowest if name in cost]
         if limit.max is not None and values and min(values) > limit.max:
             raise spec.error(_impossible(name, "max", "lowest", _rounded_up(min(values)), "raise", limit.max))
-        if limit.min is not None and exact and max(values) < limit.min:
+        if limit.min is not None and exact and values and max(values) < limit.min:
             raise spec.error(_impossible(name, "min", "highest", _rounded_down(max(values)), "lower", limit.min))
     if exact:
         raise spec.error(Problem(("constraints",), "no config meets all of these limits at once; loosen one of them"))

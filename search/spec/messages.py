@@ -14,8 +14,6 @@ from vattn.errors import UserError
 
 #: number of problems that a message shows; the rest are only counted
 MAX_PROBLEMS = 20
-#: keys and values that are documented but not built yet, by the path at which they would stand
-_PLANNED = {"objectives": "latency_ms", "constraints": "latency_ms"}
 #: what a value must be, by pydantic's type of error without its suffix "_type"
 _TYPES = {
     "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "tuple": "a list",
@@ -48,20 +46,18 @@ class SpecError(UserError):
         return SpecError, (self.lines,)
 
 
-def problems(error: ValidationError, schema: Any, tree: Any, where: Path = ()) -> list[Problem]:
+def problems(error: ValidationError, schema: Any, tree: Any) -> list[Problem]:
     """Return the problems of ``tree``, one for each value that pydantic refused.
 
     Args:
         error: what pydantic raised for ``tree``.
         schema: the type that ``tree`` was validated as: a config class, or a union of such.
-        tree: the mapping, list or scalar that the user wrote.
-        where: the path of ``tree`` in the file, for keys and values that depend on it. The paths of the returned
-            problems are relative to ``tree``.
+        tree: the mapping, list or scalar that the user wrote; the paths of the problems are relative to it.
     """
     by_path: dict[Path, Problem] = {}
     for item in error.errors(include_url=False):
         path, value, of_union = _place(item["loc"], tree, item["type"] == "missing")
-        problem = _problem(item, schema, path, value, where)
+        problem = _problem(item, schema, path, value)
         if of_union and problem.path in by_path:
             # Each type that the value could have makes an error: join them into one problem.
             rule = f"{by_path[problem.path].rule} or {problem.rule.removeprefix('must be ')}"
@@ -93,23 +89,23 @@ def _place(loc: Sequence[str | int], tree: Any, missing: bool) -> tuple[Path, An
     return tuple(path), tree, False
 
 
-def _problem(item: Any, schema: Any, path: Path, value: Any, where: Path) -> Problem:
+def _problem(item: Any, schema: Any, path: Path, value: Any) -> Problem:
     """Return the problem for one of pydantic's errors, about the value at ``path``."""
     kind, context = item["type"], item.get("ctx", {})
     if kind == "missing":
         return Problem(path, "is missing; add it")
     if kind == "extra_forbidden":
-        return Problem(path, _unknown_key(path[-1], _keys(_configs_at(schema, item["loc"][:-1])), (*where, *path[:-1])))
+        return Problem(path, _unknown_key(path[-1], _keys(_configs_at(schema, item["loc"][:-1]))))
     if item["loc"] and item["loc"][-1] == "[key]":
-        return Problem(path, _unknown_key(path[-1], _listed(context.get("expected", "")), (*where, *path[:-1])))
+        return Problem(path, _unknown_key(path[-1], _listed(context.get("expected", ""))))
     if kind == "union_tag_not_found":
         kinds = _kinds(_configs_at(schema, item["loc"]))
         return Problem((*path, "kind"), f"is missing; add one of {', '.join(kinds)}")
     if kind == "union_tag_invalid":
         path, value = (*path, "kind"), context["tag"]
-        return Problem(path, _not_one_of(value, _listed(context["expected_tags"]), (*where, *path)), shown(value))
+        return Problem(path, _not_one_of(value, _listed(context["expected_tags"])), shown(value))
     if kind == "literal_error":
-        rule = _not_one_of(value, _listed(context["expected"]), (*where, *path))
+        rule = _not_one_of(value, _listed(context["expected"]))
         keys = _keys(_configs_at(schema, item["loc"]))
         if keys and "did you mean" not in rule:
             rule += f" or a mapping; it can have {', '.join(keys)}"
@@ -151,24 +147,16 @@ def _from_validator(text: str, path: Path, value: Any) -> Problem:
     return Problem((*path, *parts), rule, got or ("" if parts else shown(value)))
 
 
-def _unknown_key(key: str | int, known: Iterable[str], where: Path) -> str:
-    if key in _planned(where):
-        return "not available yet; leave it out"
+def _unknown_key(key: str | int, known: Iterable[str]) -> str:
     known = list(known)
     close = get_close_matches(str(key), known, 1)
     return f"unknown key; did you mean {close[0]}?" if close else f"unknown key; known here: {', '.join(known)}"
 
 
-def _not_one_of(value: Any, choices: list[str], path: Path) -> str:
-    if value in _planned(path):
-        return f"not available yet; take {' or '.join(choices)}"
+def _not_one_of(value: Any, choices: list[str]) -> str:
     close = get_close_matches(value, choices, 1) if isinstance(value, str) and len(choices) > 1 else []
     rule = f"must be {'one of ' if len(choices) > 1 else ''}{', '.join(choices)}"
     return f"{rule}; did you mean {close[0]}?" if close else rule
-
-
-def _planned(path: Path) -> list[str]:
-    return _PLANNED.get(".".join(part for part in path if isinstance(part, str)), "").split()
 
 
 def _listed(text: str) -> list[str]:

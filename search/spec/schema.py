@@ -16,17 +16,21 @@ from search.spec.messages import SpecError
 from search.spec.sections import (
     ACCURACIES,
     COSTS,
+    LATENCY,
     MODEL_COSTS,
     OF_DETECTION,
     Accuracy,
     CostName,
+    Latency,
     Limit,
     Resources,
     Search,
     Tracking,
 )
-from spaces.space import Problem, Space, Tree
-from vattn.base import Config
+from spaces.partial import complete
+from spaces.prior import Prior
+from spaces.space import Params, Problem, Space, Tree
+from vattn.base import Config, NoneOr
 from vattn.config import ModelConfig, TrialConfig
 from vattn.cost import cost, gflops_video
 from vattn.data import DataConfig
@@ -53,8 +57,12 @@ class Spec(Config):
     constraints: dict[CostName, Limit] = Field(
         default={},
         description="limits on gflops (1e9 multiply-adds of one clip), params_m (1e6 parameters), activation_mb (1e6 "
-        "bytes of one clip) and gflops_video (1e9 multiply-adds of all views of one video in evaluation); a config "
-        "beyond a limit is never trained",
+        "bytes of one clip), gflops_video (1e9 multiply-adds of all views of one video in evaluation) and latency_ms "
+        "(milliseconds of a forward pass, see latency); a config beyond a limit is never trained",
+    )
+    latency: NoneOr[Latency] = Field(
+        default="none",
+        description="how latency_ms is measured; it is then recorded of each trial, and can be an objective or a limit",
     )
     search: Search = Field(description="how the search chooses, stops and confirms trials")
     resources: Resources = Field(default=Resources(), description="resources of one trial")
@@ -98,6 +106,14 @@ class Spec(Config):
             raise ValueError(
                 f"objectives: task {task} does not measure {', '.join(foreign)}; take {', '.join(own)} (got "
                 f"{', '.join(self.measured)})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _latency_has_a_device(self) -> "Spec":
+        if self.latency == "none" and (LATENCY in self.objectives or LATENCY in self.constraints):
+            raise ValueError(
+                "latency: says on which device latency_ms is measured; add latency: {device: cpu}, or cuda (got none)"
             )
         return self
 
@@ -156,13 +172,26 @@ class Spec(Config):
         return self
 
     def tree(self) -> dict[str, Any]:
-        """Return plain mappings, lists and scalars, with every default filled in; `parse` reads it back."""
-        return self.model_dump(mode="json", by_alias=True)
+        """Return plain mappings, lists and scalars, with every default filled in; `parse` reads it back.
+
+        ``latency: none`` is left out, so that ledgers of searches without it stay as they were.
+        """
+        tree = self.model_dump(mode="json", by_alias=True)
+        return {key: value for key, value in tree.items() if key != "latency" or value != "none"}
 
     @cached_property
     def space(self) -> Space:
         """The search space over complete trials; the names of its ranges begin with data, model or train."""
         return Space(self.trial, ("trial",))
+
+    @cached_property
+    def prior(self) -> Prior | None:
+        """The prior over the space; None without one. Raises SpaceError if it is not one of this space."""
+        return Prior(self.space, self.search.prior, ("search", "prior")) if self.search.prior else None
+
+    def start(self, place: int) -> Params:
+        """Return the params of a config of ``search.start``. Raises SpaceError if it is not one of this space."""
+        return complete(self.space, self.search.start[place], ("search", "start", place))
 
     @cached_property
     def data(self) -> DataConfig:
@@ -206,7 +235,7 @@ class Spec(Config):
 
     @cached_property
     def costs(self) -> tuple[str, ...]:
-        """The names of the costs that are recorded of each trial.
+        """The names of the costs in closed form that are recorded of each trial.
 
         gflops_video is one of them where an objective or a limit names it, or where it differs from gflops.
         """
@@ -225,9 +254,14 @@ class Spec(Config):
         return known | {name: gflops_video(model, views, self.classes) for name in self.costs if name not in known}
 
     def broken_limits(self, cost: Mapping[str, float]) -> list[str]:
-        """Return a text for each limit that a model of this cost breaks, such as "gflops 1.25 is above 1"."""
+        """Return a text for each limit that a model of this cost breaks, such as "gflops 1.25 is above 1".
+
+        A limit on latency_ms counts where that is known.
+        """
         broken = []
         for name, limit in self.constraints.items():
+            if name == LATENCY and name not in cost:
+                continue
             if limit.max is not None and cost[name] > limit.max:
                 broken.append(f"{name} {cost[name]:.4g} is above {limit.max:g}")
             if limit.min is not None and cost[name] < limit.min:

@@ -19,14 +19,14 @@ from search.samplers import SamplerConfig
 from search.samplers.tpe import TPEConfig
 from search.schedulers import SchedulerConfig
 from search.schedulers.none import NoSchedulerConfig
-from vattn.base import Config, NoneOr, any_of
+from vattn.base import LATER, Config, NoneOr, any_of
 
 #: what training measures
 Accuracy = Literal[
     "top1", "top5", "mean_class", "loss", "map", "map_0.1", "map_0.2", "map_0.3", "map_0.4", "map_0.5", "recall"
 ]
 #: what is known before training
-CostName = Literal["gflops", "params_m", "activation_mb", "gflops_video"]
+CostName = Literal["gflops", "params_m", "activation_mb", "gflops_video", "latency_ms"]
 #: the direction of each accuracy
 ACCURACIES: dict[str, str] = {name: "min" if name == "loss" else "max" for name in get_args(Accuracy)}
 #: the accuracies of task detection; the others are those of classification
@@ -34,8 +34,11 @@ OF_DETECTION = frozenset(name for name in ACCURACIES if name.startswith("map") o
 #: costs of a model: gflops (1e9 multiply-adds of one clip), params_m (1e6 parameters), activation_mb (1e6 bytes of one
 #: clip)
 MODEL_COSTS = ("gflops", "params_m", "activation_mb")
-#: all costs; gflops_video (1e9 multiply-adds of all views of one video in evaluation) depends on the data section too
+#: all costs in closed form; gflops_video (1e9 multiply-adds of all views of one video in evaluation) depends on the
+#: data section too
 COSTS = (*MODEL_COSTS, "gflops_video")
+#: the cost that is measured, milliseconds: the median time of a forward pass, see `Latency`
+LATENCY = "latency_ms"
 
 
 class Limit(Config):
@@ -51,6 +54,16 @@ class Limit(Config):
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError("has min above max; lower min or raise max")
         return self
+
+
+class Latency(Config):
+    """How ``latency_ms`` is measured: once for each network, by the process of the search, while no trial runs."""
+
+    device: Literal["cpu", "cuda"] = Field(
+        description="device of the machine on which the search itself runs; cuda = its first GPU"
+    )
+    batch: int = Field(default=1, ge=1, le=100_000, description="clips of a forward pass")
+    threads: int = Field(default=1, ge=1, le=1_000, description="torch threads of a forward pass on the CPU")
 
 
 class Budget(Config):
@@ -125,6 +138,20 @@ class Search(Config):
     )
     warm_start: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(_once)] = Field(
         default=(), description="earlier searches whose trials are used, as folders or names of folders below runs"
+    )
+    prior: dict[str, dict[str, Annotated[float, Field(gt=0, le=1e6)]]] = Field(
+        default={},
+        json_schema_extra=LATER,
+        description="values that you expect to be good: for names of ranges, weights of options, items, numbers or "
+        "intervals LOW..HIGH; what is not named has weight 1. Half of the first trials are drawn by these weights, "
+        "and their effect decays with the number of ended trials. Only the frontier sampler uses it",
+    )
+    start: tuple[dict[str, Any], ...] = Field(
+        default=(),
+        max_length=1_000,
+        json_schema_extra=LATER,
+        description="configs that are tried first, after the baseline: values by the names of ranges; the "
+        "others are those of the baseline",
     )
 
 

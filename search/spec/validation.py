@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import TypeAdapter, ValidationError
 
 from search.spec.config_tree import config_tree
+from search.spec.expectations import expectation_problems
 from search.spec.messages import MAX_PROBLEMS, SpecError, problems
 from search.spec.schema import Spec
 from search.spec.store import too_small, with_size
@@ -65,6 +66,8 @@ def parse(tree: Tree, path: Path) -> Spec:
         mistakes += problems(error, Spec, tree)
     if isinstance(tree.get("trial"), dict):
         mistakes += _trial_problems(tree["trial"])
+    if spec is not None and not mistakes:
+        mistakes += expectation_problems(spec)
     if mistakes or spec is None:
         raise SpecError.of(path, mistakes)
     spec._file, spec._chooses_store = path, auto  # pyright: ignore[reportAttributeAccessIssue]  # not frozen
@@ -152,7 +155,7 @@ def _valid(space: Space, section: str, mistakes: list[Problem]) -> list[tuple[Pa
         try:
             configs.append((params, adapter.validate_json(json.dumps(tree))))
         except ValidationError as error:
-            for problem in problems(error, field.annotation, tree, ("trial", section)):
+            for problem in problems(error, field.annotation, tree):
                 mistakes.append(replace(problem, path=("trial", section, *space.locate(problem.path, params))))
             if len(mistakes) - before > _ENOUGH_PROBLEMS:
                 break

@@ -4,6 +4,7 @@ A file can come from a stranger. Its size, depth and number of values are bounde
 no tags, and texts have no control characters.
 """
 
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -30,6 +31,9 @@ MAX_SHOWN = 200
 #: whole numbers are smaller than this: those that other programs store in 64 bits
 MAX_INTEGER = 2**63
 
+#: the key of a mapping whose keys name values of ranges (``search.prior``), which can be numbers
+PRIOR = "prior"
+
 #: what a text must not have: control characters, line ends among them, and halves of UTF-16 pairs
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
 #: the tag of text, the only one that can be written
@@ -40,7 +44,10 @@ _NUMBER = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|0o[0-7]+|0x[0-9a
 
 
 class _Loader(yaml.SafeLoader):
-    """A loader for YAML 1.2's core schema: "no" and 2024-01-01 are strings, 1e-4 is a number. Keys must be strings."""
+    """A loader for YAML 1.2's core schema: "no" and 2024-01-01 are strings, 1e-4 is a number. Keys must be strings.
+
+    Below `PRIOR`, a number or true or false is read as the text of that key.
+    """
 
     yaml_implicit_resolvers = {}  # noqa: RUF012
 
@@ -49,6 +56,8 @@ class _Loader(yaml.SafeLoader):
         self._depth, self._num_values = 0, 0
         # number of values of each node that an anchor names
         self._sizes: dict[Node, int] = {}
+        # number of mappings around a value whose keys may be numbers
+        self._in_prior = 0
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         # Checked here, while the file is parsed, because what follows visits each value several times.
@@ -81,11 +90,15 @@ class _Loader(yaml.SafeLoader):
         tree = {}
         for key_node, value_node in node.value:
             key = self.construct_object(key_node)
+            if isinstance(key, int | float) and self._in_prior:
+                key = json.dumps(key)  # as in the label of an option
             if not isinstance(key, str):
                 raise _error(key_node, "a key must be a word; put it in quotes if it is meant")
             if key in tree:
                 raise _error(key_node, f"the key {key} is given twice; keep one of them")
+            self._in_prior += key == PRIOR
             tree[key] = self.construct_object(value_node)
+            self._in_prior -= key == PRIOR
         return tree
 
     def construct_scalar(self, node: Any) -> Any:

@@ -11,6 +11,7 @@ from search.ledger.file import Ledger
 from search.ledger.history import EXHAUSTED, FAILING, LATE, Trial
 from search.proposals.confirmation import retrainings
 from search.proposals.inheritance import Inheritance, finished_base, result_of
+from search.proposals.latency import Measure
 from search.proposals.proposer import Proposer
 from search.spec.schema import Spec
 from search.tuner.byte_budget import ByteBudget
@@ -51,11 +52,12 @@ class Search:
         ledger: the ledger, whose events are replayed to the projections.
         projections: they follow the events, replayed ones first.
         mirror: copies the files to a store, if the output is one.
+        measure: measures the latency of a network, if the spec has a section latency.
     """
 
     def __init__(
         self, spec: Spec, output: Path, cache: Path, ledger: Ledger, projections: list[Projection],
-        mirror: Mirror | None = None,
+        mirror: Mirror | None = None, measure: Measure | None = None,
     ) -> None:  # fmt: skip
         self.spec, self.output, self.cache, self.ledger = spec, output.resolve(), cache, ledger
         #: the files of the search
@@ -65,7 +67,7 @@ class Search:
             mirror.patiently = self.storage.patiently
         self._budget = ByteBudget(spec, ledger.history, self.output, mirror)
         self.storage.make_room = self._budget.make_room
-        self._proposer = Proposer(spec, output / "study.log", ledger.history)
+        self._proposer = Proposer(spec, output / "study.log", ledger.history, measure)
         self._projections = [self._proposer, *projections]
         events = list(ledger.replay())
         for event in events:
@@ -81,6 +83,7 @@ class Search:
         self.workers = spec.resources.fewest
         #: the GPUs of each training
         self.shares = Shares(spec)
+        self._is_measured = spec.latency != "none"
         #: why the search ends
         self.reason = "budget"
         #: why the search has to end at once, with trainings that a resume continues; empty if it does not
@@ -118,6 +121,10 @@ class Search:
         """Return the task of the next training, unfinished ones first; None if none can start now."""
         if not self.halt and not self.storage.is_ready(wait=not self.ledger.history.running()):
             return None
+        if self._is_measured and not self.shares.count:
+            # The trials of a round start together, as none of them may run while the next one is measured.
+            while not self.halt and len(self._waiting) < self.slots and self._propose():
+                pass
         while not self.halt and self.shares.count < self.slots:
             for number in self._waiting:  # `_prepare` may append a base
                 if self._prepare(number):
@@ -161,9 +168,12 @@ class Search:
     def _propose(self) -> bool:
         """Propose a trial while budget is left, and the retrainings of the front after the last trial has ended.
 
-        Return whether something was proposed.
+        Return whether something was proposed. Nothing is proposed while a training runs that would disturb the
+        measurement of a latency.
         """
         if not self._closed and self._proposer.spent() < 1:
+            if self._is_measured and self.shares.count:
+                return False
             if not self._succeeded and self._failures >= MAX_FAILURES:
                 self._closed, self.reason = True, FAILING
             elif (number := self._proposer.propose(self.record)) is not None:

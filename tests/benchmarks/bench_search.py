@@ -5,6 +5,7 @@
     python tests/benchmarks/bench_search.py table
     python tests/benchmarks/bench_search.py plot --out FOLDER
     python tests/benchmarks/bench_search.py --tables FOLDER [--methods ...] [--workers 8] [--seeds 3] [--processes 2]
+    python tests/benchmarks/bench_search.py --tables FOLDER --calibration [--workers 8] [--seeds 3] [--processes 2]
 
 ``run`` writes each search as a file into FOLDER and skips those that exist; ``pack`` adds them to
 results/searches.parquet; ``table`` prints this file as Markdown and ``plot`` draws it as PNGs. Some methods need the
@@ -14,6 +15,8 @@ the trained configs (`problems.Problem.volume`).
 ``--tables`` compares methods on all tables of learning curves in FOLDER (`curve_tables`), and prints for each table and
 number of workers one line a method (`stopping`). With ``--work FOLDER`` searches are kept there, and not run again.
 ``--until-front`` ends a search when it has full training's front: the area is then at most what is printed.
+``--calibration`` prints instead, for trials stopped with a stated probability, the share that would have entered the
+front (`calibration`).
 """
 
 import argparse
@@ -34,6 +37,7 @@ import pyarrow.parquet as pq
 from scipy.stats import binom, wilcoxon
 
 from search.report.clips.paired import holm
+from tests.benchmarks.calibration import calibration
 from tests.benchmarks.curve_tables import table_files
 from tests.benchmarks.peers import PEERS, STOPPING
 from tests.benchmarks.problems import BUDGETS, RECORDED, SETTINGS, Problem, load_problem
@@ -325,6 +329,7 @@ def main() -> None:
     parser.add_argument("--processes", type=_positive, default=2)
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="keep the searches in this folder", dest="kept")
     parser.add_argument("--until-front", action="store_true", help="end each search at full training's front")
+    parser.add_argument("--calibration", action="store_true", help="compare stated probabilities with the known ends")
     commands = parser.add_subparsers(dest="command")
     runs = commands.add_parser("run", help="run the searches that FOLDER does not have yet")
     runs.add_argument("--work", type=Path, required=True)
@@ -367,6 +372,8 @@ def main() -> None:
 
 def compared_on(file: Path, workers: int, args: argparse.Namespace) -> Iterator[str]:
     """Yield the lines about one table, with the options of the command line."""
+    if args.calibration:
+        return calibration(file, workers, args.seeds, args.processes)
     return compare(file, args.methods, workers, args.seeds, args.kept, args.processes, args.until_front)
 
 

@@ -3,6 +3,7 @@
 import random
 import warnings
 from collections.abc import Callable, Collection, Sequence
+from math import exp
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,10 @@ from search.samplers.shared.selector import FrontierSelector
 from search.schedulers.frontier import FrontierConfig
 from search.schedulers.halving import Halving, is_rung
 from spaces.encoding import Encoding
+from spaces.prior import Prior
 from spaces.space import Params
 from tests.benchmarks.outside import MOASHA, MOREA, QNEHVI
+from tests.benchmarks.priors import prior_of
 from tests.benchmarks.problems import Problem
 from tests.benchmarks.simulator import GRACE, REDUCTION, Peer, first_rung
 
@@ -148,14 +151,19 @@ class UntriedConfigs:
 class TablePool(CandidatePool):
     """The configs of a table as the candidates of each proposal, where the space has more than the table."""
 
-    def __init__(self, problem: Problem, cost: Callable[[Params], Costs], seed: int) -> None:
-        super().__init__(problem.space, cost, seed)
+    def __init__(
+        self, problem: Problem, cost: Callable[[Params], Costs], seed: int, prior: Prior | None = None
+    ) -> None:
+        super().__init__(problem.space, cost, seed, prior)
         self._enumerated = self._within_limits(problem.params)
         self._rows = list(self._enumerated.values())
 
     @override
-    def sample(self, rng: random.Random) -> list[Candidate]:
-        return rng.sample(self._rows, min(DESIGN_SAMPLES, len(self._rows)))
+    def sample(self, rng: random.Random, prior: Prior | None = None) -> list[Candidate]:
+        if prior is None:
+            return rng.sample(self._rows, min(DESIGN_SAMPLES, len(self._rows)))
+        most = max(row.log_prior for row in self._rows)
+        return rng.choices(self._rows, [exp(row.log_prior - most) for row in self._rows], k=DESIGN_SAMPLES)
 
 
 class TableSampler(FrontierSampler):
@@ -163,7 +171,7 @@ class TableSampler(FrontierSampler):
 
     def __init__(self, problem: Problem, cost: Callable[[Params], Costs], **options: Any) -> None:
         super().__init__(problem.space, cost, **options)
-        self._pool = TablePool(problem, cost, options["seed"])
+        self._pool = TablePool(problem, cost, options["seed"], options.get("prior"))
         self._selector = FrontierSelector(self._pool, [problem.price])
 
 
@@ -246,7 +254,9 @@ def _gp(problem: Problem, seed: int, workers: int) -> Peer:
     return _optuna(problem, GPSampler(seed=seed, deterministic_objective=False), flat=True)
 
 
-def _frontier(problem: Problem, seed: int, workers: int, verdict: Verdict = never) -> Peer:
+def frontier_peer(
+    problem: Problem, seed: int, workers: int, verdict: Verdict = never, prior: Prior | None = None
+) -> Peer:
     def known(params: Params) -> dict[str, float]:
         number = problem.number(params)
         return {name: float(values[number]) for name, values in problem.known.items()}
@@ -255,7 +265,13 @@ def _frontier(problem: Problem, seed: int, workers: int, verdict: Verdict = neve
         return peer.begun / problem.budget
 
     objectives: dict[str, Direction] = {"error": "min", problem.price: "min"}
-    options: dict[str, Any] = {"objectives": objectives, "measured": "error", "seed": seed, "spent": spent}
+    options: dict[str, Any] = {
+        "objectives": objectives,
+        "measured": "error",
+        "seed": seed,
+        "spent": spent,
+        "prior": prior,
+    }
     if problem.is_partial:
         sampler = TableSampler(problem, known, **options)
     else:
@@ -264,22 +280,30 @@ def _frontier(problem: Problem, seed: int, workers: int, verdict: Verdict = neve
     return peer
 
 
-def _objectives(problem: Problem) -> Objectives:
+def objectives_of(problem: Problem) -> Objectives:
     return {"top1": "max", problem.price: "min"}
 
 
 def _frontier_stopping(problem: Problem, seed: int, workers: int) -> Peer:
     config = FrontierConfig(min_epochs=first_rung(problem))
-    return _frontier(problem, seed, workers, config.build(_objectives(problem), "top1").verdict)
+    return frontier_peer(problem, seed, workers, config.build(objectives_of(problem), "top1").verdict)
+
+
+def _frontier_right_prior(problem: Problem, seed: int, workers: int) -> Peer:
+    return frontier_peer(problem, seed, workers, prior=prior_of(problem))
+
+
+def _frontier_wrong_prior(problem: Problem, seed: int, workers: int) -> Peer:
+    return frontier_peer(problem, seed, workers, prior=prior_of(problem, wrong=True))
 
 
 def _frontier_halving(problem: Problem, seed: int, workers: int) -> Peer:
-    halving = Halving(first_rung(problem), REDUCTION, _objectives(problem))
-    return _frontier(problem, seed, workers, halving.verdict)
+    halving = Halving(first_rung(problem), REDUCTION, objectives_of(problem))
+    return frontier_peer(problem, seed, workers, halving.verdict)
 
 
 def _frontier_top_k(problem: Problem, seed: int, workers: int) -> Peer:
-    return _frontier(problem, seed, workers, lambda history, number: top_k(history, number, problem.price))
+    return frontier_peer(problem, seed, workers, lambda history, number: top_k(history, number, problem.price))
 
 
 def _tpe_asha(problem: Problem, seed: int, workers: int) -> Peer:
@@ -290,7 +314,7 @@ def _tpe_asha(problem: Problem, seed: int, workers: int) -> Peer:
 
 
 def _tpe_halving(problem: Problem, seed: int, workers: int) -> Peer:
-    halving = Halving(first_rung(problem), REDUCTION, _objectives(problem))
+    halving = Halving(first_rung(problem), REDUCTION, objectives_of(problem))
     return _optuna(problem, _tpe_sampler(seed, workers), halving.verdict)
 
 
@@ -305,7 +329,9 @@ PEERS: dict[str, Callable[[Problem, int, int], Peer]] = {
     "mo-asha": lambda problem, seed, workers: MOASHA(problem, seed),
     "tpe-asha": _tpe_asha,
     "tpe-halving": _tpe_halving,
-    "frontier": _frontier,
+    "frontier": frontier_peer,
+    "frontier-right-prior": _frontier_right_prior,
+    "frontier-wrong-prior": _frontier_wrong_prior,
     "frontier-top-k": _frontier_top_k,
     "frontier-halving": _frontier_halving,
     "frontier-stopping": _frontier_stopping,

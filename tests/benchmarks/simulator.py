@@ -114,6 +114,11 @@ def simulate(
     return ended
 
 
+def recorded_row(problem: Problem, config: int, seed: int) -> int:
+    """Return which recorded training of a config a search with this seed sees."""
+    return int(np.random.default_rng([seed, config]).integers(len(problem.errors[config])))
+
+
 class _Search:
     """The state of a driver: the configs that were proposed, and their trainings."""
 
@@ -150,9 +155,9 @@ class _Search:
 
     def train(self, config: int) -> Iterator[tuple[float, float]]:
         """Yield the seconds and the error of each epoch."""
-        errors, seconds = self._problem.errors[config], self._problem.seconds[config]
-        row = np.random.default_rng([self._seed, config]).integers(len(errors))
-        yield from zip(seconds[row].tolist(), errors[row].tolist(), strict=True)
+        row = recorded_row(self._problem, config, self._seed)
+        errors, seconds = self._problem.errors[config][row], self._problem.seconds[config][row]
+        yield from zip(seconds.tolist(), errors.tolist(), strict=True)
 
     def end(self, training: Training) -> None:
         """Report a training that ended to the method, once for each time that it was proposed."""

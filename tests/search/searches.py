@@ -7,6 +7,7 @@ from typing import Any
 
 from search.ledger.events import Event, Finished, Reported, SearchBegan
 from search.ledger.file import NAME, Ledger
+from search.proposals.latency import Measure
 from search.proposals.proposer import Proposer
 from search.spec.schema import Spec
 from search.spec.validation import parse
@@ -30,6 +31,13 @@ TREE: dict[str, Any] = {
     "search": {"budget": {"trials": 1000}, "sampler": {"kind": "random"}},
 }
 
+#: a search that begins where a user expects good models
+PRIOR: dict[str, Any] = {
+    "sampler": {"kind": "frontier"},
+    "prior": {"model.attention": {"tsm": 4}, "model.attention/tsm/stages": {"3": 3}, "train.lr": {"0.2..0.3": 2}},
+    "start": [{"train.lr": 0.3}],
+}
+
 
 def spec(**changes: Any) -> Spec:
     """Return the spec with other sections, or with other values in its model or training."""
@@ -40,11 +48,11 @@ def spec(**changes: Any) -> Spec:
 
 
 @contextmanager
-def searching(spec: Spec, folder: Path) -> Iterator[tuple[Ledger, Proposer, Record]]:
+def searching(spec: Spec, folder: Path, measure: Measure | None = None) -> Iterator[tuple[Ledger, Proposer, Record]]:
     """Give a search's ledger, its proposer, and a function that records an event, as a new process would have them."""
     folder.mkdir(exist_ok=True)
     with closing(Ledger(folder / NAME)) as ledger:
-        proposer = Proposer(spec, folder / "study.log", ledger.history)
+        proposer = Proposer(spec, folder / "study.log", ledger.history, measure)
         for event in ledger.replay():
             proposer.apply(event)
 

@@ -17,7 +17,7 @@ import yaml
 
 import spaces
 from search.analysis.pareto import knee
-from search.cli import PLANNED, main
+from search.cli import main
 
 VALID = """
 schema: 1
@@ -233,12 +233,6 @@ def test_checking_a_valid_spec_prints_the_number_of_distinct_configs(
     assert "2 distinct" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", PLANNED)
-def test_a_command_that_is_not_implemented_yet_is_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([name, "whatever", "--and", "more"]) == 2
-    assert capsys.readouterr().err == f"vattn {name}: not available yet\n"
-
-
 def test_without_a_command_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     shown = capsys.readouterr().out
@@ -263,15 +257,6 @@ def test_a_typo_names_what_was_meant(words: list[str], message: str, capsys: pyt
 
     assert ended.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1] == message
-
-
-def test_planned_commands_are_not_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["frobnicate"])
-    listed = capsys.readouterr().err.splitlines()[-1]
-    main([])
-    assert "there are check, run, " in listed
-    assert not [name for name in PLANNED if name in listed or f"    {name} " in capsys.readouterr().out]
 
 
 @pytest.mark.parametrize(("words", "meant"), [(["check", "quikstart"], "quickstart"), (["cost", "tam_ssv"], "tam_ssv")])

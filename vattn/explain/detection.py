@@ -18,18 +18,17 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from vattn.config import DataConfig, TrialConfig
-from vattn.data.decode import UnreadableFileError, decode_video
 from vattn.data.layouts.motion import GeneratedDataConfig
 from vattn.data.motion import encode
 from vattn.data.untrimmed import EMPTY, Annotation
 from vattn.detection.config import SCNNConfig
 from vattn.detection.samples import Part
-from vattn.detection.videos import Video, video_of
-from vattn.errors import UserError
+from vattn.detection.videos import Video
 from vattn.explain.figures import WAY_OUT, save
 from vattn.files import at_home, replacing, write_whole, writing
 from vattn.modules.sta import STA
 from vattn.trained import Trained
+from vattn.trained.detector import read_untrimmed
 from vattn.training.batches.sources import ResidentClips
 from vattn.training.tasks.detecting import Detected, detect, parts_of
 
@@ -72,15 +71,7 @@ def watch(model: Trained, file: Path, annotation: Annotation = EMPTY) -> tuple[W
         UserError: the video cannot be read.
     """
     config, net, _ = model
-    if not file.is_file():
-        raise UserError("there is no such file", file=file)
-    try:
-        decoded = decode_video(file, config.data.store.size, lambda t: True)
-    except UnreadableFileError as error:
-        raise UserError(f"cannot be read: {error}", file=file) from error
-    frames = np.stack([frame for frame in decoded.frames if frame is not None])
-    fps = config.data.detection[0]
-    video = video_of(str(file), len(frames), len(frames) / (decoded.rate or fps), annotation, fps)
+    video, frames = read_untrimmed(config, file, annotation)
     clips = ResidentClips.of_video(frames, CPU)
     has_sta = any(isinstance(module, STA) for module in net.backbone.modules())
     with _frame_weights(net.backbone) as kept:

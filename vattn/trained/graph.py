@@ -102,20 +102,15 @@ def export_onnx(model: TrainedModel, clips: Tensor, file: Path) -> float:
     import onnx
     import onnxruntime
 
-    with _single_precision(model):
+    with single_precision(model.trained.net):
         program = _program(model, clips, file)
     with writing(file, _WAY_OUT):
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as part:
             try:
-                made = torch.onnx.export(
-                    program, dynamo=True, opset_version=OPSET, input_names=["clips"], output_names=["scores"],
-                    verbose=False,
-                )  # fmt: skip
+                proto = onnx_of(program)
             except Exception as error:  # torch documents no narrower class for an operator that ONNX lacks
                 raise _no_graph(file, error) from error
-            assert made is not None
-            proto = made.model_proto
             for key, text in _about(model).items():
                 entry = proto.metadata_props.add()
                 entry.key, entry.value = key, text if isinstance(text, str) else json.dumps(text)
@@ -133,9 +128,8 @@ def export_onnx(model: TrainedModel, clips: Tensor, file: Path) -> float:
 
 
 @contextmanager
-def _single_precision(model: TrainedModel) -> Iterator[None]:
+def single_precision(net: nn.Module) -> Iterator[None]:
     """Let sparse attention compute in float32 while a graph is made: ONNX Runtime enlarges no maps of float64."""
-    net = model.trained.net
     if not isinstance(net, SparseModel):
         yield
         return
@@ -146,13 +140,26 @@ def _single_precision(model: TrainedModel) -> Iterator[None]:
         del net.sparse.precision
 
 
-def _program(model: TrainedModel, clips: Tensor, file: Path) -> Any:
-    graph = Graph(model.trained).eval()
+def traced(graph: nn.Module, clips: Tensor) -> Any:
+    """Return the program of a network in evaluation mode, for any number of clips; torch raises for what it cannot."""
     # With a batch of one, torch would take 1 for a part of the graph.
     batch = torch.cat([clips, clips])[: max(2, min(len(clips), 4))]
+    with torch.no_grad():
+        return torch.export.export(graph, (batch,), dynamic_shapes=({0: torch.export.Dim("clips", min=1)},))
+
+
+def onnx_of(program: Any) -> Any:
+    """Return a program as ONNX, from ``clips`` to ``scores``; torch raises where ONNX lacks an operator."""
+    made = torch.onnx.export(
+        program, dynamo=True, opset_version=OPSET, input_names=["clips"], output_names=["scores"], verbose=False
+    )
+    assert made is not None
+    return made.model_proto
+
+
+def _program(model: TrainedModel, clips: Tensor, file: Path) -> Any:
     try:
-        with torch.no_grad():
-            return torch.export.export(graph, (batch,), dynamic_shapes=({0: torch.export.Dim("clips", min=1)},))
+        return traced(Graph(model.trained).eval(), clips)
     except Exception as error:  # torch documents no narrower class for what it cannot trace
         raise _no_graph(file, error) from error
 

@@ -18,7 +18,7 @@ from vattn.errors import UserError
 from vattn.files import at_home
 from vattn.model import VideoModel, build_model, network_on_meta
 from vattn.normalization import named
-from vattn.trained.file import FILE, ModelFile, read_model
+from vattn.trained.file import ModelFile
 from vattn.training.batches.sources import ResidentClips
 from vattn.training.device import default_device
 from vattn.training.evaluation import score
@@ -42,8 +42,8 @@ class Prediction(NamedTuple):
     probability: float
 
 
-class TrainedModel:
-    """A trained model that needs nothing but its file; a call with a video returns its classes.
+class Loaded:
+    """A trained network that needs nothing but its file.
 
     Args:
         file: what the file of the model says.
@@ -54,9 +54,6 @@ class TrainedModel:
     """
 
     def __init__(self, file: ModelFile, device: torch.device | None = None) -> None:
-        if file.config.task == "detection":
-            rule = "is a detector, and gives segments of a video in place of classes"
-            raise UserError(rule, file=file.file, way_out="name it in vattn explain or vattn test")
         self.file = file
         self.device = device or default_device()
         recognised = recognise(file.checkpoint)
@@ -69,6 +66,24 @@ class TrainedModel:
     def labels(self) -> tuple[str, ...]:
         """Names of the classes."""
         return self.trained.labels
+
+
+class TrainedModel(Loaded):
+    """A trained classifier that needs nothing but its file; a call with a video returns its classes.
+
+    Args:
+        file: what the file of the model says.
+        device: where it computes; None: the GPU if there is one.
+
+    Raises:
+        UserError: the model is a detector, or `Loaded` raises it.
+    """
+
+    def __init__(self, file: ModelFile, device: torch.device | None = None) -> None:
+        if file.config.task == "detection":
+            rule = "is a detector, and gives segments of a video in place of classes"
+            raise UserError(rule, file=file.file, way_out="name it in vattn predict, explain or test")
+        super().__init__(file, device)
 
     def with_views(self, clips: int, crops: int) -> "TrainedModel":
         """Return the same model, which averages over other numbers of clips and crops; raise UserError if it cannot."""
@@ -103,20 +118,6 @@ class TrainedModel:
         config, net, _ = self.trained
         ((scores, _),) = score(net, resident_clip(config, video, self.device), config, self.device)
         return scores[0, 0].softmax(0).cpu()
-
-
-def load(file: str | Path, device: torch.device | None = None) -> TrainedModel:
-    """Return the trained model in a file.
-
-    Args:
-        file: a model.safetensors, or the output folder of a training.
-        device: where it computes; None: the GPU if there is one.
-
-    Raises:
-        UserError: there is no such file, or it is none of a trained model.
-    """
-    path = at_home(file)
-    return TrainedModel(read_model(path / FILE if path.is_dir() else path), device)
 
 
 def resident_clip(config: TrialConfig, video: str | Path, device: torch.device) -> ResidentClips:

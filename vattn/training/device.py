@@ -27,14 +27,20 @@ def set_up(device: torch.device, train: TrainConfig) -> None:
     """
     if device.type != "cuda":
         return
-    torch.backends.cuda.matmul.fp32_precision = "tf32"
-    torch.backends.cudnn.fp32_precision = "tf32"
+    use_fast_float32()
     torch.backends.cudnn.benchmark = not train.deterministic
     torch.backends.cudnn.deterministic = train.deterministic
     if train.deterministic:
         # Read by cuBLAS when the process uses it first.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(train.deterministic, warn_only=True)
+
+
+def use_fast_float32() -> None:
+    """Let float32 on a GPU use TF32 and the fastest algorithms of cuDNN."""
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    torch.backends.cudnn.fp32_precision = "tf32"
+    torch.backends.cudnn.benchmark = True
 
 
 def autocast(train: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
@@ -222,7 +223,7 @@ def step_peak(
     with lowered(amp), Peak() as peak:
         for parameter in _trained(net) if accumulates else ():
             parameter.grad = torch.empty_like(parameter)
-        images = _images(model, clips, device)
+        images = empty_clips(model, clips, device)
         loss = net.trial_loss(images)
         loss.backward()
         del loss, images
@@ -234,13 +235,14 @@ def evaluation_peak(net: VideoModel, model: ModelConfig, clips: int, amp: str, d
     """Return the bytes that the evaluation of one batch of ``clips`` views takes at its peak, besides weights."""
     net.eval()
     with torch.inference_mode(), lowered(amp), Peak() as peak:
-        net.scores(_images(model, clips, device))
+        net.scores(empty_clips(model, clips, device))
     return peak.most
 
 
-def _images(model: ModelConfig, clips: int, device: str) -> Tensor:
+def empty_clips(model: ModelConfig, clips: int, device: str | torch.device) -> Float[Tensor, "n colours t h w"]:
+    """Return clips without values as the network of ``model`` takes them, in the loader's memory format."""
     frames = model.frames * model.backbone.frames_per_segment
-    # In the loader's memory format: N T H W C.
+    # In memory: N T H W C.
     return torch.empty(clips, frames, model.size, model.size, model.backbone.input_channels, device=device).permute(
         0, 4, 1, 2, 3
     )

@@ -91,6 +91,10 @@ def _section(name: str, content: Content) -> str:
             body += [_cards(content), _answers(content.answers)]
         case "front":
             body.append(_figure("front-figure", "Accuracy against cost"))
+            if pairs := content.data["fronts"]:
+                labels = {pair["cost"]: content.data["costs"][pair["cost"]] for pair in pairs}
+                figures = (_figure(f"front-{name}-figure", f"The front by {label}") for name, label in labels.items())
+                body.append(f'<div class="pair">{"".join(figures)}</div>')
         case "difference":
             body += [_figure("gains-figure", "Gain of each option at equal cost"),
                      _figure("options-figure", "The fronts of the options of one choice")]  # fmt: skip

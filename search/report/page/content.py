@@ -1,6 +1,6 @@
 """All that a page shows of a search, computed from its history."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,11 +9,13 @@ from search.analysis.certainty import Certainty, certainty
 from search.analysis.choices import Choice, choices_of
 from search.analysis.course import attempts, compute, moments
 from search.analysis.equal_cost import Gain, gains
+from search.analysis.front import front_of
 from search.analysis.importance import Importances, importances
 from search.analysis.intervals import num_clips
 from search.analysis.metrics import RATES
 from search.analysis.pareto import Objectives
 from search.analysis.runs import Run, cost_objective, runs_of
+from search.analysis.undecided import undecided
 from search.ledger.history import History
 from search.report.clips.tested import Tested, shown_gains
 from search.report.page import tables
@@ -23,6 +25,9 @@ from search.report.page.trials import axes, kinds_of, number, shown, trial_rows
 from search.report.page.verdict import Card, cards, sentences
 from search.report.plots.picture import AXIS_LABELS
 from search.report.wording.states import describe_states
+
+#: the costs whose fronts stand side by side where a search has both
+SIDE_BY_SIDE = ("gflops", "latency_ms")
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ def content(
     choices = [] if only_front else choices_of(history.began.spec, trials)
     maximise = objectives[sure.name] == "max"
     gained = [(choice, gain) for choice in choices for gain in gains(choice, runs, maximise)]
+    left = None if only_front else undecided(history, objectives, sure.name, gained)
     course = moments(history, objectives, history.constraints)
     costs = trials[0].cost if trials else {}
     cost = cost_objective(objectives, costs)
@@ -91,6 +97,7 @@ def content(
         "kinds": kinds,
         "trials": trial_rows(history, sure, runs, spans, kinds),
         "front": [trial.number for trial in sure.front],
+        "fronts": _fronts(history, objectives, sure.name, costs),
         "picks": {rule: trial.number for rule, trial in sure.picks.items()},
         "confirmed": _confirmed(history, sure),
         "run": run,
@@ -117,7 +124,7 @@ def content(
         state=_state(history),
         facts=_facts(history, objectives, sure),
         cards=cards(history, sure, objectives),
-        answers=sentences(history, sure, objectives, num_clips(history), None if only_front else gained, course),
+        answers=sentences(history, sure, objectives, num_clips(history), None if only_front else gained, course, left),
         advice=[] if only_front else advice(history, sure, choices, course, run),
         tables=sections,
         warnings={} if only_front else _warnings(found, runs),
@@ -125,6 +132,16 @@ def content(
         only_front=only_front,
         all_tables=[table for section in sections.values() for table in section],
     )
+
+
+def _fronts(
+    history: History, objectives: Objectives, measured: str, costs: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """Return the front by GFLOPs alone and that by latency alone, where latency was measured."""
+    if not set(SIDE_BY_SIDE) <= costs.keys():
+        return []
+    by_cost = {cost: front_of(history, {measured: objectives[measured], cost: "min"}) for cost in SIDE_BY_SIDE}
+    return [{"cost": cost, "front": [trial.number for trial in front]} for cost, front in by_cost.items()]
 
 
 def _state(history: History) -> str:

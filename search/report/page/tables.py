@@ -33,8 +33,8 @@ def front_table(sure: Certainty) -> Table:
             ", ".join(map(str, sure.rivals[trial.number][:5])) or "–",
         ])  # fmt: skip
     head = ["trial", "model", "pick", sure.name, "95 % interval", *costs, "gain over the row above", "significant",
-            "not significantly different from"]  # fmt: skip
-    note = "Not significantly different from: finished trials of no higher cost, nearest first."
+            "within noise of"]  # fmt: skip
+    note = "Within noise of: finished trials of no higher cost that are not significantly different, nearest first."
     numbers = [trial.number for trial in sure.front]
     picked = frozenset(numbers.index(trial.number) for trial in sure.picks.values())
     return Table(
@@ -96,7 +96,7 @@ def ablation_table(table: Ablation, metric: str, number: int) -> Table:
     rows = [[row, *(text(row, column) for column in table.columns)] for row in table.rows]
     head = [f"{table.row} \\ {table.column}", *table.columns]
     note = f"In the form of {table.source}. " if table.source else ""
-    note += f"Mean {metric} of finished runs; an empty cell was not measured."
+    note += f"Mean {metric} of finished runs; an empty cell has no finished run."
     words = frozenset({0})
     return Table(f"ablation-{number}", table.title, head, rows, note, words)
 

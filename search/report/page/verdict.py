@@ -9,12 +9,14 @@ from search.analysis.course import Moment
 from search.analysis.equal_cost import Gain
 from search.analysis.intervals import difference
 from search.analysis.pareto import Objectives
+from search.analysis.undecided import Undecided
 from search.ledger.history import History, Trial
 from search.report.page.advice import still_growing
 from search.report.tables.confirmation import format_optimism
 from search.report.wording.certainty import name_trials
 from search.report.wording.states import describe_states
 from search.report.wording.trials import describe, searched_values
+from search.report.wording.undecided import describe_undecided
 from search.report.wording.values import format_duration, format_estimate, format_gain, format_metric, format_value
 
 #: costs as they are counted in a sentence
@@ -57,11 +59,12 @@ def costs_of(trial: Trial, objectives: Objectives) -> dict[str, float]:
 
 def sentences(
     history: History, sure: Certainty, objectives: Objectives, clips: int | None,
-    gains: Sequence[tuple[Choice, Gain]] | None, course: Sequence[Moment],
+    gains: Sequence[tuple[Choice, Gain]] | None, course: Sequence[Moment], left: Undecided | None = None,
 ) -> list[tuple[str, str]]:  # fmt: skip
-    """Return pairs of a question in a word and its answer: won, sure, difference, search.
+    """Return pairs of a question in a word and its answer: won, sure, difference, what is undecided, search.
 
-    ``gains`` are those at equal cost; None where they were not computed, of which nothing is said.
+    ``gains`` are those at equal cost; None where they were not computed, of which nothing is said. ``left`` is what the
+    search could not decide.
     """
     if sure.best is None or sure.knee is None:
         return [("Result", "No trial is finished yet.")]
@@ -72,6 +75,10 @@ def sentences(
     found.append(("How sure", _sure(sure, best, clips)))
     if gains is not None:
         found.append(("What made the difference", _difference(sure, gains)))
+    if left:
+        found.append(
+            ("What it could not decide", "\n".join(f"{line}." for line in describe_undecided(left, sure.name)))
+        )
     if course:
         found.append(("Was it long enough", _course(course)))
     return found
@@ -163,7 +170,7 @@ def _difference(sure: Certainty, gains: Sequence[tuple[Choice, Gain]]) -> str:
         if (choice.name, gain.has_few_runs) in named:
             continue
         named.add((choice.name, gain.has_few_runs))
-        few = f", but only {gain.runs} against {gain.others} runs" if gain.has_few_runs else ""
+        few = f", but only {gain.runs} run{'s' * (gain.runs > 1)} against {gain.others}" if gain.has_few_runs else ""
         lines.append(
             f"{choice.name}: {gain.option} over {gain.against} {format_gain(sure.name, gain.gain)} at equal cost{few}."
         )
@@ -177,7 +184,7 @@ def _course(course: Sequence[Moment]) -> str:
         rose = [n for n in range(1, len(course)) if course[n].hypervolume > course[n - 1].hypervolume]
         at = course[rose[-1]] if rose else course[0]
         return (
-            f"The last {last} finished runs added less than 1 % to the hypervolume of the front; the last gain was "
-            f"trial {at.trial}, number {at.finished} of {len(course)} finished runs."
+            f"Probably: the last {last} finished runs added less than 1 % to the hypervolume of the front; the last "
+            f"gain was trial {at.trial}, number {at.finished} of {len(course)} finished runs."
         )
     return f"Not yet settled: the last {last} finished runs added {100 * growth:.0f} % to the hypervolume of the front."

@@ -46,6 +46,9 @@ def as_tree(check: Check) -> dict[str, Any]:
         "costs": costs,
         "budget": {"trials": trials, "hours": hours, "gpu_hours": gpu_hours},
         "epochs": check.epochs,
+        "weights": check.taken,
+        "prior": None if check.prior is None else {"favoured": check.prior.among, "drawn": check.prior.drawn},
+        "start": check.starts,
     }
 
 
@@ -58,11 +61,13 @@ def _count(check: Check) -> list[str]:
         lines = [
             f"architectures  {number:,} distinct in a sample of {NUM_SAMPLES:,}; the space {size}, not all counted"
         ]
-    if check.limits:
-        limits = ", ".join(_limit(name, limit) for name, limit in check.limits.items())
+    if counted := {name: limit for name, limit in check.limits.items() if name in _UNITS}:
+        limits = ", ".join(_limit(name, limit) for name, limit in counted.items())
         lines.append(f"within limits  {check.within:,} of these ({limits})")
         if not check.within:
             lines.append("               none of the sample, which proves nothing: the search samples more")
+    if measured := [_limit(name, limit) for name, limit in check.limits.items() if name not in _UNITS]:
+        lines.append(f"not counted    {', '.join(measured)}: it is measured before a trial")
     if check.trials is not None:
         lines.append(f"trials         {check.trials:,} distinct; the search ends by itself when all are done")
     return lines
@@ -124,6 +129,14 @@ def _budget(check: Check) -> list[str]:
     if check.memory is not None:
         least, most = (f"{bytes_ / 1e9:.3g}" for bytes_ in check.memory)
         lines.append(f"GPU memory     {least} to {most} GB of a worker in training, predicted")
+    lines += [f"weights        {taken}" for taken in check.taken]
+    if check.prior is not None:
+        lines.append(
+            f"prior          favours {_share(check.prior.among)} of random configs, and {_share(check.prior.drawn)} of "
+            "those that are drawn from it"
+        )
+    if check.starts:
+        lines.append(f"start          {check.starts} config{'s' * (check.starts > 1)} tried first, after the baseline")
     lines += _inheritance(check)
     if check.confirm is not None:
         top, seeds = check.confirm
@@ -132,6 +145,10 @@ def _budget(check: Check) -> list[str]:
             "that miss it by least"
         )
     return lines
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.2g} %" if value < 0.995 else f"{100 * value:.0f} %"
 
 
 def _inheritance(check: Check) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from search.analysis.certainty import certainty
 from search.analysis.pareto import Objectives
+from search.analysis.undecided import undecided
 from search.ledger.events import Failed
 from search.ledger.history import EXHAUSTED, FAILING, LATE, History
 from search.report.tables.front import render
@@ -14,6 +15,7 @@ from search.report.wording.earlier_searches import describe_trust
 from search.report.wording.errors import first_line
 from search.report.wording.program import program
 from search.report.wording.states import describe_states
+from search.report.wording.undecided import describe_undecided
 
 #: why a search ended before its budget was spent
 _ENDS = {
@@ -27,7 +29,7 @@ def summary(history: History, objectives: Objectives, output: Path, spec: Sequen
     """Return the end of a search in words: the front, failed trials, the folder ``output``, and the next commands.
 
     ``spec`` is the file of the search, and the words that change it. Where the front lies within noise, its
-    confirmation is proposed.
+    confirmation is proposed; what else the search could not decide is named.
     """
     sure = certainty(history, objectives)
     lines = [f"{history.name}: {describe_states(history) or 'no trial was started'}"]
@@ -48,6 +50,8 @@ def summary(history: History, objectives: Objectives, output: Path, spec: Sequen
         if lies_within_noise(sure):
             lines += ["noise     " + doubt(sure), "          train the best again with fresh seeds, to be sure:"]
             lines.append(f"          {resume_command(spec, CONFIRM)}")
+        left = describe_undecided(undecided(history, objectives, sure.name), sure.name)
+        lines += [f"{'' if n else 'undecided':9} {line}" for n, line in enumerate(left)]
         lines.append(f"next      {vattn} report {folder} --out {shlex.quote(str(output / 'report.html'))}")
         lines.append(f"          {vattn} ui {folder}{store}")
         lines.append(f"          {vattn} export {folder} --pick knee --out best.yaml")

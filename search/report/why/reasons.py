@@ -48,6 +48,8 @@ def _origin(proposal: Proposal, why: Why) -> str:
             return f"in a search by the {proposal.sampler} sampler"
         case {"plain": True}:
             return "as the plainest config of the space, a baseline"
+        case {"start": place}:
+            return f"from search.start of the spec, its config {place}"
         case {"chance": True}:
             return f"sampled at random: too many proposals by {proposal.sampler} were duplicates or over a limit"
         case {"earlier": {"source": source, "trial": trial}}:
@@ -59,7 +61,8 @@ def _origin(proposal: Proposal, why: Why) -> str:
 def _sampler_reason(reason: Mapping[str, Any], why: Why) -> str:
     """Return a sampler's reason in words; a key that is not known here is followed by its value."""
     if reason.get("initial"):
-        return f"initial design, part {reason['part']} of {reason['parts']} of the {reason['by']} range"
+        drawn = ", drawn from the prior" if reason.get("from_prior") else ""
+        return f"initial design, part {reason['part']} of {reason['parts']} of the {reason['by']} range{drawn}"
     measured, words, spread = why.measured[0], [], reason.get("spread")
     for name, value in reason.items():
         match name:
@@ -75,6 +78,8 @@ def _sampler_reason(reason: Mapping[str, Any], why: Why) -> str:
                 words.append(f"the best of {value:,} candidates")
             case "learnt_from":
                 words.append(f"model fitted to {value} trials")
+            case "prior":
+                words.append(f"{math.exp(value):.2g} times as probable by the prior as without it")
             case "neglected":
                 words.append(f"chosen among candidates with {value}, the option that had been tried least")
             case _:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from search.ledger.events import MemorySaved
@@ -75,8 +76,8 @@ def searched_values(trial: Trial) -> dict[str, Any]:
     """Return the values that the search chose for a trial, by dotted name; "attention" has the kinds of mechanisms.
 
     A ledger has the index of the chosen option, such as ``model.frames: 1``; this returns the value in the config, 8.
-    The elements of a list are one value: its searched items. A block without a kind, such as `sparse`, is described by
-    its values (`_block`).
+    The elements of a list are one value: its searched items. A block without a kind, such as `sparse`, is described in
+    words (`_block`).
     """
     values: dict[str, Any] = {"attention": mechanism_kinds(trial)}
     items: dict[str, dict[str, None]] = {}
@@ -105,7 +106,12 @@ def range_keys(name: str) -> tuple[tuple[str, ...], str]:
 
 
 def _block(name: str, block: Mapping[str, Any]) -> str:
-    """Return a block of a config in words: its kind, or its values; of sparse attention, those that are not usual."""
+    """Return a block of a config in words: its kind, or its values.
+
+    Of sparse attention these are the values that are not usual, and of a distillation the loss and the teacher's file.
+    """
+    if name == "train.distill":
+        return f"{block['loss']} of {'/'.join(Path(block['checkpoint']).parts[-2:])}"
     if "kind" in block or name != "model.sparse":
         return format_value(block)
     from vattn.sparse import SparseConfig  # it imports torch, which takes seconds

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaces.encoding import Encoding
+from spaces.prior import Prior
 from spaces.space import Params, Space
 
 Array = NDArray[np.float64]
@@ -43,11 +44,13 @@ class Candidate:
     """A config that can be proposed.
 
     ``point`` (columns) is its encoding for the surrogate: the columns of the space, then the logarithm of each cost.
+    ``log_prior`` is the logarithm of its density under the user's prior, relative to random configs.
     """
 
     params: Params
     point: Array
     costs: Costs
+    log_prior: float = 0.0
 
     @property
     def key(self) -> Hashable:
@@ -74,16 +77,21 @@ class CandidatePool:
 
     In a space of at most `MAX_ENUMERATED` combinations these are all configs within the limits. In a larger space they
     are random configs and random neighbours of the configs on the front. They depend only on the seed, the number of
-    the proposal and the front, so that a resumed search has the same candidates.
+    the proposal and the front, so that a resumed search has the same candidates. With a prior, every second block of
+    random configs is drawn from it.
 
     Args:
         space: the space.
         cost: returns the costs of a config by its params, or None if it is over a limit.
         seed: the seed of all samples.
+        prior: which values the user expects to be good.
     """
 
-    def __init__(self, space: Space, cost: Callable[[Params], Costs | None], seed: int = 0) -> None:
+    def __init__(
+        self, space: Space, cost: Callable[[Params], Costs | None], seed: int = 0, prior: Prior | None = None
+    ) -> None:
         self._space, self._cost, self.seed, self._encode = space, cost, seed, Encoding(space.domains)
+        self.prior = prior
         size = space.size()
         self._enumerated: dict[Hashable, Candidate] | None = None
         if size is not None and size <= MAX_ENUMERATED:
@@ -104,7 +112,8 @@ class CandidatePool:
             return None
         # The costs are part of the point because accuracy depends on them too.
         logs = np.log(np.maximum(list(costs.values()), MIN_COST))
-        return Candidate(params, np.concatenate([self._encode(params), logs]), costs)
+        log_prior = self.prior.log_density(params) if self.prior else 0.0
+        return Candidate(params, np.concatenate([self._encode(params), logs]), costs, log_prior)
 
     def candidates(self, number: int, front: Sequence[Candidate]) -> list[Candidate]:
         """Return the candidates of the proposal ``number``, given the configs on the front so far."""
@@ -121,14 +130,18 @@ class CandidatePool:
 
     def _block(self, number: int) -> dict[Hashable, Candidate]:
         rng = random.Random(f"{self.seed} {number}")
-        samples = (self._space.sample(rng)[0] for _ in range(DRAWS_PER_CANDIDATE * BLOCK_SIZE))
-        return self._within_limits(samples, BLOCK_SIZE)
+        draw = self.prior.sample if self.prior and number % 2 else lambda rng: self._space.sample(rng)[0]
+        return self._within_limits((draw(rng) for _ in range(DRAWS_PER_CANDIDATE * BLOCK_SIZE)), BLOCK_SIZE)
 
-    def sample(self, rng: random.Random) -> list[Candidate]:
+    def sample(self, rng: random.Random, prior: Prior | None = None) -> list[Candidate]:
         """Return the distinct candidates among `DESIGN_SAMPLES` samples of the space.
 
-        Each choice is sampled uniformly: an option with few configs is as probable as one with many.
+        Each choice is sampled uniformly: an option with few configs is as probable as one with many. With ``prior``
+        they are drawn from it, and a config that is drawn several times is there as often.
         """
+        if prior is not None:
+            drawn = (self.candidate(prior.sample(rng)) for _ in range(DESIGN_SAMPLES))
+            return [candidate for candidate in drawn if candidate]
         return list(self._within_limits(self._space.sample(rng)[0] for _ in range(DESIGN_SAMPLES)).values())
 
     def _within_limits(self, samples: Iterable[Params], size: int | None = None) -> dict[Hashable, Candidate]:

@@ -29,6 +29,7 @@ from search.analysis.pareto import Direction, Objectives
 from search.samplers.shared.candidates import Candidate, CandidatePool, Costs, Observation, params_key
 from search.samplers.shared.optuna_space import distributions, fixed_params, from_optuna
 from search.samplers.shared.selector import FrontierSelector
+from spaces.prior import Prior
 from spaces.space import Params, Space
 
 #: standard deviation of the log error of an earlier search's trial, which is only a forecast for this search
@@ -61,8 +62,9 @@ class FrontierSampler(BaseSampler):
 
     The attribute ``why`` explains the last proposal: predicted_error, spread (standard deviation of the log error),
     expected_gain (expected hypervolume improvement), probability_of_front (probability of improvement over the front at
-    its cost), pool (number of candidates), learnt_from (number of observations), and neglected (the option that it was
-    limited to); or initial, part, parts and by for a config of the initial design.
+    its cost), pool (number of candidates), learnt_from (number of observations), neglected (the option that it was
+    limited to), and prior (logarithm of its density under the prior); or initial, part, parts, by and from_prior for a
+    config of the initial design.
 
     Args:
         space: the ranges of a config.
@@ -72,6 +74,8 @@ class FrontierSampler(BaseSampler):
             minimise; all others are costs to minimise, by the names that ``cost`` returns.
         seed: the seed of all draws.
         spent: returns the spent share of the budget, 0 ... 1; a short search has a smaller initial design.
+        prior: which values are expected to be good. Half of the initial design is drawn from it, and it raises the
+            expected improvement of the configs that it favours (`search.samplers.shared.selector.prior_factor`).
 
     Raises ValueError if ``measured`` is no objective or a range has too many subsets; when asked, also if ``cost`` does
     not return the costs among the objectives or a trial has an impossible value.
@@ -85,13 +89,14 @@ class FrontierSampler(BaseSampler):
         measured: str = "top1",
         seed: int = 0,
         spent: Callable[[], float] = lambda: 0.0,
+        prior: Prior | None = None,
     ) -> None:
         if measured not in objectives:
             raise ValueError(f"measured: must be one of the objectives, {', '.join(objectives)} (got {measured!r})")
         self._space, self._seed, self._spent = space, seed, spent
         self._value = list(objectives).index(measured)
         self._direction: Direction = objectives[measured]
-        self._pool = CandidatePool(space, cost, seed)
+        self._pool = CandidatePool(space, cost, seed, prior)
         self._costs = [name for name in objectives if name != measured]
         self._selector = FrontierSelector(self._pool, self._costs)
         self._distributions = distributions(space)

@@ -26,8 +26,9 @@ class InitialDesign:
     """Chooses configs before the surrogate can be fitted.
 
     The range of log cost is divided into `INITIAL_DESIGN` parts. Each config comes from a part with the fewest configs
-    so far, and of `COMPARED` random candidates in that part it is the one whose values were used least. The design
-    depends on the seed only, so that a resumed search has the same one.
+    so far, and of `COMPARED` random candidates in that part it is the one whose values were used least. With a prior,
+    every second config, the first one included, is a draw from the prior in that part. The design depends on the seed
+    only, so that a resumed search has the same one.
     """
 
     def __init__(self, pool: CandidatePool, scaling: Scaling) -> None:
@@ -52,11 +53,13 @@ class InitialDesign:
         while len(self._design) < INITIAL_DESIGN or all(candidate.key in seen for candidate, _ in self._design):
             rng = np.random.default_rng((self._pool.seed, len(self._design)))
             before = {candidate.key: candidate for candidate, _ in self._design}
-            samples = self._pool.sample(random.Random(int(rng.integers(2**31))))
+            prior = None if len(self._design) % 2 else self._pool.prior
+            samples = self._pool.sample(random.Random(int(rng.integers(2**31))), prior)
             new = [candidate for candidate in samples if candidate.key not in before]
             if not new:
                 break
-            self._design.append(self.spread(new, list(before.values()), rng))
+            candidate, why = self.spread(new, list(before.values()), rng, COMPARED if prior is None else 1)
+            self._design.append((candidate, why | ({} if prior is None else {"from_prior": True})))
         left = [(candidate, why) for candidate, why in self._design if candidate.key not in seen]
         if not left:
             return None
@@ -70,15 +73,22 @@ class InitialDesign:
         return np.bincount(self._scaling.part(tried, INITIAL_DESIGN), minlength=INITIAL_DESIGN)
 
     def spread(
-        self, candidates: Sequence[Candidate], tried: Sequence[Candidate], rng: np.random.Generator
+        self,
+        candidates: Sequence[Candidate],
+        tried: Sequence[Candidate],
+        rng: np.random.Generator,
+        most: int = COMPARED,
     ) -> tuple[Candidate, dict[str, Any]]:
-        """Return a candidate from a part with the fewest tried configs, with values that were tried least."""
+        """Return a candidate of a part with the fewest tried configs, with the rarest values of ``most`` random ones.
+
+        They are drawn in that part.
+        """
         part = self._scaling.part(candidates, INITIAL_DESIGN)
         count = self._count(tried)
         parts = np.unique(part)
         chosen = rng.choice(parts[count[parts] == count[parts].min()])
         inside = np.flatnonzero(part == chosen)
-        compared = [candidates[i] for i in rng.choice(inside, min(COMPARED, len(inside)), replace=False)]
+        compared = [candidates[i] for i in rng.choice(inside, min(most, len(inside)), replace=False)]
         why = {"initial": True, "part": int(chosen) + 1, "parts": INITIAL_DESIGN, "by": self._scaling.cost}
         return min(compared, key=lambda candidate: _times_tried(candidate, tried)), why
 

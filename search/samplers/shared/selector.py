@@ -10,6 +10,7 @@ from scipy.special import ndtr
 
 from search.analysis.learning_curves import OFFSET
 from search.analysis.pareto import front
+from search.analysis.rank_correlation import correlation
 from search.samplers.shared.acquisition import expected_hypervolume_improvement
 from search.samplers.shared.candidates import Array, Candidate, CandidatePool, Observation
 from search.samplers.shared.initial_design import InitialDesign
@@ -27,6 +28,12 @@ SCREENING_SAMPLES = 2
 
 #: best candidates of that ranking, which all hyperparameter samples then rank
 SHORTLIST = 1_000
+
+#: ended trials at which the prior multiplies the expected improvement by its density; its exponent is PRIOR_TRIALS / n
+PRIOR_TRIALS = 10
+
+#: rank correlation of the prior's density with the errors so far, below which the prior is left out
+MIN_AGREEMENT = 0.0
 
 #: the reference point of the hypervolume is this factor above the largest cost, so that the accuracy of the config with
 #: the largest cost counts too
@@ -82,7 +89,8 @@ class FrontierSelector:
             return self._design.next(tried, seen) or self._design.spread(candidates, tried, rng)
         option = _least_tried_option(candidates, tried) if number % LEAST_TRIED_EVERY == 0 else None
         chosen = self._representative(observed, rng)
-        return self._most_improvement(candidates, chosen, trained, running, rng, option, self._scaling)
+        ended = len(tried) - len(running)
+        return self._most_improvement(candidates, chosen, trained, running, rng, option, self._scaling, ended)
 
     def _representative(self, observed: Sequence[Observation], rng: np.random.Generator) -> Sequence[Observation]:
         """Return `MAX_OBSERVATIONS` at most: half of them nearest to the front, and as many random ones."""
@@ -95,6 +103,12 @@ class FrontierSelector:
         near, rest = np.split(np.argsort(behind, kind="stable"), [MAX_OBSERVATIONS // 2])
         chosen = [*near, *rng.choice(rest, MAX_OBSERVATIONS - len(near), replace=False)]
         return [observed[i] for i in sorted(chosen)]
+
+    def _agreement(self, observed: Sequence[Observation]) -> float:
+        """Return the rank correlation, at equal cost, of the prior's density with low errors; 0 without a prior."""
+        candidates = [observation.candidate for observation in observed]
+        density = [candidate.log_prior for candidate in candidates]
+        return correlation(density, [-observation.error for observation in observed], self._costs(candidates))
 
     def _front(self, errors: Sequence[float], candidates: Sequence[Candidate]) -> list[int]:
         """Return the indices of the candidates on their front, given these errors."""
@@ -115,10 +129,12 @@ class FrontierSelector:
         rng: np.random.Generator,
         option: str | None,
         scaling: Scaling,
+        ended: int,
     ) -> tuple[Candidate, dict[str, Any]]:
         """Return the candidate with the largest expected hypervolume improvement, and what is expected of it.
 
-        If ``option`` is given, the candidate has that option.
+        If ``option`` is given, the candidate has that option. With a prior, the improvement of each candidate is
+        multiplied by `prior_factor` after ``ended`` trials, unless the errors so far contradict it (`MIN_AGREEMENT`).
         """
         model = Surrogate(
             scaling.groups,
@@ -137,6 +153,9 @@ class FrontierSelector:
         largest = np.maximum(costs.max(axis=0, initial=0), front_costs.max(axis=0, initial=0))
         reference = (REFERENCE_MARGIN * largest).tolist()
         worst = max(observation.error for observation in observed)
+        log_prior = np.array([candidate.log_prior for candidate in candidates])
+        agrees = self._agreement(observed) >= MIN_AGREEMENT
+        prior = prior_factor(log_prior, ended) if agrees else np.ones(len(candidates))
 
         def improvement(chosen: NDArray[np.intp], samples: slice) -> Array:
             """Return the mean over hyperparameter samples of the expected improvement (chosen)."""
@@ -152,22 +171,42 @@ class FrontierSelector:
         allowed = np.array(
             [i for i, candidate in enumerate(candidates) if option is None or option in candidate.options]
         )
-        ranking = np.argsort(-improvement(allowed, slice(SCREENING_SAMPLES)), kind="stable")
+        screened = improvement(allowed, slice(SCREENING_SAMPLES)) * prior[allowed]
+        ranking = np.argsort(-screened, kind="stable")
         shortlist = allowed[ranking[:SHORTLIST]]
         improvements = improvement(shortlist, slice(None))
-        best = int(shortlist[np.argmax(improvements)])
+        first = int(np.argmax(improvements * prior[shortlist]))
+        best = int(shortlist[first])
         means, deviations = (predicted[:, 0] for predicted in model.predict(points[[best]]))
         rivals = front_errors[(front_costs <= costs[best]).all(axis=1)]
         target = np.log(rivals.min() + OFFSET) if len(rivals) else np.inf
         why = {
             "predicted_error": float(np.exp(means.mean()) - OFFSET),
             "spread": float(np.sqrt(np.mean(deviations**2) + np.var(means))),
-            "expected_gain": float(improvements.max()),
+            "expected_gain": float(improvements[first]),
             "probability_of_front": float(np.mean(ndtr((target - means) / deviations))),
             "pool": len(candidates),
             "learnt_from": len(observed),
         } | ({} if option is None else {"neglected": option})
-        return candidates[best], why
+        return candidates[best], why | ({"prior": float(log_prior[best])} if self._pool.prior else {})
+
+
+def prior_factor(log_density: Array, ended: int) -> Array:
+    r"""Return the factor (n) by which the prior changes the expected improvement of configs, relative to the largest.
+
+    .. math:: \pi(x)^{\beta / n}
+
+    with beta = `PRIOR_TRIALS` and n ended trials, so that its effect decays and a wrong prior is overcome. Source: Carl
+    Hvarfner, Danny Stoll, Artur Souza, Marius Lindauer, Frank Hutter and Luigi Nardi, "PiBO: Augmenting Acquisition
+    Functions with User Beliefs for Bayesian Optimization", International Conference on Learning Representations (ICLR),
+    2022, equation 6.
+
+    Args:
+        log_density: the logarithm of the density of each config (n).
+        ended: the number of ended trials.
+    """
+    exponents = PRIOR_TRIALS / max(ended, 1) * log_density
+    return np.exp(exponents - exponents.max(initial=-np.inf))
 
 
 def _least_tried_option(candidates: Sequence[Candidate], tried: Sequence[Candidate]) -> str | None:

@@ -16,14 +16,17 @@ def spec(model: dict[str, Any]) -> dict[str, Any]:
     return {"search": {"budget": {}}, "objectives": {"top1": "max", "gflops": "min"}, "trial": {"model": model}}
 
 
-def search(model: dict[str, Any], *trials: tuple[dict[str, Any], float], state: str = "finished") -> History:
+def search(
+    model: dict[str, Any], *trials: tuple[dict[str, Any], float | dict[str, float]], state: str = "finished"
+) -> History:
     events: list[dict[str, Any]] = [{"event": "search", "spec": spec(model), "clips": {"val": 200}}]
-    for number, (config, top1) in enumerate(trials):
+    for number, (config, measured) in enumerate(trials):
+        metrics = measured if isinstance(measured, dict) else {"top1": measured}
         events += [
             {"event": "proposed", "trial": number, "config": {"model": config, "train": {"epochs": 1, "seed": 0}},
              "cost": {"gflops": 1.0 + number}},
             {"event": "started", "trial": number},
-            {"event": "report", "trial": number, "epoch": 1, "metrics": {"top1": top1}},
+            {"event": "report", "trial": number, "epoch": 1, "metrics": metrics},
             {"event": state, "trial": number, "epoch": 1, "reason": "late"},
         ]  # fmt: skip
     return history_of(events)
@@ -85,3 +88,23 @@ def test_every_form_of_the_papers_is_filled() -> None:
 def test_stopped_runs_are_in_no_cell_and_a_table_needs_two_values() -> None:
     assert ablations(search({}, (tam(), 0.5), (tam(alpha=2), 0.6), state="stopped"), "top1") == []
     assert ablations(search({}, (tam(), 0.5), (tam(), 0.6)), "top1") == []
+
+
+def test_detectors_stand_beside_each_other_by_threshold() -> None:
+    plain = {"frames": 64, "detector": {"kind": "rc3d"}, "attention": []}
+    space = plain | {"attention": {"choice": [[], [{"kind": "sta"}], [{"kind": "tsm"}]]}}
+    sta = plain | {"attention": [{"kind": "sta"}]}
+    found = [{"map": 0.5, "map_0.1": low, "map_0.5": high} for low, high in ((0.6, 0.2), (0.7, 0.3), (0.8, 0.5))]
+    history = search(space, *zip((plain, plain, sta), found, strict=True))
+
+    table = ablations(history, "map")[0]
+
+    assert (table.source, table.rows, table.columns) == (
+        "STA, Table VI", ("rc3d", "rc3d + sta", "rc3d + tsm"), ("0.1", "0.5"),
+    )  # fmt: skip
+    assert {place: (cell.trials, cell.mean.value) for place, cell in table.cells.items()} == {
+        ("rc3d", "0.1"): ((0, 1), pytest.approx(0.65)),
+        ("rc3d", "0.5"): ((0, 1), pytest.approx(0.25)),
+        ("rc3d + sta", "0.1"): ((2,), 0.8),
+        ("rc3d + sta", "0.5"): ((2,), 0.5),
+    }

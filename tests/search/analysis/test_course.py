@@ -39,6 +39,6 @@ def test_attempts_at_once_are_in_different_lanes(events: Trees) -> None:
 def test_compute_is_divided_by_purpose(events: Trees) -> None:
     # Epochs of 3 seconds: two of trials 0 and 1, one of 2 and 4, none of 3.
     assert compute(history_of(events), {0}) == {
-        "on the front": (1, 6.0, 0.0), "finished": (1, 6.0, 0.0), "stopped early": (1, 3.0, 0.0),
+        "on the front": (1, 6.0, 0.0), "not on the front": (1, 6.0, 0.0), "stopped early": (1, 3.0, 0.0),
         "failed": (1, 0.0, 0.0), "running": (1, 3.0, 0.0),
     }  # fmt: skip

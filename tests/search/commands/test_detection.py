@@ -1,10 +1,13 @@
 """The commands serve task detection: check, cost, train, test, explain."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from search.cli import main
@@ -13,6 +16,7 @@ from search.spec.validation import parse
 from tests.vattn.training.tasks.test_detection import trial
 from tests.vattn_command import vattn
 from vattn.data import prepare
+from vattn.trained import write_model
 from vattn.training.fit import fit
 
 LIBRARY = Path(__file__).parents[3] / "spaces" / "library"
@@ -85,6 +89,22 @@ def test_a_checkpoint_is_scored_by_both_rules_and_drawn(tmp_path: Path, capsys: 
     found = json.loads((out / "detections_val.json").read_text())
     assert set(found["results"]) == {f"val/video_{n:04}.mp4" for n in range(2)}
     assert (tmp_path / "pictures" / "timeline.png").is_file()
+    model = tmp_path / "elsewhere" / "model.safetensors"
+    write_model(model, config, config.data.labels(), torch.load(out / "model.pt"), {})
+    clip = Path(shutil.copy(video, model.with_name("clip.mp4")))
+    capsys.readouterr()
+    assert main(["predict", str(model), "--json", "--top", "1000", str(clip), str(tmp_path / "gone.mp4")]) == 2
+    alone = json.loads(capsys.readouterr().out)
+    tested = found["results"][f"val/{video.name}"]
+    assert [each["label"] for each in alone["segments"]] == [each["label"] for each in tested]
+    ours = np.array([[each[key] for key in ("start", "end", "score")] for each in alone["segments"]])
+    np.testing.assert_allclose(ours, [[*each["segment"], each["score"]] for each in tested], rtol=1e-4, atol=1e-5)
+    assert main(["predict", str(model), "--top", "1", str(clip)]) == 0
+    first = tested[0]
+    start, end = first["segment"]
+    assert capsys.readouterr().out == f"{clip}: {first['label']} {start:.1f}-{end:.1f} s ({first['score']:.2f})\n"
+    assert main(["explain", str(model), "--out", str(model.parent), str(clip)]) == 0
+    assert main(["predict", str(model), "--views", "2x1", str(clip)]) == 2
     assert main(["test", str(file), *words, "--views", "10x3"]) == 2
 
 

@@ -91,3 +91,16 @@ def test_places_of_data_may_change_and_their_content_may_not(tmp_path: Path) -> 
         other = spec(trial=TREE["trial"] | {"data": {"kind": "motion", "frames": 8}})
         with pytest.raises(UserError, match=r"trial\.data\.frames"):
             _check_unchanged(Path("spec.yaml"), other, ledger)
+
+
+def test_a_search_of_a_version_without_priors_goes_on_and_none_is_added(tmp_path: Path) -> None:
+    search = {"budget": {"trials": 5}, "sampler": {"kind": "frontier"}}
+    tree = spec(search=search).tree()
+    del tree["search"]["prior"], tree["search"]["start"]
+    with closing(Ledger(tmp_path / NAME)) as ledger:
+        ledger.append(SearchBegan(id="old", name="study", spec=tree))
+
+        _check_unchanged(Path("spec.yaml"), spec(search=search), ledger)
+        added = spec(search=search | {"prior": {"model.frames": {"2": 3}}})
+        with pytest.raises(UserError, match=r"prior .* and was null"):
+            _check_unchanged(Path("spec.yaml"), added, ledger)

@@ -183,6 +183,13 @@ def test_two_tests_are_compared_with_pictures_of_their_clips(
     assert main([*both, "--json"]) == 0
     tree = json.loads(capsys.readouterr().out)
     assert [(row["class"], row["gain"], row["p"]) for row in tree["classes"]] == [("right", 1, 0.5), ("left", -1, 0.5)]
+    # Files of one name are told apart by their folders.
+    same = [tmp_path / name / "test.parquet" for name in ("first", "second")]
+    for source, copy in zip(both[1:], same, strict=True):
+        copy.parent.mkdir()
+        shutil.copy(source, copy)
+    assert main(["compare", *map(str, same)]) == 0
+    assert "4 clips: first/test 50.0 %, second/test 50.0 %" in re.sub(r" \(.*?\)", "", capsys.readouterr().out)
     # Without the decoded clips there are no pictures.
     shutil.rmtree(tmp_path / "cache")
     assert main([*both, "--out", str(tmp_path / "again")]) == 0

@@ -10,13 +10,14 @@ from optuna.storages.journal import JournalFileBackend
 
 from search.ledger.events import Failed, Reported, Stopped
 from search.spec.schema import Spec
-from tests.search.searches import TREE, finish, searching, spec, state
+from tests.search.searches import PRIOR, TREE, finish, searching, spec, state
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("kind", ["random", "tpe", "nsga2", "gp", "frontier"])
+@pytest.mark.parametrize("kind", ["random", "tpe", "nsga2", "gp", "frontier", "prior"])
 def test_a_replayed_ledger_gives_the_same_study(tmp_path: Path, kind: str) -> None:
-    sampled = spec(search={"budget": {"trials": 9}, "sampler": {"kind": kind}}, constraints={"gflops": {"max": 0.006}})
+    search = PRIOR if kind == "prior" else {"sampler": {"kind": kind}}
+    sampled = spec(search={"budget": {"trials": 9}} | search, constraints={"gflops": {"max": 0.006}})
     with searching(sampled, tmp_path) as (_, proposer, record):
         for i in range(14):
             number = proposer.propose(record)
@@ -66,6 +67,23 @@ def test_every_config_of_a_finite_space_is_proposed_once(tmp_path: Path) -> None
 
         identities = [trial.identity for trial in ledger.history.trials.values()]
         assert len(identities) == len(set(identities)) == 2 * (1 + 7) * 3
+
+
+def test_the_users_configs_come_after_the_baseline_and_once(tmp_path: Path) -> None:
+    start = [{"train.lr": 0.3}, {"model.attention/tsm/stages": [3]}, {"train": {"lr": 0.3}}]
+    with searching(spec(search=TREE["search"] | {"start": start}), tmp_path) as (ledger, proposer, record):
+        numbers = [proposer.propose(record) for _ in range(2)]
+
+    # The process is another one, and goes on with the second.
+    with searching(spec(search=TREE["search"] | {"start": start}), tmp_path) as (ledger, proposer, record):
+        numbers += [proposer.propose(record) for _ in range(2)]
+
+        trials = ledger.history.trials
+        assert numbers == [0, 1, 2, 3]
+        assert [trial.why for trial in trials.values()] == [{"plain": True}, {"start": 0}, {"start": 1}, {}]
+        assert trials[1].config["train"]["lr"] == 0.3
+        (tsm,) = trials[2].config["model"]["attention"]
+        assert tsm["stages"] == [3]
 
 
 def test_a_config_over_a_limit_is_rejected_with_the_reason(tmp_path: Path) -> None:

@@ -1,17 +1,21 @@
 """The size and the costs of a search space, counted by hand where it is small."""
 
+import re
 from itertools import chain, combinations
 from pathlib import Path
 
 import pytest
+import torch
 
 import spaces
 from search.report.tables.check import render
 from search.spec.check import check
 from search.spec.messages import SpecError
+from search.spec.schema import Spec
 from search.spec.validation import MAX_COMBINATIONS, load, parse
 from tests.search.spec.small import SMALL, small
 from vattn.canonical import architecture_id, trial_id
+from vattn.model import build_model
 
 QUICKSTART = Path(spaces.__file__).parent / "library" / "quickstart.yaml"
 
@@ -155,6 +159,29 @@ def test_initial_weights_must_exist_and_are_chosen_in_one_place(tmp_path: Path) 
     both = tree | {"search": {"budget": {"trials": 1}, "inherit": "parent"}}
     with pytest.raises(SpecError, match=r"trial\.train\.init: search\.inherit, parent, chooses the weights"):
         check(parse(both, Path("spec.yaml")))
+
+
+@pytest.mark.medium
+def test_what_the_models_take_from_initial_weights_is_said_and_other_weights_are_refused(tmp_path: Path) -> None:
+    def spec(file: Path) -> Spec:
+        train = SMALL["trial"]["train"] | {"init": str(file)}
+        return parse(SMALL | {"trial": SMALL["trial"] | {"train": train}}, Path("spec.yaml"))
+
+    plain = small(attention=[]).trial_config(next(small(attention=[]).space.one_at_a_time())[1]).model
+    for width, name in ((0.5, "same.pt"), (0.25, "narrower.pt")):
+        backbone = plain.backbone.model_copy(update={"width": width})
+        net = build_model(plain.model_copy(update={"backbone": backbone}), small().classes)
+        torch.save(net.state_dict(), tmp_path / name)
+    (tmp_path / "text.pt").write_text("no weights")
+
+    text = render(check(spec(tmp_path / "same.pt")))
+
+    count = sum(not name.endswith("num_batches_tracked") for name in torch.load(tmp_path / "same.pt"))
+    assert re.search(rf"weights +\S*same\.pt: .*: took {count} of {count} tensors", text)
+    with pytest.raises(SpecError, match=r"trial\.train\.init: .*has no layer of this network; name weights"):
+        check(spec(tmp_path / "narrower.pt"))
+    with pytest.raises(SpecError, match=r"trial\.train\.init: "):
+        check(spec(tmp_path / "text.pt"))
 
 
 def test_a_limit_on_the_cost_of_a_video_counts_each_architecture_with_each_of_the_views() -> None:

@@ -81,9 +81,8 @@ ATTENTION = "trial.model.attention="
         ("constraints={gflops: {max: 1, min: 2}}", "constraints.gflops: has min above max; lower min or raise max"),
         ("constraints={gflops: {}}", "constraints.gflops: limits nothing; give min, max or both (got {})"),
         ("search.budget={}", "search.budget: has no end; give trials, hours or gpu_hours, or several of them (got {})"),
-        # not built yet
-        ("objectives={top1: max, latency_ms: min}", "objectives.latency_ms: not available yet; leave it out"),
-        ("constraints={latency_ms: {max: 3}}", "constraints.latency_ms: not available yet; leave it out"),
+        ("latency={device: gpu}", "latency.device: must be one of cpu, cuda"),
+        ("latency={batch: 1}", "latency.device: is missing; add it"),
         (
             "search.budget.gpu_hours=3",
             "search.budget.gpu_hours: is never spent, as trials have no GPU; set resources.gpus, or give hours instead "

@@ -23,7 +23,7 @@ from search.ledger.events import (
 from search.ledger.file import NAME, Ledger, read
 from search.tuner.results import EpochResult
 from search.tuner.state import Search
-from tests.search.searches import TREE, spec, state
+from tests.search.searches import PRIOR, TREE, spec, state
 
 EPOCHS, TRIALS, WORKERS = 4, 8, 3
 HALVING = {"kind": "halving", "min_epochs": 1, "reduction": 2}
@@ -55,8 +55,9 @@ def process(folder: Path, sampler: str, order: list[int], top1: list[int], after
 
     Which of the running trials reports next, and how good a trial is after an epoch, depends on the ledger alone.
     """
+    chosen = PRIOR if sampler == "prior" else {"sampler": {"kind": sampler}}
     whole = spec(
-        search=TREE["search"] | {"sampler": {"kind": sampler}, "scheduler": HALVING, "budget": {"trials": TRIALS}},
+        search=TREE["search"] | chosen | {"scheduler": HALVING, "budget": {"trials": TRIALS}},
         train={"epochs": EPOCHS}, constraints={"gflops": {"max": 0.006}},
     )  # fmt: skip
     killer = Killer(after)
@@ -102,7 +103,7 @@ def decisions(folder: Path) -> list[Event]:
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "frontier"])
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "frontier", "prior"])
 # The second process judges what the first could not, and dies at the report of another trial at that rung.
 @example(order=[1, 1, 0, 2, 2], top1=[0, 0, 0, 8, 8, 0, 0], kills=[10, 6, 10])
 @given(

@@ -8,18 +8,23 @@ from typing import Any
 
 import pytest
 
-from search.ledger.events import Cause, Failed, SearchBegan, Started
+from search.ledger.events import Cause, Failed, Measured, SearchBegan, Started
 from search.ledger.file import NAME, Ledger, read
 from search.ledger.history import EXHAUSTED, FAILING
+from search.proposals.latency import Measure
 from search.spec.validation import parse
 from search.tuner.results import EpochResult, FailedResult, HaltResult
 from search.tuner.state import MAX_FAILURES, Search
+from vattn.canonical import architecture_id
+from vattn.config import ModelConfig
 
 TSM, TAM = [{"kind": "tsm"}], [{"kind": "tam"}]
 
 
 @contextmanager
-def searching(folder: Path, attention: Any, sections: dict[str, Any] | None = None, **search: Any) -> Iterator[Search]:
+def searching(
+    folder: Path, attention: Any, sections: dict[str, Any] | None = None, measure: Measure | None = None, **search: Any
+) -> Iterator[Search]:
     """A search over these mechanisms, continued from its ledger; two trials may run at once."""
     model = {
         "frames": 2,
@@ -36,7 +41,7 @@ def searching(folder: Path, attention: Any, sections: dict[str, Any] | None = No
     spec = parse(tree | (sections or {}), Path("spec.yaml"))
     folder.mkdir(exist_ok=True)
     with closing(Ledger(folder / NAME)) as ledger:
-        started = Search(spec, folder, folder / "cache", ledger, [])
+        started = Search(spec, folder, folder / "cache", ledger, [], measure=measure)
         if not ledger.history.search:
             started.record(SearchBegan(id="s", name="tasks", spec=spec.tree(), versions={}))
         started.slots = 2
@@ -265,3 +270,35 @@ def test_a_search_wants_no_more_than_it_can_still_use(tmp_path: Path) -> None:
         assert search.wanted(1) == 1
         end(search, 0)
         assert search.wanted(5) == 1
+
+
+def test_latency_is_measured_while_no_training_runs(tmp_path: Path) -> None:
+    running: set[int] = set()
+    architectures: list[str] = []
+
+    def measure(model: ModelConfig) -> Measured:
+        assert not running
+        architectures.append(architecture_id(model))
+        return Measured(architecture=architectures[-1], latency_ms=len(architectures), device="formula")
+
+    tam = [{"kind": "tam", "alpha": {"int": [1, 40]}}]
+    latency = {"latency": {"device": "cpu"}, "objectives": {"top1": "max", "latency_ms": "min"}}
+    with searching(tmp_path, tam, latency, measure, budget={"trials": 5}) as search:
+        rounds: list[list[int]] = []
+        while (number := start(search)) is not None:
+            rounds.append([number])
+            running.add(number)
+            while (number := start(search)) is not None:
+                rounds[-1].append(number)
+                running.add(number)
+            assert not search.at_end()
+            for number in rounds[-1]:
+                # The others still run when the first one ends.
+                assert start(search) is None
+                end(search, number)
+                running.remove(number)
+
+        # Two fit at once, and the budget is five.
+        assert rounds == [[0, 1], [2, 3], [4]]
+        assert search.at_end()
+    assert len(architectures) == len(set(architectures))

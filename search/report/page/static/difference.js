@@ -24,6 +24,11 @@ function gainRows() {
 }
 
 const points = (value) => `${value > 0 ? "+" : ""}${DATA.measured.rate ? value.toFixed(1) : short(value)}`;
+// The mark of an option: a mechanism has that of its kind in all drawings.
+const markOf = (choice, n) => {
+  const kind = choice.name === "attention" ? DATA.kinds.findIndex((name) => name === choice.options[n] || (choice.options[n] === "none" && name === "no attention")) : -1;
+  return kind < 0 ? n + 1 : kind;
+};
 const against = (gain) => `${gain.option} over ${gain.against || "all others"}`;
 
 function drawGains(plot) {
@@ -56,11 +61,11 @@ function drawGains(plot) {
       plot.svg.append(svg("line", { x1: x(gain[1]), x2: x(gain[2]), y1: y - 4, y2: y - 4, stroke: hue, "stroke-width": 2.5, "stroke-dasharray": few ? "3 3" : null }));
     }
     plot.svg.append(svg("circle", { cx: x(gain[0]), cy: y - 4, r: 5, fill: few ? "var(--back)" : hue, stroke: hue, "stroke-width": 2 }));
-    const counts = `${points(gain[0])}  ·  ${runs} against ${others} runs${few ? ", few" : ""}`;
+    const counts = `${points(gain[0])}  ·  ${runs} ${runs === 1 ? "run" : "runs"} against ${others}${few ? ", few" : ""}`;
     plot.svg.append(svg("text", { class: "soft", x: narrow ? plot.width - 4 : right + 14, y: narrow ? y - 14 : y, "text-anchor": narrow ? "end" : "start" }, narrow ? points(gain[0]) : counts));
     plot.points.push({
       x: x(gain[0]), y: y - 4, box: [0, y - step + 9, plot.width, y + 9],
-      text: () => `${row.gain.choice}: ${text}\n${points(gain[0])} (${points(gain[1])} to ${points(gain[2])})\n${runs} against ${others} runs`
+      text: () => `${row.gain.choice}: ${text}\n${points(gain[0])} (${points(gain[1])} to ${points(gain[2])})\n${runs} ${runs === 1 ? "run" : "runs"} against ${others}`
         + (few ? "\ntoo few runs to say much" : gain[1] > 0 || gain[2] < 0 ? "\nsignificant" : "\nnot significant"),
     });
   });
@@ -84,8 +89,8 @@ function drawOptions(plot) {
       if (corners.length && corners.at(-1)[0] === x(cost)) corners.pop();
       corners.push([x(cost), y(value)]);
     }
-    plot.svg.append(svg("path", { d: steps(corners, plot.right), fill: "none", stroke: colour(n + 1), "stroke-width": 2, opacity: 0.85 }));
-    marks(plot, runs.map(([cost, value, , forecast]) => ({ kind: n + 1, hollow: Boolean(forecast), faint: Boolean(forecast), x: x(cost), y: y(value) })), all.length > 500 ? 3 : 4.6);
+    plot.svg.append(svg("path", { d: steps(corners, plot.right), fill: "none", stroke: colour(markOf(choice, n)), "stroke-width": 2, opacity: 0.85 }));
+    marks(plot, runs.map(([cost, value, , forecast]) => ({ kind: markOf(choice, n), hollow: Boolean(forecast), faint: Boolean(forecast), x: x(cost), y: y(value) })), all.length > 500 ? 3 : 4.6);
     for (const [cost, value, trial, forecast] of runs) {
       plot.points.push({ x: x(cost), y: y(value), trial, text: () => `${choice.name} ${choice.options[n]}${forecast ? ", forecast" : ""}\n${describe(byNumber.get(trial))}` });
     }
@@ -112,7 +117,7 @@ function difference() {
     });
     const keys = html("span", { class: "legend" });
     const legend = () => keys.replaceChildren(...DATA.choices[choiceIndex].options.map((option, n) =>
-      html("span", {}, mark(n + 1, false), ` ${option} (${DATA.choices[choiceIndex].runs[n].length})`)));
+      html("span", {}, mark(markOf(DATA.choices[choiceIndex], n), false), ` ${option} (${DATA.choices[choiceIndex].runs[n].length})`)));
     const kinds = DATA.choices.findIndex((choice) => choice.name === "attention");
     choiceIndex = Math.max(0, kinds);
     legend();

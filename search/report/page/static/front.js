@@ -30,58 +30,59 @@ function errorBars(bars) {
     .map(([x, low, high]) => `M${x} ${low}V${high}M${x - 4} ${low}h8M${x - 4} ${high}h8`).join("");
 }
 
-function drawFront(plot) {
-  const runs = visible().filter((t) => t.y !== null && Number.isFinite(t.cost[costName]));
-  const front = DATA.front.map((n) => byNumber.get(n)).filter((t) => Number.isFinite(t.cost[costName]))
-    .sort((a, b) => a.cost[costName] - b.cost[costName]);
-  const x = costScale([...runs, ...front].map((t) => t.cost[costName]), plot.left, plot.right);
+// `cost` is that of the horizontal axis, `numbers` the runs on the front, and `line` says whether to bound what it dominates.
+function drawFront(plot, cost, numbers, line) {
+  const runs = visible().filter((t) => t.y !== null && Number.isFinite(t.cost[cost]));
+  const front = numbers.map((n) => byNumber.get(n)).filter((t) => Number.isFinite(t.cost[cost]))
+    .sort((a, b) => a.cost[cost] - b.cost[cost]);
+  const x = costScale([...runs, ...front].map((t) => t.cost[cost]), plot.left, plot.right);
   const [low, high] = extent([...runs.map((t) => t.y), ...front.flatMap((t) => [t.y, t.low, t.high])]);
   const room = (high - low || 1) * 0.05;
   const top = DATA.measured.rate ? Math.min(100, high + room) : high + room;
   const y = linear(DATA.measured.rate ? Math.max(0, low - room) : low - room, top, plot.bottom, plot.top);
-  axes(plot, { x, y, xLabel: DATA.costs[costName], yLabel: DATA.measured.label });
-  const places = front.map((t) => [x(t.cost[costName]), y(t.y)]);
-  if (costName === DATA.cost) plot.svg.append(svg("path", { class: "front", d: steps(places, plot.right) }));
+  axes(plot, { x, y, xLabel: DATA.costs[cost], yLabel: DATA.measured.label });
+  const places = front.map((t) => [x(t.cost[cost]), y(t.y)]);
+  if (line) plot.svg.append(svg("path", { class: "front", d: steps(places, plot.right) }));
   const r = runs.length > 500 ? 3.2 : 5;
   marks(plot, runs.map((t) => ({ kind: t.kind, hollow: t.state !== "finished", faint: t.state !== "finished" || !t.front && runs.length > 100,
-    x: x(t.cost[costName]), y: y(t.y) })), r);
+    x: x(t.cost[cost]), y: y(t.y) })), r);
   const withLow = front.filter((t) => t.low !== null);
-  plot.svg.append(svg("path", { class: "bars", d: errorBars(withLow.map((t) => [x(t.cost[costName]), y(t.low), y(t.high)])) }));
+  plot.svg.append(svg("path", { class: "bars", d: errorBars(withLow.map((t) => [x(t.cost[cost]), y(t.low), y(t.high)])) }));
   for (const row of DATA.confirmed) {
     const trial = byNumber.get(row.n);
     if (!trial.front) continue;
     for (const seed of row.seeds) {
-      plot.svg.append(svg("path", { class: "bars", d: `M${x(trial.cost[costName]) - 7} ${y(seed)}h14` }));
+      plot.svg.append(svg("path", { class: "bars", d: `M${x(trial.cost[cost]) - 7} ${y(seed)}h14` }));
     }
   }
   // Runs at one place: their number beside it.
   const same = new Map();
   for (const trial of runs) {
-    const key = `${x(trial.cost[costName]).toFixed(1)} ${y(trial.y).toFixed(1)}`;
+    const key = `${x(trial.cost[cost]).toFixed(1)} ${y(trial.y).toFixed(1)}`;
     if (!same.has(key)) same.set(key, []);
     same.get(key).push(trial);
   }
   const crowded = [...same.values()].filter((group) => group.length > 1);
   for (const [first, ...others] of crowded.length <= 150 ? crowded : []) {
-    plot.svg.append(svg("text", { class: "count", x: x(first.cost[costName]) + r + 3, y: y(first.y) + 11 }, `×${others.length + 1}`));
+    plot.svg.append(svg("text", { class: "count", x: x(first.cost[cost]) + r + 3, y: y(first.y) + 11 }, `×${others.length + 1}`));
   }
-  label(plot, front, x, y);
+  label(plot, front, x, y, cost);
   plot.points = [...same.values()].flatMap((group) => group.map((trial, n) => ({
-    x: x(trial.cost[costName]), y: y(trial.y), trial: trial.n, quiet: false,
+    x: x(trial.cost[cost]), y: y(trial.y), trial: trial.n, quiet: false,
     text: () => n || group.length === 1 ? describe(trial) : group.map(describe).slice(0, 3).join("\n\n")
       + (group.length > 3 ? `\n\nand ${group.length - 3} more here` : ""),
   })));
 }
 
 // Numbers of the front's runs beside their points, without those that would cover another; the picks in words.
-function label(plot, front, x, y) {
+function label(plot, front, x, y, cost) {
   const written = [];
   const picks = Object.entries(DATA.picks);
   const order = [...front].sort((a, b) => picks.some(([, n]) => n === b.n) - picks.some(([, n]) => n === a.n));
   for (const trial of order) {
     const names = picks.filter(([, n]) => n === trial.n).map(([rule]) => rule);
     const text = [trial.n, ...names].join(" ");
-    const at = [x(trial.cost[costName]) - 9, y(trial.y) - 8];
+    const at = [x(trial.cost[cost]) - 9, y(trial.y) - 8];
     if (at[0] - 7 * text.length < plot.left) at[0] = plot.left + 7 * text.length;
     if (written.some(([a, b, size]) => Math.abs(a - at[0]) < 7 * Math.max(size, text.length) && Math.abs(b - at[1]) < 15)) continue;
     written.push([...at, text.length]);
@@ -96,7 +97,14 @@ function front() {
     one.draw();
   }, names.indexOf(costName))] : [];
   const one = chart("front-figure", {
-    height: (width) => Math.max(340, Math.min(560, width * 0.5)), draw: drawFront, controls,
+    height: (width) => Math.max(340, Math.min(560, width * 0.5)), controls,
+    draw: (plot) => drawFront(plot, costName, DATA.front, costName === DATA.cost),
     summary: () => `${DATA.front.length} runs are on the front.`,
   });
+  for (const { cost, front } of DATA.fronts) {
+    chart(`front-${cost}-figure`, {
+      height: (width) => Math.max(340, Math.min(560, width * 0.7)), draw: (plot) => drawFront(plot, cost, front, true),
+      summary: () => `${front.length} runs are on the front by ${DATA.costs[cost]}.`,
+    });
+  }
 }

@@ -13,7 +13,7 @@ from search.report.page.build import page
 from search.report.page.content import Content, content
 from tests.search.confirmed import AGAIN, BOTH, SEARCHED
 from tests.search.confirmed import history as confirmed_search
-from tests.search.constructed import history
+from tests.search.constructed import history, trees
 from tests.search.events import history_of
 from tests.search.report.ledgers import Trees, with_objectives
 
@@ -121,3 +121,25 @@ def test_two_thousand_trials_fit_into_eight_megabytes() -> None:
     html = page(shown(history(2000, stopped=0.5, epochs=30)))
 
     assert len(html.encode()) < 8e6
+
+
+def test_fronts_by_gflops_and_by_latency_stand_side_by_side() -> None:
+    # top1, GFLOPs, ms. By latency, trial 1 is better than both others.
+    known = [(0.5, 1.0, 30.0), (0.6, 2.0, 10.0), (0.4, 0.5, 20.0)]
+    events = trees(3)
+    for tree in events:
+        if "cost" in tree:
+            _, gflops, milliseconds = known[tree["trial"]]
+            tree["cost"] = {"gflops": gflops, "params_m": 1.0, "latency_ms": milliseconds}
+        if "metrics" in tree:
+            tree["metrics"] = {"top1": known[tree["trial"]][0]}
+
+    found = shown(history_of(events))
+
+    assert found.data["fronts"] == [{"cost": "gflops", "front": [2, 0, 1]}, {"cost": "latency_ms", "front": [1]}]
+    html = page(found)
+    assert html.index('<figure id="front-gflops-figure"') < html.index('<figure id="front-latency_ms-figure"')
+    assert "The front by latency (ms)" in html
+    without = shown(history(3))
+    assert without.data["fronts"] == []
+    assert 'class="pair"' not in page(without)

@@ -44,3 +44,13 @@ def test_searched_values_are_read_from_the_config() -> None:
     trial.params = {"model.attention/tam/alpha": 1, "model.attention/tam/stages": [0, 1, 2, 3]}
     expected = {"model.attention.tam.alpha": 2, "model.attention.tam.stages": [2, 3, 4, 5]}
     assert searched_values(trial) == {"attention": "tam"} | expected
+
+
+def test_a_distillation_is_described_by_its_loss_and_the_file_of_the_teacher() -> None:
+    trial = history(trial_events(0, [0.5], 1.0)).trials[0]
+    trial.config["train"]["distill"] = {
+        "teacher": {"model": {"frames": 8}}, "checkpoint": "/teachers/flow/model.pt", "loss": "mars", "weight": 5.0,
+    }  # fmt: skip
+    trial.params = {"train.distill": 1, "train.distill/1/weight": 5.0}
+
+    assert describe(trial).endswith(", T8, distill mars of flow/model.pt, weight 5")

@@ -16,7 +16,8 @@ from search.analysis.pareto import Objectives, hypervolume
 from search.samplers.shared.frontier_sampler import FrontierSampler
 from search.samplers.shared.initial_design import INITIAL_DESIGN, SHORT_INITIAL_DESIGN
 from search.samplers.shared.optuna_space import fixed_params, suggest
-from search.samplers.shared.selector import LEAST_TRIED_EVERY
+from search.samplers.shared.selector import LEAST_TRIED_EVERY, PRIOR_TRIALS, prior_factor
+from spaces.prior import Prior
 from spaces.space import Params, Space
 
 SPACE = Space(
@@ -332,3 +333,48 @@ def test_a_parameter_that_is_not_in_the_space_is_sampled_at_random_with_a_hint()
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         study.optimize(objective, n_trials=1)  # the hint is given once
+
+
+def test_half_of_the_initial_design_is_drawn_from_the_prior() -> None:
+    prior = Prior(SPACE, {"block": {"gate": 1_000}, "block/gate/place": {"2": 1_000, "1": 1e-3}})
+    sampler = FrontierSampler(SPACE, cost, GOALS, prior=prior)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    drawn = []
+
+    for _ in range(INITIAL_DESIGN):
+        trial = study.ask()
+        params, tree = suggest(SPACE, trial)
+        study.tell(trial, [top1(tree), gflops(params)])
+        if sampler.why.get("from_prior"):
+            drawn.append(tree["block"][0]["place"])
+
+    assert len(drawn) == INITIAL_DESIGN / 2
+    assert all(place in ([2], [2, 3]) for place in drawn)
+
+
+@pytest.mark.medium
+def test_a_right_prior_is_ahead_at_first_and_a_wrong_one_is_overcome() -> None:
+    right = Prior(SPACE, {"block/gate/place": {"2": 5, "1": 0.2}, "block/gate/rank": {"4..6": 3}})
+    wrong = Prior(SPACE, {"block/gate/place": {"2": 0.2, "1": 5}, "block/gate/rank": {"4..6": 0.3}})
+
+    def volumes(prior: Prior | None) -> tuple[float, float]:
+        """Return the mean hypervolume of two searches after the initial design, and after 24 trials."""
+        studies = [searched(FrontierSampler(SPACE, cost, GOALS, seed=seed, prior=prior), 24) for seed in range(2)]
+        first = [[trial.values for trial in study.trials[:INITIAL_DESIGN]] for study in studies]
+        early = [hypervolume(values, [0.0, 1.05], ["max", "min"]) for values in first]
+        return sum(early) / 2, sum(map(volume, studies)) / 2
+
+    (early_right, late_right), (early, late), (_, late_wrong) = volumes(right), volumes(None), volumes(wrong)
+
+    assert early_right > early
+    assert min(late_right, late_wrong) > 0.97 * late
+
+
+def test_the_effect_of_the_prior_decays_with_the_ended_trials() -> None:
+    logs = np.log([4.0, 1.0, 0.25])
+
+    early, late = prior_factor(logs, PRIOR_TRIALS), prior_factor(logs, 2 * PRIOR_TRIALS)
+
+    assert early == pytest.approx([1, 1 / 4, 1 / 16])
+    assert late == pytest.approx([1, 1 / 2, 1 / 4])
+    assert prior_factor(np.zeros(3), 0).tolist() == [1, 1, 1]

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,17 +104,23 @@ def test_a_training_goes_on_with_fewer_workers_and_then_with_more(nodes: Any, tm
     cache = prepare(config.data, tmp_path / "data").resolve()
     seen: list[tuple[int, int]] = []
 
-    def collect() -> None:
-        with suppress(Exception):  # the cluster ends with the test
-            for result in train(config, cache, tmp_path / "out", Resources(workers=1, most=2, cpus=1, gpus=0)):
-                seen.append((result["epoch"], result["workers"]))
+    ended = threading.Event()
 
-    threading.Thread(target=collect, daemon=True).start()
+    def collect() -> None:
+        for result in train(config, cache, tmp_path / "out", Resources(workers=1, most=2, cpus=1, gpus=0)):
+            seen.append((result["epoch"], result["workers"]))
+            if ended.is_set():
+                return
+
+    thread = threading.Thread(target=collect, daemon=True)
+    thread.start()
     wait_for(lambda: seen and seen[-1][1] == 2, 240, "it does not begin with two workers")
     nodes.remove_node(next(iter(nodes.worker_nodes)), allow_graceful=False)
     wait_for(lambda: seen[-1][1] == 1, 240, "it does not go on with one worker")
     nodes.add_node(num_cpus=1)
     wait_for(lambda: seen[-1][1] == 2, 300, "it does not go on with two workers again")
+    ended.set()
+    thread.join(60)  # it would connect to Ray again
 
     epochs = [epoch for epoch, _ in seen]
     assert epochs == list(range(1, len(epochs) + 1))

@@ -83,6 +83,6 @@ def _end_with_parent() -> None:
 def _epochs(output: Path) -> int:
     """Return the number of epochs in a search's ledger; 0 if there is none."""
     try:
-        return (output / LEDGER).read_bytes().count(b'"event": "report"')
+        return (output / LEDGER).read_bytes().count(b'{"event":"report"')
     except OSError:
         return 0

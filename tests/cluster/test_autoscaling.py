@@ -9,9 +9,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from ray._private.services import get_node_ip_address
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
 import cluster.autoscaling
@@ -23,7 +25,7 @@ from tests.processes import free_port, wait_for
 from tests.search.tuner.test_search import changed, check_complete
 
 #: two nodes of one CPU at most, beside a head without any
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "cluster_name": "fake",
     "max_workers": 2,
     "provider": {
@@ -31,11 +33,11 @@ CONFIG = {
         "disable_launch_config_check": True, "launch_multiple": True, "head_node_id": FAKE_HEAD_NODE_ID,
     },
     "available_node_types": {
-        "head": {"resources": {}, "node_config": {}, "max_workers": 0},
+        "ray.head.default": {"resources": {}, "node_config": {}, "max_workers": 0},
         "worker": {"resources": {"CPU": 1, "object_store_memory": 10**9}, "node_config": {}, "min_workers": 0,
                    "max_workers": 2},
     },
-    "head_node_type": "head",
+    "head_node_type": "ray.head.default",
     "upscaling_speed": 1.0,
     "idle_timeout_minutes": 5,
     "auth": {}, "docker": {}, "file_mounts": {}, "file_mounts_sync_continuously": False, "cluster_synced_files": [],
@@ -74,7 +76,9 @@ def head(request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of a head with an autoscaler, whose nodes are processes of this machine."""
     folder, port = Path(tempfile.mkdtemp(prefix="scale-")), free_port()
     config = folder / "config.yaml"
-    config.write_text(json.dumps(CONFIG))
+    # Without its address, nodes would look for a head at the default port.
+    at = {"gcs_address": f"{get_node_ip_address()}:{port}"}
+    config.write_text(json.dumps(CONFIG | {"provider": CONFIG["provider"] | at}))
     words = ["start", "--head", "--block", f"--port={port}", "--num-cpus=0", "--include-dashboard=false"]
     words += [f"--autoscaling-config={config}", f"--temp-dir={folder / 'ray'}"]
     environment = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_worker_niceness": "0"}

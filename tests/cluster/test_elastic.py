@@ -1,7 +1,6 @@
 """A training whose number of workers follows the cluster: the numbers by hand, and on nodes that join and are lost."""
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ import ray
 from ray.cluster_utils import Cluster
 
 import cluster.elastic
-import cluster.training
 from cluster import connect  # noqa: F401  # Ray reads the environment that it sets
 from cluster.elastic import Growth, as_many_as_fit
 from cluster.placement import Resources
 from cluster.training import train
 from tests.cluster.test_workers import trial
+from tests.processes import wait_for
 from vattn.config import TrainConfig
 from vattn.data import prepare
 
@@ -100,33 +99,28 @@ def nodes() -> Iterator[Any]:
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_training_goes_on_with_fewer_workers_and_then_with_more(
-    nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The processes of the training import these values anew, so they are given by the environment of the machine.
-    config = trial(400)
+def test_a_training_goes_on_with_fewer_workers_and_then_with_more(nodes: Any, tmp_path: Path) -> None:
+    config = trial(100_000)
     cache = prepare(config.data, tmp_path / "data").resolve()
     seen: list[tuple[int, int]] = []
-    done = threading.Event()
+
+    ended = threading.Event()
 
     def collect() -> None:
         for result in train(config, cache, tmp_path / "out", Resources(workers=1, most=2, cpus=1, gpus=0)):
-            seen.append((result["epoch"], result.get("workers", 0)))
-        done.set()
+            seen.append((result["epoch"], result["workers"]))
+            if ended.is_set():
+                return
 
-    threading.Thread(target=collect, daemon=True).start()
-
-    def wait_for(workers: int) -> None:
-        until = time.monotonic() + 240
-        while not seen or seen[-1][1] != workers:
-            assert time.monotonic() < until, seen[-3:]
-            time.sleep(0.1)
-
-    wait_for(2)
-    nodes.remove_node(sorted(nodes.worker_nodes, key=str)[0], allow_graceful=False)
-    wait_for(1)
+    thread = threading.Thread(target=collect, daemon=True)
+    thread.start()
+    wait_for(lambda: seen and seen[-1][1] == 2, 240, "it does not begin with two workers")
+    nodes.remove_node(next(iter(nodes.worker_nodes)), allow_graceful=False)
+    wait_for(lambda: seen[-1][1] == 1, 240, "it does not go on with one worker")
     nodes.add_node(num_cpus=1)
-    wait_for(2)
-    assert done.wait(300)
+    wait_for(lambda: seen[-1][1] == 2, 300, "it does not go on with two workers again")
+    ended.set()
+    thread.join(60)  # it would connect to Ray again
 
-    assert [epoch for epoch, _ in seen] == list(range(1, 401))
+    epochs = [epoch for epoch, _ in seen]
+    assert epochs == list(range(1, len(epochs) + 1))

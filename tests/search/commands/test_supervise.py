@@ -22,10 +22,10 @@ done = len(open("calls").readlines())
 step = open("plan").read().split()[done - 1]
 if step.startswith("+"):
     with open("out/ledger.jsonl", "a") as ledger:
-        ledger.write('{"event": "report"}\\n')
+        ledger.write('{"event":"report","time":0}\\n')
 step = step.lstrip("+")
 if step == "resumed":
-    open("out/ledger.jsonl", "a").write('{"event": "resumed"}\\n')
+    open("out/ledger.jsonl", "a").write('{"event":"resumed","time":0}\\n')
     step = "killed"
 if step == "_Exit":
     os._exit(1)

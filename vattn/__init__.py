@@ -7,10 +7,8 @@ if TYPE_CHECKING:
     from vattn.trained import TrainedDetector, TrainedModel
 
 
-def load(file: str | Path) -> "TrainedModel | TrainedDetector":
+def load(file: str | Path) -> "TrainedModel":
     """Return a trained model, which returns the classes of a video: ``vattn.load("model.safetensors")("clip.mp4")``.
-
-    A detector returns the segments of its actions.
 
     See `vattn.trained.load`. Raises `vattn.errors.UserError`, a ValueError, for a file that is no trained model.
     """
@@ -18,3 +16,13 @@ def load(file: str | Path) -> "TrainedModel | TrainedDetector":
     from vattn.trained import load as load_model
 
     return load_model(file)
+
+
+def load_detector(file: str | Path) -> "TrainedDetector":
+    """Return a trained detector, which returns the segments of the actions in a video.
+
+    See `vattn.trained.load_detector`. Raises `vattn.errors.UserError`, a ValueError, for a file that is none.
+    """
+    from vattn.trained import load_detector as load_it
+
+    return load_it(file)

@@ -13,7 +13,7 @@ from vattn.config import TrialConfig
 from vattn.data import listed
 from vattn.errors import UserError
 from vattn.files import replacing, write_whole, writing
-from vattn.trained import load_classifier
+from vattn.trained import load
 from vattn.trained.file import FILE
 
 #: clips of the validation split on which a graph is compared with the model
@@ -57,7 +57,7 @@ def deploy(
             "has nothing to do", file="vattn export",
             way_out="give --onnx, --torch-export, --card or --register for a trained model",
         )  # fmt: skip
-    model = load_classifier(file, torch.device("cpu"))
+    model = load(file, torch.device("cpu"))
     home = output or file.parent
     for path in (forms.onnx, forms.torch_export, forms.card and forms.card / "README.md"):
         if path and path.exists() and not force:

@@ -13,7 +13,7 @@ from vattn.errors import UserError
 from vattn.explain import Trained, explain, load_trained
 from vattn.explain.detection import explain_detection
 from vattn.files import at_home
-from vattn.trained import load
+from vattn.trained import load_any
 from vattn.trained.file import is_model
 
 
@@ -22,7 +22,7 @@ def run(arguments: Namespace) -> None:
     checkpoint = checkpoint_of(arguments)
     config = load_config(arguments.config, arguments.set)
     if is_model(arguments.config) and checkpoint == arguments.config and not arguments.set:
-        model = load(arguments.config, torch.device("cpu")).trained
+        model = load_any(arguments.config, torch.device("cpu")).trained
     else:
         model = load_trained(config, checkpoint)
     if config.task == "detection":

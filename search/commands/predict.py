@@ -11,7 +11,7 @@ from search.commands._spec import parse_views
 from vattn.data.decode import is_litter
 from vattn.data.names import VIDEOS
 from vattn.errors import UserError
-from vattn.trained import Prediction, Segment, TrainedDetector, TrainedModel, load
+from vattn.trained import Prediction, Segment, TrainedDetector, TrainedModel, load_any
 
 #: seconds between two looks at a folder; a file that did not change between them is complete
 INTERVAL = 1.0
@@ -23,7 +23,7 @@ def run(arguments: Namespace) -> int:
         raise UserError("needs videos", file="vattn predict", way_out="name some, or a folder with --watch")
     if arguments.watch is not None and not arguments.watch.is_dir():
         raise UserError("must be a folder", path="--watch", found=arguments.watch)
-    model = load(arguments.model)
+    model = load_any(arguments.model)
     if arguments.views is not None:
         if isinstance(model, TrainedDetector):
             raise UserError("a detector sees all of a video", path="--views", way_out="leave it out")

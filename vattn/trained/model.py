@@ -82,7 +82,7 @@ class TrainedModel(Loaded):
     def __init__(self, file: ModelFile, device: torch.device | None = None) -> None:
         if file.config.task == "detection":
             rule = "is a detector, and gives segments of a video in place of classes"
-            raise UserError(rule, file=file.file, way_out="name it in vattn predict, explain or test")
+            raise UserError(rule, file=file.file, way_out="in Python, take vattn.load_detector")
         super().__init__(file, device)
 
     def with_views(self, clips: int, crops: int) -> "TrainedModel":

@@ -7,7 +7,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 from search.report.deploy.registry import predictions
-from vattn.trained import load_classifier
+from vattn.trained import load
 
 
 class VideoClassifier(PythonModel):
@@ -15,7 +15,7 @@ class VideoClassifier(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Read the trained model among the artifacts."""
-        self._model = load_classifier(context.artifacts["model"])
+        self._model = load(context.artifacts["model"])
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
         """Return a row for each video, see `search.report.deploy.registry.register`."""

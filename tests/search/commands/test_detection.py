@@ -10,12 +10,14 @@ import pytest
 import torch
 import yaml
 
+import vattn as vattn_package
 from search.cli import main
 from search.spec.messages import SpecError
 from search.spec.validation import parse
 from tests.vattn.training.tasks.test_detection import trial
 from tests.vattn_command import vattn
 from vattn.data import prepare
+from vattn.errors import UserError
 from vattn.trained import write_model
 from vattn.training.fit import fit
 
@@ -105,6 +107,10 @@ def test_a_checkpoint_is_scored_by_both_rules_and_drawn(tmp_path: Path, capsys: 
     assert capsys.readouterr().out == f"{clip}: {first['label']} {start:.1f}-{end:.1f} s ({first['score']:.2f})\n"
     assert main(["explain", str(model), "--out", str(model.parent), str(clip)]) == 0
     assert main(["predict", str(model), "--views", "2x1", str(clip)]) == 2
+    (best,) = vattn_package.load_detector(model)(clip, top=1)
+    assert (best.label, best.score) == (first["label"], pytest.approx(first["score"], rel=1e-4))
+    with pytest.raises(UserError, match=r"is a detector, .*take vattn\.load_detector"):
+        vattn_package.load(model)
     assert main(["test", str(file), *words, "--views", "10x3"]) == 2
 
 

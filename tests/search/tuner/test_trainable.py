@@ -139,7 +139,7 @@ def task(data: Path, folder: Path, gpus: float) -> Task:
     (folder / NAME).touch()  # without a ledger, the disk of the search would seem to be gone
     return Task(
         number=0, config=json.dumps(config.tree()), cache=str(cache), folder=str(folder / "trials" / "0000"),
-        tested=False, known=0, gpus=gpus, remote="", limited=False,
+        tested=False, known=0, gpus=gpus, remote="", workers=1, limited=False,
     )  # fmt: skip
 
 

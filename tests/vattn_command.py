@@ -10,6 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ray._private.authentication_test_utils import reset_auth_token_state
+
 from search.cli import main
 
 #: imported once, by the process that the others are forked from
@@ -91,6 +93,7 @@ def _run(arguments: list[str], folder: str, environment: dict[str, str], paths: 
     sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115
     os.environ.clear()
     os.environ.update(environment)
+    reset_auth_token_state()  # the process that this one is forked from has read the way of authentication before
     os.chdir(folder)
     sys.argv = ["vattn", *arguments]
     sys.exit(main(arguments))

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -26,7 +24,7 @@ from tests.search.events import event
 from tests.search.report.ledgers import Trees
 from tests.search.report.outside.receiver import receiver
 from tests.search.searches import spec
-from tests.vattn_command import vattn
+from tests.vattn_command import start, vattn
 
 
 def searched(output: Path, url: str) -> Spec:
@@ -146,11 +144,7 @@ def test_a_search_on_a_full_cluster_says_so_everywhere_and_goes_on_when_there_is
         with receiver() as (url, requests):
             path = tmp_path / "spec.yaml"
             path.write_text(yaml.safe_dump(tree | {"notify": f"{url}/hook"}))
-            # Not forked as other commands are: Ray looks for the way of authentication once in a process, and the one
-            # that they are forked from may have done so before this cluster had a token.
-            words = ["run", str(path), "--address", ray.get_runtime_context().gcs_address]
-            command = [sys.executable, "-m", "search", *words]
-            running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            running = start("run", path, "--address", ray.get_runtime_context().gcs_address)
             try:
                 wait_for(lambda: (beat := read(output)) and beat.waits_for, 120)
                 status = json.loads(vattn("status", output, "--json").stdout)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 
 from vattn.config import TrialConfig
@@ -13,7 +12,6 @@ from vattn.data.untrimmed import EMPTY, Annotation
 from vattn.detection.videos import Video, video_of
 from vattn.errors import UserError
 from vattn.files import at_home
-from vattn.trained.file import ModelFile
 from vattn.trained.model import Loaded
 from vattn.training.batches.sources import ResidentClips
 from vattn.training.tasks.detecting import detect
@@ -29,21 +27,9 @@ class Segment(NamedTuple):
 
 
 class TrainedDetector(Loaded):
-    """A trained detector that needs nothing but its file; a call with a video returns the segments of its actions.
+    """A trained detector, see `Loaded`; a call with a video returns the segments of its actions."""
 
-    Args:
-        file: what the file of the model says.
-        device: where it computes; None: the GPU if there is one.
-
-    Raises:
-        UserError: the model is a classifier, or `Loaded` raises it.
-    """
-
-    def __init__(self, file: ModelFile, device: torch.device | None = None) -> None:
-        if file.config.task != "detection":
-            rule = "is a classifier, and gives classes of a video in place of segments"
-            raise UserError(rule, file=file.file, way_out="in Python, take vattn.load")
-        super().__init__(file, device)
+    task = "detection"
 
     def __call__(self, video: str | Path, top: int | None = None) -> list[Segment]:
         """Return the segments with the highest scores, the best first.

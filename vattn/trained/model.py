@@ -2,7 +2,7 @@
 
 from copy import copy
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from pydantic import ValidationError
@@ -25,6 +25,12 @@ from vattn.training.evaluation import score
 from vattn.weights import Fit
 from vattn.weights.families import Recognised, recognise
 from vattn.weights.statistics import statistics
+
+#: what a model of a task gives in place of another one, and the function that loads it
+_OTHERS = {
+    "detection": ("is a detector, and gives segments of a video in place of classes", "load_detector"),
+    "classification": ("is a classifier, and gives classes of a video in place of segments", "load"),
+}
 
 
 class Trained(NamedTuple):
@@ -50,10 +56,16 @@ class Loaded:
         device: where it computes; None: the GPU if there is one.
 
     Raises:
-        UserError: the weights are not those of the config, or are for another number of classes.
+        UserError: the model is of another task, or the weights are not those of the config or are for another number of
+            classes.
     """
 
+    task: ClassVar[str]
+
     def __init__(self, file: ModelFile, device: torch.device | None = None) -> None:
+        if file.config.task != self.task:
+            rule, function = _OTHERS[file.config.task]
+            raise UserError(rule, file=file.file, way_out=f"in Python, take vattn.{function}")
         self.file = file
         self.device = device or default_device()
         recognised = recognise(file.checkpoint)
@@ -69,21 +81,9 @@ class Loaded:
 
 
 class TrainedModel(Loaded):
-    """A trained classifier that needs nothing but its file; a call with a video returns its classes.
+    """A trained classifier, see `Loaded`; a call with a video returns its classes."""
 
-    Args:
-        file: what the file of the model says.
-        device: where it computes; None: the GPU if there is one.
-
-    Raises:
-        UserError: the model is a detector, or `Loaded` raises it.
-    """
-
-    def __init__(self, file: ModelFile, device: torch.device | None = None) -> None:
-        if file.config.task == "detection":
-            rule = "is a detector, and gives segments of a video in place of classes"
-            raise UserError(rule, file=file.file, way_out="in Python, take vattn.load_detector")
-        super().__init__(file, device)
+    task = "classification"
 
     def with_views(self, clips: int, crops: int) -> "TrainedModel":
         """Return the same model, which averages over other numbers of clips and crops; raise UserError if it cannot."""

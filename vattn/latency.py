@@ -5,8 +5,7 @@ The clips are on the device already: reading and augmenting them is not part of 
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -19,7 +18,8 @@ from torch import Tensor
 from vattn.config import ModelConfig
 from vattn.errors import UserError
 from vattn.model import VideoModel, build_model
-from vattn.training.device import use_fast_float32
+from vattn.training.batches.ahead import torch_threads
+from vattn.training.device import use_tf32
 from vattn.training.memory import empty_clips
 
 #: How the network is run: as torch runs it, by torch.compile, by ONNX Runtime.
@@ -127,11 +127,13 @@ class Subject:
             self._net = build_model(model.without_weights(), classes).to(device).eval()
         self._session: Any = None
         if device.type == "cuda":
-            use_fast_float32()
+            use_tf32()
+            torch.backends.cudnn.benchmark = True
 
     def measure(self, mode: Mode, batch: int) -> Timing:
         """Return the time of a forward pass on ``batch`` clips. Raises UnmeasurableError if it cannot be run so."""
-        with torch.random.fork_rng(devices=[]), torch.inference_mode(), _threads(self._threads):
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(), torch_threads():
+            torch.set_num_threads(self._threads)
             torch.manual_seed(0)
             run = {"eager": self._eager, "compiled": self._compiled, "onnx": self._onnx}[mode]
             try:
@@ -197,13 +199,3 @@ def _forward(net: VideoModel, clips: Tensor) -> Tensor:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().partition("\n")[0] or type(error).__name__)[:200]
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -27,7 +27,7 @@ def set_up(device: torch.device, train: TrainConfig) -> None:
     """
     if device.type != "cuda":
         return
-    use_fast_float32()
+    use_tf32()
     torch.backends.cudnn.benchmark = not train.deterministic
     torch.backends.cudnn.deterministic = train.deterministic
     if train.deterministic:
@@ -36,11 +36,10 @@ def set_up(device: torch.device, train: TrainConfig) -> None:
     torch.use_deterministic_algorithms(train.deterministic, warn_only=True)
 
 
-def use_fast_float32() -> None:
-    """Let float32 on a GPU use TF32 and the fastest algorithms of cuDNN."""
+def use_tf32() -> None:
+    """Let float32 on a GPU compute in TF32."""
     torch.backends.cuda.matmul.fp32_precision = "tf32"
     torch.backends.cudnn.fp32_precision = "tf32"
-    torch.backends.cudnn.benchmark = True
 
 
 def autocast(train: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:

@@ -16,8 +16,7 @@ from spaces.space import Problem, Space, SpaceError
 from vattn.canonical import architecture_id, trial_id
 from vattn.config import ModelConfig, TrainConfig, TrialConfig
 from vattn.errors import UserError
-from vattn.weights.families import recognise
-from vattn.weights.files import read_checkpoint, refuse_other_files
+from vattn.weights.files import refuse_other_files
 
 
 @dataclass(frozen=True)
@@ -149,6 +148,7 @@ def _taken(
 ) -> tuple[str, ...]:
     """Return what these models take from each file in ``train.init``; raise SpecError if one does not fit."""
     with_weights = {train.weights: train for train in trains if train.weights}
+    distinct = {architecture_id(model): model for model in models}
     if not with_weights:
         return ()
     from vattn.training.start import start_and_report  # it imports what builds networks, which takes a second
@@ -156,7 +156,7 @@ def _taken(
     configs = [
         example.model_copy(update={"model": model, "train": train})
         for train in with_weights.values()
-        for model in models
+        for model in distinct.values()
     ]
     try:
         return tuple(dict.fromkeys(str(start_and_report(config)[1]) for config in configs))
@@ -210,10 +210,6 @@ def _check_train(spec: Spec, configs: list[TrainConfig]) -> None:
         path = ("trial", "train", "init")
         if not weights.is_file():
             raise spec.error(Problem(path, "there is no such file; name another", str(weights)))
-        try:
-            recognise(read_checkpoint(weights))
-        except UserError as error:
-            raise spec.error(Problem(path, str(error), "")) from None
 
 
 def _check_file(spec: Spec, file: Path, path: tuple[str, ...]) -> None:

@@ -13,6 +13,8 @@ from spaces.domain import Choice, Domain, Float, Int, Subset, decimal
 from spaces.problem import Path, Problem, SpaceError, unknown_range
 from spaces.space import Params, Space
 
+#: a share of the values of a range below which there are none: shares add up to 1 but for rounding
+ROUNDING = 1e-12
 #: weights by the text of a value, of an item or of an interval such as "0.05..0.2"
 Weights = Mapping[str, float]
 
@@ -137,7 +139,8 @@ class _Numbers:
             if b.lo < a.hi or (b.lo == a.hi and domain.count is not None):
                 rule = f"has two weights for {b.lo:g}; write intervals that do not overlap"
                 problems.append(Problem(path, rule, ", ".join(named)))
-        self._rest = max(0.0, 1 - sum(interval.share for interval in self._intervals))
+        rest = 1 - sum(interval.share for interval in self._intervals)
+        self._rest = rest if rest > ROUNDING else 0.0
         self.mean = self._rest + sum(interval.share * interval.weight for interval in self._intervals)
 
     def _containing(self, value: float) -> _Interval | None:

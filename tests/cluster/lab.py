@@ -65,6 +65,14 @@ def is_isolated() -> bool:
     return os.environ.get(ISOLATED) == "1"
 
 
+def answers(address: str) -> bool:
+    """Return whether something listens at HOST:PORT."""
+    host, _, port = address.partition(":")
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+        return True
+    return False
+
+
 def kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a process and all of its descendants."""
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -339,7 +347,7 @@ class Lab:
 
     def _start_cluster(self, nodes: int) -> None:
         self.head = self._node(is_head=True)
-        wait_for(self._answers, START, "the head does not answer")
+        wait_for(lambda: answers(self.address), START, "the head does not answer")
         for _ in range(nodes):
             self.add_node()
         wait_for(lambda: self.cpus()[1] == nodes, START, "the nodes do not join")
@@ -354,12 +362,6 @@ class Lab:
         for node in [*([self.head] if self.head else []), *self.nodes]:
             node.kill()
         self.head, self.nodes = None, []
-
-    def _answers(self) -> bool:
-        host, _, port = self.address.partition(":")
-        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
-            return True
-        return False
 
     def cpus(self) -> tuple[float, float]:
         """Return the free CPUs and all CPUs of the cluster; no CPUs while it does not answer."""

@@ -27,7 +27,7 @@ import yaml
 from scipy.stats import theilslopes
 
 from tests.cluster.faults import SPEC
-from tests.cluster.lab import START, Node
+from tests.cluster.lab import START, Node, answers
 from tests.processes import free_port, wait_for
 
 #: one line of JSON for each search
@@ -88,8 +88,7 @@ def run(hours: float, searches: int, results: Path) -> None:
     cluster = f"{time.time():.0f}"
     try:
         nodes.append(Node(folder / "n0", 0, address))
-        probe = [str(Path(sys.executable).with_name("ray")), "health-check", "--address", address]
-        wait_for(lambda: not subprocess.run(probe, capture_output=True, check=False).returncode, START)
+        wait_for(lambda: answers(address), START, "the head does not answer")
         nodes += [Node(folder / f"n{number}", number, address) for number in range(1, NODES + 1)]
         number = 0
         while number < searches and time.monotonic() - began < 3600 * hours:

@@ -183,7 +183,7 @@ def test_two_tests_are_compared_with_pictures_of_their_clips(
     assert main([*both, "--json"]) == 0
     tree = json.loads(capsys.readouterr().out)
     assert [(row["class"], row["gain"], row["p"]) for row in tree["classes"]] == [("right", 1, 0.5), ("left", -1, 0.5)]
-    # Files of one name are told apart by their folders.
+    # The names of two tests with the same file name begin with the folder.
     same = [tmp_path / name / "test.parquet" for name in ("first", "second")]
     for source, copy in zip(both[1:], same, strict=True):
         copy.parent.mkdir()

@@ -15,7 +15,7 @@ from search.analysis.confirmation import plan
 from search.commands._spec import overrides, spec_file
 from search.commands._versions import versions
 from search.commands.supervise import supervise
-from search.ledger.events import Ended, Resumed, SearchBegan, WarmStarted
+from search.ledger.events import Ended, Measured, Resumed, SearchBegan, WarmStarted
 from search.ledger.file import NAME, Ledger
 from search.ledger.history import EXHAUSTED, FAILING, LATE, History
 from search.ledger.remote import Remote, is_url
@@ -36,6 +36,7 @@ from search.spec.sections import Search as SearchSection
 from search.spec.validation import load
 from vattn.base import LATER
 from vattn.canonical import changes
+from vattn.config import ModelConfig
 from vattn.data import listed
 from vattn.data.cache import content_of
 from vattn.data.config import PLACES, StoreConfig
@@ -188,9 +189,17 @@ def _search(
             monitor.listen(display.wait_for)
             if meter:
                 wait_for_cluster.settle()
+
+            def measure(model: ModelConfig) -> Measured:
+                assert meter
+                tracker.settle()
+                return meter(model)
+
             content = content_of(cache)
             _check_content(spec, content, ledger)
-            search = Search(spec, output, cache, ledger, [tracker, display, monitor], mirror, meter)
+            search = Search(
+                spec, output, cache, ledger, [tracker, display, monitor], mirror, measure if meter else None
+            )
             search.storage.say = monitor.waits
             monitor.watch(lambda: search.storage.slow)
             if ledger.history.search:

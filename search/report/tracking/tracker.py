@@ -40,6 +40,11 @@ class Tracker:
         """Queue what the search waits for, which a tag shows; "" while it makes progress. Return at once."""
         self._events.put(text)
 
+    def settle(self, timeout: float = 60.0) -> None:
+        """Wait until nothing is being written, for at most ``timeout`` seconds: MLflow computes in this process."""
+        with self._events.all_tasks_done:
+            self._events.all_tasks_done.wait_for(lambda: not self._events.unfinished_tasks, timeout)
+
     def close(self, timeout: float = 120.0) -> None:
         """Write what is left, for at most ``timeout`` seconds."""
         self._events.put(None)
@@ -50,7 +55,10 @@ class Tracker:
         writer: RunWriter | None = None
         history, events, changed, is_open, has_warned, retry = History(), 0, set[int](), True, False, 0.0
         waits = ""
+        batch: list[Event | str | None] = []
         while is_open:
+            for _ in batch:  # of the turn before, which `settle` waits for
+                self._events.task_done()
             batch = [self._events.get()]
             while not self._events.empty():
                 batch.append(self._events.get())

@@ -188,6 +188,18 @@ def test_ranks_follow_while_a_search_runs(output: Path, monkeypatch: pytest.Monk
     ]
 
 
+def test_after_it_has_settled_what_was_applied_is_written(output: Path, events: Trees) -> None:
+    tracker = Tracker(output)
+    try:
+        for tree in events:
+            tracker.apply(event(tree))
+        tracker.settle()
+        assert len(content(output)) == 6
+        tracker.settle()  # nothing is left
+    finally:
+        tracker.close()
+
+
 def test_a_store_that_cannot_be_reached_is_one_warning(
     tmp_path: Path, events: Trees, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,11 +9,12 @@
 
 ``run`` writes each search as a file into FOLDER and skips those that exist; ``pack`` adds them to
 results/searches.parquet; ``table`` prints this file as Markdown and ``plot`` draws it as PNGs. Some methods need the
-packages of requirements-peers.txt. Regret is 1000 x the difference between the hypervolume of all configs and that of
-the trained configs (`problems.Problem.volume`).
+packages of requirements-peers.txt, those of NePS those of requirements-neps.txt. Regret is 1000 x the difference
+between the hypervolume of all configs and that of the trained configs (`problems.Problem.volume`).
 
 ``--tables`` compares methods on all tables of learning curves in FOLDER (`curve_tables`), and prints for each table and
-number of workers one line a method (`stopping`). With ``--work FOLDER`` searches are kept there, and not run again.
+number of workers one line a method (`stopping`); ``--own`` adds this project's own table. With ``--work FOLDER``
+searches are kept there, and not run again.
 ``--until-front`` ends a search when it has full training's front: the area is then at most what is printed.
 ``--calibration`` prints instead, for trials stopped with a stated probability, the share that would have entered the
 front (`calibration`).
@@ -42,12 +43,14 @@ from tests.benchmarks.curve_tables import table_files
 from tests.benchmarks.peers import PEERS, STOPPING
 from tests.benchmarks.problems import BUDGETS, RECORDED, SETTINGS, Problem, load_problem
 from tests.benchmarks.simulator import simulate
-from tests.benchmarks.stopping import FULL, OURS, compare, regrets
+from tests.benchmarks.stopping import FULL, OURS, OWN, compare, regrets
 from vattn.errors import UserError
 
 RESULTS = Path(__file__).parent / "results" / "searches.parquet"
 #: fractions of the budget at which searches are compared
 BUDGET_FRACTIONS = (0.3, 0.6, 1.0)
+#: problems that are run, printed and drawn unless others are named
+STANDARD = [*SETTINGS, RECORDED]
 #: smallest regret in a plot, whose axis is logarithmic
 MIN_PLOTTED_REGRET = 0.5
 #: this project's methods, which are compared with all others
@@ -56,7 +59,7 @@ CHAMPIONS = ("frontier", "frontier-stopping")
 MIN_TARGET_SEEDS = 5
 #: recorded fields of each training (`simulator.Training`), and the regret after it
 TYPES = {
-    "config": pa.int16(), "epochs": pa.int8(), "full": pa.bool_(), "spent": pa.float32(), "regret": pa.float32(),
+    "config": pa.int32(), "epochs": pa.int8(), "full": pa.bool_(), "spent": pa.float32(), "regret": pa.float32(),
 }  # fmt: skip
 Row = dict[str, Any]
 
@@ -91,7 +94,7 @@ def at(row: Row, spent: float) -> float:
 
 def pack(work: Path) -> int:
     """Add the searches of ``work`` to the committed ones, and return their number."""
-    rows = {_name(row): row for row in read()} if RESULTS.exists() else {}
+    rows = {_name(row): row for row in read(list(BUDGETS))} if RESULTS.exists() else {}
     rows |= {_name(row): row for row in (json.loads(path.read_text()) for path in work.glob("*.json"))}
     table = pa.Table.from_pylist([rows[name] for name in sorted(rows)])
     for name, kind in TYPES.items():
@@ -106,9 +109,9 @@ def _name(row: Row) -> tuple[str, str, int, int]:
     return row["problem"], row["peer"], row["workers"], row["seed"]
 
 
-def read() -> list[Row]:
-    """Return the committed searches."""
-    return pq.read_table(RESULTS).to_pylist()
+def read(problems: Sequence[str] = STANDARD) -> list[Row]:
+    """Return the committed searches on these problems."""
+    return [row for row in pq.read_table(RESULTS).to_pylist() if row["problem"] in problems]
 
 
 class Comparison:
@@ -323,6 +326,7 @@ def main() -> None:
     """Run one of the commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=Path, metavar="FOLDER", help="compare methods on the tables in this folder")
+    parser.add_argument("--own", action="store_true", help="compare them on this project's own table too")
     parser.add_argument("--methods", nargs="+", choices=list(PEERS), default=[FULL, OURS])
     parser.add_argument("--workers", nargs="+", type=_positive, default=[8])
     parser.add_argument("--seeds", type=_positive, default=3, help="the seeds 0 ... N - 1")
@@ -333,32 +337,33 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command")
     runs = commands.add_parser("run", help="run the searches that FOLDER does not have yet")
     runs.add_argument("--work", type=Path, required=True)
-    runs.add_argument("--problems", nargs="+", choices=[*SETTINGS, RECORDED], default=[*SETTINGS, RECORDED])
+    runs.add_argument("--problems", nargs="+", choices=list(BUDGETS), default=STANDARD)
     runs.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
     runs.add_argument("--workers", nargs="+", type=int, default=[1, 8])
     runs.add_argument("--seeds", type=int, default=20, help="the seeds 0 ... N - 1")
     packs = commands.add_parser("pack", help="add the searches of FOLDER to the committed ones")
     packs.add_argument("--work", type=Path, required=True)
-    commands.add_parser("table", help="print the committed searches as Markdown")
+    tables = commands.add_parser("table", help="print the committed searches as Markdown")
+    tables.add_argument("--problems", nargs="+", choices=list(BUDGETS), default=STANDARD)
     plots = commands.add_parser("plot", help="draw the committed searches")
     plots.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     match args.command:
-        case None if args.tables:
+        case None if args.tables or args.own:
             lines: Iterator[Any] = (
                 line
-                for file in table_files(args.tables)
+                for file in (*(table_files(args.tables) if args.tables else ()), *[OWN][: args.own])
                 for workers in args.workers
                 for line in (*compared_on(file, workers, args), "")
             )
         case None:
-            parser.error("give --tables FOLDER, or one of run, pack, table, plot")
+            parser.error("give --tables FOLDER, --own, or one of run, pack, table, plot")
         case "run":
             lines = run(args.work, args.problems, args.peers, args.workers, range(args.seeds))
         case "pack":
             lines = iter([f"{RESULTS}: {pack(args.work)} searches"])
         case "table":
-            lines = table(read())
+            lines = table(read(args.problems))
         case _:
             lines = plot(read(), args.out)
     try:

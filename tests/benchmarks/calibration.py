@@ -6,7 +6,6 @@ The tables have full learning curves, so that the end of a stopped training is k
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,10 @@ import numpy as np
 from search.analysis.intervals import by_clips
 from search.ledger.history import History
 from search.schedulers.frontier import MIN_FINISHED, FrontierConfig, Outlooks, is_look
-from tests.benchmarks.curve_tables import read_table
 from tests.benchmarks.peers import frontier_peer, objectives_of
 from tests.benchmarks.problems import Problem
 from tests.benchmarks.simulator import first_rung, recorded_row, simulate
-from tests.benchmarks.stopping import MARGIN
+from tests.benchmarks.stopping import MARGIN, load_table
 
 #: upper ends of the bins of stated probabilities
 BINS = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -80,7 +78,7 @@ def calibration(file: Path, workers: int, seeds: int, processes: int = 1) -> Ite
         seeds: the seeds are 0 ... seeds - 1.
         processes: number of processes that run searches.
     """
-    problem = read_table(file)
+    problem = load_table(file)
     with ProcessPoolExecutor(processes) as pool:
         searches = [pool.submit(_on_table, file, seed, workers) for seed in range(seeds)]
         found = [judgement for search in searches for judgement in search.result()]
@@ -88,13 +86,8 @@ def calibration(file: Path, workers: int, seeds: int, processes: int = 1) -> Ite
     yield from lines(found)
 
 
-@cache
-def _table(file: Path) -> Problem:
-    return read_table(file)
-
-
 def _on_table(file: Path, seed: int, workers: int) -> list[Judgement]:
-    return judgements(_table(file), seed, workers)
+    return judgements(load_table(file), seed, workers)
 
 
 def lines(found: Sequence[Judgement]) -> Iterator[str]:

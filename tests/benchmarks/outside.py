@@ -1,22 +1,31 @@
-"""Search methods of Syne Tune and BoTorch; requirements-peers.txt lists the packages that they need."""
+"""Search methods of Syne Tune, BoTorch, SMAC and NePS; requirements-*.txt list what they need."""
 
 # pyright: reportMissingImports=false
 
+import random
+import warnings
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import numpy as np
 
-from spaces.space import Choice, Params
-from tests.benchmarks.problems import Problem
-from tests.benchmarks.simulator import GRACE, REDUCTION
+from spaces.space import Choice, Float, Params
+from tests.benchmarks.problems import Problem, UntriedConfigs
+from tests.benchmarks.simulator import REDUCTION, first_rung
 
+#: name of the number of a row of a table
+ROW = "row"
 #: population of MO-REA; the best of 10, 20 and 50 on cifar100 within a budget of 100
 POPULATION = 20
 
 
 class MOASHA:
-    """Syne Tune's MO-ASHA: random configs, stopped by non-dominated sorting at each rung."""
+    """Syne Tune's MO-ASHA: random configs, stopped by non-dominated sorting at each rung.
+
+    Where the space has configs that are not in the table, it draws from the rows of the table.
+    """
 
     def __init__(self, problem: Problem, seed: int) -> None:
         from syne_tune.backend.trial_status import Trial as SyneTrial
@@ -25,13 +34,17 @@ class MOASHA:
         np.random.seed(seed)  # Syne Tune samples from the global generator
         self._trial_class, self._problem, self._count = SyneTrial, problem, 0
         self._scheduler = MOASHA_SCHEDULER(
-            _flat(problem), metrics=["error", "cost"], time_attr="epoch", max_t=problem.epochs, grace_period=GRACE,
-            reduction_factor=REDUCTION, random_seed=seed,
+            _rows(problem) if problem.is_partial else _flat(problem), metrics=["error", "cost"], time_attr="epoch",
+            max_t=problem.epochs, grace_period=first_rung(problem), reduction_factor=REDUCTION, random_seed=seed,
         )  # fmt: skip
 
     def ask(self, given: Params | None = None) -> tuple[Any, Params]:
         """Propose a random config."""
-        params = given or self._problem.active(self._scheduler.suggest().config)
+        if given is not None:
+            params = given
+        else:
+            config = self._scheduler.suggest().config
+            params = self._problem.params[config[ROW]] if self._problem.is_partial else self._problem.active(config)
         trial = self._trial_class(self._count, params, None)  # pyright: ignore[reportArgumentType]
         self._count += 1
         self._scheduler.on_trial_add(trial)
@@ -88,6 +101,13 @@ def _flat(problem: Problem) -> dict[str, Any]:
     domains = problem.space.domains.items()
     assert all(isinstance(domain, Choice) for _, domain in domains)
     return {name: choice(list(domain.values())) for name, domain in domains}
+
+
+def _rows(problem: Problem) -> dict[str, Any]:
+    """Return the space of the rows of a table for Syne Tune."""
+    from syne_tune.config_space import choice
+
+    return {ROW: choice(list(range(len(problem.params))))}
 
 
 class QNEHVI:
@@ -164,3 +184,186 @@ class QNEHVI:
         """Record the error and the cost of a config."""
         self._pending.discard(token)
         self._values[token] = [errors[-1], float(self._problem.cost[token])]
+
+
+class SMAC:
+    """SMAC's multi-objective optimisation: ParEGO on random forests, with SMAC's settings for hyperparameters.
+
+    It asks for configs of a space without conditions. The nearest untried config of the table is trained and reported
+    in place of each.
+
+    Lindauer et al., SMAC3: A Versatile Bayesian Optimization Package for Hyperparameter Optimization, JMLR 2022.
+    """
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        from ConfigSpace import Categorical, ConfigurationSpace
+        from ConfigSpace import Float as FloatRange
+        from smac import HyperparameterOptimizationFacade as Facade
+        from smac import Scenario
+
+        self._problem, self._table, self._tried = problem, UntriedConfigs(problem), set[int]()
+        self._space = ConfigurationSpace(seed=seed)
+        for name, domain in problem.space.domains.items():
+            if isinstance(domain, Float):
+                self._space.add(FloatRange(name, (domain.lo, domain.hi)))
+            else:
+                self._space.add(Categorical(name, list(domain.values())))
+        self._folder = TemporaryDirectory()
+        scenario = Scenario(
+            self._space, objectives=["error", "cost"], n_trials=100 * len(problem.params), deterministic=True,
+            seed=seed, output_directory=self._folder.name,
+        )  # fmt: skip
+        self._facade = Facade(
+            scenario, lambda config, seed=0: 0.0, logging_level=False, overwrite=True,
+            multi_objective_algorithm=Facade.get_multi_objective_algorithm(scenario),
+            intensifier=Facade.get_intensifier(scenario, max_config_calls=1),
+        )  # fmt: skip
+
+    def ask(self, given: Params | None = None) -> tuple[Any, Params]:
+        """Propose the untried config of the table that is nearest to SMAC's proposal."""
+        from ConfigSpace import Configuration
+
+        info = self._facade.ask()
+        wanted = {name: _plain(value) for name, value in dict(info.config).items()}
+        params = given or self._table.nearest(self._problem.active(wanted), self._tried)
+        config = self._problem.number(params)
+        self._tried.add(config)
+        asked = Configuration(self._space, values=self._problem.everywhere(params))
+        return (replace(info, config=asked), config), params
+
+    def report(self, token: Any, errors: Sequence[float]) -> bool:
+        """Return False: train every config to the end."""
+        return False
+
+    def tell(self, token: Any, errors: Sequence[float], full: bool) -> None:
+        """Report the error and the cost of a config."""
+        from smac.runhistory import TrialValue
+
+        info, config = token
+        self._facade.tell(info, TrialValue(cost=[errors[-1], float(self._problem.cost[config])]), save=False)
+
+
+class NePS:
+    """A method of NePS that stops trainings and goes on with some of them later.
+
+    Its space has no conditions: all ranges are always active. Where it samples a config, the nearest one of the table
+    that has not been tried takes its place. Both objectives are scaled to the range that they have on the table. What
+    differs from the released methods:
+
+    * MO-ASHA and Hyperband fail where none of the trials of a rung has reported yet, as can be with many workers. A
+      random config takes the place of such a proposal.
+    * PriMO draws the weights of its objectives for each proposal, as otherwise all of a search is for one point of the
+      front. It samples without a prior, and in the initial design until a training has run to its end.
+
+    PriMO: Basu et al., Prior-informed multi-objective optimisation, NePS 0.17.
+
+    Args:
+        problem: what is searched.
+        seed: seed of all random numbers.
+        method: name of the method in NePS.
+    """
+
+    #: a config that NePS promotes goes on where it was stopped
+    resumes = True
+
+    def __init__(self, problem: Problem, seed: int, method: Literal["moasha", "mo_hyperband", "primo"]) -> None:
+        import torch
+        from neps.optimizers import algorithms
+        from neps.optimizers.ask_and_tell import AskAndTell
+        from neps.space import HPOCategorical, HPOFloat, HPOInteger, SearchSpace
+
+        random.seed(seed)
+        np.random.seed(seed)  # NePS samples from the global generators
+        torch.manual_seed(seed)
+        self._problem, self._table = problem, UntriedConfigs(problem)
+        self._random = random.Random(seed)
+        ranges = {
+            name: HPOFloat(domain.lo, domain.hi) if isinstance(domain, Float) else HPOCategorical(list(domain.values()))
+            for name, domain in problem.space.domains.items()
+        }
+        self._first = first_rung(problem)
+        fidelity = HPOInteger(self._first, problem.epochs, is_fidelity=True)
+        space = SearchSpace(ranges | {FIDELITY: fidelity})
+        self._is_primo = method == "primo"
+        options: dict[str, Any] = {"prior_centers": {}} if self._is_primo else {}
+        self._optimizer: Any = getattr(algorithms, method)(space, eta=REDUCTION, **options)
+        self._driver = AskAndTell(self._propose)
+        self._given: Params | None = None
+        self._tried: set[int] = set()
+        #: trained to the end, or running
+        self._taken: set[int] = set()
+        self._lowest = {"error": float(problem.truth.min()), "cost": float(problem.cost.min())}
+        self._width = {"error": float(np.ptp(problem.truth)) or 1.0, "cost": float(np.ptp(problem.cost)) or 1.0}
+
+    def ask(self, given: Params | None = None) -> tuple[Any, Params]:
+        """Propose a new config, or one whose training shall go on."""
+        self._given = given
+        trial = self._driver.ask()
+        params = self._params(trial.config)
+        config = self._problem.number(params)
+        self._tried.add(config)
+        self._taken.add(config)
+        return (trial, config), params
+
+    def _params(self, config: Any) -> Params:
+        values = {name: _plain(value) for name, value in config.items() if name != FIDELITY}
+        return values if self._problem.is_partial else self._problem.active(values)
+
+    def _propose(self, trials: Any, budget: None = None, n: None = None) -> Any:
+        from neps.optimizers.optimizer import SampledConfig
+
+        if self._given is not None:
+            return self._new(trials, self._given)
+        optimizer = self._optimizer
+        if self._is_primo:
+            finished = any(trial.report and trial.config[FIDELITY] == self._problem.epochs for trial in trials.values())
+            optimizer.scalarization_weights = None
+            optimizer = optimizer if finished else optimizer.bracket_optimizer
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                sampled = optimizer(trials, None, None)
+        except ValueError as error:  # NumPy's, where a rung has no result
+            if "need at least one array" not in str(error):
+                raise
+            untried = [n for n in range(len(self._problem.params)) if n not in self._tried]
+            return self._new(trials, self._problem.params[self._random.choice(untried)])
+        if sampled.previous_config_id is not None:
+            return sampled
+        # PriMO does not count running trials, so its numbers are not unique.
+        is_model_based = "_" not in sampled.id
+        params = self._table.nearest(self._params(sampled.config), self._taken if is_model_based else self._tried)
+        config = {**self._problem.everywhere(params), FIDELITY: sampled.config[FIDELITY]}
+        return SampledConfig(str(len(trials) + 1) if is_model_based else sampled.id, config)
+
+    def _new(self, trials: Any, params: Params) -> Any:
+        """Return a config at the lowest rung."""
+        from neps.optimizers.optimizer import SampledConfig
+
+        number = 1 + max((int(name.split("_")[0]) for name in trials), default=0)
+        rungs = (self._optimizer.bracket_optimizer if self._is_primo else self._optimizer).rung_to_fid
+        rung = min(rungs)
+        return SampledConfig(f"{number}_rung_{rung}", {**self._problem.everywhere(params), FIDELITY: rungs[rung]})
+
+    def report(self, token: Any, errors: Sequence[float]) -> bool:
+        """Return whether the epochs of the rung are done."""
+        trial, _ = token
+        return len(errors) >= trial.config[FIDELITY]
+
+    def tell(self, token: Any, errors: Sequence[float], full: bool) -> None:
+        """Report both objectives, and that the training has ended or was stopped."""
+        trial, config = token
+        if not full:
+            self._taken.discard(config)
+        values = {"error": errors[-1], "cost": float(self._problem.cost[config])}
+        scaled = [(values[name] - self._lowest[name]) / self._width[name] for name in values]
+        self._driver.tell(trial.id, {"objective_to_minimize": scaled})
+
+
+#: name of the range of epochs in NePS
+FIDELITY = "epochs"
+
+
+def _plain(value: Any) -> Any:
+    """Return a NumPy scalar as a number of Python."""
+    return value.item() if isinstance(value, np.generic) else value

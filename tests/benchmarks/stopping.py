@@ -186,9 +186,7 @@ def lines(problem: Problem, methods: Sequence[str], rows: dict[tuple[str, int], 
     to_front = {m: [needed(rows[m, seed], targets[seed]) for seed in range(seeds)] for m in methods}
     areas = {m: [area(rows[m, seed], budget, worst) for seed in range(seeds)] for m in methods}
     others = [m for m in methods if OURS in methods and m not in (OURS, OMNISCIENT)]
-    by_front = dict(
-        zip(others, holm([_p(_censored(to_front[OURS]), _censored(to_front[m])) for m in others]), strict=True)
-    )
+    by_front = dict(zip(others, holm([p_of_trainings(to_front[OURS], to_front[m]) for m in others]), strict=True))
     by_area = dict(zip(others, holm([_p(areas[OURS], areas[m]) for m in others]), strict=True))
     yield (f"| method | trainings to full training's front after {budget}: median [quartiles] | "
            "area under log regret | of the omniscient saving | stopped | p (Holm), trainings | p (Holm), area | "
@@ -217,9 +215,16 @@ def verdict(p: float, ours: Sequence[float], others: Sequence[float]) -> str:
     return f"{p:.2g}" + (f" {OURS} {'ahead' if ahead else 'behind'}" if p < 0.05 else "")
 
 
-def _censored(trainings: Sequence[float]) -> list[float]:
-    """Return logarithms of trainings; a search that does not get there is behind all that do, and equal to the like."""
-    return [math.log(value) if math.isfinite(value) else NEVER for value in trainings]
+def p_of_trainings(ours: Sequence[float], others: Sequence[float]) -> float:
+    """Return the p-value of a test on the logarithms of trainings, paired over seeds.
+
+    A search that does not get there is behind all that do, and equal to the like.
+    """
+
+    def ranked(trainings: Sequence[float]) -> list[float]:
+        return [math.log(value) if math.isfinite(value) else NEVER for value in trainings]
+
+    return _p(ranked(ours), ranked(others))
 
 
 def _trainings(value: float) -> str:

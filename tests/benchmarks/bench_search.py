@@ -370,7 +370,10 @@ def main() -> None:
         for line in lines:
             print(line, flush=True)
     except ModuleNotFoundError as missing:
-        raise SystemExit(f"{missing.name} is missing: pip install -r tests/benchmarks/requirements-peers.txt") from None
+        packages = "neps" if missing.name == "neps" else "peers"
+        raise SystemExit(
+            f"{missing.name} is missing: pip install -r tests/benchmarks/requirements-{packages}.txt"
+        ) from None
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
 

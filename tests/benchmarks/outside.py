@@ -326,7 +326,8 @@ class NePS:
         except ValueError as error:  # NumPy's, where a rung has no result
             if "need at least one array" not in str(error):
                 raise
-            untried = [n for n in range(len(self._problem.params)) if n not in self._tried]
+            numbers = range(len(self._problem.params))
+            untried = [number for number in numbers if number not in self._tried] or list(numbers)
             return self._new(trials, self._problem.params[self._random.choice(untried)])
         if sampled.previous_config_id is not None:
             return sampled
@@ -355,7 +356,8 @@ class NePS:
         trial, config = token
         if not full:
             self._taken.discard(config)
-        values = {"error": errors[-1], "cost": float(self._problem.cost[config])}
+        # The result of a config that is known already may be of more epochs than this rung has.
+        values = {"error": errors[: trial.config[FIDELITY]][-1], "cost": float(self._problem.cost[config])}
         scaled = [(values[name] - self._lowest[name]) / self._width[name] for name in values]
         self._driver.tell(trial.id, {"objective_to_minimize": scaled})
 

@@ -28,7 +28,8 @@ def first_rung(problem: Problem) -> int:
 class Peer(Protocol):
     """A search method. A token identifies a proposal when its errors are reported.
 
-    A method that has ``resumes`` goes on with a training that it stopped, where it proposes its config again.
+    A method that has ``resumes`` goes on with a training that it stopped, where it proposes its config again and would
+    not stop it after the epochs that are done.
     """
 
     def ask(self, given: Params | None = None) -> tuple[Any, Params]:
@@ -148,9 +149,9 @@ class _Search:
             if config not in self.known:
                 return self._begin(config, now, began, token)
             known = self.known[config]
-            if self._resumes and known.ended <= now and not known.full:
-                return self._begin(config, now, began, token, known.errors)
             if known.ended <= now:
+                if self._resumes and not known.full and not self._peer.report(token, known.errors):
+                    return self._begin(config, now, began, token, known.errors)
                 self._peer.tell(token, known.errors, known.full)
             else:
                 known.tokens.append(token)

@@ -128,24 +128,28 @@ def test_the_result_of_a_repeated_running_config_is_reported_when_it_ends() -> N
 
 
 class Resuming(Scripted):
-    """Stops the first training of ``stops`` after an epoch, and goes on with it when it proposes its config again."""
+    """Takes pairs of a config and the epochs after which it stops, as often as it proposes the config."""
 
     resumes = True
 
-    def ask(self, given: Params | None = None) -> tuple[int, Params]:
-        number, params = super().ask(given)
-        self._stops = self._stops if number not in self._proposed else ()
-        self._proposed.add(number)
-        return number, params
+    def __init__(self, order: Iterable[tuple[int, int]]) -> None:
+        self._steps = iter(order)
+        super().__init__([])
 
-    def __init__(self, order: Iterable[int], stops: Sequence[int] = ()) -> None:
-        super().__init__(order, stops)
-        self._proposed: set[int] = set()
+    def ask(self, given: Params | None = None) -> tuple[Any, Params]:
+        number, epochs = next(self._steps) if given is None else (given["network"], 99)
+        return (number, epochs), {"network": number}
+
+    def report(self, token: Any, errors: Sequence[float]) -> bool:
+        return len(errors) >= token[1]
+
+    def tell(self, token: Any, errors: Sequence[float], full: bool) -> None:
+        super().tell(token[0], errors, full)
 
 
 def test_a_stopped_training_goes_on_where_it_was_stopped() -> None:
     table = problem([0, 1], [[0.9, 0.8, 0.6], [0.7, 0.5, 0.4]], [[1, 2, 4], [1, 1, 1]])
-    peer = Resuming([0, 1, 0], stops=[0])
+    peer = Resuming([(0, 1), (1, 3), (0, 1), (0, 3)])  # the third proposal asks for what is known
 
     trainings = simulate(table, peer, workers=1, budget=2, seed=0)
 
@@ -156,14 +160,19 @@ def test_a_stopped_training_goes_on_where_it_was_stopped() -> None:
         (0, 4, 10, 2, True),
     ]
     assert [t.spent for t in trainings] == pytest.approx([1 / 3, 4 / 3, 2])
-    assert peer.results == [(0, [0.9], False), (1, [0.7, 0.5, 0.4], True), (0, [0.9, 0.8, 0.6], True)]
+    assert peer.results == [
+        (0, [0.9], False),
+        (1, [0.7, 0.5, 0.4], True),
+        (0, [0.9], False),
+        (0, [0.9, 0.8, 0.6], True),
+    ]
     assert regrets(table, trainings) == pytest.approx([1000 * table.best, 1000 * table.best, 0])
 
 
 def test_a_search_ends_where_every_config_is_known_and_none_goes_on() -> None:
     table = problem([0, 1], [[0.9, 0.8], [0.7, 0.5]], [[1, 1], [1, 1]])
 
-    trainings = simulate(table, Resuming(iter(lambda: 1, None)), workers=1, budget=9, seed=0)
+    trainings = simulate(table, Resuming(iter(lambda: (1, 2), None)), workers=1, budget=9, seed=0)
 
     # Config 1 is trained first; then it is proposed until the other one takes its place, and then nothing is left.
     assert [t.config for t in trainings] == [1, 0]

@@ -38,7 +38,7 @@ def test_the_kernel_of_many_points_is_that_of_each_pair() -> None:
     whole = kernel(points)
 
     assert whole[BLOCK_ROWS + 1, 2] == pytest.approx(kernel(points[[BLOCK_ROWS + 1]], points[[2]])[0, 0])
-    assert np.allclose(np.diag(whole), kernel.diag(points), atol=1e-6)
+    assert np.allclose(np.diag(whole), kernel.variance, atol=1e-6)
     assert np.allclose(whole, whole.T)
 
 
@@ -106,7 +106,7 @@ def test_without_information_the_hyperparameters_have_the_distribution_of_the_pr
     x, samples = rng.random((5, 2)), []
     for _ in range(60):
         model = Surrogate([0, 1], x, [0.3, 0.31, 0.32, 0.33, 0.34], rng, deviations=1e3)
-        samples += [process.kernel_.theta for process in model._processes]
+        samples += [process.theta for process in model._processes]
     *scales, variance, noise = np.array(samples).T
 
     # Two groups: the median of their length scales is sqrt(2 / 2) = 1. Samples five steps apart are still correlated.

@@ -3,13 +3,13 @@
     python tests/benchmarks/bench_decision.py --work FOLDER [--trials 100 500 2000 5000] [--cases NAME ...]
         [--sampler frontier] [--proposals 11] [--digest] [--profile FILE]
 
-Nothing is trained. The ledger of each case has that number of random configs of its space, which is the worst a sampler
-can be given: accuracies are random, so nothing can be learned from them, and the front of three objectives is long. Then
-a search resumes from the ledger, as after a crash, and proposes ``--proposals`` configs; each of these trials ends before
-the next proposal, with a random accuracy. `WORKERS` trials run all the time.
+Nothing is trained. The ledger of each case has that number of random configs of its space with random accuracies, from
+which nothing can be learned; the front of three objectives is long then. A search resumes from the ledger, as after a
+crash, and proposes ``--proposals`` configs; before each proposal one trial ends, with a random accuracy. `WORKERS` trials
+run all the time.
 
 A row has the CPU seconds of the first proposal after the resume, which has to make all candidates, and the median and
-the longest of the others: all that happens between the wish for a trial and its task, the record in the ledger included.
+the longest of the others: all that happens between the wish for a trial and its task, with the record in the ledger.
 ``--digest`` adds a hash of the proposed configs, by which two versions of the code are compared.
 """
 
@@ -235,7 +235,7 @@ def main() -> None:
         "space", "trials", "first, s", "median, s", "longest, s", "resume, s", *(["digest"] if arguments.digest else [])
     )
     for case in arguments.cases:
-        spec, last = spec_of(case, arguments.sampler), 0
+        spec = spec_of(case, arguments.sampler)
         every = events_of(spec, max(arguments.trials), CASES[case][1])
         found = sum(event.event == "proposed" for event in every)
         for count in sorted({min(count, found) for count in arguments.trials}):
@@ -248,7 +248,6 @@ def main() -> None:
                     f"{result['resume']:.1f}", *([result["digest"]] if arguments.digest else []))  # fmt: skip
             else:
                 row(case, f"{count:,}", "no config is left", "", "", f"{result['resume']:.1f}")
-            last = count
 
 
 if __name__ == "__main__":

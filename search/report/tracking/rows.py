@@ -1,7 +1,7 @@
 """New runs in the tables of MLflow's SQLite database: all of a search in one transaction.
 
-MLflow has no call that writes several runs, and its calls for one run open eight sessions with a dozen commits: 20 to 50
-ms of CPU time. `MlflowRows` is for the database in the folder of a search alone, and only where each table has exactly
+MLflow has no call that writes several runs, and its calls for one run take eight sessions and commits: 20 to 50 ms of
+CPU time. `MlflowRows` is for the database in the folder of a search alone, and only where each table has exactly
 the columns that this module knows; elsewhere the runs are written by MLflow's client.
 """
 

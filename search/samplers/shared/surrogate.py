@@ -108,8 +108,9 @@ def _correlate(r2: Array) -> None:
 class Likelihood:
     """The log marginal likelihood of observations as a function of the log hyperparameters.
 
-    The kernel is `GroupedMatern` plus white noise (Rasmussen and Williams 2006, equation 2.30). The squared distances of all pairs in each group are computed once, so a new set of hyperparameters costs one
-    product, one exponential for each pair and a Cholesky decomposition.
+    The kernel is `GroupedMatern` plus white noise (Rasmussen and Williams 2006, equation 2.30). The squared distances
+    of all pairs in each group are computed once, so a new set of hyperparameters costs one product, one exponential for
+    each pair and a Cholesky decomposition.
 
     Args:
         groups: the group of each column of a point, 0 ... G - 1.

@@ -5,8 +5,8 @@
 
 Nothing is trained. The ledger of each case has that number of random configs of its space with random accuracies, from
 which nothing can be learned; the front of three objectives is long then. A search resumes from the ledger, as after a
-crash, and proposes ``--proposals`` configs; before each proposal one trial ends, with a random accuracy. `WORKERS` trials
-run all the time.
+crash, and proposes ``--proposals`` configs; before each proposal one trial ends, with a random accuracy. `WORKERS`
+trials run all the time.
 
 A row has the CPU seconds of the first proposal after the resume, which has to make all candidates, and the median and
 the longest of the others: all that happens between the wish for a trial and its task, with the record in the ledger.

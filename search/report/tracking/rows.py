@@ -83,7 +83,7 @@ class MlflowRows:
                     identity, run.name, "UNKNOWN", "", "", "unknown", run.status, run.start, run.end, "", "active",
                     artifacts, int(self._experiment), None,
                 )])  # fmt: skip
-                tags = run.tags | {"mlflow.runName": run.name}
+                tags = {**run.tags, "mlflow.runName": run.name}
                 self._insert(connection, "tags", [(key, tag_text(value), identity) for key, value in tags.items()])
                 self._insert(
                     connection, "params", [(key, param_text(value), identity) for key, value in run.params.items()]

@@ -132,9 +132,9 @@ def data(count: int = 30) -> tuple[Any, ...]:
 def scikit_learn(theta: np.ndarray, points: np.ndarray, values: np.ndarray, variances: np.ndarray) -> Any:
     """Return scikit-learn's process with its own kernel, of the same hyperparameters."""
     *scales, variance, noise = np.exp(theta)
-    matern: Any = Matern(np.array(scales)[GROUPS], nu=2.5)
+    matern: Any = Matern  # its type annotations, and those of the regressor, are too narrow
     regressor: Any = GaussianProcessRegressor
-    kernel = ConstantKernel(variance) * matern + WhiteKernel(noise)
+    kernel = ConstantKernel(variance) * matern(np.array(scales)[GROUPS], nu=2.5) + WhiteKernel(noise)
     return regressor(kernel, alpha=variances + JITTER, optimizer=None).fit(points, values)
 
 

@@ -10,12 +10,15 @@ trials run all the time.
 
 A row has the CPU seconds of the first proposal after the resume, which has to make all candidates, and the median and
 the longest of the others: all that happens between the wish for a trial and its task, with the record in the ledger.
+The next columns are the share of their time that `MANY` workers would wait for proposals of the median time, one after
+the other, if trials took a minute or ten minutes: by a simulation in which the duration of a trial varies by a third.
 ``--digest`` adds a hash of the proposed configs, by which two versions of the code are compared.
 """
 
 import argparse
 import cProfile
 import hashlib
+import heapq
 import json
 import os
 import random
@@ -45,6 +48,9 @@ from tests.benchmarks.tables import row, table
 LIBRARY = Path(__file__).parents[2] / "spaces" / "library"
 #: trials that run at the same time
 WORKERS = 8
+#: workers whose waiting is simulated, and trials of each
+MANY = 64
+ROUNDS = 50
 #: share of the trials that were stopped early in the case with stopped trials
 STOPPED = 0.6
 #: draws of a config for each that is wanted, before a space counts as too small
@@ -219,6 +225,21 @@ def measured(spec: Spec, events: list[Event], folder: Path, proposals: int, prof
     return {"resume": resume, "times": times, "digest": digest.hexdigest()[:12]} | spent
 
 
+def waiting(proposal: float, seconds: float) -> float:
+    """Return the share of their time that `MANY` workers wait, where each proposal takes the driver ``proposal`` s."""
+    rng = random.Random(0)
+    free = [rng.uniform(0, seconds) for _ in range(MANY)]  # when each worker ends its trial
+    heapq.heapify(free)
+    driver = waited = trained = 0.0
+    for _ in range(ROUNDS * MANY):
+        asked = heapq.heappop(free)
+        driver = max(driver, asked) + proposal
+        duration = seconds * rng.uniform(2 / 3, 4 / 3)
+        waited, trained = waited + driver - asked, trained + duration
+        heapq.heappush(free, driver + duration)
+    return waited / (waited + trained)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -244,8 +265,10 @@ def main() -> None:
                 result = measured(spec, events, Path(folder), arguments.proposals, arguments.profile)
             times = result["times"]
             if len(times) > 1:
-                row(case, f"{count:,}", f"{times[0]:.2f}", f"{np.median(times[1:]):.2f}", f"{max(times[1:]):.2f}",
-                    f"{result['resume']:.1f}", *([result["digest"]] if arguments.digest else []))  # fmt: skip
+                median = float(np.median(times[1:]))
+                row(case, f"{count:,}", f"{times[0]:.2f}", f"{median:.2f}", f"{max(times[1:]):.2f}",
+                    f"{result['resume']:.1f}", f"{waiting(median, 60):.1%}", f"{waiting(median, 600):.2%}",
+                    *([result["digest"]] if arguments.digest else []))  # fmt: skip
             else:
                 row(case, f"{count:,}", "no config is left", "", "", f"{result['resume']:.1f}")
 

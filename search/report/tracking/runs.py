@@ -20,7 +20,7 @@ from search.report.tables.front import rows
 from search.report.tracking.batches import log_batch, to_metrics
 from search.report.tracking.description import SMALL_PICTURE, TAG_NOTE, description
 from search.report.tracking.progress import Progress
-from search.report.tracking.rows import NewRun
+from search.report.tracking.rows import TAG_NAME, NewRun
 from search.report.tracking.store import (
     LAYOUT,
     PARENT,
@@ -49,9 +49,6 @@ _RANKED = 20
 
 #: width of the picture in the description, pixels
 _PICTURE_WIDTH = 640
-
-#: MLflow's own tag of the name of a run
-_NAME = "mlflow.runName"
 
 #: MLflow's status for each state; an interrupted trial is scheduled, as a resume continues it, and a trial that the
 #: scheduler stopped has done its work: MLflow shows a run that was killed as a failure
@@ -207,7 +204,12 @@ class RunWriter:
         name, is_new = run_name(trial, state, self._objectives), run is None or not run.has_params
         logged = int(run.tags.get(TAG_LOGGED, 0)) if run else 0
         tags = {TAG_SEARCH: self._search, TAG_TRIAL: str(trial.number), TAG_LAYOUT: LAYOUT}
-        tags |= {TAG_STATE: state, TAG_LOGGED: str(max(logged, trial.epoch)), PARENT: self._parent.run_id, _NAME: name}
+        tags |= {
+            TAG_STATE: state,
+            TAG_LOGGED: str(max(logged, trial.epoch)),
+            PARENT: self._parent.run_id,
+            TAG_NAME: name,
+        }
         tags |= trial_tags(trial) | self._standings.get(trial.number, {})
         match trial.end:
             case Stopped(reason=reason) | Failed(error=reason) if reason:
@@ -221,17 +223,23 @@ class RunWriter:
         self, run: _Written, metrics: "Sequence[Metric]" = (), params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        log_batch(self._client, run.run_id, metrics, params, tags)
+        if self._rows:
+            self._rows.add(run.run_id, metrics, params or {}, tags or {})
+        else:
+            log_batch(self._client, run.run_id, metrics, params, tags)
         run.tags |= tags or {}
 
     def _set_status(self, run: _Written, status: str, end: Event | None) -> None:
         """Set a run's status if it differs; the time of its end is that of the event ``end``."""
         if run.status == status:
             return
-        if status in ("RUNNING", "SCHEDULED"):
+        is_open = status in ("RUNNING", "SCHEDULED")
+        end_time = _milliseconds(end.time) if end and not is_open else None
+        if self._rows:
+            self._rows.set_status(run.run_id, status, end_time)
+        elif is_open:
             self._client.update_run(run.run_id, status=status)
         else:
-            end_time = _milliseconds(end.time) if end else None
             self._client.set_terminated(run.run_id, status=status, end_time=end_time)
         run.status = status
 

@@ -37,7 +37,7 @@ def nearly(text: str) -> Any:
 
 
 def corrected(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return a part of an answer with the probability that is stated today: the first version gave shares of samples."""
+    """Return a part of an answer with the probability of today: the first version stated the share of samples."""
     share = answer.get("probability") if "on_front" in answer else None
     if share is None:
         return answer

@@ -160,7 +160,7 @@ def all_columns(problem: Problem, draws: int, folder: Path) -> dict[str, Array]:
 def ranking(problem: Problem, values: Mapping[str, Array]) -> Iterator[tuple[str, ...]]:
     """Yield for each column its rank correlations with the final accuracy, the second one at equal cost."""
     epochs = {
-        f"top-1 after epoch {epoch}": np.array([-np.mean([errors[:, epoch - 1]]) for errors in problem.errors])[None]
+        f"top-1 after epoch {epoch}, one training": -np.array([errors[:, epoch - 1] for errors in problem.errors]).T
         for epoch in (1, 2)
     }
     measured = {name: drawn for name, drawn in values.items() if name != "seconds"} | epochs

@@ -13,7 +13,16 @@ from importlib import import_module, metadata
 import shtab
 
 from search.model_parser import add_models
-from search.parser import Parser, add_command, add_set, complete, non_negative_int, positive_int
+from search.parser import (
+    Parser,
+    add_command,
+    add_set,
+    complete,
+    non_negative_float,
+    non_negative_int,
+    positive_int,
+    whole_number,
+)
 from vattn.errors import StorageError, UserError, shortened
 from vattn.files import at_home
 
@@ -140,7 +149,7 @@ def _add_results(commands: "argparse._SubParsersAction") -> None:
         complete(run, shtab.DIRECTORY)
     pareto.add_argument("--json", action="store_true", help="print the front as JSON")
     pareto.add_argument("--plot", type=at_home, metavar="FILE", help="draw the front, as .html or .png")
-    why.add_argument("trial", type=int, metavar="TRIAL", help="number of the trial")
+    why.add_argument("trial", type=whole_number, metavar="TRIAL", help="number of the trial")
     why.add_argument("--json", action="store_true", help="print the answer as JSON")
     export.add_argument("--pick", metavar="WHICH", help="knee, best, trial=ID or gflops<=X")
     export.add_argument("--out", type=at_home, metavar="FILE.yaml", help="where to write the config")
@@ -172,8 +181,8 @@ def _add_results(commands: "argparse._SubParsersAction") -> None:
     report.add_argument(
         "--serve", action="store_true", help="serve the page on loopback, up to date while a search runs"
     )
-    report.add_argument("--port", type=int, default=8050, help="port on loopback (default: 8050)")
-    ui.add_argument("--port", type=int, default=5000, help="port on loopback (default: 5000)")
+    report.add_argument("--port", type=whole_number, default=8050, help="port on loopback (default: 8050)")
+    ui.add_argument("--port", type=whole_number, default=5000, help="port on loopback (default: 5000)")
     ui.add_argument("--tracking", metavar="URI", help="MLflow store, where the search wrote to one of its own choice")
     repair.add_argument("--yes", action="store_true", help="cut it off; the rest is kept in another file")
 
@@ -184,10 +193,12 @@ def _add_data(commands: "argparse._SubParsersAction") -> None:
     )
     motion.add_argument("out", type=at_home, metavar="OUT", help="folder to write to")
     for split in ("train", "val", "test"):
-        motion.add_argument(f"--{split}-clips", type=int, metavar="N", help=f"clips of a class in the {split} split")
-    motion.add_argument("--frames", type=int, metavar="N", help="frames of a clip")
-    motion.add_argument("--size", type=int, metavar="N", help="side of a frame in pixels")
-    motion.add_argument("--seed", type=int, metavar="N", help="seed of the generator")
+        motion.add_argument(
+            f"--{split}-clips", type=whole_number, metavar="N", help=f"clips of a class in the {split} split"
+        )
+    motion.add_argument("--frames", type=whole_number, metavar="N", help="frames of a clip")
+    motion.add_argument("--size", type=whole_number, metavar="N", help="side of a frame in pixels")
+    motion.add_argument("--seed", type=whole_number, metavar="N", help="seed of the generator")
 
     ingest = add_command(commands, "ingest", "decode a data set into the clip cache; an interrupted run continues")
     ingest.add_argument("kind", metavar="KIND", help="kind of the data set, as data.kind in a spec")
@@ -199,10 +210,14 @@ def _add_data(commands: "argparse._SubParsersAction") -> None:
         metavar="CACHE",
         help="folder of the cache, as data.cache in a spec; with --flow, of the images",
     )
-    ingest.add_argument("--size", type=int, metavar="N", help="shorter side in pixels (default: 128, of flow 256)")
+    ingest.add_argument(
+        "--size", type=whole_number, metavar="N", help="shorter side in pixels (default: 128, of flow 256)"
+    )
     ingest.add_argument("--frames", default="all", metavar="N", help="frames kept of a clip (default: all)")
     ingest.add_argument("--codec", default="raw", help="raw (reads fastest) or jpeg (a ninth of the size)")
-    ingest.add_argument("--quality", type=int, default=90, metavar="Q", help="of codec jpeg and of flow (default: 90)")
+    ingest.add_argument(
+        "--quality", type=whole_number, default=90, metavar="Q", help="of codec jpeg and of flow (default: 90)"
+    )
     ingest.add_argument("--modality", default="rgb", help="rgb or flow")
     ingest.add_argument(
         "--flow",
@@ -216,9 +231,13 @@ def _add_data(commands: "argparse._SubParsersAction") -> None:
     ingest.add_argument(
         "--set", action="append", default=[], metavar="A.B=V", help="set a value of `data`: max_faults=10"
     )
-    ingest.add_argument("--jobs", type=int, metavar="N", help="files decoded at once (default: one per core)")
+    ingest.add_argument("--jobs", type=whole_number, metavar="N", help="files decoded at once (default: one per core)")
     ingest.add_argument(
-        "--time-limit", type=float, default=600.0, metavar="S", help="seconds allowed for a file (default: 600)"
+        "--time-limit",
+        type=non_negative_float,
+        default=600.0,
+        metavar="S",
+        help="seconds allowed for a file (default: 600)",
     )
     ingest.add_argument("--address", help="Ray cluster that decodes the files (default: this machine)")
     ingest.add_argument("--json", action="store_true", help="print the result as JSON")

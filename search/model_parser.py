@@ -5,7 +5,7 @@ from typing import Any
 
 import shtab
 
-from search.parser import add_command, add_set, complete, non_negative_float, positive_int
+from search.parser import add_command, add_set, complete, non_negative_float, positive_int, worker_range
 from vattn.files import at_home
 
 
@@ -103,7 +103,12 @@ def _add_training(commands: "argparse._SubParsersAction") -> None:
         "--force", action="store_true", help="train although data or code differ from those of the export"
     )
     train.add_argument(
-        "--workers", type=positive_int, default=1, metavar="N", help="number of workers, which share each batch"
+        "--workers",
+        type=worker_range,
+        default=(1, 1),
+        metavar="N",
+        help="number of workers, which share each batch; 2-8: as many as there is room for, which changes "
+        "when nodes join or leave",
     )
     train.add_argument(
         "--cpus", type=positive_int, default=1, metavar="N", help="CPUs of a worker, also its number of torch threads"

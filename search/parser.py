@@ -1,6 +1,7 @@
 """The parser of the command line: as argparse's, and it suggests what a word with a typo was meant to be."""
 
 import argparse
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -58,17 +59,37 @@ def complete(argument: argparse.Action, completion: Any) -> None:
     setattr(argument, "complete", completion)  # noqa: B010  # shtab reads this attribute; argparse's types lack it
 
 
+def whole_number(text: str) -> int:
+    """Return a whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number (got {text!r})") from None
+
+
 def positive_int(text: str) -> int:
     """Return a whole number of at least 1."""
-    number = int(text)
+    number = whole_number(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1 (got {number})")
     return number
 
 
+def worker_range(text: str) -> tuple[int, int]:
+    """Return fewest and most workers of "4" or "2-8"."""
+    match = re.fullmatch(r"(\d+)-(\d+)", text)
+    if match is None:
+        number = positive_int(text)
+        return number, number
+    least, most = map(positive_int, match.groups())
+    if most < least:
+        raise argparse.ArgumentTypeError(f"the second number must be at least the first (got {text})")
+    return least, most
+
+
 def non_negative_int(text: str) -> int:
     """Return a whole number of at least 0."""
-    number = int(text)
+    number = whole_number(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"must be at least 0 (got {number})")
     return number
@@ -76,7 +97,10 @@ def non_negative_int(text: str) -> int:
 
 def non_negative_float(text: str) -> float:
     """Return a number of at least 0."""
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number (got {text!r})") from None
     if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError(f"must be at least 0 (got {text})")
     return number

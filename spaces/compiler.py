@@ -28,6 +28,8 @@ MAX_REPEATS = 1_000
 MAX_OPTIONS = 1_000
 #: values of a range of numbers with a step
 MAX_STEPS = 1_000_000
+#: longest text of an option without a label of its own
+MAX_TEXT = 40
 #: values and ranges of a whole tree, in which those of a repeat count once for each element
 MAX_NODES = 20_000
 
@@ -137,7 +139,7 @@ class Compiler:
             return self._add_problem(place, rule)
         if (duplicate := _duplicate(options)) is not None:
             return self._add_problem(place, "lists an option twice; list each once", duplicate)
-        domain = Choice(labels(options))
+        domain = Choice(labels(options), texts(options))
         self._register(name, domain)
         return ChoiceNode(name, domain, self._options(options, domain.labels, place, name))
 
@@ -235,6 +237,29 @@ def label_of(option: Tree) -> str | None:
         kind = option.get("kind")
         return kind if isinstance(kind, str) else None
     return option if isinstance(option, str) else json.dumps(option, default=str)
+
+
+def texts(options: Sequence[Tree]) -> tuple[str, ...]:
+    """Return what a reader sees of each option: its label, or its values where that would be an index."""
+    words = labels(options)
+    found = tuple(
+        label if label_of(option) is not None else _values(option) or label
+        for option, label in zip(options, words, strict=True)
+    )
+    return found if len(set(found)) == len(found) else words
+
+
+def _values(option: Tree) -> str:
+    """Return the values of a list or a mapping; "" if they are too long."""
+
+    def plain(value: Tree) -> str:
+        return value if isinstance(value, str) else shown(value)
+
+    if isinstance(option, Mapping):
+        text = " ".join(f"{key} {plain(value)}" for key, value in option.items())
+    else:
+        text = ",".join(map(plain, option))
+    return text if len(text) <= MAX_TEXT else ""
 
 
 def name_part(label: str) -> str:

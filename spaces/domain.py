@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import chain, combinations, pairwise
 from typing import Any
@@ -52,6 +52,8 @@ class Choice(Domain):
     """One of several options; the value is its index."""
 
     labels: tuple[str, ...]
+    texts: tuple[str, ...] = field(default=(), compare=False)
+    """what a reader sees of each option; empty: its label"""
 
     @property
     @override

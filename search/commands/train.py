@@ -11,7 +11,7 @@ from typing import Any
 
 from cluster.address import resolve
 from cluster.failures import TrainingError
-from cluster.placement import Resources, gpu_problem, node_resources
+from cluster.placement import Resources, counted, gpu_problem, node_resources
 from search.commands._model_files import write_model_files
 from search.commands._origin import Origin, comments_of, origin_of
 from search.commands._resume import CONFIG, Resume, output_of
@@ -60,7 +60,7 @@ def run(arguments: Namespace) -> int:
 
 def train_file(
     path: Path, sets: list[str], output: Path | None, resume: bool, tracking: str, address: str | None,
-    workers: int, cpus: int, gpus: float, force: bool = False,
+    workers: tuple[int, int], cpus: int, gpus: float, force: bool = False,
 ) -> None:  # fmt: skip
     """Train the config in a file and print its metrics after each epoch, with the time that is left.
 
@@ -78,7 +78,7 @@ def train_file(
             ``train.epochs``, greater than the number of finished epochs.
         tracking: URI of the MLflow store; ``auto``: SQLite in the output folder.
         address: Ray cluster to train on, see `cluster.connect.connected`.
-        workers: number of workers, which share each batch.
+        workers: fewest and most workers, which share each batch; where they differ, the number follows the cluster.
         cpus: CPUs of a worker.
         gpus: GPUs of a worker.
         force: train although data or code are others than those with which the config was exported.
@@ -96,8 +96,9 @@ def train_file(
     config, chooses_store, chooses_statistics = read_config(path, sets)
     # A training that goes on began with what is there.
     exported = None if resume or force else read_exported(path)
-    _check(config, path, workers)
-    _check_gpus(workers, gpus)
+    least, most = workers
+    _check(config, path, least)
+    _check_gpus(most, gpus)
     if gpus and config.train.amp == "none":
         print("float32 on GPUs: products with TF32; train.amp: bf16 is faster", file=sys.stderr)
     resolve(address).probe()
@@ -121,7 +122,7 @@ def train_file(
         differing = other_versions(exported.versions, versions())
         refuse_differences(path, [*differing, *_other_data(exported, files[0])])
     for clips in files:
-        _check_clips(config, clips, path, workers)
+        _check_clips(config, clips, path, least)
     caches = [cache.resolve() for cache in decode(files, progress)]
     if exported:
         refuse_differences(path, _other_data(exported, files[0], caches[0]))
@@ -137,10 +138,12 @@ def train_file(
         write_whole(output / CONFIG, written)
     try:
         origin = origin_of(written)
-        done = _train(split_configs, caches, folders, tracking, output, address, (workers, cpus, gpus), origin)
+        resources = Resources(workers=least, most=most if most > least else 0, cpus=cpus, gpus=gpus)
+        done = _train(split_configs, caches, folders, tracking, output, address, resources, origin)
     except KeyboardInterrupt:
+        number = f"{least}" if least == most else f"{least}-{most}"
         given = {
-            "--workers": (workers, 1), "--cpus": (cpus, 1), "--gpus": (gpus, 0), "--address": (address, None),
+            "--workers": (number, "1"), "--cpus": (cpus, 1), "--gpus": (gpus, 0), "--address": (address, None),
             "--tracking": (tracking, "auto"),
         }  # fmt: skip
         options = [word for name, (value, usual) in given.items() if value != usual for word in (name, f"{value}")]
@@ -271,11 +274,11 @@ def _check_gpus(workers: int, gpus: float) -> None:
 
 def _train(
     configs: list[TrialConfig], caches: list[Path], folders: list[Path], tracking: str, output: Path,
-    address: str | None, amounts: tuple[int, int, float], origin: Origin | None,
+    address: str | None, resources: Resources, origin: Origin | None,
 ) -> list[list[Epoch]]:  # fmt: skip
     """Train the configs one after another; return the epochs of each.
 
-    ``amounts`` are the number of workers, and the CPUs and GPUs of each. The search of an exported config, ``origin``,
+    The search of an exported config, ``origin``,
     shows its training too.
     """
     print(f"Connecting to Ray at {address} ..." if address else "Starting Ray ...", flush=True)
@@ -286,12 +289,11 @@ def _train(
     from search.report.tracking.store import tracking_uri
     from search.report.tracking.training import log_beside, log_training
 
-    workers, cpus, gpus = amounts
-    resources, uri = Resources(workers=workers, cpus=cpus, gpus=gpus), tracking_uri(tracking, output)
+    uri = tracking_uri(tracking, output)
     done = []
     with connected(address):
         resources.concurrency(node_resources())
-        if gpus:
+        if resources.gpus:
             smallest_gpu("--gpus")  # it refuses nodes that cannot use theirs
         for number, (config, cache, folder) in enumerate(zip(configs, caches, folders, strict=True)):
             prefix = f"split {config.data.split}  " if len(configs) > 1 else ""
@@ -324,5 +326,6 @@ def _epoch_line(result: dict[str, Any], config: TrialConfig, time_left: float) -
     return (
         f"epoch {result['epoch']}/{config.train.epochs}  {measured}  "
         f"training loss {metrics['train_loss']:.4f}  {result['seconds']:.1f} s"
+        + (f"  {counted(result['workers'], 'worker')}" if "workers" in result else "")
         + (f"  {format_duration(time_left)} left" if time_left else "")
     )

@@ -59,14 +59,17 @@ class Room:
 
     def _update(self, nodes: list[dict[str, float]], fitting: int) -> None:
         wanted = self._search.spec.resources.concurrent
-        possible = fitting + (self._asking.more(fitting) if self._asking else 0)
+        more = self._asking.more(fitting) if self._asking else 0
+        possible = fitting + more
         most = possible if wanted == "auto" else min(possible, wanted)
         share = self._sharing.share(Wants.of(self._resources, self._search.wanted(most)), nodes)
         self._search.slots = max(1, most if share is None else min(most, share))
         # What is left where fewer trainings run than could is for the workers of each.
         at_once = max(1, min(self._search.slots, self._search.wanted(self._search.slots)))
         self._search.workers = max(self._resources.workers, self._resources.places(nodes) // at_once)
-        self._search.shares.limit(None if share is None else self._search.slots)
+        # Those that wait for further nodes bring GPUs of their own.
+        gpus = sum(node.get("GPU", 0) for node in nodes) + more * self._resources.workers * self._resources.gpus
+        self._search.shares.limit(gpus, None if share is None else self._search.slots)
 
     @property
     def is_exceeded(self) -> bool:

@@ -22,7 +22,8 @@ class Shares:
     def __init__(self, spec: Spec, gpus: float = 0, memory: int | None = None) -> None:
         self._spec, self._memory = spec, memory
         self.is_auto = spec.resources.gpus == "auto"
-        self._all_gpus = self._gpus = gpus if self.is_auto and memory else math.inf
+        self._gpus = math.inf
+        self.limit(gpus, None)
         #: by number: GPUs of each worker of the trainings that were handed out and have not ended
         self._reserved: dict[int, float] = {}
 
@@ -54,10 +55,10 @@ class Shares:
         """The number of trainings that were handed out and have not ended."""
         return len(self._reserved)
 
-    def limit(self, trainings: int | None) -> None:
-        """Use no more GPUs than this number of the smallest trainings would; None: all GPUs of the cluster."""
+    def limit(self, gpus: float, trainings: int | None) -> None:
+        """Use at most ``gpus`` GPUs, if their memory is known, and no more than ``trainings`` of the smallest would."""
         share = math.inf if trainings is None else trainings * self.least * self._spec.resources.fewest
-        self._gpus = min(self._all_gpus, share)
+        self._gpus = min(gpus if self.is_auto and self._memory else math.inf, share)
 
     def holds(self, number: int) -> bool:
         """Return whether a training was handed out and has not ended."""

@@ -1,16 +1,22 @@
 """Temporal detection on generated untrimmed videos: R-C3D and Segment-CNN, each with and without STA, by seed.
 
     python tests/benchmarks/bench_detection.py [--seeds 3] [--epochs 6] [--out FOLDER]
+    python tests/benchmarks/bench_detection.py --memory c3d|18|34|50 [--recompute]
 
 It trains each detector with each seed, prints the mean average precision on the test split at each threshold of IoU
 with its interval (Student's t over the seeds), GFLOPs and seconds of training, and the same for detectors that know
 nothing: random segments with the true class frequencies, the whole video as each class, and none. Trainings that are in
 FOLDER already are not repeated.
+
+``--memory`` passes one buffer of 768 frames at 112 pixels forward and backward through R-C3D around C3D or a 3D ResNet,
+in float32 on the CPU, and prints the bytes that it takes at its peak: those of its tensors besides weights, counted as
+they come and go, and all of the process.
 """
 
 import argparse
 import json
 import math
+import resource
 import time
 from pathlib import Path
 from statistics import fmean, stdev
@@ -21,12 +27,15 @@ import torch
 from scipy.special import stdtrit
 
 from tests.benchmarks.tables import row, table
-from vattn.config import TrialConfig
+from vattn.config import ModelConfig, TrialConfig
 from vattn.cost import cost
 from vattn.data import open_clips, prepare
 from vattn.detection.evaluation import THRESHOLDS
 from vattn.detection.videos import videos
+from vattn.model import build_model
 from vattn.training.fit import fit, score_test_split
+from vattn.training.memory import step_peak
+from vattn.training.recompute import recompute_blocks
 from vattn.training.tasks.detecting import Detected
 
 DATA: dict[str, Any] = {
@@ -89,13 +98,39 @@ def interval(values: list[float]) -> str:
     return f"{100 * fmean(values):.1f} ± {100 * half:.1f}"
 
 
+def memory(base: str, recompute: bool) -> str:
+    """Return the memory of one buffer of 768 frames, forward and backward, in words."""
+    backbone = {"kind": "c3d"} if base == "c3d" else {"kind": "resnet3d", "depth": int(base)}
+    model = ModelConfig.parse({"frames": 768, "size": 112, "backbone": backbone, "detector": {"kind": "rc3d"}})
+    predicted, counted = (_step(model, recompute, device) for device in ("meta", "cpu"))
+    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    words = ", ".join(f"{name} {value / 1e9:.2f} GB" for name, value in {
+        "predicted": predicted, "counted": counted, "process with weights and gradients": process,
+    }.items())  # fmt: skip
+    return f"{base}{', recompute' if recompute else ''}: {words}"
+
+
+def _step(model: ModelConfig, recompute: bool, device: str) -> int:
+    with torch.device(device):
+        net = build_model(model, classes=20)
+    if recompute:
+        recompute_blocks(net)
+    return step_peak(net, model, 1, "none", device=device)
+
+
 def main() -> None:
     """Train, evaluate and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--out", type=Path, default=Path("build/bench_detection"))
+    parser.add_argument("--memory", choices=["c3d", "18", "34", "50"])
+    parser.add_argument("--recompute", action="store_true")
     arguments = parser.parse_args()
+    if arguments.memory:
+        began = time.monotonic()
+        print(f"{memory(arguments.memory, arguments.recompute)}, {time.monotonic() - began:.0f} s")
+        return
     out = arguments.out
     torch.set_num_threads(1)
     cache = prepare(trial("R-C3D", False, 0, 1).data, out)

@@ -190,16 +190,19 @@ class C3D(Backbone):
 
     def shared(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c s i j"]:
         x = clips
-        for stage, names in _NAMES.items():
-            x = self.at[f"{stage}a"](x)
-            for i, name in enumerate(names):
-                x = self.relu(self.get_submodule(name)(x))
-                if i == 0:
-                    x = self.at[f"{stage}b"](x)
-            x = self.at[f"{stage}d"](x)
-            if stage < 5:
-                x = self.get_submodule(f"pool{stage}")(x)
+        for stage in _NAMES:
+            x = self.run_stage(x, stage)
         return x
+
+    def run_stage(self, x: Tensor, stage: int) -> Tensor:
+        """Return the maps after a stage, and after its pool if it is not the last."""
+        x = self.at[f"{stage}a"](x)
+        for i, name in enumerate(_NAMES[stage]):
+            x = self.relu(self.get_submodule(name)(x))
+            if i == 0:
+                x = self.at[f"{stage}b"](x)
+        x = self.at[f"{stage}d"](x)
+        return x if stage == 5 else self.get_submodule(f"pool{stage}")(x)
 
     def of_regions(self, cells: Float[Tensor, "n c s i j"], twice: bool) -> Float[Tensor, "n d"]:
         x = self.relu(self.fc6(cells.flatten(1)))

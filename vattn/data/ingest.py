@@ -338,7 +338,7 @@ def _read(
     """
     path = root / jobs[0].path
     state = _state(path)
-    rate = 0.0
+    rate, times = 0.0, ()
     if path.is_dir():
         images = folders(path)
 
@@ -353,7 +353,7 @@ def _read(
         raise UnreadableFileError("has no optical flow: that is a folder of flow_x_NNNNN.jpg and flow_y_NNNNN.jpg")
     else:
         spans = [(max(job.first, 0), math.inf if job.last < 0 else job.last) for job in jobs]
-        video, concealed, rate = decode_video(
+        video, concealed, rate, times = decode_video(
             path, store.size, lambda t: any(first <= t <= last for first, last in spans)
         )
 
@@ -378,7 +378,8 @@ def _read(
                 StoredClip.jpeg(frames, store.quality) if store.codec == "jpeg" else StoredClip.raw(np.stack(frames))
             )
             seconds = length / rate if rate else -1.0
-            clips.append((stored, Origin(*job, *state, content, damage, length, seconds, READER)))
+            known = times if len(times) == len(frames) + 1 and job == Job(job.path) else ()
+            clips.append((stored, Origin(*job, *state, content, damage, length, seconds, READER, known)))
     return clips
 
 

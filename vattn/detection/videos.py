@@ -30,6 +30,8 @@ class Stored(Protocol):
     @property
     def seconds(self) -> Any: ...
 
+    def times(self, i: int) -> Any: ...
+
 
 class Video(NamedTuple):
     """One video; frames are counted from 0 at the rate that the detector sees."""
@@ -42,9 +44,13 @@ class Video(NamedTuple):
     """stored frames in a frame"""
     annotation: Annotation
     """times in seconds, cut to the video"""
+    moments: Float64[np.ndarray, " stored"] = np.empty(0)
+    """the frame at whose time each stored frame begins, a real number; empty if the rate is constant"""
 
     def stored_frames(self, frames: Int64[np.ndarray, " t"]) -> Int64[np.ndarray, " t"]:
         """Return the stored frame that is shown at the time of each frame; the last one after the end."""
+        if len(self.moments):
+            return (np.searchsorted(self.moments, frames + _ROUNDING, side="right") - 1).clip(0)
         return np.floor(frames * self.rate + _ROUNDING).astype(np.int64).clip(0, self.stored - 1)
 
     def instances(self, fps: float) -> Float64[np.ndarray, "_ 3"]:
@@ -62,24 +68,27 @@ def videos(clips: Stored, data: DataConfig) -> list[Video]:
     fps, _ = data.detection
     annotations = data.annotations(clips.paths)
     return [
-        video_of(path, int(stored), float(seconds), annotations[path], fps)
-        for path, stored, seconds in zip(clips.paths, clips.shapes[:, 0], clips.seconds, strict=True)
+        video_of(path, int(stored), float(seconds), annotations[path], fps, clips.times(i))
+        for i, (path, stored, seconds) in enumerate(zip(clips.paths, clips.shapes[:, 0], clips.seconds, strict=True))
     ]
 
 
-def video_of(path: str, stored: int, seconds: float, annotation: Annotation, fps: float) -> Video:
+def video_of(
+    path: str, stored: int, seconds: float, annotation: Annotation, fps: float, times: Sequence[float] = ()
+) -> Video:
     """Return a video of ``stored`` frames that lasts ``seconds``, 0 or less if that is not known.
 
-    ``fps`` is the rate at which a detector sees it.
+    ``fps`` is the rate at which a detector sees it. ``times`` are those of its frames and its end, seconds, where their
+    rate is not constant.
     """
-    length = seconds if seconds > 0 else stored / fps
+    length = times[-1] if len(times) else seconds if seconds > 0 else stored / fps
     rows = annotation.instances
     if late := int((rows[:, 1] > length + 1 / fps).sum()):
         _LOG.warning("%s: %d of %d actions end after the video, which lasts %.1f s", path, late, len(rows), length)
     cut = np.column_stack([rows[:, :2].clip(0, length), rows[:, 2]])
     annotation = Annotation(cut[cut[:, 0] < cut[:, 1]], annotation.ambiguous)
     frames = max(round(length * fps), 1)
-    return Video(path, frames, stored, stored / (length * fps), annotation)
+    return Video(path, frames, stored, stored / (length * fps), annotation, np.array(times[:-1], np.float64) * fps)
 
 
 def truth(every: Sequence[Video]) -> Instances:

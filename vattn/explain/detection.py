@@ -151,12 +151,12 @@ def draw_timeline(watched: Mapping[str, Watched], labels: Sequence[str], fps: fl
     return figure
 
 
-def with_bars(frames: np.ndarray, watched: Watched, fps: float, rate: float) -> np.ndarray:
-    """Return frames (T, H, W, 3) with a bar below for the truth, if there is one, and one for the best segment.
+def with_bars(frames: np.ndarray, watched: Watched, fps: float) -> np.ndarray:
+    """Return frames (T, H, W, 3), ``fps`` a second, with bars below: the truth, if it is known, and the best segment.
 
     A bar has the colour of the class at the time of the frame, of the best segment there; black is background.
     """
-    times = np.arange(len(frames)) / rate
+    times = np.arange(len(frames)) / fps
     truth = watched.video.annotation.instances
     rows = [truth[:, [2, 0, 1]] + (1, 0, 0)] if len(truth) else []
     rows.append(watched.confident[:, :3])
@@ -197,13 +197,13 @@ def explain_detection(model: Trained, file: Path, out: Path) -> list[Path]:
     watched, frames = watch(model, file, known_actions(config.data, file))
     labels, fps = model.labels, config.data.detection[0]
     files = [out / name for name in ("timeline.png", "segments.mp4", "detections.json")]
-    rate = watched.video.rate * fps
-    barred = with_bars(frames, watched, fps, rate)
+    shown = frames[watched.video.stored_frames(np.arange(watched.video.frames))]
+    barred = with_bars(shown, watched, fps)
     even = barred[:, : barred.shape[1] // 2 * 2, : barred.shape[2] // 2 * 2]
     with writing(out, WAY_OUT):
         out.mkdir(parents=True, exist_ok=True)
         save(draw_timeline({detector.kind: watched}, labels, fps), files[0])
         with replacing(files[1]) as part:
-            encode(part, even, rate)
+            encode(part, even, fps)
         write_whole(files[2], watched.detected.text(labels))
     return files

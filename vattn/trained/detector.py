@@ -67,4 +67,5 @@ def read_untrimmed(
         raise UserError(f"cannot be read: {error}", file=file) from error
     frames = np.stack([frame for frame in decoded.frames if frame is not None])
     fps = config.data.detection[0]
-    return video_of(str(file), len(frames), len(frames) / (decoded.rate or fps), annotation, fps), frames
+    seconds = len(frames) / (decoded.rate or fps)
+    return video_of(str(file), len(frames), seconds, annotation, fps, decoded.times), frames

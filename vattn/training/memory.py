@@ -26,7 +26,7 @@ from vattn.cost import cost
 from vattn.model import VideoModel, network_on_meta
 from vattn.training.distill import sees_the_same
 from vattn.training.recipe.norms import prepare
-from vattn.training.recompute import blocks_of, recompute_blocks
+from vattn.training.recompute import blocks_of, recompute_blocks, wrap_blocks
 
 #: Bytes of a process's CUDA context with the kernels of torch, cuBLAS and cuDNN.
 CONTEXT = 500_000_000
@@ -195,8 +195,7 @@ def _trained(net: nn.Module) -> list[nn.Parameter]:
 
 def recompute_on_meta(net: VideoModel, amp: str) -> None:
     """Let blocks compute their activations again, in the precision of the forward pass, which autograd leaves."""
-    for block in blocks_of(net):
-        block.forward = lowered(amp)(block.forward)
+    wrap_blocks(net, lambda _, forward: lowered(amp)(forward))
     recompute_blocks(net)
 
 

@@ -11,22 +11,34 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from vattn.backbones.c3d import C3D
+
 
 def recompute_blocks(net: nn.Module) -> None:
-    """Let each residual block in ``net`` keep only its input in training. Values and gradients stay the same."""
-    for block in blocks_of(net):
-        block.forward = partial(_checkpointed, block, block.forward)
+    """Let each block in ``net`` keep only its input in training. Values and gradients stay the same."""
+    wrap_blocks(net, lambda module, forward: partial(_checkpointed, module, forward))
+
+
+def wrap_blocks(net: nn.Module, wrap: Callable[[nn.Module, Callable[..., Tensor]], Callable[..., Tensor]]) -> None:
+    """Replace how each block of ``net`` computes by what ``wrap`` returns of the block's module and that."""
+    for module in blocks_of(net):
+        method = "run_stage" if isinstance(module, C3D) else "forward"
+        setattr(module, method, wrap(module, getattr(module, method)))
 
 
 def blocks_of(net: nn.Module) -> list[nn.Module]:
-    """Return the residual blocks: the modules with slots for mechanisms inside the backbone. C3D has none."""
-    return [module for module in net.modules() if hasattr(module, "at") and not hasattr(module, "channels")]
+    """Return the modules with blocks: residual blocks, which have slots for mechanisms, and C3D for its stages."""
+    return [
+        module
+        for module in net.modules()
+        if isinstance(module, C3D) or (hasattr(module, "at") and not hasattr(module, "channels"))
+    ]
 
 
-def _checkpointed(block: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def _checkpointed(block: nn.Module, forward: Callable[..., Tensor], x: Tensor, *numbers: int) -> Tensor:
     if not block.training:
-        return forward(x)
-    return checkpoint(forward, x, use_reentrant=False, context_fn=partial(_contexts, block))
+        return forward(x, *numbers)
+    return checkpoint(forward, x, *numbers, use_reentrant=False, context_fn=partial(_contexts, block))
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

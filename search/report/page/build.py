@@ -28,7 +28,9 @@ _SECTIONS = {
     "front": ("The front", "Accuracy against cost. Every run is a point; those stopped early are hollow, at their last "
               "measured value. Bars are 95 % intervals."),
     "difference": ("What made the difference", "For each choice of the space: how much higher the front of the runs "
-                   "with one option lies than that of other runs, at equal cost."),
+                   "with one option lies than that of other runs, at equal cost: the best run with the option that "
+                   "needs at most that cost, against the best such run without it, averaged over the costs that both "
+                   "sides have."),
     "importance": ("Importance on the front", "Which choices decide whether a run is near the front (PED-ANOVA). It "
                    "does not say which option is better."),
     "ablation": ("Ablation tables", "In the form of the papers. Runs differ in other settings too, so read a cell with "

@@ -12,7 +12,7 @@ from search.report.clips.paired import compared
 from search.report.clips.tested import Tested, shown_gains
 from search.report.page.table import Table
 from search.report.wording.states import describe_state
-from search.report.wording.trials import describe
+from search.report.wording.trials import describe, explain_names
 from search.report.wording.values import format_duration, format_estimate, format_gain, format_metric, format_range
 from vattn.errors import UserError
 
@@ -34,7 +34,8 @@ def front_table(sure: Certainty) -> Table:
         ])  # fmt: skip
     head = ["trial", "model", "pick", sure.name, "95 % interval", *costs, "gain over the row above", "significant",
             "within noise of"]  # fmt: skip
-    note = "Within noise of: finished trials of no higher cost that are not significantly different, nearest first."
+    note = "Within noise of: finished trials of no higher cost that are not significantly different, nearest first. "
+    note += explain_names(sure.front)
     numbers = [trial.number for trial in sure.front]
     picked = frozenset(numbers.index(trial.number) for trial in sure.picks.values())
     return Table(

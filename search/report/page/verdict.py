@@ -179,12 +179,13 @@ def _difference(sure: Certainty, gains: Sequence[tuple[Choice, Gain]]) -> str:
 
 def _course(course: Sequence[Moment]) -> str:
     growth = still_growing(course)
-    last = max(1, round(len(course) / 4))
+    number = max(1, round(len(course) / 4))
+    last = f"last {number} finished runs" if number > 1 else "last finished run"
     if growth is None:
         rose = [n for n in range(1, len(course)) if course[n].hypervolume > course[n - 1].hypervolume]
         at = course[rose[-1]] if rose else course[0]
         return (
-            f"Probably: the last {last} finished runs added less than 1 % to the hypervolume of the front; the last "
+            f"Probably: the {last} added less than 1 % to the hypervolume of the front; the last "
             f"gain was trial {at.trial}, number {at.finished} of {len(course)} finished runs."
         )
-    return f"Not yet settled: the last {last} finished runs added {100 * growth:.0f} % to the hypervolume of the front."
+    return f"Not yet settled: the {last} added {100 * growth:.0f} % to the hypervolume of the front."

@@ -26,7 +26,7 @@ class Progress:
         """Add the next finished trial; return the metrics that it changes.
 
         These are the hypervolume (`search.analysis.front.covered` says from which point it is measured); the best
-        value of the measured objective, and its cost; and the best value at each round cost that it improves, such as
+        value of the measured objective, and its costs; and the best value at each round cost that it improves, such as
         "best/top1 at 0.05 gflops". Round costs are 1, 2 and 5 times powers of ten, up to the first that all finished
         trials are within.
         """
@@ -39,7 +39,8 @@ class Progress:
             return changed
         if self._best is None or (sign * value, -cost) > (sign * self._best[0], -self._best[1]):
             self._best = value, cost
-            changed |= {name: value} | ({} if cost_name == name else {cost_name: cost})
+            costs = [cost_name, *(objective for objective in self._objectives if objective in trial.cost)]
+            changed |= {name: value} | {each: trial.cost[each] for each in costs if each != name}
         last = max(self._at_cost, default=cost)
         pick = max if sign > 0 else min
         for limit in round_costs(min(cost, last), max(cost, last)):

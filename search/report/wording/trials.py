@@ -1,7 +1,7 @@
 """A trial's config in a few words: its mechanisms, its clip length, and the other values that were searched."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ def is_another_training(trial: Trial) -> bool:
     return trial.memory is not None and trial.memory.changes_result
 
 
+#: Keys of a mechanism that say what and where it is.
+_PLACES = ("kind", "stages", "position", "every")
 #: What the asterisk of `describe` says.
 ANOTHER_TRAINING = (
     "* for lack of GPU memory, batch norm saw each step in parts: another training than the config describes; compare "
@@ -134,17 +136,39 @@ def _value_at(tree: Any, keys: Sequence[str]) -> Any:
     return tree
 
 
+def explain_names(trials: Iterable[Trial]) -> str:
+    """Return what the short words of `describe` mean, with the letters that the mechanisms of ``trials`` have."""
+    modules = [module for trial in trials for module in trial.config["model"]["attention"]]
+    if not modules:
+        return "T: frames of a clip."
+    letters: dict[str, list[str]] = {}
+    for module in modules:
+        for name, value in module.items():
+            if _is_numeric_option(name, value) and name not in letters.setdefault(_letters(name), []):
+                letters[_letters(name)].append(name)
+    options = ", ".join(f"{short}: {' or '.join(names)}" for short, names in sorted(letters.items()))
+    place = ", and its place in a block" if any(module.get("position") for module in modules) else ""
+    return (
+        f"A model is named by its mechanism{f' ({options})' * bool(options)}, @ its stages{place}; T: frames of a clip."
+    )
+
+
+def _is_numeric_option(name: str, value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and name not in _PLACES
+
+
+def _letters(name: str) -> str:
+    return "K" if name == "kernel_size" else "".join(part[0] for part in name.split("_"))
+
+
 def _module(module: Mapping[str, Any], varied: Collection[str]) -> str:
     """Return one mechanism as "tam a2 b4 K3 @res2-5 b"; ``varied`` are the names of the searched values."""
     words = [module["kind"]]
     for name, value in module.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if name in ("kind", "stages", "position", "every") or not (is_number or name in varied):
-            continue
-        if is_number:
-            short = "K" if name == "kernel_size" else "".join(part[0] for part in name.split("_"))
-            words.append(short + format_value(value))
-        else:
+        if _is_numeric_option(name, value):
+            words.append(_letters(name) + format_value(value))
+        elif name in varied and name not in _PLACES:
             words.append(f"{name} {format_value(value)}")
     if "stages" in module:
         words.append(f"@{describe_stages(module['stages'])}")

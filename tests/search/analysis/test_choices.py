@@ -29,6 +29,17 @@ def test_options_subsets_and_long_ranges_become_groups() -> None:
     assert max(sizes) - min(sizes) <= 1
 
 
+def test_options_that_are_lists_are_named_by_their_values() -> None:
+    spec = {"trial": {"model": {"detector": {"scales": {"choice": [[2, 4, 8], [2, 3, 4, 6, 8]]}}}}}
+    trials = [trial_events(n, [0.5], 1.0) for n in range(2)]
+    for n, events in enumerate(trials):
+        events[0]["params"] = {"model.detector.scales": n}
+
+    (choice,) = choices_of(spec, list(by_hand(*trials).trials.values()))
+
+    assert (choice.name, choice.options) == ("scales", ("2,4,8", "2,3,4,6,8"))
+
+
 def test_a_choice_with_one_value_is_left_out_and_a_space_is_not_needed() -> None:
     history_ = by_hand(trial_events(0, [0.5], 1.0), trial_events(1, [0.6], 2.0))
     assert choices_of({}, list(history_.trials.values())) == []

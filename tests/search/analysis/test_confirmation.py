@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.analysis.confirmation import confirmation, plan
+from search.analysis.confirmation import calibrated, confirmation, plan
 from search.analysis.front import front_of
 from search.analysis.pareto import Objectives
 from search.analysis.pick import pick
@@ -109,10 +109,16 @@ def test_the_more_expensive_of_two_trials_is_on_the_front_as_often_as_it_is_bett
     assert result is not None
     x = 0.02 / math.sqrt(4 * 0.02**2 / 2)
     # The distribution function of Student's t with 2 degrees of freedom has a closed form.
-    expected = 0.5 + x / (2 * math.sqrt(2 + x * x))
+    share = 0.5 + x / (2 * math.sqrt(2 + x * x))
+    expected = 1 / (1 + math.exp(-0.33 - 0.7 * math.log(share / (1 - share))))
     cheaper, more_expensive = (row.probability for row in result.rows)
     assert cheaper == 1.0
-    assert more_expensive == pytest.approx(expected, abs=0.012)
+    assert more_expensive == pytest.approx(expected, abs=0.01)
+
+
+def test_probabilities_are_calibrated_by_their_logits() -> None:
+    # The logit of 0.35 is -0.6190; 0.33 + 0.7 * -0.6190 = -0.1033, whose probability is 0.4742.
+    assert calibrated(np.array([0.0, 0.35, 1.0])).tolist() == [0.0, pytest.approx(0.4742, abs=1e-4), 1.0]
 
 
 def test_a_trial_is_not_on_the_front_if_all_its_retrainings_failed() -> None:

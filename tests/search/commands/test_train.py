@@ -5,6 +5,7 @@ import re
 import shlex
 import signal
 import time
+from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mlflow import MlflowClient
 
 import vattn as vattn_package
 from search.commands._resume import Resume, output_of
+from search.parser import worker_range
 from search.report.wording.program import program
 from tests.vattn_command import start, vattn
 from vattn.config import TrialConfig
@@ -188,7 +190,18 @@ def test_a_number_of_workers_that_does_not_divide_the_batch_is_refused(file: Pat
     assert "train.batch: must be divisible by the 3 workers" in stderr_of_refused(
         file, "--out", tmp_path, "--workers", 3
     )
+    assert "must be divisible by the 3 workers" in stderr_of_refused(file, "--out", tmp_path, "--workers", "3-4")
     assert "--workers: must be at least 1 (got 0)" in stderr_of_refused(file, "--out", tmp_path, "--workers", 0)
+
+
+def test_a_number_of_workers_is_one_or_a_range() -> None:
+    assert (worker_range("4"), worker_range("2-8"), worker_range("3-3")) == ((4, 4), (2, 8), (3, 3))
+    for text, rule in {
+        "0-2": "must be at least 1 (got 0)", "x": "must be a whole number (got 'x')", "": "must be a whole number",
+        "2-1": "the second number must be at least the first (got 2-1)", "2-": "must be a whole number (got '2-')",
+    }.items():  # fmt: skip
+        with pytest.raises(ArgumentTypeError, match=re.escape(rule)):
+            worker_range(text)
 
 
 @pytest.mark.medium

@@ -191,6 +191,18 @@ def test_trials_are_handed_out_while_their_shares_fit_the_gpus() -> None:
     assert shares.fits(1.0)
 
 
+def test_gpus_that_join_are_used() -> None:
+    shares = auto(80 * GB, 1)
+    shares.reserve(0, 1.0)
+    assert not shares.fits(0.5)
+
+    shares.limit(2, None)
+    assert shares.fits(1.0)
+    shares.limit(2, trainings=21)  # a fair share of the cluster: 21 of the smallest, which take 0.05 each
+    assert shares.fits(0.05)
+    assert not shares.fits(0.1)
+
+
 def test_no_trial_overtakes_one_that_waits_for_a_whole_gpu(tmp_path: Path) -> None:
     with searching(tmp_path, tree(RESNET, "auto")) as search:
         search.shares = Shares(search.spec, 2, 80 * GB)

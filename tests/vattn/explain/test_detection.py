@@ -70,7 +70,7 @@ def test_bars_have_the_colour_of_the_class_while_it_lasts(video: Path) -> None:
     found = np.array([[1.0, 1.0, 2.0, 0.9], [2.0, 3.0, 4.0, 0.2]])
     watched = Watched(type(watched.detected)(watched.detected.videos, [found], 2, "thumos14"), None)
 
-    barred = with_bars(frames, watched, 25.0, 25.0)
+    barred = with_bars(frames, watched, 25.0)
     lowest = barred[:, -4, 0]
 
     # The best segment is from 1 s to 2 s; the other has less than half of its score.

@@ -16,6 +16,7 @@ TREES: list[dict[str, Any]] = [
     {"kind": "mobilenet_v2", "width": 0.25},
     {"kind": "resnet3d", "depth": 10, "width": 0.25},
     {"kind": "p3d", "depth": 17, "width": 0.25},
+    {"kind": "c3d", "width": 0.125},
     {"kind": "tcnn", "widths": [8, 8, 16, 16, 24, 24, 32]},
 ]
 every_tree = pytest.mark.parametrize("tree", TREES, ids=lambda tree: tree["kind"])

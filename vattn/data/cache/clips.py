@@ -97,6 +97,12 @@ class Clips:
             return np.full(len(self), -1.0)
         return self._index["seconds"].to_numpy()[self._rows].astype(np.float64)
 
+    def times(self, i: int) -> Float64[np.ndarray, " frames"]:
+        """When each frame of the i-th clip is shown, and when the last one ends, seconds; empty: at a constant rate."""
+        if "times" not in self._index.schema.names:
+            return np.empty(0)
+        return np.array(self._index["times"][int(self._rows[i])].as_py() or (), np.float64)
+
     @property
     def spans(self) -> Int64[np.ndarray, "clips 2"]:
         """First and last frame of each clip in its file, as in `vattn.data.cache.format.Origin`."""

@@ -14,7 +14,7 @@ The hash of a frame is checked each time the frame is read, so a change on disk 
 Nothing in a cache ever changes: any number of processes can read it, and no lock is needed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple, Self
 
@@ -41,11 +41,11 @@ JPEG_QUALITY = 90
 #: As `Origin.first`: the clip begins with the first frame that exists, and `Origin.last` is its number of frames.
 COUNTED = -2
 
-#: Caches of earlier versions lack the last one, or the last three.
+#: Caches of earlier versions lack the last one, the last two, or the last four.
 ORIGIN_FIELDS = {
     "path": pa.string(), "first": pa.int64(), "last": pa.int64(), "size": pa.int64(), "modified": pa.int64(),
     "digest": pa.string(), "damage": pa.string(), "length": pa.int64(), "seconds": pa.float64(),
-    "reader": pa.int32(),
+    "reader": pa.int32(), "times": pa.list_(pa.float64()),
 }  # fmt: skip
 SHAPE_FIELDS = {"frames": pa.int32(), "height": pa.int32(), "width": pa.int32()}
 FRAME_FIELDS = {"ends": pa.list_(pa.int64()), "checks": pa.list_(pa.uint64()), "pixels": pa.large_binary()}
@@ -83,6 +83,9 @@ class Origin(NamedTuple):
     """length by the frame rate; -1: not known"""
     reader: int = 0
     """`READER` of the version that read the file"""
+    times: Sequence[float] = ()
+    """seconds from the first frame of a whole video to each frame and to the end of the last one; empty if the frame
+    rate is constant, or not all frames are stored"""
 
 
 class StoredClip(NamedTuple):

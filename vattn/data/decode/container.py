@@ -52,6 +52,21 @@ class VideoSummary(NamedTuple):
     """presentation timestamps of the frames, sorted; empty if the file does not give each frame one of its own"""
     end: float
     """timestamp at which the last frame ends; minus infinity if no frame has a timestamp"""
+    time_base: Fraction
+    """seconds of one unit of the timestamps"""
+
+    def timing(self) -> "Timing | None":
+        """Return when the frames are shown; None if that is unknown."""
+        rate, times = self.rate, [(pts - self.pts[0]) * self.time_base for pts in self.pts]
+        if not rate and len(times) > 1:
+            rate = (len(times) - 1) / times[-1]
+        if not rate:
+            return None
+        if len(times) < 2 or _constant(times, rate):
+            return Timing(self.frames, rate, ())
+        # Some writers give the last frame no duration. It is shown no shorter than the one before it.
+        end = max(Fraction(self.end) - self.pts[0], 2 * self.pts[-1] - self.pts[-2] - self.pts[0])
+        return Timing(self.frames, rate, [*times, end * self.time_base])
 
 
 class Timing(NamedTuple):
@@ -129,7 +144,9 @@ def scan_packets(path: Path) -> VideoSummary:
         pts = [] if container.format.name == "avi" else packets.distinct_pts()
         frames, codec = len(packets.pts), stream.codec_context.name
         certain = 0 if codec in HIDING else packets.large if codec == "mpeg4" else frames
-        return VideoSummary(stream.index, frames, certain, packets.leading or 0, _rate(stream), pts, packets.end)
+        return VideoSummary(
+            stream.index, frames, certain, packets.leading or 0, _rate(stream), pts, packets.end, stream.time_base
+        )
 
 
 def timing(path: Path) -> Timing:
@@ -144,19 +161,10 @@ def timing(path: Path) -> Timing:
             times = [(entry.timestamp - entries[0].timestamp) * stream.time_base for entry in entries]
             if _constant(times, rate):
                 return Timing(len(times), rate, ())
-    summary = scan_packets(path)
-    with opened(path) as container:
-        time_base = container.streams[summary.stream].time_base
-    rate, times = summary.rate, [(pts - summary.pts[0]) * time_base for pts in summary.pts]
-    if not rate and len(times) > 1:
-        rate = (len(times) - 1) / times[-1]
-    if not rate:
+    known = scan_packets(path).timing()
+    if known is None:
         raise UnreadableFileError("has no frame rate in its header")
-    if len(times) < 2 or _constant(times, rate):
-        return Timing(summary.frames, rate, ())
-    # Some writers give the last frame no duration. It is shown no shorter than the one before it.
-    end = max(Fraction(summary.end) - summary.pts[0], 2 * summary.pts[-1] - summary.pts[-2] - summary.pts[0])
-    return Timing(summary.frames, rate, [*times, end * time_base])
+    return known
 
 
 def header_shape(path: Path) -> tuple[int, int, int]:

@@ -2,7 +2,7 @@
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +38,9 @@ class Decoded(NamedTuple):
     """what the decoder concealed; empty if there was nothing"""
     rate: float
     """mean number of frames per second, as the header says; 0 if it does not"""
+    times: tuple[float, ...]
+    """seconds from the first frame to each that is here, and to the end of the last one; empty if the rate is constant
+    and no frame was lost"""
 
 
 def decode_video(path: Path, size: int, wanted: Callable[[int], bool]) -> Decoded:
@@ -63,7 +66,18 @@ def decode_video(path: Path, size: int, wanted: Callable[[int], bool]) -> Decode
         raise UnreadableFileError("has no frames")
     damage = [f"{len(errors)} decode errors, the first: {errors[0]}"] if errors else []
     damage += [f"{lost} of {summary.frames} frames are lost"] if lost > 0 else []
-    return Decoded(frames, "; ".join(damage), float(summary.rate))
+    return Decoded(frames, "; ".join(damage), float(summary.rate), _times(frames, summary))
+
+
+def _times(frames: Sequence[Frame | None], summary: VideoSummary) -> tuple[float, ...]:
+    timing = summary.timing()
+    if timing is None or len(frames) != len(summary.pts):
+        return ()
+    if not timing.times and all(frame is not None for frame in frames):
+        return ()
+    every = timing.times or [number / timing.rate for number in range(timing.frames + 1)]
+    here = [time for time, frame in zip(every, frames, strict=False) if frame is not None]
+    return tuple(map(float, [*here, every[-1]]))
 
 
 def _decoded(

@@ -35,7 +35,7 @@ class ResidentClips:
 
     def __init__(self, clips: Clips, device: torch.device) -> None:
         self.labels, self.shapes = clips.labels, clips.shapes
-        self.paths, self.seconds = clips.paths, clips.seconds
+        self.paths, self.seconds, self.times = clips.paths, clips.seconds, clips.times
         pinned = device.type == "cuda"
         ends = np.cumsum(self.shapes.prod(1) * 3).tolist()
         self.pixels = torch.empty(ends[-1], dtype=torch.uint8, device=device)
@@ -57,7 +57,7 @@ class ResidentClips:
         """Return one clip that is no part of a cache; its path and length in seconds are not known."""
         clips = cls.__new__(cls)
         clips.labels, clips.shapes = np.zeros(1, np.int64), np.array([frames.shape[:3]])
-        clips.paths, clips.seconds = [""], np.array([-1.0])
+        clips.paths, clips.seconds, clips.times = [""], np.array([-1.0]), lambda i: np.empty(0)
         clips.frames = [torch.from_numpy(frames).to(device)]
         clips.pixels = clips.frames[0].flatten()
         return clips

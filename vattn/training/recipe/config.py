@@ -152,8 +152,8 @@ class TrainConfig(Config):
     )
     recompute: Literal["none", "blocks"] = Field(
         "none",
-        description="activation checkpointing; blocks: each residual block keeps its input only and is computed again "
-        "in the backward pass; activation_mb is the value without it",
+        description="activation checkpointing; blocks: residual blocks and the stages of C3D keep only their input "
+        "and are computed again in the backward pass; activation_mb is the value without it",
     )
     checkpoint_minutes: Annotated[
         Literal["none"] | Annotated[float, Field(gt=0)],

@@ -133,7 +133,7 @@ function difference() {
     });
     figure.querySelector("figcaption").after(keys);
   }
-  section.querySelector("details")?.before(html("p", { class: "note" }, "A dot is the gain, its line the 95 % interval. Grey and dashed: fewer than 4 runs on one side. Hollow points: forecasts of stopped runs."));
+  section.querySelector("details")?.before(html("p", { class: "note" }, "A dot is the gain, its line the 95 % interval. The interval compares equally many runs of both sides, and the best of fewer runs is worse: so it can reach further to one side of the dot. Grey and dashed: fewer than 4 runs on one side. Hollow points: forecasts of stopped runs."));
   bars("importance-figure", DATA.importance.filter(([, share]) => share >= 0.005).map(([name, share]) => [name, share, `${Math.round(100 * share)} %`]));
 }
 

@@ -10,10 +10,14 @@ import pytest
 
 from search.ledger.file import NAME
 from search.report.clips.format import read_test
+from search.report.page.build import page as build
 from search.report.page.files import read_content, write_page
-from tests.search.constructed import write_ledger
+from tests.search.constructed import trees, write_ledger
+from tests.search.events import history_of
+from tests.search.report.ledgers import with_objectives
 from tests.search.report.page.browser import address, chromium, opened
 from tests.search.report.page.per_clip import write_test
+from tests.search.report.page.test_content import shown
 from tests.search.report.page.test_serve import serving
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -185,6 +189,30 @@ def test_a_page_of_a_running_search_follows_it(browser: Any, tmp_path: Path, mon
         assert page.locator("#runs-table tbody tr").count() == 4
         write_ledger(tmp_path / NAME, 7)
         page.wait_for_function("document.querySelectorAll('#runs-table tbody tr').length === 7")
+
+
+def test_fronts_of_three_objectives_bound_what_is_dominated(browser: Any, tmp_path: Path) -> None:
+    # top1, GFLOPs, ms. Trial 3 has the least latency, so it is on the front, but trial 0 is better with fewer GFLOPs.
+    known = [(0.5, 1.0, 30.0), (0.6, 2.0, 10.0), (0.4, 0.5, 20.0), (0.3, 1.5, 5.0)]
+    events = with_objectives(trees(4), {"top1": "max", "gflops": "min", "latency_ms": "min"})
+    for tree in events:
+        if "cost" in tree:
+            _, gflops, milliseconds = known[tree["trial"]]
+            tree["cost"] = {"gflops": gflops, "latency_ms": milliseconds}
+        if "metrics" in tree:
+            tree["metrics"] = {"top1": known[tree["trial"]][0]}
+    found = shown(history_of(events))
+    assert found.data["front"] == [2, 0, 3, 1]
+    (tmp_path / "three.html").write_text(build(found), encoding="utf-8")
+
+    for width in (390, 1440):
+        with opened(browser, address(tmp_path / "three.html"), width) as page:
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            for figure, corners in (("front", 3), ("front-gflops", 3), ("front-latency_ms", 2)):
+                line = page.locator(f"#{figure}-figure path.front").get_attribute("d")
+                heights = [float(height) for height in re.findall(r"[V ]([\d.]+)", line)]
+                assert len(heights) == corners
+                assert heights == sorted(heights, reverse=True)  # pixels count from above
 
 
 def test_two_thousand_runs_are_drawn_and_found(browser: Any, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from search.ledger.history import History, Trial
 from search.report.tracking.progress import Progress, round_costs
 
 
-def progress() -> Progress:
-    spec = {"objectives": {"top1": "max", "gflops": "min"}, "search": {"budget": {}}}
+def progress(objectives: dict[str, str] | None = None) -> Progress:
+    spec = {"objectives": objectives or {"top1": "max", "gflops": "min"}, "search": {"budget": {}}}
     history = History()
     history.apply(SearchBegan(time=0.0, id="s", name="n", spec=spec, versions={}))
     return Progress(history)
@@ -51,6 +51,18 @@ def test_the_best_at_a_round_cost_is_that_of_the_trials_within_it(points: list[t
     best = max(value for _, value in points)
     assert (metrics["top1"], metrics["gflops"]) == (best, min(cost for cost, value in points if value == best))
     assert all(low < high for low, high in pairwise(sorted(found)))
+
+
+def test_the_costs_of_the_best_are_those_of_all_objectives() -> None:
+    whole = progress({"top1": "max", "gflops": "min", "latency_ms": "min"})
+    cheap, best = finished(0, 0.2, 0.5), finished(1, 0.4, 0.6)
+    cheap.cost["latency_ms"], best.cost["latency_ms"] = 3.0, 2.0
+
+    metrics = whole.add(cheap) | whole.add(best)
+
+    assert {name: metrics[name] for name in ("top1", "gflops", "latency_ms")} == {
+        "top1": 0.6, "gflops": 0.4, "latency_ms": 2.0
+    }  # fmt: skip
 
 
 def test_a_trial_without_a_number_changes_only_the_hypervolume() -> None:

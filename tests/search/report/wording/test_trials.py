@@ -1,6 +1,6 @@
 """Descriptions of a trial's model and of the values that were searched."""
 
-from search.report.wording.trials import describe, mechanism_kinds, searched_values
+from search.report.wording.trials import describe, explain_names, mechanism_kinds, searched_values
 from tests.search.trials import TAM, history, trial_events
 
 
@@ -13,6 +13,21 @@ def test_a_description_names_the_mechanisms_and_the_searched_values() -> None:
     assert (mechanism_kinds(plain), describe(plain)) == ("no attention", "no attention, T4, lr 0.05")
     assert mechanism_kinds(both) == "tsm + tam"
     assert describe(both) == "tsm fd8 @res2,4 a every 2 + tam a2 b4 K3 @res2-5 b, T8, lr 0.05"
+
+
+def test_short_names_are_explained_by_the_letters_that_are_there() -> None:
+    shift = {"kind": "tsm", "fold_div": 8, "fill": "zero", "online": False, "stages": [2], "position": "a", "every": 2}
+    trials = history([
+        *trial_events(0, [0.5], 1.0, attention=[], frames=4),
+        *trial_events(1, [0.5], 1.0, attention=[shift]),
+        *trial_events(2, [0.5], 1.0, attention=[{"kind": "other", "alpha": 2, "angle": 3}]),
+    ]).trials  # fmt: skip
+
+    assert explain_names([trials[0]]) == "T: frames of a clip."
+    assert explain_names(trials.values()) == (
+        "A model is named by its mechanism (a: alpha or angle, fd: fold_div), @ its stages, and its place in a block; "
+        "T: frames of a clip."
+    )
 
 
 def test_texts_and_switches_are_described_if_they_were_searched() -> None:

@@ -8,12 +8,16 @@ import pytest
 
 from tests.vattn.data.layouts.support import config, table, write
 from tests.vattn.data.layouts.test_thumos14 import thumos14
+from tests.vattn.data.support import footage as pictures
+from tests.vattn.situations.test_videos import encoded
+from tests.vattn.training.tasks.test_detection import trial
 from vattn.data import open_clips, prepare
 from vattn.data.layouts.motion_untrimmed import MotionUntrimmedDataConfig
 from vattn.data.motion import encode, render
 from vattn.data.summary import count_actions
 from vattn.detection.videos import truth, videos
 from vattn.errors import UserError
+from vattn.trained.detector import read_untrimmed
 
 CSV = """video,start,end,label,split
 a.mp4,0.5,1.0,jump,train
@@ -99,6 +103,28 @@ def test_frames_are_those_shown_at_25_a_second_whatever_the_rate_of_the_file(tmp
     assert video.frames == 12
     assert video.stored_frames(np.arange(14)).tolist() == [*range(0, 24, 2), 23, 23]
     assert not len(video.annotation.instances)
+
+
+@pytest.mark.medium
+def test_frames_are_those_shown_at_their_time_where_the_rate_varies(tmp_path: Path) -> None:
+    write(tmp_path, {"actions.csv": CSV})
+    footage(tmp_path, "b")
+    # 10 frames a second for 1 s, then 50: frame 10 is shown at 1 s, frame 20 at 1.2 s, and the last one until 1.4 s.
+    times = [100 * t for t in range(10)] + [1000 + 20 * t for t in range(20)]
+    encoded(tmp_path / "videos/a.mp4", pictures(30, height=32, width=48), times=times)
+    data = config("segments", tmp_path, store={"size": 32})
+    cache = prepare(data, tmp_path / "out")
+
+    video, constant = (videos(open_clips(cache, split), data)[0] for split in ("train", "val"))
+
+    assert video.frames == 35
+    # Of 25 frames a second, 2.5 show each slow frame, and each shows every second fast one.
+    shown = [*(t * 4 // 10 for t in range(25)), *range(10, 30, 2)]
+    assert video.stored_frames(np.arange(37)).tolist() == [*shown, 29, 29]
+    assert video.annotation.instances.tolist() == [[0.5, 1.0, 0], [1.2, 1.4, 1]]
+    assert not len(constant.moments)
+    alone, _ = read_untrimmed(trial("rc3d").model_copy(update={"data": data}), tmp_path / "videos/a.mp4")
+    assert alone.stored_frames(np.arange(35)).tolist() == shown
 
 
 def test_a_slower_file_shows_each_frame_longer() -> None:

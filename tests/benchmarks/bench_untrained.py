@@ -1,6 +1,6 @@
 """What do networks say before they are trained? Columns for the surrogate, measured on the recorded learning curves.
 
-    python tests/benchmarks/bench_untrained.py FOLDER [--draws 3] [--samples 24] [--seeds 10]
+    python tests/benchmarks/bench_untrained.py FOLDER [--draws 3] [--samples 24] [--seeds 20]
 
 Every network of the table is built with random weights, and sees generated clips. Three tables are printed: how the
 columns rank the networks, how much better the surrogate of the frontier sampler predicts untried networks with them,
@@ -238,7 +238,7 @@ def searches(
             cells.append(f"{median} [{low}, {high}]")
         differences = (np.log(np.array(own) + REGRET_OFFSET) - none).mean(axis=1)
         p: Any = wilcoxon(differences)[1] if differences.any() else 1.0  # pyright: ignore
-        yield (*cells, _difference(differences), f"{p:.2f}")
+        yield (*cells, _difference(differences), f"{p:.2g}")
 
 
 def _first(regret: Sequence[float], target: float) -> float:
@@ -256,7 +256,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--draws", type=int, default=3, help="initial weights of each network; the first are used")
     parser.add_argument("--samples", type=int, default=24, help="random sets of known networks")
-    parser.add_argument("--seeds", type=int, default=10, help="the seeds 0 ... N - 1 of searches")
+    parser.add_argument("--seeds", type=int, default=20, help="the seeds 0 ... N - 1 of searches")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8])
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -38,6 +38,8 @@ class Certainty:
     rivals: dict[int, list[int]]
     """for each trial of the front: the finished trials of at most its cost that it does not differ from significantly,
     nearest first"""
+    cheapest: frozenset[int]
+    """those of the front beside which no finished trial costs as little"""
     best: Trial | None
     knee: Trial | None
     confirmed: Confirmation | None
@@ -98,6 +100,9 @@ def certainty(history: History, objectives: Objectives) -> Certainty:
     def costs_no_more(trial: Trial, other: Trial) -> bool:
         return all(trial.cost[cost] <= other.cost[cost] for cost in objectives if cost in trial.cost)
 
+    cheaper = {
+        trial.number: [o for o in compared if o.number != trial.number and costs_no_more(o, trial)] for trial in front
+    }
     return Certainty(
         name=name,
         front=front,
@@ -106,16 +111,16 @@ def certainty(history: History, objectives: Objectives) -> Certainty:
         rivals={
             trial.number: [
                 other.number
-                for other in compared
-                if other.number != trial.number and costs_no_more(other, trial)
-                and (found := gain(trial, other)).is_known and not found.low > 0
+                for other in cheaper[trial.number]
+                if (found := gain(trial, other)).is_known and not found.low > 0
             ]
             for trial in front
         },
+        cheapest=frozenset(number for number, others in cheaper.items() if not others),
         best=best,
         knee=knee,
         confirmed=confirmed,
-    )  # fmt: skip
+    )
 
 
 def _estimates(history: History, name: str, confirmed: Confirmation | None) -> dict[int, Estimate]:

@@ -40,7 +40,6 @@ from vattn.files import replacing, write_whole, writing
 from vattn.model import load_model_and_report
 from vattn.training.device import default_device, set_up
 from vattn.training.evaluation import Average, judge, score
-from vattn.training.state_file import WAY_OUT
 from vattn.training.tasks.detecting import detect
 from vattn.weights.statistics import recorded, statistics
 
@@ -290,7 +289,8 @@ def _detect(models: Sequence[Sequence[_Model]], asked: Asked) -> None:
         )
         print(f"{model.file}: mAP by the rule {rule}, at IoU {precisions}")
     file = folder / f"detections_{split}.json"
-    with writing(file, WAY_OUT):
+    with writing(file, "make room, or name another place with --out"):
+        folder.mkdir(parents=True, exist_ok=True)
         write_whole(file, detected.text(trial.data.labels()))
     print(
         f"recall of the 100 best segments of a video at IoU 0.5 {detected.recall:.2%}; "

@@ -115,7 +115,7 @@ class WarmStarted(_Event):
     left_out: dict[str, int]
     """number of finished trials that cannot be used, by reason"""
     differs: tuple[str, ...]
-    """paths in the data and train sections at which the earlier search has other values than this one"""
+    """paths in the data and train sections, and of sizes of the model, at which the earlier search has other values"""
 
 
 class Guarded(_Event):

@@ -155,6 +155,12 @@ class History:
     gpu_seconds: float = 0.0
     #: time of the last event in Unix seconds; 0 before the first
     last: float = 0.0
+    #: the trainings that have not ended, by number: they are asked for several times for each event
+    _unfinished: dict[int, Trial] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        trainings = {**self.trials, **self.extras}
+        self._unfinished = {number: trial for number, trial in trainings.items() if trial.end is None}
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> Self:
@@ -201,6 +207,7 @@ class History:
         )  # fmt: skip
         of_the_search = trial.confirms is None and not trial.base
         (self.trials if of_the_search else self.extras)[trial.number] = trial
+        self._unfinished[trial.number] = trial
         if trial.confirms is not None:
             self.trials[trial.confirms].retrainings.append(trial)
 
@@ -222,6 +229,7 @@ class History:
                 trial.state = "proposed"
             case Stopped() | Failed() | Finished():
                 trial.state, trial.end = event.event, event
+                self._unfinished.pop(trial.number, None)
 
     @property
     def began(self) -> SearchBegan:
@@ -259,8 +267,7 @@ class History:
 
     def unfinished(self) -> list[Trial]:
         """Return the trainings that have not ended, in order of their numbers."""
-        trainings = [trial for trial in [*self.trials.values(), *self.extras.values()] if trial.end is None]
-        return sorted(trainings, key=lambda trial: trial.number)
+        return sorted(self._unfinished.values(), key=lambda trial: trial.number)
 
     def started(self) -> list[Trial]:
         """Return the trainings that have started at least once."""

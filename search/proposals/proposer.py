@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from search.proposals.warm_start import repeats
 from search.spec.schema import Spec
 from search.spec.sections import LATENCY
 from spaces.space import Params, Tree
+from vattn.canonical import trial_id
 from vattn.config import ModelConfig, TrialConfig
 
 #: rejected proposals in a row after which configs are drawn at random instead of by the sampler
@@ -93,10 +95,9 @@ class Proposer:
             self.study.fix(params)
             if (number := self._screen(params, tree, record, {"plain": True})) is not None:
                 return number
-        for place in range(len(self._spec.search.start)):
-            params = self._spec.start(place)
-            tree = self._spec.space.replay(params)
-            config = self._spec.trial_config(tree)
+        for place, (params, tree, config, identity) in enumerate(self._starts):
+            if identity in self.screening.seen:
+                continue
             # What cannot end within the budget of time is left to a resume with a larger one.
             if self.screening.admits(config, self._spec.cost(config)):
                 self.study.fix(params)
@@ -118,6 +119,17 @@ class Proposer:
             if (number := self._screen(params, tree, record, {"chance": True})) is not None:
                 return number
         return None
+
+    @cached_property
+    def _starts(self) -> list[tuple[Params, Tree, TrialConfig, str]]:
+        """The configs of ``search.start``, with their identities: each proposal looks at all of them."""
+        starts = []
+        for place in range(len(self._spec.search.start)):
+            params = self._spec.start(place)
+            tree = self._spec.space.replay(params)
+            config = self._spec.trial_config(tree)
+            starts.append((params, tree, config, trial_id(config)))
+        return starts
 
     def _screen(self, params: Params, tree: Tree, record: Callable[[Event], Event], why: dict[str, Any]) -> int | None:
         """Record a config as a new trial, with the reason for its choice, or as rejected; return the trial's number."""

@@ -2,8 +2,9 @@
 
 import json
 import random
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ from search.spec.schema import Spec
 from search.spec.sections import LATENCY, MODEL_COSTS
 from spaces.space import Params, Tree
 from vattn.files import writing
+
+#: models whose cost is kept for samplers
+MAX_COSTS = 10_000
+#: names of the ranges of the training
+_OF_TRAINING = re.compile(r"train\b")
 
 
 class Study:
@@ -61,6 +67,7 @@ class Study:
             spec.prior,
         )
         distributions(spec.space)
+        self._costs: dict[Hashable, dict[str, float] | None] = {}  # of models that samplers asked for
         self._study = self._create()
         self._applied: list[Event] = []
         self._asked: optuna.Trial | None = None  # whose config is not recorded yet
@@ -193,10 +200,19 @@ class Study:
         Only an objective adds the cost of a video to those of the model: the sampler learns from each cost, and a
         search whose objectives are others proposes the same configs as before there was this cost.
         """
-        config = self._spec.trial_config(self._spec.space.replay(params))
-        cost = self._spec.cost(config)
+        # The training has no influence, so that many configs have one model.
+        key = tuple(item for item in params.items() if not _OF_TRAINING.match(item[0]))
+        if key not in self._costs:
+            if len(self._costs) == MAX_COSTS:
+                self._costs.clear()
+            self._costs[key] = self._count(params)
+        return self._costs[key]
+
+    def _count(self, params: Params) -> dict[str, float] | None:
+        model, views = self._spec.subject(params)
+        cost = self._spec.cost_of(model, views)
         if self._latencies:
-            cost[LATENCY] = self._latencies.expected(config.model)
+            cost[LATENCY] = self._latencies.expected(model)
         if self._spec.broken_limits(cost):
             return None
         return {name: cost[name] for name in (*MODEL_COSTS, *self._spec.objectives) if name in cost}

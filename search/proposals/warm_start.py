@@ -1,13 +1,13 @@
 """Warm start (``search.warm_start``): reading the finished trials of earlier searches for use in this one.
 
-An earlier search may have used other data, other epochs or another training config, so its accuracies are not trusted
-at first. The best trials of its front are trained again. As they and other trials finish, the accuracies of both
-searches are compared (`search.proposals.trust`).
+An earlier search may have used other data, other epochs, another training config or smaller networks, so its accuracies
+are not trusted at first. The best trials of its front are trained again. As they and other trials finish, the
+accuracies of both searches are compared (`search.proposals.trust`).
 """
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain, islice, zip_longest
 from typing import Any
 
@@ -19,9 +19,9 @@ from search.ledger.events import EarlierTrial, WarmStarted
 from search.ledger.history import History, Trial
 from search.ledger.runs import open_run
 from search.spec.schema import Spec
-from spaces.space import RANGES, Problem
+from spaces.space import RANGES, Params, Problem
 from vattn.canonical import architecture_id, trial_id
-from vattn.config import TrialConfig
+from vattn.config import ModelConfig, TrialConfig
 from vattn.errors import UserError
 
 #: most trials of earlier fronts that are trained again first
@@ -29,6 +29,9 @@ REPEATS = 5
 
 #: ways to write one earlier config in this space that are tried at most
 MAX_READINGS = 1_000
+
+#: sizes of a network, by their paths: the number and side of its frames, and of its layers
+SIZES = (("frames",), ("size",), ("backbone", "depth"), ("backbone", "width"))
 
 
 def read_sources(spec: Spec, known: Collection[str] = ()) -> list[WarmStarted]:
@@ -81,19 +84,19 @@ def _convert(spec: Spec, trial: Trial) -> tuple[EarlierTrial, list[str]]:
     """Return an earlier trial as choices in this space, and the paths in data and training that differ.
 
     The space must contain its network, and each range must be able to take its value. Data, and values of training
-    without a range, may differ. Raises ValueError, whose text is the reason why the trial cannot be used.
+    and sizes of the network (`SIZES`) without a range, may differ. Raises ValueError, whose text is the reason why the
+    trial cannot be used.
     """
     try:
-        known = TrialConfig.parse(trial.config)
+        # With the defaults of options that were added since.
+        known_tree = TrialConfig.parse(trial.config).tree()
     except ValidationError:
         raise ValueError("it has options that there no longer are") from None
-    # With the defaults of options that were added since.
-    network, known_tree = architecture_id(known.model), known.tree()
-    for params in islice(spec.space.recover(known_tree), MAX_READINGS):
+    for resized, params in islice(_readings(spec, known_tree), MAX_READINGS):
         config = spec.trial_config(spec.space.replay(params))
         tree = config.tree()
         same = all(_at(tree, path) == _at(known_tree, path) for path in _ranges(spec.trial) if path[0] != "model")
-        if same and architecture_id(config.model) == network:
+        if same and architecture_id(config.model) == architecture_id(resized):
             break
     else:
         raise ValueError("it is not in this space")
@@ -105,9 +108,47 @@ def _convert(spec: Spec, trial: Trial) -> tuple[EarlierTrial, list[str]]:
         if not math.isfinite(metrics.get(name, math.nan)):
             raise ValueError(f"it has no {name}")
     differs = [
-        path for section in ("data", "train") for path in _differing(tree[section], known_tree[section], section)
+        *_differing(tree["data"], known_tree["data"], "data"),
+        *(".".join(("model", *path)) for path in SIZES if _get(tree["model"], path) != _get(known_tree["model"], path)),
+        *_differing(tree["train"], known_tree["train"], "train"),
     ]
     return EarlierTrial(trial=trial.number, params=params, identity=trial_id(config), metrics=metrics), differs
+
+
+def _readings(spec: Spec, known: Mapping[str, Any]) -> Iterator[tuple[ModelConfig, Params]]:
+    """Yield the params of this space that can be an earlier config, each with the network that they must give.
+
+    That is the network of the config as it is, and then with the sizes that are fixed in this space.
+    """
+    fixed = [
+        {path: value for path in SIZES if isinstance(value := _get(option, path), int | float)}
+        for option in spec.trial["model"].get("choice", [spec.trial["model"]])
+    ]
+    for sizes in ({}, *fixed):
+        resized = known["model"]
+        for path, value in sizes.items():
+            resized = _put(resized, path, value)
+        if resized == known["model"] and sizes:
+            continue
+        try:
+            network = ModelConfig.parse(resized)
+        except ValidationError:
+            continue  # the backbone of this config has no such size
+        for params in spec.space.recover({**known, "model": network.tree()}):
+            yield network, params
+
+
+def _get(tree: Any, path: Sequence[str]) -> Any:
+    """Return the value at a path of nested mappings; None if there is none."""
+    for key in path:
+        tree = tree.get(key) if isinstance(tree, Mapping) else None
+    return tree
+
+
+def _put(tree: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """Return nested mappings with another value at a path."""
+    key, *rest = path
+    return {**tree, key: _put(tree[key], rest, value) if rest else value}
 
 
 def _ranges(tree: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:

@@ -22,7 +22,7 @@ class FrontierConfig(SamplerConfig, kind="frontier"):
     uses_prior: ClassVar[bool] = True
 
     def build(self, context: SearchContext, seed: int) -> "BaseSampler":
-        from search.samplers.shared.frontier_sampler import FrontierSampler  # scikit-learn takes a second to import
+        from search.samplers.shared.frontier_sampler import FrontierSampler  # Optuna takes a second to import
 
         return FrontierSampler(
             context.space,

@@ -247,6 +247,21 @@ class Spec(Config):
         """Return the `costs` of a config by name, each in its unit (see `COSTS`)."""
         return self.cost_of(config.model, config.data.views)
 
+    def subject(self, params: Params) -> tuple[ModelConfig, ViewsConfig]:
+        """Return all of a config on which its cost depends: its model, and its views in evaluation.
+
+        A sampler asks for the cost of thousands of configs, and most of the time of `trial_config` is for the rest.
+        """
+        model = ModelConfig.parse(self._model_space.replay(params))
+        if len(self.views) == 1:
+            return model, self.views[0]
+        data = self.space.part("data").replay(params)
+        return model, ViewsConfig.parse(data.get("views", {}))
+
+    @cached_property
+    def _model_space(self) -> Space:
+        return self.space.part("model")
+
     def cost_of(self, model: ModelConfig, views: ViewsConfig) -> dict[str, float]:
         """Return the `costs` of a model with these views in evaluation."""
         counted = cost(model, self.classes)

@@ -1,5 +1,6 @@
 """The cost of a video in evaluation, as an objective and a limit of searches that choose the views."""
 
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -108,3 +109,13 @@ def test_the_frontier_sampler_searches_views_by_it(tmp_path: Path) -> None:
         costs = {trial.cost["gflops_video"] for trial in ledger.history.trials.values()}
 
     assert len(costs) > 10
+
+
+@pytest.mark.parametrize("searched", [search_over_views({"top1": "max", "gflops": "min"}), spec()])
+def test_what_a_cost_depends_on_is_read_without_the_rest_of_a_config(searched: Spec) -> None:
+    rng = random.Random(0)
+    for _ in range(20):
+        params, tree = searched.space.sample(rng)
+        config = searched.trial_config(tree)
+
+        assert searched.subject(params) == (config.model, config.data.views)

@@ -7,6 +7,7 @@ Communication Networks, 2022, Table 1. The layout there was found by architectur
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Annotated, ClassVar, Literal, Self
 
 from jaxtyping import Float
@@ -79,9 +80,9 @@ class TCNNConfig(BlocksConfig, kind="tcnn"):
     def parts(self, size: int, frames: int) -> tuple[Part, ...]:
         """Return the cost of seven stages; there is no stem."""
         parts = []
-        for stage in self.stages():
+        for stage, shapes in groupby(_shapes(self, size), key=lambda s: s.stage):
             convs, shortcuts, kept = [], [], 0
-            for s in (s for s in _shapes(self, size) if s.stage == stage):
+            for s in shapes:
                 places = frames * s.side_out**2
                 convs += [Conv3(s.inputs, s.outputs, 9, places), Conv3(s.outputs, s.outputs, 3, places)]
                 if s.resizes:

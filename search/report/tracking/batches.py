@@ -38,8 +38,8 @@ def log_batch(
     """
     from mlflow.entities import Param, RunTag
 
-    all_params = [Param(key, _text(value)) for key, value in (params or {}).items()]
-    all_tags = [RunTag(key, _text(value, _DESCRIPTION)) for key, value in (tags or {}).items()]
+    all_params = [Param(key, param_text(value)) for key, value in (params or {}).items()]
+    all_tags = [RunTag(key, tag_text(value)) for key, value in (tags or {}).items()]
     batches = max(math.ceil(len(metrics) / _METRICS), math.ceil(len(all_params) / _PARAMS), bool(all_tags))
     for n in range(batches):
         client.log_batch(
@@ -50,5 +50,11 @@ def log_batch(
         )
 
 
-def _text(value: Any, length: int = _TEXT) -> str:
-    return str(value)[:length]
+def param_text(value: Any) -> str:
+    """Return the value of a parameter as it is written."""
+    return str(value)[:_TEXT]
+
+
+def tag_text(value: Any) -> str:
+    """Return the value of a tag as it is written."""
+    return str(value)[:_DESCRIPTION]

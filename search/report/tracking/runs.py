@@ -20,6 +20,7 @@ from search.report.tables.front import rows
 from search.report.tracking.batches import log_batch, to_metrics
 from search.report.tracking.description import SMALL_PICTURE, TAG_NOTE, description
 from search.report.tracking.progress import Progress
+from search.report.tracking.rows import TAG_NAME, NewRun
 from search.report.tracking.store import (
     LAYOUT,
     PARENT,
@@ -48,9 +49,6 @@ _RANKED = 20
 
 #: width of the picture in the description, pixels
 _PICTURE_WIDTH = 640
-
-#: MLflow's own tag of the name of a run
-_NAME = "mlflow.runName"
 
 #: MLflow's status for each state; an interrupted trial is scheduled, as a resume continues it, and a trial that the
 #: scheduler stopped has done its work: MLflow shows a run that was killed as a failure
@@ -85,6 +83,7 @@ class RunWriter:
     def __init__(self, store: Store, history: History) -> None:
         self._store, self._search = store, history.began.id
         self._client, self._experiment = store.connect(self._search)
+        self._rows = store.rows(self._experiment)
         self._objectives = history.objectives
         self._params = param_names(history.began.spec)
         self._progress = Progress(history)
@@ -132,10 +131,10 @@ class RunWriter:
         if is_drawn:
             self._standings = standings(history, self._objectives)
             changed |= {number for number, tags in self._standings.items() if self._is_moved(number, tags, closing)}
-        for number in sorted(changed):
-            trial = history.trial(number)
-            if trial.starts:
-                self._update_trial(trial, closing)
+        trials = [trial for trial in map(history.trial, sorted(changed)) if trial.starts]
+        self._begin_trials(trials, closing)
+        for trial in trials:
+            self._update_trial(trial, closing)
         logged = int(self._parent.tags.get(TAG_LOGGED, 0))
         if new := self._search_metrics(history)[logged:]:
             metrics = [metric for step, at, values in new for metric in to_metrics(values, at, step)]
@@ -174,45 +173,73 @@ class RunWriter:
         matters = closing or tags["front"] != run.tags["front"] or min(ranks, default=_RANKED) < _RANKED
         return matters and any(run.tags[key] != value for key, value in tags.items())
 
+    def _begin_trials(self, trials: Sequence[Trial], closing: bool) -> None:
+        """Write the trials that have no run yet, where that can be done without MLflow's client."""
+        new = [trial for trial in trials if trial.number not in self._runs]
+        if not new or self._rows is None:
+            return
+        wanted = [self._wanted(trial, closing, None) for trial in new]
+        for trial, run, run_id in zip(new, wanted, self._rows.write(wanted), strict=True):
+            self._runs[trial.number] = _Written(run_id, run.status, dict(run.tags), has_params=True)
+
     def _update_trial(self, trial: Trial, closing: bool) -> None:
-        assert self._parent is not None
-        start, run = _milliseconds(trial.starts[0].time), self._runs.get(trial.number)
-        state = "interrupted" if closing and trial.state == "running" else trial.state
-        name = run_name(trial, state, self._objectives)
+        run = self._runs.get(trial.number)
         if run is None:
-            tags = {TAG_SEARCH: self._search, TAG_TRIAL: str(trial.number), TAG_LAYOUT: LAYOUT}
-            tags[PARENT] = self._parent.run_id
-            run = _Written.of(self._client.create_run(self._experiment, start, tags, run_name=name))
+            wanted = self._wanted(trial, closing, None)
+            tags = {key: wanted.tags[key] for key in (TAG_SEARCH, TAG_TRIAL, TAG_LAYOUT, PARENT)}
+            run = _Written.of(self._client.create_run(self._experiment, wanted.start, tags, run_name=wanted.name))
             self._runs[trial.number] = run
-        is_new = not run.has_params
-        logged = int(run.tags.get(TAG_LOGGED, 0))
-        tags = {TAG_STATE: state, TAG_LOGGED: str(max(logged, trial.epoch)), PARENT: self._parent.run_id, _NAME: name}
+        wanted = self._wanted(trial, closing, run)
+        new_tags = {key: value for key, value in wanted.tags.items() if run.tags.get(key) != value}
+        if wanted.metrics or new_tags or run.status != wanted.status:  # after a resume, most trials have nothing new
+            self._write(run, wanted.metrics, wanted.params, new_tags)
+            run.has_params = True
+            self._set_status(run, wanted.status, trial.end)
+
+    def _wanted(self, trial: Trial, closing: bool, run: _Written | None) -> NewRun:
+        """Return what the run of a trial should have; of metrics and parameters only what ``run`` lacks."""
+        assert self._parent is not None
+        start, state = _milliseconds(trial.starts[0].time), trial.state
+        state = "interrupted" if closing and state == "running" else state
+        name, is_new = run_name(trial, state, self._objectives), run is None or not run.has_params
+        logged = int(run.tags.get(TAG_LOGGED, 0)) if run else 0
+        tags = {TAG_SEARCH: self._search, TAG_TRIAL: str(trial.number), TAG_LAYOUT: LAYOUT}
+        tags |= {
+            TAG_STATE: state,
+            TAG_LOGGED: str(max(logged, trial.epoch)),
+            PARENT: self._parent.run_id,
+            TAG_NAME: name,
+        }
         tags |= trial_tags(trial) | self._standings.get(trial.number, {})
         match trial.end:
             case Stopped(reason=reason) | Failed(error=reason) if reason:
                 tags["reason"] = reason
-        new_tags = {key: value for key, value in tags.items() if run.tags.get(key) != value}
         metrics = (to_metrics(trial.cost, start, step=0) if is_new else []) + _epochs(trial, logged)
-        if metrics or new_tags or run.status != _STATUS[state]:  # after a resume, most trials have nothing new
-            self._write(run, metrics, run_params(trial, self._params) if is_new else {}, new_tags)
-            run.has_params = True
-            self._set_status(run, _STATUS[state], trial.end)
+        params = run_params(trial, self._params) if is_new else {}
+        end = _milliseconds(trial.end.time) if trial.end else None
+        return NewRun(name, _STATUS[state], start, end, metrics, params, tags)
 
     def _write(
         self, run: _Written, metrics: "Sequence[Metric]" = (), params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        log_batch(self._client, run.run_id, metrics, params, tags)
+        if self._rows:
+            self._rows.add(run.run_id, metrics, params or {}, tags or {})
+        else:
+            log_batch(self._client, run.run_id, metrics, params, tags)
         run.tags |= tags or {}
 
     def _set_status(self, run: _Written, status: str, end: Event | None) -> None:
         """Set a run's status if it differs; the time of its end is that of the event ``end``."""
         if run.status == status:
             return
-        if status in ("RUNNING", "SCHEDULED"):
+        is_open = status in ("RUNNING", "SCHEDULED")
+        end_time = _milliseconds(end.time) if end and not is_open else None
+        if self._rows:
+            self._rows.set_status(run.run_id, status, end_time)
+        elif is_open:
             self._client.update_run(run.run_id, status=status)
         else:
-            end_time = _milliseconds(end.time) if end else None
             self._client.set_terminated(run.run_id, status=status, end_time=end_time)
         run.status = status
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from search.ledger.history import History
+from search.report.tracking.rows import MlflowRows
 from vattn.base import identity
 from vattn.errors import UserError, without_password
 from vattn.files import cache_folder, network_type
@@ -125,6 +126,13 @@ class Store:
         if experiment.lifecycle_stage != "active":
             client.restore_experiment(experiment.experiment_id)
         return client, experiment.experiment_id
+
+    def rows(self, experiment: str) -> MlflowRows | None:
+        """Return the tables of the search's own database, after `connect`; None where they cannot be written."""
+        if not self.is_own or self._database is None:
+            return None
+        rows = MlflowRows(self._database, experiment)
+        return rows if rows.are_known else None
 
     @staticmethod
     def _renamed(client: "MlflowClient", search: str) -> str | None:

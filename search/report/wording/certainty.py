@@ -37,6 +37,8 @@ def describe_pick(sure: Certainty, trial: Trial) -> str:
         parts.append(f"{format_gain(sure.name, step.gain)} over trial {step.cheaper.number}, {verdict}")
     if rivals := sure.rivals.get(trial.number):
         parts.append(f"at no higher cost it is not significantly different from {name_trials(rivals)}")
+    elif trial.number in sure.cheapest:
+        parts.append("no other trial costs as little")
     elif sure.estimates[trial.number].is_known:
         parts.append("it is significantly better than every other trial of no higher cost")
     return "; ".join(parts)

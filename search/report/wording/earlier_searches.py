@@ -2,7 +2,7 @@
 
 from search.ledger.events import Guarded, WarmStarted
 
-#: differences in data and training that are listed by name
+#: differences in data, sizes and training that are listed by name
 _LISTED = 5
 
 

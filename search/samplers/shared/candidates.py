@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,12 +53,12 @@ class Candidate:
     costs: Costs
     log_prior: float = 0.0
 
-    @property
+    @cached_property
     def key(self) -> Hashable:
         """The identity of the candidate."""
         return params_key(self.params)
 
-    @property
+    @cached_property
     def options(self) -> set[str]:
         """The chosen options that have ranges of their own, by the prefix of the names of these ranges."""
         return {name.rpartition("/")[0] for name in self.params if "/" in name}

@@ -12,7 +12,7 @@ where `suggest` is `search.samplers.shared.optuna_space.suggest`.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from math import isfinite
 from threading import RLock
 from typing import Any
@@ -100,9 +100,11 @@ class FrontierSampler(BaseSampler):
         self._costs = [name for name in objectives if name != measured]
         self._selector = FrontierSelector(self._pool, self._costs)
         self._distributions = distributions(space)
-        self._study = ""  # the name of the study to which the following three belong
+        self._study = ""  # the name of the study to which the following four belong
         self._asked: dict[int, Candidate] = {}
-        self._candidates: dict[int, Candidate | None] = {}
+        #: the number of params by which it was found, and the candidate
+        self._candidates: dict[int, tuple[int, Candidate | None]] = {}
+        self._keys: dict[int, Hashable] = {}
         self._predicted: dict[int, float] = {}
         self.why: dict[str, Any] = {}
         #: parameters that the objective asks for and the space does not have
@@ -132,14 +134,15 @@ class FrontierSampler(BaseSampler):
     def _propose(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         self.why = {}
         if study.study_name != self._study:
-            self._study, self._asked, self._candidates, self._predicted = study.study_name, {}, {}, {}
+            self._study, self._asked, self._candidates = study.study_name, {}, {}
+            self._keys, self._predicted = {}, {}
         if "fixed_params" in trial.system_attrs:  # enqueued, so nothing is left to choose
             return {}
         trials = [known for known in study.get_trials(deepcopy=False) if known.number != trial.number]
         running = [self._candidate(known) for known in trials if known.state == TrialState.RUNNING]
         own = [known for known in trials if known.state != TrialState.FAIL and "source" not in known.user_attrs]
         tried = [candidate for candidate in map(self._candidate, own) if candidate]
-        seen = {params_key(self._params(known)) for known in trials if "source" not in known.user_attrs}
+        seen = {self._key(known) for known in trials if "source" not in known.user_attrs}
         seen |= {candidate.key for candidate in tried}
         pending = [candidate for candidate in running if candidate]
         proposal = self._selector.propose(self._observed(trials), pending, tried, seen, trial.number, self._spent())
@@ -210,8 +213,19 @@ class FrontierSampler(BaseSampler):
         """Return the config of a trial; None if it is over a limit or not known completely."""
         # The params of a running trial are complete when its objective has suggested all of them. A trial can end
         # before that; then its config is the one that was proposed.
-        if trial.number not in self._candidates or not trial.state.is_finished():
+        count, candidate = self._candidates.get(trial.number, (-1, None))
+        if count != len(trial.params):
             params = self._params(trial)
             complete = self._space.has(params)
-            self._candidates[trial.number] = self._pool.candidate(params) if complete else self._asked.get(trial.number)
-        return self._candidates[trial.number]
+            candidate = self._pool.candidate(params) if complete else self._asked.get(trial.number)
+            if complete or trial.state.is_finished():
+                self._candidates[trial.number] = len(trial.params), candidate
+        return candidate
+
+    def _key(self, trial: FrozenTrial) -> Hashable:
+        """Return the identity of a trial's params so far."""
+        if not trial.state.is_finished():
+            return params_key(self._params(trial))
+        if trial.number not in self._keys:
+            self._keys[trial.number] = params_key(self._params(trial))
+        return self._keys[trial.number]

@@ -78,12 +78,13 @@ class FrontierSelector:
         finished = [observation for observation in observed if not observation.deviation]
         trained = [observation.candidate for observation in finished]
         best = [trained[i] for i in self._front([observation.error for observation in finished], trained)]
+        # Before the others, which the next proposal uses again.
+        first = [] if self._scaling else self._pool.candidates(0, [])
         candidates = [candidate for candidate in self._pool.candidates(number, best) if candidate.key not in seen]
         if not candidates:
             return None
         if self._scaling is None or self._design is None:
-            first = self._pool.candidates(0, []) or candidates
-            self._scaling = Scaling(first, self._pool.groups, self._names)
+            self._scaling = Scaling(first or candidates, self._pool.groups, self._names)
             self._design = InitialDesign(self._pool, self._scaling)
         if len(tried) < InitialDesign.size(spent) or len(finished) < 2:
             return self._design.next(tried, seen) or self._design.spread(candidates, tried, rng)
@@ -98,8 +99,12 @@ class FrontierSelector:
             return observed
         costs = self._costs([observation.candidate for observation in observed])
         logs = np.log([observation.error + OFFSET for observation in observed])
-        costs_no_more = (costs <= costs[:, None]).all(axis=2)  # (n, n), true on the diagonal
-        behind = logs - np.where(costs_no_more, logs, np.inf).min(axis=1)
+        # The least error at no more cost is that of a point of the front.
+        best = front(np.column_stack([logs, costs]), ["min"] * (1 + costs.shape[1]))
+        no_more = np.ones((len(logs), len(best)), dtype=bool)
+        for axis in range(costs.shape[1]):
+            no_more &= costs[best, axis] <= costs[:, [axis]]
+        behind = logs - np.where(no_more, logs[best], np.inf).min(axis=1)
         near, rest = np.split(np.argsort(behind, kind="stable"), [MAX_OBSERVATIONS // 2])
         chosen = [*near, *rng.choice(rest, MAX_OBSERVATIONS - len(near), replace=False)]
         return [observed[i] for i in sorted(chosen)]
@@ -146,7 +151,7 @@ class FrontierSelector:
         )
         # Measured errors are noisy, so the front is that of the predicted errors, of running trials too.
         known = [*trained, *running]
-        smooth = np.exp(model.predict(scaling.points(known))[0].mean(axis=0)) - OFFSET
+        smooth = np.exp(model.means(scaling.points(known)).mean(axis=0)) - OFFSET
         layer = self._front(smooth.tolist(), known)
         front_costs, front_errors = self._costs([known[i] for i in layer]), smooth[layer]
         points, costs = scaling.points(candidates), self._costs(candidates)

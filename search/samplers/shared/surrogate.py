@@ -12,14 +12,11 @@ Sources:
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import lapack
-from sklearn import gaussian_process
-from sklearn.gaussian_process.kernels import Hyperparameter, Kernel, WhiteKernel
-from typing_extensions import override
+from scipy.linalg import cho_solve, cholesky, lapack, solve_triangular
 
 from search.analysis.learning_curves import OFFSET
 
@@ -66,7 +63,7 @@ _SQRT5 = np.sqrt(5.0)
 _lapack: Any = lapack  # its type annotations lack the functions
 
 
-class GroupedMatern(Kernel):
+class GroupedMatern:
     r"""The Matern kernel with nu = 5/2 and one length scale for each group of columns.
 
     .. math:: k(r) = v (1 + \sqrt 5 r + 5 r^2 / 3) e^{-\sqrt 5 r}, \quad r^2 = \sum_g d_g^2 / \ell_g^2
@@ -77,26 +74,16 @@ class GroupedMatern(Kernel):
     Args:
         groups: the group of each column, 0 ... G - 1.
         length_scales: the length scale of each group (G).
-        variance: the variance v.
+        variance: the variance v, which is the kernel of a point with itself.
     """
 
-    def __init__(self, groups: Sequence[int], length_scales: Sequence[float], variance: float = 1.0) -> None:
-        self.groups, self.length_scales, self.variance = groups, length_scales, variance
+    def __init__(self, groups: Sequence[int], length_scales: ArrayLike, variance: float = 1.0) -> None:
+        self._scales, self.variance = np.asarray(length_scales)[np.asarray(groups)], variance
 
-    @property
-    def hyperparameter_length_scales(self) -> Hyperparameter:
-        return Hyperparameter("length_scales", "numeric", (1e-5, 1e5), max(self.groups) + 1)
-
-    @property
-    def hyperparameter_variance(self) -> Hyperparameter:
-        return Hyperparameter("variance", "numeric", (1e-5, 1e5))
-
-    @override
-    def __call__(self, X: Array, Y: Array | None = None, eval_gradient: bool = False) -> Array:  # pyright: ignore
-        # scikit-learn sets a single length scale as a plain number.
-        scales = np.atleast_1d(self.length_scales)[np.asarray(self.groups)]
-        a = X / scales
-        b = a if Y is None else Y / scales
+    def __call__(self, points: Array, others: Array | None = None) -> Array:
+        """Return the kernel of each point (n, columns) with each of ``others`` (m, columns), or with each point."""
+        a = points / self._scales
+        b = a if others is None else others / self._scales
         # In place and in blocks, because each proposal evaluates thousands of points.
         kernel = np.empty((len(a), len(b)))
         for start in range(0, len(a), BLOCK_ROWS):
@@ -106,14 +93,6 @@ class GroupedMatern(Kernel):
             _correlate(np.maximum(r2, 0.0, out=r2))
             np.multiply(r2, self.variance, out=kernel[start : start + BLOCK_ROWS])
         return kernel
-
-    @override
-    def diag(self, X: Array) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return np.full(len(X), self.variance)
-
-    @override
-    def is_stationary(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return True
 
 
 def _correlate(r2: Array) -> None:
@@ -129,9 +108,9 @@ def _correlate(r2: Array) -> None:
 class Likelihood:
     """The log marginal likelihood of observations as a function of the log hyperparameters.
 
-    It is that of scikit-learn's regressor with `GroupedMatern` plus white noise (Rasmussen and Williams 2006, equation
-    2.30). The squared distances of all pairs in each group are computed once, so a new set of hyperparameters costs one
-    product, one exponential for each pair and a Cholesky decomposition.
+    The kernel is `GroupedMatern` plus white noise (Rasmussen and Williams 2006, equation 2.30). The squared distances
+    of all pairs in each group are computed once, so a new set of hyperparameters costs one product, one exponential for
+    each pair and a Cholesky decomposition.
 
     Args:
         groups: the group of each column of a point, 0 ... G - 1.
@@ -165,6 +144,65 @@ class Likelihood:
             return -np.inf
         solved, _ = _lapack.dtrtrs(factor, self._values, lower=1)
         return float(-0.5 * solved @ solved - np.log(np.diag(factor)).sum() - n / 2 * np.log(2 * np.pi))
+
+
+class Process(NamedTuple):
+    """A Gaussian process with given hyperparameters, conditioned on observations.
+
+    By the Cholesky decomposition of their covariance (Rasmussen and Williams 2006, algorithm 2.1).
+    """
+
+    theta: Array
+    """logarithms of the length scales, the variance and the noise variance"""
+    kernel: GroupedMatern
+    noise: float
+    """variance of the noise of an observation, in addition to what is known of each"""
+    points: Array
+    """of the observations (n, columns)"""
+    factor: Array
+    """lower Cholesky factor of their covariance (n, n)"""
+    weights: Array
+    """inverse covariance times values (n)"""
+
+    @classmethod
+    def of(cls, groups: Sequence[int], theta: Array, points: Array, values: Array, variances: Array) -> Self:
+        """Return the process for observed values; ``variances`` are the known variances of their noise (n)."""
+        *scales, variance, noise = np.exp(theta)
+        kernel = GroupedMatern(groups, scales, variance)
+        factor = cholesky(_with_diagonal(kernel(points), noise, variances), lower=True, check_finite=False)
+        return cls(theta, kernel, noise, points, factor, cho_solve((factor, True), values, check_finite=False))
+
+    def believing(self, pending: Array) -> Self:
+        """Return the process with further observations (m, columns), each equal to the predicted mean.
+
+        They leave the mean of all points as it is, so their weights are 0, and the factor gets m more rows.
+        """
+        n, m = len(self.points), len(pending)
+        across = solve_triangular(self.factor, self.kernel(pending, self.points).T, lower=True, check_finite=False)
+        own = _with_diagonal(self.kernel(pending), self.noise, np.zeros(m)) - across.T @ across
+        factor = np.zeros((n + m, n + m), order="F")
+        factor[:n, :n], factor[n:, :n] = self.factor, across.T
+        factor[n:, n:] = cholesky(own, lower=True, check_finite=False)
+        points, weights = np.concatenate([self.points, pending]), np.append(self.weights, np.zeros(m))
+        return self._replace(points=points, factor=factor, weights=weights)
+
+    def mean(self, points: Array) -> Array:
+        """Return the mean at points (m, columns) without noise (m)."""
+        return self.kernel(points, self.points) @ self.weights
+
+    def predict(self, points: Array) -> tuple[Array, Array]:
+        """Return mean and variance at points (m, columns) without noise, each (m)."""
+        covariance = self.kernel(points, self.points)
+        mean = covariance @ self.weights
+        explained = solve_triangular(self.factor, covariance.T, lower=True, check_finite=False, overwrite_b=True)
+        variance = self.kernel.variance - np.einsum("ij,ij->j", explained, explained)
+        return mean, np.maximum(variance, MIN_VARIANCE)
+
+
+def _with_diagonal(covariance: Array, noise: float, variances: Array) -> Array:
+    """Return the covariance (n, n), which is changed, of observations with noise."""
+    covariance[np.diag_indices(len(covariance))] += noise + (variances + JITTER)
+    return covariance
 
 
 class Surrogate:
@@ -212,20 +250,11 @@ class Surrogate:
         values = (logs - self._center) / self._unit
         variances = np.broadcast_to(np.square(deviations), logs.shape) / self._unit**2
         self._processes = [
-            self._process(theta, points, values, variances) for theta in self._posterior(points, values, variances)
+            Process.of(self._groups, theta, points, values, variances)
+            for theta in self._posterior(points, values, variances)
         ]
         if pending is not None and len(pending):
-            points, variances = np.concatenate([points, pending]), np.append(variances, np.zeros(len(pending)))
-            self._processes = [
-                self._process(process.kernel_.theta, points, np.append(values, process.predict(pending)), variances)
-                for process in self._processes
-            ]
-
-    def _process(self, theta: Array, points: Array, values: Array, variances: Array) -> Any:
-        """Return the Gaussian process with the log hyperparameters ``theta``, conditioned on the observations."""
-        kernel: Any = GroupedMatern(self._groups, [1.0] * (max(self._groups) + 1)) + WhiteKernel()
-        regressor: Any = gaussian_process.GaussianProcessRegressor  # its type annotations are too narrow
-        return regressor(kernel.clone_with_theta(theta), alpha=variances + JITTER, optimizer=None).fit(points, values)
+            self._processes = [process.believing(pending) for process in self._processes]
 
     def _posterior(self, points: Array, values: Array, variances: Array) -> list[Array]:
         """Return `NUM_SAMPLES` samples of the log hyperparameters, by elliptical slice sampling."""
@@ -278,8 +307,11 @@ class Surrogate:
         """
         means, deviations = [], []
         for process in self._processes[samples]:
-            mean, deviation = process.predict(points, return_std=True)
-            noise = process.kernel_.k2.noise_level
+            mean, variance = process.predict(points)
             means.append(self._center + self._unit * mean)
-            deviations.append(self._unit * np.sqrt(np.maximum(deviation**2 - noise, MIN_VARIANCE)))
+            deviations.append(self._unit * np.sqrt(variance))
         return np.array(means), np.array(deviations)
+
+    def means(self, points: Array) -> Array:
+        """Return the mean of log(error + `OFFSET`) at points (n, columns), (samples, n), as `predict` does."""
+        return np.array([self._center + self._unit * process.mean(points) for process in self._processes])

@@ -80,7 +80,7 @@ def test_a_checkpoint_is_scored_by_both_rules_and_drawn(tmp_path: Path, capsys: 
     (epoch,) = fit(config, prepare(config.data, out), out)
     words = ["--checkpoint", str(out / "model.pt"), "--out", str(out)]
 
-    assert main(["test", str(file), *words, "--split", "val"]) == 0
+    assert main(["test", str(file), *words[:3], str(out / "new" / "test"), "--split", "val"]) == 0
     printed = capsys.readouterr().out
     video = next((out / "data" / "motion_untrimmed" / "val").glob("*.mp4"))
     assert main(["explain", str(file), *words[:3], str(tmp_path / "pictures"), str(video)]) == 0
@@ -88,7 +88,7 @@ def test_a_checkpoint_is_scored_by_both_rules_and_drawn(tmp_path: Path, capsys: 
 
     assert f"mAP by the rule thumos14, at IoU 0.1 {epoch.metrics['map_0.1']:.2%}" in printed
     assert "mAP by the rule activitynet, at IoU" in printed
-    found = json.loads((out / "detections_val.json").read_text())
+    found = json.loads((out / "new" / "test" / "detections_val.json").read_text())
     assert set(found["results"]) == {f"val/video_{n:04}.mp4" for n in range(2)}
     assert (tmp_path / "pictures" / "timeline.png").is_file()
     model = tmp_path / "elsewhere" / "model.safetensors"

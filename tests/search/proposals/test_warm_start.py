@@ -66,7 +66,7 @@ def test_an_earlier_trial_is_read_as_choices_in_this_space(tmp_path: Path) -> No
 
 def test_unusable_trials_are_counted_by_reason(tmp_path: Path) -> None:
     tam = [{"kind": "tam", "stages": [2]}]
-    folder = earlier(tmp_path / "a", {}, {"frames": 8}, {"attention": tam}, {"frames": 4}, {"size": 48})
+    folder = earlier(tmp_path / "a", {}, {"frames": 8}, {"attention": tam}, {"frames": 4}, {"head": {"dropout": 0.1}})
     limit = spec().cost(spec().trial_config(next(spec().space.enumerate())[1]))["gflops"] * 1.5
 
     read = source(folder, constraints={"gflops": {"max": limit}}, objectives={"top5": "max", "gflops": "min"})
@@ -98,6 +98,41 @@ def test_a_value_must_be_in_a_range_of_this_search_but_fixed_values_may_differ(t
 
     assert source(folder).left_out == {"it is not in this space": 1}
     assert source(folder, train={"lr": 0.1}).differs == ("train.epochs", "train.lr")
+
+
+def test_a_network_of_another_size_is_read_at_the_size_of_this_search(tmp_path: Path) -> None:
+    small = {"size": 24, "backbone": {"kind": "resnet", "depth": 18, "width": 0.125}}
+    folder = earlier(tmp_path / "a", small, small | {"attention": TSM})
+    large = {"frames": 8, "backbone": {"kind": "resnet", "depth": 10, "width": 0.5}}
+
+    read = source(folder, model=large)
+
+    assert [trial.params.get("model.attention/tsm/stages") for trial in read.trials] == [None, (0, 1)]
+    own = warm(model=large)
+    costs = [own.cost(own.trial_config(own.space.replay(trial.params))) for trial in read.trials]
+    assert [trial.metrics for trial in read.trials] == [cost | {"top1": 0.05 * n} for n, cost in enumerate(costs, 1)]
+    sizes = ("model.backbone.depth", "model.backbone.width", "model.frames", "model.size", "train.epochs")
+    assert (read.left_out, read.differs) == ({}, sizes)
+
+
+def test_a_size_with_a_range_must_be_in_it_and_another_backbone_is_another_network(tmp_path: Path) -> None:
+    inflated = {"backbone": {"kind": "i3d_resnet", "depth": 10, "width": 0.25}}
+    folder = earlier(tmp_path / "a", {"size": 24}, {"size": 48}, inflated)
+
+    read = source(folder, model={"size": {"choice": [48, 64]}})
+
+    assert ([trial.trial for trial in read.trials], read.left_out) == ([1], {"it is not in this space": 2})
+
+
+def test_a_size_that_an_option_fixes_is_a_fixed_one(tmp_path: Path) -> None:
+    folder = earlier(tmp_path / "a", {"size": 24}, {"size": 24, "attention": TSM})
+    model = TREE["trial"]["model"] | {"frames": 4, "attention": TSM}
+    inflated = {"frames": 4, "size": 48, "backbone": {"kind": "i3d_resnet", "depth": 10, "width": 0.5}}
+
+    read = source(folder, trial=TREE["trial"] | {"model": {"choice": [inflated, model | {"size": 48}]}})
+
+    assert [(trial.trial, trial.params["model"]) for trial in read.trials] == [(1, 1)]
+    assert read.differs == ("model.frames", "model.size", "train.epochs")
 
 
 def test_of_trials_with_one_config_in_this_search_the_most_similar_is_used(tmp_path: Path) -> None:
@@ -201,12 +236,15 @@ def rank(trial: Trial) -> int:
     return 1 + 7 * (model["frames"] == 4) + place
 
 
-def run_warm(folder: Path, top1: Callable[[Trial], float]) -> tuple[list[Event], dict[int, list[float]]]:
+def run_warm(
+    folder: Path, top1: Callable[[Trial], float], size: int = 32
+) -> tuple[list[Event], dict[int, list[float]]]:
     """Run 24 trials with a warm start from a search of `MODELS`, and check that a resume gives the same state.
 
-    Return the events, and the values of the earlier trials in the study.
+    Return the events, and the values of the earlier trials in the study. ``size`` is the side of the frames of the
+    earlier search; here it is 32 pixels.
     """
-    ready = warm(earlier(folder / "earlier", *MODELS))
+    ready = warm(earlier(folder / "earlier", *(model | {"size": size} for model in MODELS)))
     with searching(ready, folder / "own") as (ledger, proposer, record):
         for read in read_sources(ready):
             record(read)
@@ -222,10 +260,11 @@ def run_warm(folder: Path, top1: Callable[[Trial], float]) -> tuple[list[Event],
     return events, {attrs["earlier"]: values for *_, values, attrs in before if "source" in attrs}
 
 
+@pytest.mark.parametrize("size", [32, 24])
 def test_a_warm_search_repeats_the_earlier_front_and_uses_the_other_trials_once_the_rankings_agree(
-    tmp_path: Path,
+    tmp_path: Path, size: int
 ) -> None:
-    events, known = run_warm(tmp_path, lambda trial: 0.2 + 0.025 * rank(trial))
+    events, known = run_warm(tmp_path, lambda trial: 0.2 + 0.025 * rank(trial), size)
 
     (read,) = [event for event in events if isinstance(event, WarmStarted)]
     # TSM costs nothing, so that the front is the best model of each T.

@@ -80,3 +80,6 @@ def test_a_front_within_noise_is_proposed_for_confirmation(events: Trees) -> Non
     assert "best: +25.0 points" in many
     assert "over trial 0, significant; it is significantly better than every other trial of no higher cost" in many
     assert "noise" not in many
+    # Only trial 0 has ended.
+    first = summary(history_of([events[0] | {"clips": {"val": 50}}, *events[1:6]]), BOTH, Path("out"))
+    assert "best: no other trial costs as little" in first

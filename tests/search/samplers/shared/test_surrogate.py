@@ -5,18 +5,20 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import WhiteKernel
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from search.analysis.learning_curves import OFFSET
 from search.samplers.shared.surrogate import (
     BLOCK_ROWS,
     JITTER,
     LENGTH_SCALE_DEVIATION,
+    MIN_VARIANCE,
     NOISE_DEVIATION,
     NOISE_MEDIAN,
     WINSOR_QUANTILE,
     GroupedMatern,
     Likelihood,
+    Process,
     Surrogate,
 )
 
@@ -38,7 +40,7 @@ def test_the_kernel_of_many_points_is_that_of_each_pair() -> None:
     whole = kernel(points)
 
     assert whole[BLOCK_ROWS + 1, 2] == pytest.approx(kernel(points[[BLOCK_ROWS + 1]], points[[2]])[0, 0])
-    assert np.allclose(np.diag(whole), kernel.diag(points), atol=1e-6)
+    assert np.allclose(np.diag(whole), kernel.variance, atol=1e-6)
     assert np.allclose(whole, whole.T)
 
 
@@ -106,7 +108,7 @@ def test_without_information_the_hyperparameters_have_the_distribution_of_the_pr
     x, samples = rng.random((5, 2)), []
     for _ in range(60):
         model = Surrogate([0, 1], x, [0.3, 0.31, 0.32, 0.33, 0.34], rng, deviations=1e3)
-        samples += [process.kernel_.theta for process in model._processes]
+        samples += [process.theta for process in model._processes]
     *scales, variance, noise = np.array(samples).T
 
     # Two groups: the median of their length scales is sqrt(2 / 2) = 1. Samples five steps apart are still correlated.
@@ -117,15 +119,56 @@ def test_without_information_the_hyperparameters_have_the_distribution_of_the_pr
     assert noise.std() == pytest.approx(NOISE_DEVIATION, rel=0.2)
 
 
-def test_the_likelihood_is_that_of_scikit_learn() -> None:
+#: the group of each column of the points of `data`
+GROUPS = [0, 0, 1, 2]
+
+
+def data(count: int = 30) -> tuple[Any, ...]:
+    """Return points, values and known variances."""
     rng = np.random.default_rng(0)
-    groups, points, values = [0, 0, 1, 2], rng.random((30, 4)), rng.normal(size=30)
-    variances = rng.random(30) / 10
-    kernel: Any = GroupedMatern(groups, [1.0, 1.0, 1.0]) + WhiteKernel()
+    return rng.random((count, 4)), rng.normal(size=count), rng.random(count) / 10
+
+
+def scikit_learn(theta: np.ndarray, points: np.ndarray, values: np.ndarray, variances: np.ndarray) -> Any:
+    """Return scikit-learn's process with its own kernel, of the same hyperparameters."""
+    *scales, variance, noise = np.exp(theta)
+    matern: Any = Matern  # its type annotations, and those of the regressor, are too narrow
     regressor: Any = GaussianProcessRegressor
-    process = regressor(kernel, alpha=variances + JITTER, optimizer=None).fit(points, values)
+    kernel = ConstantKernel(variance) * matern(np.array(scales)[GROUPS], nu=2.5) + WhiteKernel(noise)
+    return regressor(kernel, alpha=variances + JITTER, optimizer=None).fit(points, values)
 
-    likelihood = Likelihood(groups, points, values, variances)
 
-    for theta in rng.normal(size=(5, 5)):
-        assert likelihood(theta) == pytest.approx(process.log_marginal_likelihood(theta, clone_kernel=False))
+def test_the_likelihood_is_that_of_scikit_learn() -> None:
+    points, values, variances = data()
+
+    likelihood = Likelihood(GROUPS, points, values, variances)
+
+    for theta in np.random.default_rng(1).normal(size=(5, 5)):
+        expected = scikit_learn(theta, points, values, variances).log_marginal_likelihood_value_
+        assert likelihood(theta) == pytest.approx(expected)
+
+
+def test_a_process_predicts_as_that_of_scikit_learn() -> None:
+    points, values, variances = data()
+    test = np.random.default_rng(2).random((2 * BLOCK_ROWS + 3, 4))
+
+    for theta in np.random.default_rng(1).normal(size=(5, 5)):
+        mean, variance = Process.of(GROUPS, theta, points, values, variances).predict(test)
+
+        expected, deviation = scikit_learn(theta, points, values, variances).predict(test, return_std=True)
+        assert mean == pytest.approx(expected)
+        assert variance == pytest.approx(np.maximum(deviation**2 - np.exp(theta[-1]), MIN_VARIANCE), abs=1e-9)
+
+
+def test_running_trials_count_as_observations_of_what_is_predicted() -> None:
+    points, values, variances = data()
+    test, pending = np.random.default_rng(2).random((50, 4)), np.random.default_rng(3).random((7, 4))
+
+    for theta in np.random.default_rng(1).normal(size=(5, 5)):
+        process = Process.of(GROUPS, theta, points, values, variances)
+        mean, variance = process.believing(pending).predict(test)
+
+        every, believed = np.concatenate([points, pending]), np.append(values, process.mean(pending))
+        again = Process.of(GROUPS, theta, every, believed, np.append(variances, np.zeros(7))).predict(test)
+        assert mean == pytest.approx(again[0], abs=1e-6)
+        assert variance == pytest.approx(again[1], abs=1e-6)

@@ -181,6 +181,10 @@ def _add_prediction(commands: "argparse._SubParsersAction") -> None:
     predict.add_argument(
         "--top", type=positive_int, default=5, metavar="N", help="number of classes or segments (default: 5)"
     )
+    predict.add_argument(
+        "--out", type=at_home, metavar="DIR", help="of a detector: write each video with its segments as bars (MP4), "
+        "their time line (PNG), and all of them (JSON), to a folder here",
+    )  # fmt: skip
     predict.add_argument("--views", metavar="10x3", help="clips x crops of a video (default: as in the config)")
     watch = predict.add_argument(
         "--watch", type=at_home, metavar="FOLDER", action=_instead_of(videos), help="go on with each video that "

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,22 +29,31 @@ def run(arguments: Namespace) -> int:
         if isinstance(model, TrainedDetector):
             raise UserError("a detector sees all of a video", path="--views", way_out="leave it out")
         model = model.with_views(**parse_views(arguments.views))
+    if arguments.out is not None and not isinstance(model, TrainedDetector):
+        raise UserError("a classifier finds no segments", path="--out", way_out="use `vattn explain` for pictures")
+    stems = Counter(video.stem for video in arguments.videos)
+    if arguments.out is not None and (same := [stem for stem, number in stems.items() if number > 1]):
+        raise UserError("two videos would have the same folder", path="--out", way_out="one at a time", found=same[0])
     status = 0
     for video in arguments.videos:
-        status = max(status, _print(model, video, arguments.top, arguments.json))
+        status = max(status, _print(model, video, arguments))
     if arguments.watch is not None:
         for video in arrivals(arguments.watch):
-            _print(model, video, arguments.top, arguments.json)
+            _print(model, video, arguments)
     return status
 
 
-def _print(model: TrainedModel | TrainedDetector, video: Path, top: int, as_json: bool) -> int:
+def _print(model: TrainedModel | TrainedDetector, video: Path, asked: Namespace) -> int:
     try:
-        found = model(video, top)
+        found = model(video, asked.top)
+        if asked.out is not None:
+            from vattn.explain.detection import explain_detection  # it imports matplotlib
+
+            explain_detection(model.trained, video, asked.out / video.stem)
     except UserError as error:
         print(error, file=sys.stderr, flush=True)
         return 2
-    if as_json:
+    if asked.json:
         kind = "segments" if isinstance(model, TrainedDetector) else "predictions"
         print(json.dumps({"video": str(video), kind: [each._asdict() for each in found]}), flush=True)
     else:

@@ -101,7 +101,9 @@ def test_a_checkpoint_is_scored_by_both_rules_and_drawn(tmp_path: Path, capsys: 
     assert [each["label"] for each in alone["segments"]] == [each["label"] for each in tested]
     ours = np.array([[each[key] for key in ("start", "end", "score")] for each in alone["segments"]])
     np.testing.assert_allclose(ours, [[*each["segment"], each["score"]] for each in tested], rtol=1e-4, atol=1e-5)
-    assert main(["predict", str(model), "--top", "1", str(clip)]) == 0
+    assert main(["predict", str(model), "--top", "1", "--out", str(tmp_path / "films"), str(clip)]) == 0
+    films = tmp_path / "films" / "clip"
+    assert sorted(file.name for file in films.iterdir()) == ["detections.json", "segments.mp4", "timeline.png"]
     first = tested[0]
     start, end = first["segment"]
     assert capsys.readouterr().out == f"{clip}: {first['label']} {start:.1f}-{end:.1f} s ({first['score']:.2f})\n"

@@ -3,7 +3,7 @@
 from search.ledger.events import MemorySaved
 from search.ledger.history import Trial
 from vattn.config import TrialConfig
-from vattn.training.memory import has_batch_norm, has_blocks
+from vattn.training.memory import has_batch_norm
 
 
 def next_measure(trial: Trial, gpus: float, workers: int, classes: int) -> MemorySaved | None:
@@ -26,8 +26,7 @@ def next_measure(trial: Trial, gpus: float, workers: int, classes: int) -> Memor
         return last.model_copy(update={"alone": True, "time": 0.0})
     train = config.train
     # Blocks that are computed again cannot be compiled.
-    can_recompute = train.recompute == "none" and not last.recompute and train.compile == "none"
-    if can_recompute and has_blocks(config.model, classes):
+    if train.recompute == "none" and not last.recompute and train.compile == "none":
         return last.model_copy(update={"recompute": True, "time": 0.0})
     share, parts = train.batch // workers, max(last.accumulate, train.accumulate)
     # Synchronised norms need one part.

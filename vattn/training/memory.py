@@ -26,7 +26,7 @@ from vattn.cost import cost
 from vattn.model import VideoModel, network_on_meta
 from vattn.training.distill import sees_the_same
 from vattn.training.recipe.norms import prepare
-from vattn.training.recompute import blocks_of, recompute_blocks, wrap_blocks
+from vattn.training.recompute import recompute_blocks, wrap_blocks
 
 #: Bytes of a process's CUDA context with the kernels of torch, cuBLAS and cuDNN.
 CONTEXT = 500_000_000
@@ -197,11 +197,6 @@ def recompute_on_meta(net: VideoModel, amp: str) -> None:
     """Let blocks compute their activations again, in the precision of the forward pass, which autograd leaves."""
     wrap_blocks(net, lambda _, forward: lowered(amp)(forward))
     recompute_blocks(net)
-
-
-def has_blocks(model: ModelConfig, classes: int) -> bool:
-    """Return whether ``train.recompute: blocks`` saves memory."""
-    return bool(blocks_of(network_on_meta(model, classes)))
 
 
 def has_batch_norm(model: ModelConfig, classes: int) -> bool:

@@ -21,12 +21,12 @@ def recompute_blocks(net: nn.Module) -> None:
 
 def wrap_blocks(net: nn.Module, wrap: Callable[[nn.Module, Callable[..., Tensor]], Callable[..., Tensor]]) -> None:
     """Replace how each block of ``net`` computes by what ``wrap`` returns of the block's module and that."""
-    for module in blocks_of(net):
+    for module in _blocks_of(net):
         method = "run_stage" if isinstance(module, C3D) else "forward"
         setattr(module, method, wrap(module, getattr(module, method)))
 
 
-def blocks_of(net: nn.Module) -> list[nn.Module]:
+def _blocks_of(net: nn.Module) -> list[nn.Module]:
     """Return the modules with blocks: residual blocks, which have slots for mechanisms, and C3D for its stages."""
     return [
         module

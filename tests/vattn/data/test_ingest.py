@@ -280,7 +280,7 @@ def test_a_cache_can_store_fewer_frames_each_from_the_middle_of_its_part(root: P
 
 def without_lengths(cache: Path) -> None:
     """Turn a cache into one of the time when it did not hold the lengths of its clips."""
-    write_index(cache, read_index(cache).drop_columns(["length", "seconds", "reader"]), "raw")
+    write_index(cache, read_index(cache).drop_columns(["length", "seconds", "reader", "times"]), "raw")
 
 
 def test_a_cache_of_an_earlier_version_is_read_and_its_clips_are_taken_over(root: Path, tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def test_a_shard_of_an_earlier_version_is_continued(root: Path, tmp_path: Path) 
         batches = list(_batches(shard))
         shard.unlink()
         if batches:
-            old = batches[0].schema.empty_table().drop_columns(["length", "seconds", "reader"]).schema
+            old = batches[0].schema.empty_table().drop_columns(["length", "seconds", "reader", "times"]).schema
             with pa.ipc.new_file(str(shard), old) as file:
                 for batch in batches:
                     file.write_batch(batch.select(old.names))

@@ -29,11 +29,12 @@ def run(arguments: Namespace) -> int:
         if isinstance(model, TrainedDetector):
             raise UserError("a detector sees all of a video", path="--views", way_out="leave it out")
         model = model.with_views(**parse_views(arguments.views))
-    if arguments.out is not None and not isinstance(model, TrainedDetector):
-        raise UserError("a classifier finds no segments", path="--out", way_out="use `vattn explain` for pictures")
-    stems = Counter(video.stem for video in arguments.videos)
-    if arguments.out is not None and (same := [stem for stem, number in stems.items() if number > 1]):
-        raise UserError("two videos would have the same folder", path="--out", way_out="one at a time", found=same[0])
+    if arguments.out is not None:
+        if not isinstance(model, TrainedDetector):
+            raise UserError("a classifier finds no segments", path="--out", way_out="use `vattn explain` for pictures")
+        stems = Counter(video.stem for video in arguments.videos)
+        if same := [stem for stem, number in stems.items() if number > 1]:
+            raise UserError("two videos would have one folder", path="--out", way_out="one at a time", found=same[0])
     status = 0
     for video in arguments.videos:
         status = max(status, _print(model, video, arguments))
@@ -45,11 +46,10 @@ def run(arguments: Namespace) -> int:
 
 def _print(model: TrainedModel | TrainedDetector, video: Path, asked: Namespace) -> int:
     try:
-        found = model(video, asked.top)
-        if asked.out is not None:
-            from vattn.explain.detection import explain_detection  # it imports matplotlib
-
-            explain_detection(model.trained, video, asked.out / video.stem)
+        if asked.out is not None and isinstance(model, TrainedDetector):
+            found = _drawn(model, video, asked)
+        else:
+            found = model(video, asked.top)
     except UserError as error:
         print(error, file=sys.stderr, flush=True)
         return 2
@@ -59,6 +59,15 @@ def _print(model: TrainedModel | TrainedDetector, video: Path, asked: Namespace)
     else:
         print(f"{video}: {', '.join(map(_in_words, found)) or 'nothing found'}", flush=True)
     return 0
+
+
+def _drawn(model: TrainedDetector, video: Path, asked: Namespace) -> list[Segment]:
+    """Return the segments of a video, and write its pictures."""
+    from vattn.explain.detection import draw_watched, known_actions, watch  # they import matplotlib
+
+    watched, frames = watch(model.trained, video, known_actions(model.trained.config.data, video))
+    draw_watched(model.trained, watched, frames, asked.out / video.stem)
+    return model.segments(watched.detected, asked.top)
 
 
 def _in_words(found: Prediction | Segment) -> str:

@@ -42,7 +42,6 @@ _COLOURS = np.array(
         (150, 150, 150),
     ]
 )  # fmt: skip
-CPU = torch.device("cpu")
 
 
 class Watched(NamedTuple):
@@ -71,14 +70,15 @@ def watch(model: Trained, file: Path, annotation: Annotation = EMPTY) -> tuple[W
         UserError: the video cannot be read.
     """
     config, net, _ = model
+    device = next(net.parameters()).device
     video, frames = read_untrimmed(config, file, annotation)
-    clips = ResidentClips.of_video(frames, CPU)
+    clips = ResidentClips.of_video(frames, device)
     has_sta = any(isinstance(module, STA) for module in net.backbone.modules())
     with _frame_weights(net.backbone) as kept:
-        detected = detect(net, clips, config, CPU, every=[video])
+        detected = detect(net, clips, config, device, every=[video])
         if has_sta and isinstance(config.model.detector, SCNNConfig):
             kept.clear()
-            detect(net, clips, _of_all_windows(config), CPU, every=[video])
+            detect(net, clips, _of_all_windows(config), device, every=[video])
     return Watched(detected, _averaged(kept, parts_of(config, [video]), video.frames) if kept else None), frames
 
 
@@ -109,7 +109,7 @@ def _frame_weights(backbone: torch.nn.Module) -> Iterator[list[Tensor]]:
 
 def _averaged(kept: list[Tensor], parts: Sequence[Part], frames: int) -> Float64[np.ndarray, " frames"]:
     """Return the mean over parts of the weight of each frame; NaN where no part is."""
-    rows = torch.cat(kept).double().numpy()
+    rows = torch.cat(kept).double().cpu().numpy()
     total, count = np.zeros(frames), np.zeros(frames)
     for row, part in zip(rows, parts, strict=True):
         place = np.arange(len(part.frames)) * len(row) // len(part.frames)
@@ -192,10 +192,14 @@ def explain_detection(model: Trained, file: Path, out: Path) -> list[Path]:
         UserError: the video cannot be read.
         StorageError: a file cannot be written.
     """
-    config, detector = model.config, model.config.model.detector
+    return draw_watched(model, *watch(model, file, known_actions(model.config.data, file)), out)
+
+
+def draw_watched(model: Trained, watched: Watched, frames: np.ndarray, out: Path) -> list[Path]:
+    """Write the files of `explain_detection` for what `watch` returned."""
+    detector = model.config.model.detector
     assert detector != "none"
-    watched, frames = watch(model, file, known_actions(config.data, file))
-    labels, fps = model.labels, config.data.detection[0]
+    labels, fps = model.labels, model.config.data.detection[0]
     files = [out / name for name in ("timeline.png", "segments.mp4", "detections.json")]
     shown = frames[watched.video.stored_frames(np.arange(watched.video.frames))]
     barred = with_bars(shown, watched, fps)

@@ -14,7 +14,7 @@ from vattn.errors import UserError
 from vattn.files import at_home
 from vattn.trained.model import Loaded
 from vattn.training.batches.sources import ResidentClips
-from vattn.training.tasks.detecting import detect
+from vattn.training.tasks.detecting import Detected, detect
 
 
 class Segment(NamedTuple):
@@ -43,12 +43,16 @@ class TrainedDetector(Loaded):
         Raises:
             UserError: the video cannot be read.
         """
-        config, net, labels = self.trained
+        config, net, _ = self.trained
         file = at_home(video)
         untrimmed, frames = read_untrimmed(config, file)
         clips = ResidentClips.of_video(frames, self.device)
-        found = detect(net, clips, config, self.device, every=[untrimmed]).segments(0)[:top]
-        return [Segment(labels[round(label) - 1], *times) for label, *times in found.tolist()]
+        return self.segments(detect(net, clips, config, self.device, every=[untrimmed]), top)
+
+    def segments(self, detected: Detected, top: int | None) -> list[Segment]:
+        """Return the best segments of the first video of ``detected``."""
+        found = detected.segments(0)[:top]
+        return [Segment(self.labels[round(label) - 1], *times) for label, *times in found.tolist()]
 
 
 def read_untrimmed(

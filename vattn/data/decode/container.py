@@ -57,13 +57,14 @@ class VideoSummary(NamedTuple):
 
     def timing(self) -> "Timing | None":
         """Return when the frames are shown; None if that is unknown."""
-        rate, times = self.rate, [(pts - self.pts[0]) * self.time_base for pts in self.pts]
-        if not rate and len(times) > 1:
-            rate = (len(times) - 1) / times[-1]
+        rate = self.rate
+        if not rate and len(self.pts) > 1:
+            rate = (len(self.pts) - 1) / ((self.pts[-1] - self.pts[0]) * self.time_base)
         if not rate:
             return None
-        if len(times) < 2 or _constant(times, rate):
+        if len(self.pts) < 2 or _constant(self.pts, self.time_base * rate):
             return Timing(self.frames, rate, ())
+        times = [(pts - self.pts[0]) * self.time_base for pts in self.pts]
         # Some writers give the last frame no duration. It is shown no shorter than the one before it.
         end = max(Fraction(self.end) - self.pts[0], 2 * self.pts[-1] - self.pts[-2] - self.pts[0])
         return Timing(self.frames, rate, [*times, end * self.time_base])
@@ -157,10 +158,9 @@ def timing(path: Path) -> Timing:
         rate = _rate(stream)
         # An MP4 file has the times in its header, which saves reading the whole file.
         entries = list(stream.index_entries) if container.format.name.startswith("mov") and len(streams) == 1 else []
-        if entries and len(entries) == stream.frames and rate and not any(entry.is_discard for entry in entries):
-            times = [(entry.timestamp - entries[0].timestamp) * stream.time_base for entry in entries]
-            if _constant(times, rate):
-                return Timing(len(times), rate, ())
+        whole = len(entries) == stream.frames and not any(entry.is_discard for entry in entries)
+        if entries and whole and rate and _constant([entry.timestamp for entry in entries], stream.time_base * rate):
+            return Timing(len(entries), rate, ())
     known = scan_packets(path).timing()
     if known is None:
         raise UnreadableFileError("has no frame rate in its header")
@@ -297,5 +297,11 @@ def _rate(stream: Any) -> Fraction:
     return stream.average_rate or stream.guessed_rate or Fraction(0)
 
 
-def _constant(times: Sequence[Fraction], rate: Fraction) -> bool:
-    return all(abs(time * rate - number) <= CONSTANT for number, time in enumerate(times))
+def _constant(stamps: Sequence[int], frames: Fraction) -> bool:
+    """Return whether timestamps are those of a constant rate of ``frames`` in one unit of them.
+
+    In whole numbers: fractions would take a hundredth of the time of decoding.
+    """
+    numerator, units = frames.as_integer_ratio()
+    limit = math.floor(Fraction(CONSTANT) * units)
+    return all(abs((stamp - stamps[0]) * numerator - number * units) <= limit for number, stamp in enumerate(stamps))

@@ -25,6 +25,18 @@ function short(value) {
   return String(Number(value.toPrecision(4)));
 }
 
+const better = (a, b) => (DATA.measured.maximise ? a > b : a < b);
+
+// The items, in the order of their cost, that are better than all before: they bound what is dominated.
+function bounding(items, value) {
+  let best = null;
+  return items.filter((item) => {
+    if (best !== null && !better(value(item), best)) return false;
+    best = value(item);
+    return true;
+  });
+}
+
 const unit = DATA.measured.rate ? " %" : "";
 const measured = (value) =>
   value === null || value === undefined ? "–" : DATA.measured.rate ? value.toFixed(1) + unit : short(value);

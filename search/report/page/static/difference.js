@@ -79,13 +79,9 @@ function drawOptions(plot) {
   const room = (high - low || 1) * 0.06;
   const y = linear(low - room, high + room, plot.bottom, plot.top);
   axes(plot, { x, y, xLabel: DATA.costs[DATA.cost], yLabel: DATA.measured.label });
-  const better = (a, b) => (DATA.measured.maximise ? a > b : a < b);
   choice.runs.forEach((runs, n) => {
-    let best = null;
     const corners = [];
-    for (const [cost, value] of runs) {
-      if (best !== null && !better(value, best)) continue;
-      best = value;
+    for (const [cost, value] of bounding(runs, ([, value]) => value)) {
       if (corners.length && corners.at(-1)[0] === x(cost)) corners.pop();
       corners.push([x(cost), y(value)]);
     }

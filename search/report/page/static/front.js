@@ -42,9 +42,8 @@ function drawFront(plot, cost, numbers, line) {
   const y = linear(DATA.measured.rate ? Math.max(0, low - room) : low - room, top, plot.bottom, plot.top);
   axes(plot, { x, y, xLabel: DATA.costs[cost], yLabel: DATA.measured.label });
   // With a third objective a run of the front may be worse than a cheaper one: it bounds nothing here.
-  const better = (a, b) => (DATA.measured.maximise ? a > b : a < b);
-  const bounding = front.filter((t, n) => front.slice(0, n).every((cheaper) => better(t.y, cheaper.y)));
-  if (line) plot.svg.append(svg("path", { class: "front", d: steps(bounding.map((t) => [x(t.cost[cost]), y(t.y)]), plot.right) }));
+  const corners = bounding(front, (t) => t.y).map((t) => [x(t.cost[cost]), y(t.y)]);
+  if (line) plot.svg.append(svg("path", { class: "front", d: steps(corners, plot.right) }));
   const r = runs.length > 500 ? 3.2 : 5;
   marks(plot, runs.map((t) => ({ kind: t.kind, hollow: t.state !== "finished", faint: t.state !== "finished" || !t.front && runs.length > 100,
     x: x(t.cost[cost]), y: y(t.y) })), r);

@@ -139,9 +139,10 @@ class Compiler:
             return self._add_problem(place, rule)
         if (duplicate := _duplicate(options)) is not None:
             return self._add_problem(place, "lists an option twice; list each once", duplicate)
-        domain = Choice(labels(options), texts(options))
+        words = labels(options)
+        domain = Choice(words, texts(options, words))
         self._register(name, domain)
-        return ChoiceNode(name, domain, self._options(options, domain.labels, place, name))
+        return ChoiceNode(name, domain, self._options(options, words, place, name))
 
     def _subset(self, tree: Mapping[str, Any], path: Path, name: str) -> Node:
         items, place = tree["subset"], (*path, "subset")
@@ -239,9 +240,8 @@ def label_of(option: Tree) -> str | None:
     return option if isinstance(option, str) else json.dumps(option, default=str)
 
 
-def texts(options: Sequence[Tree]) -> tuple[str, ...]:
-    """Return what a reader sees of each option: its label, or its values where that would be an index."""
-    words = labels(options)
+def texts(options: Sequence[Tree], words: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what a reader sees of each option: its label in ``words``, or its values where that is an index."""
     found = tuple(
         label if label_of(option) is not None else _values(option) or label
         for option, label in zip(options, words, strict=True)

@@ -56,6 +56,11 @@ class Choice(Domain):
     """what a reader sees of each option; empty: its label"""
 
     @property
+    def shown(self) -> tuple[str, ...]:
+        """What a reader sees of each option."""
+        return self.texts or self.labels
+
+    @property
     @override
     def count(self) -> int:
         return len(self.labels)

@@ -66,8 +66,8 @@ def domains_of(spec: Mapping[str, Any]) -> dict[str, Domain]:
 
 def _choices(name: str, domain: Domain | None, values: dict[int, Any]) -> list[Choice]:
     match domain:
-        case ChoiceDomain(labels=labels, texts=texts):
-            return [Choice(name, tuple(map(_label, texts or labels)), values)]
+        case ChoiceDomain(shown=shown):
+            return [Choice(name, tuple(map(_label, shown)), values)]
         case Subset(labels=labels):
             return [
                 Choice(f"{name} {item}", ("without", "with"), {n: int(i in value) for n, value in values.items()})

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from spaces.compiler import texts
+from spaces.compiler import labels, texts
 from spaces.domain import Choice, Int, Subset
 from spaces.problem import SpaceError
 from spaces.space import Space
@@ -32,12 +32,15 @@ def test_names_do_not_depend_on_the_order_of_keys() -> None:
 
 
 def test_options_without_a_label_of_their_own_are_shown_by_their_values() -> None:
+    def shown(options: list[Any]) -> tuple[str, ...]:
+        return texts(options, labels(options))
+
     distilled = {"loss": "mars", "weight": 50}
-    assert texts([[2], [3, 4], []]) == ("2", "3,4", "none")
-    assert texts(["none", distilled]) == ("none", "loss mars weight 50")
-    assert texts([[{"kind": "tam", "alpha": 1}], [{"kind": "tam", "alpha": 2}]]) == ("tam", "tam-2")
-    assert texts([[[1, 2], [3]], list(range(50))]) == ("[1, 2],[3]", "1")  # the second is too long
-    assert texts([["a,b"], ["a", "b"]]) == ("0", "1")  # they would look the same
+    assert shown([[2], [3, 4], []]) == ("2", "3,4", "none")
+    assert shown(["none", distilled]) == ("none", "loss mars weight 50")
+    assert shown([[{"kind": "tam", "alpha": 1}], [{"kind": "tam", "alpha": 2}]]) == ("tam", "tam-2")
+    assert shown([[[1, 2], [3]], list(range(50))]) == ("[1, 2],[3]", "1")  # the second is too long
+    assert shown([["a,b"], ["a", "b"]]) == ("0", "1")  # they would look the same
 
 
 def test_labels_of_options_with_the_same_kinds_are_distinct() -> None:

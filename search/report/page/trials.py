@@ -107,8 +107,8 @@ def axes(history: History) -> list[dict[str, Any]]:
 def _axis(name: str, domain: Domain | None, params: list[Any]) -> dict[str, Any]:
     axis: dict[str, Any] = {"name": name, "short": name.removeprefix("model.").removeprefix("train.")}
     match domain:
-        case Choice(labels=labels, texts=texts):
-            return axis | {"labels": list(texts or labels), "at": params}
+        case Choice(shown=shown):
+            return axis | {"labels": list(shown), "at": params}
         case Subset(labels=labels):
             texts = [None if value is None else "+".join(labels[i] for i in value) or "none" for value in params]
         case Int(lo=lo, hi=hi, log=log) | Float(lo=lo, hi=hi, log=log):

@@ -73,7 +73,7 @@ def test_on_a_network_file_system_sqlite_lies_elsewhere_and_artifacts_do_not(
     mounts(tmp_path, monkeypatch, ("/", "ext4"), (str(tmp_path), "nfs"))
 
     uri = tracking_uri("auto", output)
-    assert uri.startswith(f"sqlite:///{tmp_path}/home/vattn/mlflow/")
+    assert uri.startswith(f"sqlite:///{tmp_path / 'home' / 'vattn' / 'mlflow'}/")
     assert uri != tracking_uri("auto", other)
     assert tracking_uri("http://server", output) == "http://server"
     assert Store(output, "auto", "x")._artifacts == (output / "artifacts").as_uri()

@@ -100,8 +100,9 @@ def certainty(history: History, objectives: Objectives) -> Certainty:
     def costs_no_more(trial: Trial, other: Trial) -> bool:
         return all(trial.cost[cost] <= other.cost[cost] for cost in objectives if cost in trial.cost)
 
-    cheaper = {
-        trial.number: [o for o in compared if o.number != trial.number and costs_no_more(o, trial)] for trial in front
+    as_cheap = {
+        trial.number: [other for other in compared if other.number != trial.number and costs_no_more(other, trial)]
+        for trial in front
     }
     return Certainty(
         name=name,
@@ -111,12 +112,12 @@ def certainty(history: History, objectives: Objectives) -> Certainty:
         rivals={
             trial.number: [
                 other.number
-                for other in cheaper[trial.number]
+                for other in as_cheap[trial.number]
                 if (found := gain(trial, other)).is_known and not found.low > 0
             ]
             for trial in front
         },
-        cheapest=frozenset(number for number, others in cheaper.items() if not others),
+        cheapest=frozenset(number for number, others in as_cheap.items() if not others),
         best=best,
         knee=knee,
         confirmed=confirmed,

@@ -278,8 +278,7 @@ def _train(
 ) -> list[list[Epoch]]:  # fmt: skip
     """Train the configs one after another; return the epochs of each.
 
-    The search of an exported config, ``origin``,
-    shows its training too.
+    The search of an exported config, ``origin``, shows its training too.
     """
     print(f"Connecting to Ray at {address} ..." if address else "Starting Ray ...", flush=True)
     # Ray and MLflow take seconds to import: this comes after the checks of the input.

@@ -17,10 +17,11 @@ from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from search.analysis.confirmation import confirmation, to_confirm
+from search.analysis.intervals import by_clips
 from search.analysis.pareto import front
+from search.report.wording.values import format_estimate
 from tests.benchmarks.bench_search import read
 from tests.benchmarks.problems import RECORDED, load_problem
 from tests.benchmarks.tables import row, table
@@ -89,8 +90,7 @@ def share(hits: Sequence[bool]) -> str:
     """Return a share with Wilson's interval, in percent."""
     if not hits:
         return "-"
-    interval = binomtest(sum(hits), len(hits)).proportion_ci(method="wilson")
-    return f"{100 * np.mean(hits):.1f} % ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+    return format_estimate("top1", by_clips("top1", float(np.mean(hits)), len(hits)))
 
 
 def main() -> None:

@@ -184,7 +184,7 @@ def events_of(spec: Spec, trials: int, has_stopped: bool) -> list[Event]:
             events.append(Reported(trial=number, epoch=epoch, metrics=metrics, seconds=1.0))
         if not is_running:
             end = Finished(trial=number, epoch=epochs, seconds=float(epochs))
-            events.append(end if ends == epochs else Stopped(trial=number, epoch=ends, reason="by chance"))
+            events.append(end if ends == epochs else Stopped(trial=number, epoch=ends, reason="drawn at random"))
     return events
 
 

@@ -141,16 +141,16 @@ def explain_names(trials: Iterable[Trial]) -> str:
     modules = [module for trial in trials for module in trial.config["model"]["attention"]]
     if not modules:
         return "T: frames of a clip."
-    letters: dict[str, list[str]] = {}
-    for module in modules:
-        for name, value in module.items():
-            if _is_numeric_option(name, value) and name not in letters.setdefault(_letters(name), []):
-                letters[_letters(name)].append(name)
-    options = ", ".join(f"{short}: {' or '.join(names)}" for short, names in sorted(letters.items()))
-    place = ", and its place in a block" if any(module.get("position") for module in modules) else ""
-    return (
-        f"A model is named by its mechanism{f' ({options})' * bool(options)}, @ its stages{place}; T: frames of a clip."
+    names = dict.fromkeys(
+        name for module in modules for name, value in module.items() if _is_numeric_option(name, value)
     )
+    letters = ", ".join(
+        f"{short}: {' or '.join(name for name in names if _letters(name) == short)}"
+        for short in sorted({*map(_letters, names)})
+    )
+    options = f" ({letters})" if letters else ""
+    place = ", and its place in a block" if any(module.get("position") for module in modules) else ""
+    return f"A model is named by its mechanism{options}, @ its stages{place}; T: frames of a clip."
 
 
 def _is_numeric_option(name: str, value: Any) -> bool:

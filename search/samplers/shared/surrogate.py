@@ -172,7 +172,7 @@ class Process(NamedTuple):
         factor = cholesky(_with_diagonal(kernel(points), noise, variances), lower=True, check_finite=False)
         return cls(theta, kernel, noise, points, factor, cho_solve((factor, True), values, check_finite=False))
 
-    def believing(self, pending: Array) -> Self:
+    def with_pending(self, pending: Array) -> Self:
         """Return the process with further observations (m, columns), each equal to the predicted mean.
 
         They leave the mean of all points as it is, so their weights are 0, and the factor gets m more rows.
@@ -254,7 +254,7 @@ class Surrogate:
             for theta in self._posterior(points, values, variances)
         ]
         if pending is not None and len(pending):
-            self._processes = [process.believing(pending) for process in self._processes]
+            self._processes = [process.with_pending(pending) for process in self._processes]
 
     def _posterior(self, points: Array, values: Array, variances: Array) -> list[Array]:
         """Return `NUM_SAMPLES` samples of the log hyperparameters, by elliptical slice sampling."""

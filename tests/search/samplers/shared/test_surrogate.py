@@ -166,9 +166,9 @@ def test_running_trials_count_as_observations_of_what_is_predicted() -> None:
 
     for theta in np.random.default_rng(1).normal(size=(5, 5)):
         process = Process.of(GROUPS, theta, points, values, variances)
-        mean, variance = process.believing(pending).predict(test)
+        mean, variance = process.with_pending(pending).predict(test)
 
-        every, believed = np.concatenate([points, pending]), np.append(values, process.mean(pending))
-        again = Process.of(GROUPS, theta, every, believed, np.append(variances, np.zeros(7))).predict(test)
+        all_points, all_values = np.concatenate([points, pending]), np.append(values, process.mean(pending))
+        again = Process.of(GROUPS, theta, all_points, all_values, np.append(variances, np.zeros(7))).predict(test)
         assert mean == pytest.approx(again[0], abs=1e-6)
         assert variance == pytest.approx(again[1], abs=1e-6)

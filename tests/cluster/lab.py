@@ -23,7 +23,7 @@ import yaml
 from search.ledger.file import NAME as LEDGER
 from tests.processes import free_port, wait_for
 from tests.search.report.tracking.databases import programs
-from tests.search.tuner.outages import mount
+from tests.search.tuner.outages import mount, mount_read_only
 
 #: environment variable: 1 if this process has namespaces of its own, 0 if none can be made
 ISOLATED = "VATTN_FAULTS_ISOLATED"
@@ -325,8 +325,7 @@ class Lab:
 
     def make_read_only(self) -> None:
         self.detach()
-        self.attach()
-        mount("-o", "remount,bind,ro", self.output)
+        mount_read_only(self.disk / "out", self.output)
 
     def detach(self) -> None:
         subprocess.run(["umount", "--lazy", str(self.output)], check=True)

@@ -24,6 +24,8 @@ _QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING", "PYTHONWARNINGS": "ignore"}
 def serve(search: str, port: int, uri: str | None = None) -> int:
     """Serve MLflow's page for a search on loopback until interrupted; return the exit status.
 
+    It answers the user who started it (see `own_user`).
+
     The link to the search's runs is printed and opened when the page answers.
 
     What MLflow lacks is written first, unless another process runs the search and writes it. Results on a tracking
@@ -69,7 +71,9 @@ def serve(search: str, port: int, uri: str | None = None) -> int:
     base = f"http://127.0.0.1:{port}"
     print(f"starting MLflow for {output} ...", flush=True)
     experiment = store.experiment_of(history.began.id)
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--uvicorn-opts", "--log-level warning"]
+    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "vattn", "--workers", "1"]
+    # A header must not say where a request comes from.
+    command += ["--uvicorn-opts", "--log-level warning --no-proxy-headers"]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     server = subprocess.Popen(
         [*command, "--host", "127.0.0.1", "--port", str(port)],

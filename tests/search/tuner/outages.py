@@ -27,6 +27,16 @@ def mount(*words: str | Path) -> None:
     subprocess.run(["mount", *map(str, words)], check=True)
 
 
+def mount_read_only(source: Path, place: Path) -> None:
+    """Show a folder where it can only be read. No program sees it there before: an open file would forbid it."""
+    hidden = place.with_name(f"{place.name}-read-only")
+    hidden.mkdir(exist_ok=True)
+    mount("--bind", source, hidden)
+    mount("-o", "remount,bind,ro", hidden)
+    mount("--bind", hidden, place)
+    subprocess.run(["umount", str(hidden)], check=True)
+
+
 class Outages:
     """A running search, and its file systems."""
 
@@ -44,15 +54,17 @@ class Outages:
             self.process = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT)
 
     def attach(self, place: Path) -> None:
-        mount("--bind", self.disk / "out" if place == self.output else self.source, place)
+        mount("--bind", self._content(place), place)
 
     def detach(self, place: Path) -> None:
         subprocess.run(["umount", "--lazy", str(place)], check=True)
 
     def make_read_only(self, place: Path) -> None:
         self.detach(place)
-        self.attach(place)
-        mount("-o", "remount,bind,ro", place)
+        mount_read_only(self._content(place), place)
+
+    def _content(self, place: Path) -> Path:
+        return self.disk / "out" if place == self.output else self.source
 
     def epochs(self) -> int:
         events = read(self.disk / "out" / NAME) if (self.disk / "out" / NAME).exists() else ()

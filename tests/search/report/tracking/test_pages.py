@@ -69,6 +69,19 @@ def page_of(browser: Any, address: str) -> Any:
     return page
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts a process of another user")
+@pytest.mark.parametrize(("user", "status"), [(0, 200), (65534, 403)])
+def test_the_page_answers_the_user_who_started_it(user: int, status: int, link: str) -> None:
+    """No header helps: uvicorn would believe one that says where a request comes from."""
+    host = link.split("/")[2]
+    request = rf"GET / HTTP/1.0\r\nHost: {host}\r\nX-Forwarded-For: 127.0.0.1\r\n\r\n"
+    ask = f"exec 3<>/dev/tcp/{host.replace(':', '/')}; printf '{request}' >&3; head -1 <&3"
+
+    said = subprocess.run(["bash", "-c", ask], user=user, cwd="/", capture_output=True, text=True, check=True).stdout
+
+    assert said.split()[1] == str(status)
+
+
 def test_the_link_shows_the_runs_with_columns_in_order(browser: Any, link: str) -> None:
     page = page_of(browser, link)
     best = page.get_by_role("link", name="91.9 % · 0.0527 G · tsm d8 res2,3,5 a, T4, width 0.5 · trial 7")

@@ -276,12 +276,16 @@ def inject(lab: Lab, name: str, chance: random.Random) -> dict[str, Any] | None:
     if fault.end is not Fault._field_defaults["end"]:
         time.sleep(OUTAGE)
         fault.end(lab)
+    written = lab.server.epochs() if fault.server and lab.server else 0
     lost = {event["trial"] for event in lab.events()[before:at] if event["event"] == "failed" and not event["final"]}
 
     def goes_on() -> bool:
-        """Whether an epoch has ended since, in a training that started again if one was ended."""
+        """Whether an epoch has ended since, in a training that started again if one was ended, and is in MLflow."""
         reported = {event["trial"] for event in lab.events()[at:] if event["event"] == "report"}
-        return lab.has_ended or bool(reported & lost if lost else reported)
+        goes_on = bool(reported & lost if lost else reported)
+        if fault.server and lab.server:  # it is written there again
+            goes_on = goes_on and lab.server.epochs() > written
+        return lab.has_ended or goes_on
 
     wait_for(goes_on, LIMIT, f"{name}: the search does not go on")
     recovered = time.monotonic() - began
@@ -367,18 +371,23 @@ def search_with_faults(
                 if (line := inject(lab, name, chance)) is not None:
                     lines.append(line)
             status = lab.status(1800)
-            if status or not lines:
-                print(lab.log.read_text(errors="replace")[-2000:], flush=True)
             events = lab.events()
             found = check(events)
             diverged = list(_diverged(events))
             whole = found["finished"] + len(diverged) == SPEC["search"]["budget"]["trials"] and not found["lost"]
-            tracked = not lab.server or lab.server.finished() == found["finished"]
-            good = {"status": status, "whole": whole and tracked, "again": found["again"], "leaked": _is_free(lab)}
+            good = {"status": status, "whole": whole, "again": found["again"], "leaked": _is_free(lab)}
+            if lab.server:
+                good["tracked"] = lab.server.finished() == found["finished"]
             decided = decisions(events)
             if undisturbed is not None:
                 good["equal"] = decided == undisturbed
-            return [line | good for line in [*lines, *diverged]], decided
+            lines = [line | good for line in [*lines, *diverged]]
+            if not lines or not is_good(lines[0]):
+                kept = Path(tempfile.mkdtemp(prefix="faults-kept-"))
+                shutil.copy(lab.log, kept)
+                (kept / "ledger.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+                print(f"its output and its ledger are in {kept}", flush=True)
+            return lines, decided
     finally:
         time.sleep(1)
         shutil.rmtree(folder, ignore_errors=True)
@@ -429,7 +438,8 @@ def is_good(line: dict[str, Any]) -> bool:
     """Return whether the search of a line lost and repeated nothing, freed its CPUs, and decided as it should."""
     if "problem" in line:
         return False
-    return bool(line["whole"] and line.get("equal", True)) and not (line["status"] or line["again"] or line["leaked"])
+    held = line["whole"] and line.get("equal", True) and line.get("tracked", True)
+    return held and not (line["status"] or line["again"] or line["leaked"])
 
 
 def table(lines: list[dict[str, Any]]) -> Iterator[str]:

@@ -19,7 +19,7 @@ class Tracker:
 
     `apply` it to every event of the ledger, replayed ones too: what MLflow has already is not written again. Where
     MLflow cannot be reached, one warning is logged and the search continues; what is missing is written when MLflow
-    can be reached again, or by the next replay.
+    can be reached again, or by the next replay. Another warning is logged if something is missing at the end.
     """
 
     def __init__(self, output: Path, uri: str = "auto", experiment: str = "auto") -> None:
@@ -83,8 +83,9 @@ class Tracker:
             except Exception as error:  # no error of MLflow may end a search
                 retry, writer = time.monotonic() + WRITE_INTERVAL, None
                 changed = {*history.trials, *history.extras}
-                if not has_warned:
-                    warn(tracking_uri(self._uri, self._output), error, f"the search continues, and {LATER}")
+                if not has_warned or not is_open:
+                    goes_on = "the search continues, and " if is_open else ""
+                    warn(tracking_uri(self._uri, self._output), error, f"{goes_on}{LATER}")
                 has_warned = True
 
 

@@ -1,7 +1,7 @@
 """Early stopping by the probability that a trial still improves the front at its cost."""
 
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, isfinite, log
 from statistics import NormalDist
 from typing import ClassVar, Literal
 
@@ -28,7 +28,7 @@ MAX_THRESHOLD = 0.1
 
 
 class FrontierConfig(SchedulerConfig, kind="frontier"):
-    """Stop a trial when it is unlikely to end better than every finished trial of no higher cost.
+    """Stop a trial when it is unlikely to end better than every other trial of no higher cost.
 
     See `Frontier`.
     """
@@ -61,15 +61,17 @@ class FrontierConfig(SchedulerConfig, kind="frontier"):
 
 @dataclass(frozen=True)
 class Frontier:
-    """Early stopping by the probability of improvement over the best finished trial of no higher cost.
+    """Early stopping by the probability of improvement over the best other trial of no higher cost.
 
     A trial is judged after ``min_epochs``, and after twice, four times, ... as many, up to half of its epochs: a later
     stop saves little and can lose as much. Its final error is forecast from
     its last epoch, from the error that the sampler predicted when it proposed the trial, and from its cost, by the
     steps from epoch to epoch of the other trials (`search.analysis.learning_curves.Curves`); the forecast of its
-    logarithm is a normal distribution. A trial stops if the probability that its final error is below that of every
-    finished trial of no higher cost is less than ``probability`` times the same probability at the time of its
-    proposal, and less than `MAX_THRESHOLD`. The sampler's value at that time (``probability_of_front`` of
+    logarithm is a normal distribution. Its rival is the trial of no higher cost that it is least likely to end better
+    than: a finished one, or one that still runs and is forecast in the same way, so that of several workers' trials
+    that would all improve the front of today not each one is trained to its end. A trial stops if the probability that
+    its final error is below its rival's is less than ``probability`` times the probability of improvement at the time
+    of its proposal, and less than `MAX_THRESHOLD`. The sampler's value at that time (``probability_of_front`` of
     `search.samplers.shared.frontier_sampler.FrontierSampler`) is part of the rule because a late proposal often has a
     small one, and the sampler chose the trial nevertheless; it counts as 1 for other samplers.
 
@@ -102,7 +104,7 @@ class Frontier:
             return None
         spared = on_front(test.finished, self.objectives)
         for member in spared:
-            then = test.outlook(member, trial.epoch)
+            then = test.outlook(member, trial.epoch, finished_only=True)  # a running trial may yet be better
             if then is not None and then.chance < self._threshold(member):
                 return None
         return self._reason(trial, outlook, len(spared))
@@ -113,18 +115,20 @@ class Frontier:
     def _reason(self, trial: Trial, outlook: "Outlook", spared: int) -> str:
         direction = self.objectives[self.measured]
         name = "error" if direction == "max" else self.measured
-        (rival,) = errors([outlook.rival.metrics[self.measured]], direction)
-        mean, deviation = outlook.forecast
-        low, middle, high = (exp(mean + sign * Z * deviation) - OFFSET for sign in (-1, 0, 1))
+        rival = f"trial {outlook.rival.number}, which costs no more, "
+        if outlook.rival.state == "finished":
+            (final,) = errors([outlook.rival.metrics[self.measured]], direction)
+            rival += f"has {final:.3g}"
+        else:
+            rival += f"has not ended and is forecast to end at {_range(outlook.rival_forecast)}"
         proposed = f"{self.probability:g} times the {_percent(_proposed(trial))} that it was proposed with"
         if self._threshold(trial) == MAX_THRESHOLD:
             proposed = f"which is the most that is asked (it was proposed with {_percent(_proposed(trial))})"
         spares = f"all {spared} trials" if spared > 1 else "the trial"
         return (
             f"after epoch {trial.epoch} its chance of entering the front fell to {_percent(outlook.chance)}, under "
-            f"{_percent(self._threshold(trial))}, {proposed}; its {name} is forecast to end at {middle:.3g} "
-            f"({max(low, 0):.3g} to {high:.3g}), and trial {outlook.rival.number}, which costs no more, has "
-            f"{rival:.3g}; the same test spares {spares} on today's front"
+            f"{_percent(self._threshold(trial))}, {proposed}; its {name} is forecast to end at "
+            f"{_range(outlook.forecast)}, and {rival}; the same test spares {spares} on today's front"
         )
 
 
@@ -136,42 +140,55 @@ class Outlook:
     forecast: tuple[float, float]
     """mean and standard deviation of the logarithm of the final error + `OFFSET`"""
     rival: Trial
-    """the best finished trial of no higher cost"""
+    """the trial of no higher cost that it is least likely to end better than"""
+    rival_forecast: tuple[float, float]
+    """that of the rival; without deviation if it has finished"""
 
 
 class Outlooks:
-    """The chances of trials to end better than every finished trial of no higher cost, by what a history knows."""
+    """The chances of trials to end better than every other trial of no higher cost, by what a history knows."""
 
     def __init__(self, history: History, objectives: Objectives, measured: str) -> None:
         self._measured, self._objectives = measured, objectives
         self._costs = [name for name in objectives if name != measured]
         self._curves = {trial.number: self._curve(trial) for trial in history.trials.values() if trial.reports}
         self._forecasts = Curves(list(self._curves.values()))
-        # A finished trial that diverged is no rival.
-        finished = history.in_state("finished")
-        sound = np.isfinite([self._curves[trial.number].errors[-1] for trial in finished])
+        # A trial that diverged is no rival.
         #: the finished trials
-        self.finished = [trial for trial, is_sound in zip(finished, sound, strict=True) if is_sound]
-        self._final = np.array([self._curves[trial.number].errors[-1] for trial in self.finished])
-        self._cost = np.array([self._cost_of(trial) for trial in self.finished]).reshape(-1, len(self._costs))
+        self.finished = [trial for trial in history.in_state("finished") if isfinite(self._last_error(trial))]
+        known = [(trial, (log(self._last_error(trial) + OFFSET), 0.0)) for trial in self.finished]
+        for trial in history.in_state("running", "proposed"):
+            if trial.reports and (forecast := self._forecasts.forecast(self._curves[trial.number])):
+                known.append((trial, forecast))
+        self._rivals = [trial for trial, _ in known]
+        self._ends = np.array([end for _, end in known]).reshape(-1, 2)
+        self._cost = np.array([self._cost_of(trial) for trial in self._rivals]).reshape(-1, len(self._costs))
 
-    def outlook(self, trial: Trial, epoch: int) -> Outlook | None:
+    def outlook(self, trial: Trial, epoch: int, *, finished_only: bool = False) -> Outlook | None:
         """Return what is said of a trial after ``epoch``; None without a forecast or another trial of no higher cost.
 
-        All that the history knows is used, also of a trial that has gone on since; it is no rival of its own.
+        All that the history knows is used, also of a trial that has gone on since; it is no rival of its own. With
+        ``finished_only`` no running trial is a rival.
         """
         curve = self._curves[trial.number]
         forecast = self._forecasts.forecast(curve._replace(errors=curve.errors[:epoch]))
         rivals = (self._cost <= self._cost_of(trial)).all(axis=1)
-        rivals &= np.array([rival.number != trial.number for rival in self.finished], dtype=bool)
+        rivals &= np.array([rival.number != trial.number for rival in self._rivals], dtype=bool)
+        if finished_only:
+            rivals[len(self.finished) :] = False
         if forecast is None or not rivals.any():
             return None
-        best = int(np.where(rivals, self._final, np.inf).argmin())
-        mean, deviation = forecast
-        chance = float(self._final[best] > exp(mean) - OFFSET)  # of a trial that has ended
-        if deviation:
-            chance = NormalDist(mean, deviation).cdf(log(self._final[best] + OFFSET))
-        return Outlook(chance, forecast, self.finished[best])
+        ahead, deviation = self._ends[:, 0] - forecast[0], np.hypot(self._ends[:, 1], forecast[1])
+        with np.errstate(divide="ignore", invalid="ignore"):  # two trials that have ended: one is ahead, or neither
+            distance = np.where(deviation > 0, ahead / deviation, np.where(ahead > 0, np.inf, -np.inf))
+        least = int(np.where(rivals, distance, np.inf).argmin())
+        if not rivals[least]:  # all are infinitely far behind
+            least = int(rivals.argmax())
+        mean, spread = self._ends[least]
+        return Outlook(NormalDist().cdf(distance[least]), forecast, self._rivals[least], (float(mean), float(spread)))
+
+    def _last_error(self, trial: Trial) -> float:
+        return self._curves[trial.number].errors[-1]
 
     def _cost_of(self, trial: Trial) -> list[float]:
         return [trial.cost[name] for name in self._costs]
@@ -190,6 +207,13 @@ def is_look(epoch: int, epochs: int, min_epochs: int) -> bool:
 def _proposed(trial: Trial) -> float:
     """Return the probability of improvement with which a trial was proposed."""
     return trial.why.get("probability_of_front", 1.0)
+
+
+def _range(forecast: tuple[float, float]) -> str:
+    """Return a forecast of an error such as "0.32 (0.28 to 0.36)"."""
+    mean, deviation = forecast
+    low, middle, high = (exp(mean + sign * Z * deviation) - OFFSET for sign in (-1, 0, 1))
+    return f"{middle:.3g} ({max(low, 0):.3g} to {high:.3g})"
 
 
 def _percent(probability: float) -> str:

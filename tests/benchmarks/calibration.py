@@ -27,7 +27,7 @@ class Judgement:
     """What the rule stated of a trial after an epoch, and what became or would have become of it."""
 
     stated: float
-    """probability to end better than every finished trial of no higher cost"""
+    """probability to end better than its rival"""
     is_stopped: bool
     entered: bool
     """whether it ends so"""
@@ -39,7 +39,7 @@ def judgements(problem: Problem, seed: int, workers: int) -> list[Judgement]:
     """Return all judgements of the frontier scheduler in a search on a table, in their order."""
     objectives = objectives_of(problem)
     rule = FrontierConfig(min_epochs=first_rung(problem)).build(objectives, "top1")
-    noted: list[tuple[int, float, bool, float]] = []  # config, stated probability, whether it stops, the rival's error
+    noted: list[tuple[int, float, bool, int]] = []  # config, stated probability, whether it stops, the rival's config
 
     def verdict(history: History, number: int) -> str | None:
         reason, trial = rule.verdict(history, number), history.trials[number]
@@ -47,7 +47,7 @@ def judgements(problem: Problem, seed: int, workers: int) -> list[Judgement]:
             outlooks = Outlooks(history, objectives, "top1")
             outlook = outlooks.outlook(trial, trial.epoch) if len(outlooks.finished) >= MIN_FINISHED else None
             if outlook is not None:
-                rival = 1 - outlook.rival.metrics["top1"]
+                rival = problem.number(outlook.rival.params)
                 noted.append((problem.number(trial.params), outlook.chance, reason is not None, rival))
         return reason
 
@@ -65,7 +65,7 @@ def judgements(problem: Problem, seed: int, workers: int) -> list[Judgement]:
         dominated = any(
             e <= error and c <= cost and (e < error or c < cost) for other, (e, c) in ends.items() if other != config
         )
-        found.append(Judgement(stated, is_stopped, error < rival, not dominated))
+        found.append(Judgement(stated, is_stopped, error < final(rival), not dominated))
     return found
 
 

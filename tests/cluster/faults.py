@@ -13,6 +13,7 @@ continued at any time::
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -387,6 +388,10 @@ def search_with_faults(
                 shutil.copy(lab.log, kept)
                 (kept / "ledger.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
                 print(f"its output and its ledger are in {kept}", flush=True)
+                for mine, other in itertools.zip_longest(decided, undisturbed or decided):
+                    if mine != other:
+                        print(f"first difference: {mine}, undisturbed {other}", flush=True)
+                        break
             return lines, decided
     finally:
         time.sleep(1)

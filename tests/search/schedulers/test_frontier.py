@@ -58,6 +58,20 @@ def test_a_chance_above_a_tenth_is_never_stopped() -> None:
     assert spared is None
 
 
+def test_a_running_trial_that_is_forecast_to_end_better_is_a_rival_too() -> None:
+    def verdict(gflops: float, error: float, number: int = 8) -> str | None:
+        return FRONTIER.verdict(history(*FINISHED, (1.0, [1 - 0.3]), (gflops, [1 - error]), finished=8), number)
+
+    # Both halve: 0.15 +- 0.02 may end below the 0.156 of trial 0, but not below 0.1 +- 0.01.
+    reason = verdict(1.0, 0.2)
+    assert reason is not None
+    assert "and trial 9, which costs no more, has not ended and is forecast to end at 0.1" in reason
+    assert verdict(1.0, 0.2, number=9) is None
+    # Two that are as likely to win both go on, and one that costs more is no rival.
+    assert verdict(1.0, 0.29) is None
+    assert verdict(1.1, 0.2) is None
+
+
 def test_the_initial_design_is_never_stopped() -> None:
     assert FRONTIER.verdict(after_one_epoch(1.0, 1 - 0.65, {"initial": True}), 8) is None
     assert FRONTIER.verdict(after_one_epoch(1.0, 1 - 0.65, {"initial": False}), 8) is not None

@@ -2,10 +2,13 @@
 
 import csv
 import io
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
+
+from search.report.wording.values import Shown
 
 #: characters with a meaning in LaTeX
 _LATEX = {
@@ -18,7 +21,7 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a head; the first column names the row."""
+    """Rows of text under a head; the first column names the row. A `Shown` text has its numbers in a CSV file."""
 
     name: str
     """of its files, of a-z, 0-9 and -"""
@@ -55,9 +58,20 @@ class Table:
         return "" if column in self.words else " class=number"
 
     def csv(self) -> str:
-        """Return the table as CSV with its head."""
+        """Return the table as CSV with its head, for programs.
+
+        A column of texts that show numbers has a column for each of them, such as "top1", "top1 low" and "top1 high":
+        rates from 0 to 1, with all digits, and empty where one is not known.
+        """
+        head, columns = list[str](), list[list[object]]()
+        for n, name in enumerate(self.head):
+            column = [row[n] for row in self.rows]
+            kinds = dict.fromkeys(kind for cell in column if isinstance(cell, Shown) for kind in cell.numbers)
+            for kind in kinds or ("value",):
+                head.append(name if kind == "value" else f"{name} {kind}")
+                columns.append([_of(cell, kind) if kinds else cell for cell in column])
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.head, *self.rows])
+        csv.writer(text, lineterminator="\n").writerows([head, *zip(*columns, strict=True)])
         return text.getvalue()
 
     def latex(self) -> str:
@@ -69,6 +83,12 @@ class Table:
             rf"\begin{{tabular}}{{{columns}}}", r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule",
             r"\end{tabular}", r"\end{table}", "",
         ])  # fmt: skip
+
+
+def _of(cell: str, kind: str) -> object:
+    """Return a number of a cell; "" where it has none that is known."""
+    number = cell.numbers.get(kind, math.nan) if isinstance(cell, Shown) else math.nan
+    return number if math.isfinite(number) else ""
 
 
 def latex(text: str) -> str:

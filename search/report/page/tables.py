@@ -13,7 +13,14 @@ from search.report.clips.tested import Tested, shown_gains
 from search.report.page.table import Table
 from search.report.wording.states import describe_state
 from search.report.wording.trials import describe, explain_names
-from search.report.wording.values import format_duration, format_estimate, format_gain, format_metric, format_range
+from search.report.wording.values import (
+    Shown,
+    format_duration,
+    format_estimate,
+    format_gain,
+    format_metric,
+    format_range,
+)
 from vattn.errors import UserError
 
 
@@ -54,8 +61,12 @@ def gain_table(sure: Certainty, gains: Sequence[tuple[Choice, Gain]], cost: str)
     """Return the gain of each option at equal cost."""
     rows = [
         [
-            choice.name, gain.option, gain.against or "all others", f"{gain.runs} / {gain.others}",
-            f"{format_metric(sure.name, gain.without)} → {format_metric(sure.name, gain.with_option)}",
+            choice.name, gain.option, gain.against or "all others",
+            Shown(f"{gain.runs} / {gain.others}", value=gain.runs, against=gain.others),
+            Shown(
+                f"{format_metric(sure.name, gain.without)} → {format_metric(sure.name, gain.with_option)}",
+                without=gain.without, value=gain.with_option,
+            ),
             format_gain(sure.name, gain.gain),
             "few runs" if gain.has_few_runs else "yes" if gain.gain.excludes_zero else "no",
         ]
@@ -80,7 +91,7 @@ def gain_table(sure: Certainty, gains: Sequence[tuple[Choice, Gain]], cost: str)
 
 def importance_table(found: Importances) -> Table:
     """Return the importance of each choice for being near the front."""
-    rows = [[name, f"{100 * share:.0f} %"] for name, share in found.shares.items()]
+    rows = [[name, Shown(f"{100 * share:.0f} %", value=share)] for name, share in found.shares.items()]
     return Table("importance", "Which choices decide who is near the front", ["choice", "importance"], rows)
 
 
@@ -91,8 +102,8 @@ def ablation_table(table: Ablation, metric: str, number: int) -> Table:
         cell = table.cells.get((row, column))
         if cell is None:
             return ""
-        runs = len(cell.trials)
-        return f"{format_estimate(metric, cell.mean)}, {runs} run{'s' * (runs > 1)}"
+        runs, mean = len(cell.trials), format_estimate(metric, cell.mean)
+        return Shown(f"{mean}, {runs} run{'s' * (runs > 1)}", **mean.numbers, runs=runs)
 
     rows = [[row, *(text(row, column) for column in table.columns)] for row in table.rows]
     head = [f"{table.row} \\ {table.column}", *table.columns]
@@ -111,7 +122,7 @@ def trials_table(history: History, sure: Certainty) -> Table:
             str(trial.number), describe_state(trial.state), describe(trial),
             _measured(sure, trial), _interval(sure, trial),
             *(format_metric(name, trial.cost.get(name, float("nan"))) for name in costs),
-            f"{trial.epoch}/{trial.epochs}", format_duration(trial.seconds),
+            Shown(f"{trial.epoch}/{trial.epochs}", value=trial.epoch, of=trial.epochs), format_duration(trial.seconds),
         ]
         for trial in trials
     ]  # fmt: skip
@@ -134,11 +145,11 @@ def compute_table(spent: dict[str, tuple[int, float, float]]) -> Table:
     total = sum(seconds for _, seconds, _ in spent.values()) or 1.0
     on_gpus = any(gpu_seconds for _, _, gpu_seconds in spent.values())
     rows = [
-        [purpose, str(runs), format_duration(seconds), f"{100 * seconds / total:.0f} %"]
-        + [f"{gpu_seconds / 3600:.2f}"] * on_gpus
+        [purpose, str(runs), format_duration(seconds), Shown(f"{100 * seconds / total:.0f} %", value=seconds / total)]
+        + [Shown(f"{gpu_seconds / 3600:.2f}", value=gpu_seconds / 3600)] * on_gpus
         for purpose, (runs, seconds, gpu_seconds) in spent.items()
     ]
-    head = ["runs", "number", "training time (h:mm:ss)", "share", *["GPU-hours"] * on_gpus]
+    head = ["runs", "number", "training time", "share", *["GPU-hours"] * on_gpus]
     return Table("compute", "Training time by purpose", head, rows)
 
 
@@ -188,6 +199,11 @@ def _paired(base: Tested, other: Tested) -> str:
     except UserError:
         comparison = None
     if comparison is None or comparison.left_out:
-        return f"{100 * (other.accuracy.value - base.accuracy.value):+.1f} points"
+        gain = other.accuracy.value - base.accuracy.value
+        return Shown(f"{100 * gain:+.1f} points", value=gain)
     whole = comparison.whole
-    return f"{format_gain('top1', whole.gain)}; {whole.gained} clips gained, {whole.lost} lost"
+    gain = format_gain("top1", whole.gain)
+    return Shown(
+        f"{gain}; {whole.gained} clips gained, {whole.lost} lost",
+        **gain.numbers, gained=whole.gained, lost=whole.lost,
+    )  # fmt: skip

@@ -179,7 +179,7 @@ def test_drawings_and_tables_are_saved(browser: Any, page_file: Path, tmp_path: 
         assert saved("Save as CSV: Models of the front").startswith("trial,model,pick,top1")
         assert r"\begin{tabular}" in saved("Save as LaTeX: Runs as a table")
         page.locator("#classes details summary").click()
-        assert saved("Save as CSV: Accuracy by class").splitlines()[3].startswith("turn,0.0 %")
+        assert saved("Save as CSV: Accuracy by class").splitlines()[3].startswith("turn,0.0,0.0,")
 
 
 def test_a_page_of_a_running_search_follows_it(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,15 @@
 
 import csv
 import io
+import math
 from html.parser import HTMLParser
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search.analysis.intervals import Estimate
 from search.report.page.table import Table, latex
+from search.report.wording.values import format_duration, format_estimate
 
 TABLE = Table("small", "α & β", ["model", "top1"], [["tam_a2", "71.2 %"], ["<b>", "-"]], words=frozenset({0}))
 
@@ -26,6 +29,19 @@ def test_csv_reads_back(rows: list[list[str]]) -> None:
     table = Table("t", "t", ["a", "b"], rows)
 
     assert list(csv.reader(io.StringIO(table.csv(), newline=""))) == [["a", "b"], *rows]
+
+
+def test_csv_has_the_numbers_that_texts_show() -> None:
+    rows = [
+        ["a", format_estimate("top1", Estimate(0.9187, 0.891, 0.9402)), format_duration(3661)],
+        ["b", format_estimate("top1", Estimate(0.5, math.nan, math.nan)), "-"],
+        ["c", "", format_duration(1)],
+    ]  # fmt: skip
+
+    assert Table("t", "t", ["model", "top1", "time"], rows).csv().splitlines() == [
+        "model,top1,top1 low,top1 high,time seconds", "a,0.9187,0.891,0.9402,3661", "b,0.5,,,", "c,,,,1",
+    ]  # fmt: skip
+    assert Table("t", "t", ["model", "top1"], []).csv() == "model,top1\n"
 
 
 def test_html_has_a_head_of_each_column_and_row_and_shows_text_as_text() -> None:

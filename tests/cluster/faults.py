@@ -3,8 +3,8 @@
 A head without CPUs and three nodes of one CPU run a search over the motion set as users run it. A seeded schedule
 injects one fault after another. After each search, its ledger must show that no finished trial was lost or trained
 twice, and the cluster that all CPUs are free. With one node, the order of reports is always the same unless another
-node joins, so that the search must also decide as an undisturbed one does. Each fault adds one line to a table, so a run can be cut off and
-continued at any time::
+node joins, so that the search must also decide as an undisturbed one does. Each fault adds one line to a table, so a
+run can be cut off and continued at any time::
 
     python -m tests.cluster.faults --faults 20 --seed 1
     python -m tests.cluster.faults --faults 10 --seed 1 --nodes 1
@@ -82,7 +82,7 @@ class Fault(NamedTuple):
     hangs: bool = False
     """whether its trial hangs; one that hangs twice fails, so a search gets one such fault"""
     joins: bool = False
-    """whether a node joins while a lost one is still counted: one more trial begins, which no undisturbed search does"""
+    """whether a node joins while a lost one is still counted: a trial more begins than in an undisturbed search"""
 
 
 def _kill_worker(lab: Lab, chance: random.Random) -> None:

@@ -11,12 +11,13 @@ import ray
 import ray.train
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, UserCallback, WorkerGroupError
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 from ray.util.queue import Queue
 
 from cluster.devices import rank_device
 from cluster.elastic import Growth, as_many_as_fit
 from cluster.failures import TrainingError, WorkerError, classified, final_result, living_nodes, lost_nodes
+from cluster.network import NodeAddressConfig
 from cluster.placement import Resources, record_group
 from vattn.config import TrialConfig
 from vattn.errors import StorageError, UserError
@@ -130,7 +131,7 @@ def trainer(
         scaling_config=ScalingConfig(
             num_workers=resources.workers, use_gpu=resources.gpus > 0, resources_per_worker=per_worker
         ),
-        torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo", timeout_s=TIMEOUT),
+        torch_config=NodeAddressConfig(backend="nccl" if resources.gpus else "gloo", timeout_s=TIMEOUT),
         run_config=RunConfig(
             name="ray-train", storage_path=str(folder.resolve()), callbacks=callbacks,
             failure_config=FailureConfig(max_failures=0),  # `run` decides which failures are tried again

@@ -1,5 +1,7 @@
 """A training whose number of workers follows the cluster: the numbers by hand, and on nodes that join and are lost."""
 
+import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +16,10 @@ from cluster import connect  # noqa: F401  # Ray reads the environment that it s
 from cluster.elastic import Growth, as_many_as_fit
 from cluster.placement import Resources
 from cluster.training import train
+from tests.cluster.lab import isolated
 from tests.cluster.test_workers import trial
 from tests.processes import wait_for
+from tests.search.tuner.test_outages import has_namespaces
 from vattn.config import TrainConfig
 from vattn.data import prepare
 
@@ -124,3 +128,14 @@ def test_a_training_goes_on_with_fewer_workers_and_then_with_more(nodes: Any, tm
 
     epochs = [epoch for epoch, _ in seen]
     assert epochs == list(range(1, len(epochs) + 1))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.skipif(not has_namespaces(), reason="this machine makes no namespaces")
+@pytest.mark.timeout(1200)
+def test_a_trial_of_a_search_follows_nodes_that_have_networks_of_their_own() -> None:
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
+    environment.pop("RAY_ADDRESS", None)
+
+    subprocess.run(isolated(["-m", "tests.cluster.own_networks"]), env=environment, check=True)

@@ -229,11 +229,14 @@ class _Recorder(Callback):
         number = trial.config["number"]
         if trial.trial_id in self._watch.settled or self._search.ledger.history.trial(number).end is not None:
             return  # it was recorded, or the process died after its training had ended
-        if (silence := self._watch.silent.get(trial.trial_id)) is not None:
-            self._search.lost(number, f"no sign of life for {silence:.0f} s; its process was ended", "hang")
-        else:
+        actor = self._watch.processes.get(trial.trial_id)
+        if (silence := self._watch.silent.get(trial.trial_id)) is None:
             error = _last_error(trial)
-            self._search.lost(number, error, cause_of(error, self._watch.processes.get(trial.trial_id)))
+            self._search.lost(number, error, cause_of(error, actor))
+        elif cause_of("", actor) == "node":  # its network is cut, and Ray waits longer for it than the patience
+            self._search.lost(number, f"no sign of life for {silence:.0f} s, and its node does not answer", "node")
+        else:
+            self._search.lost(number, f"no sign of life for {silence:.0f} s; its process was ended", "hang")
 
     def _release(self, trial: TuneTrial) -> None:
         release(self._search.folder(trial.config["number"]))

@@ -24,6 +24,7 @@ from search.report.page.table import Table
 from search.report.page.trials import axes, kinds_of, number, shown, trial_rows
 from search.report.page.verdict import Card, cards, sentences
 from search.report.plots.picture import AXIS_LABELS
+from search.report.wording.certainty import measured_on
 from search.report.wording.states import describe_states
 
 #: the costs whose fronts stand side by side where a search has both
@@ -161,7 +162,7 @@ def _facts(history: History, objectives: Objectives, sure: Certainty) -> list[st
     ]
     facts += [f"limits: {', '.join(limits)}"] if limits else []
     if clips := num_clips(history):
-        facts.append(f"{clips:,} validation clips")
+        facts.append(measured_on(sure.name, clips))
     if kind := (next((trial.config.get("data") or {} for trial in history.trials.values()), {})).get("kind"):
         facts.append(f"data: {kind}")
     facts.append("front confirmed by fresh seeds" if sure.is_confirmed else "front of single trainings")

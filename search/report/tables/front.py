@@ -15,7 +15,7 @@ from search.analysis.states import counts, tally
 from search.ledger.history import History, Trial
 from search.report.tables.columns import align
 from search.report.tables.confirmation import confirmation_as_json, render_confirmation
-from search.report.wording.certainty import describe_pick
+from search.report.wording.certainty import describe_pick, measured_on
 from search.report.wording.trials import ANOTHER_TRAINING, describe, is_another_training, parts
 from search.report.wording.values import format_metric, format_range
 
@@ -89,8 +89,8 @@ def render(history: History, objectives: Objectives, sure: Certainty | None = No
         lines.append([str(trial.number), *numbers, sure.marks(trial), describe(trial)])
     notes = [ANOTHER_TRAINING] if any(map(is_another_training, trials)) else []
     if known:
-        clips = num_clips(history)
-        notes = ["", f"{interval}: the interval by the {clips:,} validation clips; each model was trained once", *notes]
+        size = measured_on(sure.name, num_clips(history) or 0)
+        notes = ["", f"{interval}: the interval by the {size}; each model was trained once", *notes]
     return "\n".join([align(lines, right=len(heads) + 1), *notes, *_picks(sure)])
 
 

@@ -25,6 +25,11 @@ def name_trials(numbers: Sequence[int]) -> str:
     return f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:NAMED]))}{more}"
 
 
+def measured_on(name: str, number: int) -> str:
+    """Return on how many examples the metric ``name`` was measured: clips, or actions where they are detected."""
+    return f"{number:,} validation {'actions' if name == 'map' else 'clips'}"
+
+
 def describe_pick(sure: Certainty, trial: Trial) -> str:
     """Return what a trial of the front gains over the one before it, and from which others it differs significantly.
 

@@ -31,6 +31,17 @@ def test_the_printed_front_marks_the_picks() -> None:
     assert render(history(trial_events(0, [], 1.0, end="running")), BOTH) == "no trial is finished yet: 1 running"
 
 
+def test_an_interval_of_detectors_is_by_their_actions() -> None:
+    events = trial_events(0, [], 1.0, end="running")
+    events.append({"event": "report", "trial": 0, "epoch": 1, "metrics": {"map": 0.5}, "seconds": 2.0})
+    search = history([*events, {"event": "finished", "trial": 0, "epoch": 1, "seconds": 2.0}])
+    search.apply(event({"event": "search", "clips": {"val": 40}, "spec": {"search": {"budget": {}}}}))
+
+    shown = render(search, {"map": "max", "gflops": "min"})
+
+    assert "map 95 %: the interval by the 40 validation actions; each model was trained once" in shown
+
+
 def test_intervals_are_those_of_the_number_of_clips() -> None:
     search = small_search()
     search.apply(event({"event": "search", "clips": {"val": 100}, "spec": {"search": {"budget": {}}}}))

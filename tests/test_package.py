@@ -15,7 +15,8 @@ def test_each_package_comes_from_this_project(name: str) -> None:
     assert Path(file).parent.parent == Path(__file__).parent.parent
 
 
-def test_the_distribution_has_the_console_script() -> None:
-    scripts = {point.name: point.value for point in distribution("vattn-search").entry_points}
+def test_the_distribution_has_the_console_script_and_the_application_of_mlflow() -> None:
+    points = {(point.group, point.name): point.value for point in distribution("vattn-search").entry_points}
 
-    assert scripts["vattn"] == "search.cli:main"
+    assert points["console_scripts", "vattn"] == "search.cli:main"
+    assert points["mlflow.app", "vattn"] == "search.report.tracking.own_user:mlflow"

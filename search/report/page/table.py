@@ -68,7 +68,8 @@ class Table:
             column = [row[n] for row in self.rows]
             kinds = dict.fromkeys(kind for cell in column if isinstance(cell, Shown) for kind in cell.numbers)
             for kind in kinds or ("value",):
-                head.append(name if kind == "value" else f"{name} {kind}")
+                of = name.removesuffix(" (95 % interval)") if kinds else name
+                head.append(of if kind == "value" else f"{of} {kind}")
                 columns.append([_of(cell, kind) if kinds else cell for cell in column])
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([head, *zip(*columns, strict=True)])

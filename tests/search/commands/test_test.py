@@ -149,7 +149,10 @@ def test_results_clip_by_clip_are_written_at_any_number_of_views(
         for end in (".parquet", "-classes.csv", "-confusion.png")
     }  # fmt: skip
     rows = (tmp_path / "tests/config-classes.csv").read_text().splitlines()
-    assert rows[1:] == ["right,2,0,0.0 % (0.0 to 65.8 %),left (2)", "left,2,2,100.0 % (34.2 to 100.0 %),"]
+    assert rows == [
+        "class,clips,right,accuracy,accuracy low,accuracy high,mostly taken for",
+        "right,2,0,0.0,0.0,0.6576197724933468,left (2)", "left,2,2,1.0,0.34238022750665315,1.0,",
+    ]  # fmt: skip
     assert imread(tmp_path / "tests/config-confusion.png")[..., :3].std() > 0.05
     assert "frozen frames: least accurate classes: right 0.0 %" in capsys.readouterr().out
     # In a fusion, the scores of each model have columns of their own.

@@ -64,14 +64,14 @@ class Frontier:
     """Early stopping by the probability of improvement over the best other trial of no higher cost.
 
     A trial is judged after ``min_epochs``, and after twice, four times, ... as many, up to half of its epochs: a later
-    stop saves little and can lose as much. Its final error is forecast from
-    its last epoch, from the error that the sampler predicted when it proposed the trial, and from its cost, by the
-    steps from epoch to epoch of the other trials (`search.analysis.learning_curves.Curves`); the forecast of its
-    logarithm is a normal distribution. Its rival is the trial of no higher cost that it is least likely to end better
-    than: a finished one, or one that still runs and is forecast in the same way, so that of several workers' trials
-    that would all improve the front of today not each one is trained to its end. A trial stops if the probability that
-    its final error is below its rival's is less than ``probability`` times the probability of improvement at the time
-    of its proposal, and less than `MAX_THRESHOLD`. The sampler's value at that time (``probability_of_front`` of
+    stop saves little and can lose as much. Its final error is forecast from its last epoch, from the error that the
+    sampler predicted when it proposed the trial, and from its cost, by the steps from epoch to epoch of the other
+    trials (`search.analysis.learning_curves.Curves`); the forecast of its logarithm is a normal distribution. Its rival
+    is the trial of no higher cost that it is least likely to end better than: a finished one, or one that still runs
+    and is forecast in the same way, so that of several workers' trials that would all improve the front of today not
+    each one is trained to its end. A trial stops if the probability that its final error is below its rival's is less
+    than ``probability`` times the probability of improvement at the time of its proposal, and less than
+    `MAX_THRESHOLD`. The sampler's value at that time (``probability_of_front`` of
     `search.samplers.shared.frontier_sampler.FrontierSampler`) is part of the rule because a late proposal often has a
     small one, and the sampler chose the trial nevertheless; it counts as 1 for other samplers.
 
@@ -172,20 +172,20 @@ class Outlooks:
         """
         curve = self._curves[trial.number]
         forecast = self._forecasts.forecast(curve._replace(errors=curve.errors[:epoch]))
-        rivals = (self._cost <= self._cost_of(trial)).all(axis=1)
-        rivals &= np.array([rival.number != trial.number for rival in self._rivals], dtype=bool)
+        is_rival = (self._cost <= self._cost_of(trial)).all(axis=1)
+        is_rival &= np.array([rival.number != trial.number for rival in self._rivals], dtype=bool)
         if finished_only:
-            rivals[len(self.finished) :] = False
-        if forecast is None or not rivals.any():
+            is_rival[len(self.finished) :] = False
+        rivals = np.flatnonzero(is_rival)
+        if forecast is None or not len(rivals):
             return None
-        ahead, deviation = self._ends[:, 0] - forecast[0], np.hypot(self._ends[:, 1], forecast[1])
+        ahead, deviation = self._ends[rivals, 0] - forecast[0], np.hypot(self._ends[rivals, 1], forecast[1])
         with np.errstate(divide="ignore", invalid="ignore"):  # two trials that have ended: one is ahead, or neither
             distance = np.where(deviation > 0, ahead / deviation, np.where(ahead > 0, np.inf, -np.inf))
-        least = int(np.where(rivals, distance, np.inf).argmin())
-        if not rivals[least]:  # all are infinitely far behind
-            least = int(rivals.argmax())
+        nearest = int(distance.argmin())
+        least = rivals[nearest]
         mean, spread = self._ends[least]
-        return Outlook(NormalDist().cdf(distance[least]), forecast, self._rivals[least], (float(mean), float(spread)))
+        return Outlook(NormalDist().cdf(distance[nearest]), forecast, self._rivals[least], (float(mean), float(spread)))
 
     def _last_error(self, trial: Trial) -> float:
         return self._curves[trial.number].errors[-1]

@@ -286,10 +286,8 @@ def inject(lab: Lab, name: str, chance: random.Random) -> dict[str, Any] | None:
     def goes_on() -> bool:
         """Whether an epoch has ended since, in a training that started again if one was ended, and is in MLflow."""
         reported = {event["trial"] for event in lab.events()[at:] if event["event"] == "report"}
-        goes_on = bool(reported & lost if lost else reported)
-        if fault.server and lab.server:  # it is written there again
-            goes_on = goes_on and lab.server.epochs() > written
-        return lab.has_ended or goes_on
+        is_written = not (fault.server and lab.server) or lab.server.epochs() > written
+        return lab.has_ended or (bool(reported & lost if lost else reported) and is_written)
 
     wait_for(goes_on, LIMIT, f"{name}: the search does not go on")
     recovered = time.monotonic() - began

@@ -210,25 +210,24 @@ class Server:
 
     def finished(self) -> int | None:
         """Return the number of finished runs of trials; None if the server does not answer."""
-        from mlflow import MlflowClient  # it takes seconds
-
         with contextlib.suppress(Exception):
-            client = MlflowClient(self.uri)
-            experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-            runs = client.search_runs(experiments, "attributes.status = 'FINISHED'") if experiments else []
+            _, runs = self._runs("attributes.status = 'FINISHED'")
             return sum("mlflow.parentRunId" in run.data.tags for run in runs)
         return None
 
     def epochs(self) -> int:
         """Return the number of epochs in all runs of trials; 0 if the server does not answer."""
-        from mlflow import MlflowClient  # it takes seconds
-
         with contextlib.suppress(Exception):
-            client = MlflowClient(self.uri)
-            experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-            runs = client.search_runs(experiments) if experiments else []
+            client, runs = self._runs()
             return sum(len(client.get_metric_history(run.info.run_id, "loss")) for run in runs)
         return 0
+
+    def _runs(self, condition: str = "") -> tuple[Any, list[Any]]:
+        from mlflow import MlflowClient  # it takes seconds
+
+        client = MlflowClient(self.uri)
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        return client, client.search_runs(experiments, condition) if experiments else []
 
     def kill(self) -> None:
         if self.process:

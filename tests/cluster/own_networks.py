@@ -25,7 +25,8 @@ def main() -> int:
         "resources": {"workers": WORKERS},
         "trial": SPEC["trial"] | {"train": TRAIN},
     }
-    with Lab(Path(tempfile.mkdtemp(prefix="networks-")), spec, WORKERS["max"]) as lab:
+    temporary = tempfile.TemporaryDirectory(prefix="networks-", ignore_cleanup_errors=True)
+    with temporary as folder, Lab(Path(folder), spec, WORKERS["max"]) as lab:
 
         def trains_with(number: int) -> bool:
             assert not lab.has_ended, lab.said()[-2000:]

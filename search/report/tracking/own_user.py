@@ -18,9 +18,9 @@ _ESTABLISHED = "01"
 _REFUSAL = b"vattn ui: this page is for the user who started it\n"
 
 _Message = MutableMapping[str, Any]
-_Application = Callable[
-    [_Message, Callable[[], Awaitable[_Message]], Callable[[_Message], Awaitable[None]]], Awaitable[None]
-]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
+_Application = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 
 def is_own(client: tuple[str, int], server: tuple[str, int]) -> bool:
@@ -58,11 +58,7 @@ def _written(end: tuple[str, int]) -> tuple[str, str]:
 def for_own_user(application: _Application) -> _Application:
     """Return an ASGI application that answers requests of this process's user, and others with status 403."""
 
-    async def guarded(
-        scope: _Message,
-        receive: Callable[[], Awaitable[_Message]],
-        send: Callable[[_Message], Awaitable[None]],
-    ) -> None:
+    async def guarded(scope: _Message, receive: _Receive, send: _Send) -> None:
         if scope["type"] == "lifespan" or is_own(scope["client"], scope["server"]):
             await application(scope, receive, send)
         else:

@@ -185,7 +185,12 @@ def _start_database(lab: Lab) -> None:
 
 
 def _loses(lab: Lab, new: Events, said: str) -> bool:
-    return any(event["event"] in ("failed", "resumed") for event in new)
+    return any(event["event"] == "resumed" or (event["event"] == "failed" and not _is_nan(event)) for event in new)
+
+
+def _is_nan(event: dict[str, Any]) -> bool:
+    """Whether a trial failed because its config diverges, and not by an injected fault."""
+    return event["final"] and "the training loss is" in event["error"]
 
 
 def _waits(lab: Lab, new: Events, said: str) -> bool:
@@ -206,7 +211,7 @@ def _diverged(events: Events) -> Iterator[dict[str, Any]]:
     for at, event in enumerate(events):
         if event["event"] == "started":
             began[event["trial"]] = event["time"]
-        if event["event"] == "failed" and event["final"] and "the training loss is" in event["error"]:
+        if event["event"] == "failed" and _is_nan(event):
             since = began[event["trial"]]
             next_report = next((later["time"] for later in events[at:] if later["event"] == "report"), event["time"])
             yield {

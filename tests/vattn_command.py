@@ -61,6 +61,11 @@ class Running:
             raise subprocess.TimeoutExpired("vattn", timeout)
         return self._process.exitcode
 
+    def said(self) -> str:
+        """Return what it has written to its standard output so far."""
+        self._output[0].seek(0)
+        return self._output[0].read()
+
     def communicate(self, timeout: float = 240) -> tuple[str, str]:
         """Wait for the end, and return standard output and standard error, the latter empty if both are together."""
         self.wait(timeout)

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from search.cli import main
 from search.commands.predict import arrivals
+from tests.processes import wait_for
 from tests.vattn.support import model
 from tests.vattn_command import start
 from vattn.config import TrialConfig
@@ -101,15 +102,13 @@ def test_a_watched_folder_is_predicted_until_it_is_interrupted(trained: Path, tm
     video(tmp_path / "in/first.mp4")
 
     command = start("predict", trained, "--watch", tmp_path / "in", "--top", "1")
-    time.sleep(4)
+    wait_for(lambda: f"{tmp_path / 'in/first'}.mp4: left 75.0%\n" in command.said())
     video(tmp_path / "second.mp4").rename(tmp_path / "in/second.mp4")
-    time.sleep(4)
+    wait_for(lambda: f"{tmp_path / 'in/second'}.mp4: left 75.0%\n" in command.said())
     command.send_signal(signal.SIGINT)
 
     out, _ = command.communicate()
     assert command.returncode == 130
-    for name in ("first", "second"):
-        assert f"{tmp_path / 'in' / name}.mp4: left 75.0%\n" in out
     assert "broken.mp4: cannot be read" in out
 
 

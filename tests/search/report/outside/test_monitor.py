@@ -60,7 +60,7 @@ def test_a_message_says_how_a_search_ended_and_has_no_secret(
     ):
         for tree in [*events, *([{"event": "ended", "reason": end}] if end else [])]:
             monitor.apply(event(tree))
-        wait_for((output / NAME).exists, 10)
+        wait_for((output / NAME).exists, 60)
         if error:
             raise error
 
@@ -93,15 +93,15 @@ def test_a_wait_that_may_never_end_asks_for_help_once_until_there_is_progress(
             monitor.listen(texts.append)
             monitor.apply(event(events[0]))
             monitor.waits("files", "the disk is full")
-            wait_for(lambda: requests, 10)
+            wait_for(lambda: requests, 60)
             assert read(output) is not None
             assert monitor.waiting == "the disk is full"
             time.sleep(0.2)
             monitor.apply(event(events[1]))
-            wait_for(lambda: not monitor.waiting, 10)
+            wait_for(lambda: not monitor.waiting, 60)
             monitor.waits("files", "the disk is full again")
-            wait_for(lambda: len(requests) == 2, 10)
-        wait_for(lambda: len(requests) == 3, 10)
+            wait_for(lambda: len(requests) == 2, 60)
+        wait_for(lambda: len(requests) == 3, 60)
 
     assert [request["message"]["event"] for request in requests] == ["help", "help", "interrupted"]
     assert requests[0]["message"]["text"].startswith("by-hand waits: the disk is full; ")

@@ -29,7 +29,9 @@ CONFIG: dict[str, Any] = {
     "cluster_name": "fake",
     "max_workers": 2,
     "provider": {
-        "type": "fake_multinode", "use_node_id_as_ip": True, "disable_node_updaters": True,
+        # Not "fake_multinode": its defaults are missing in Ray's wheel.
+        "type": "external", "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+        "use_node_id_as_ip": True, "disable_node_updaters": True,
         "disable_launch_config_check": True, "launch_multiple": True, "head_node_id": FAKE_HEAD_NODE_ID,
     },
     "available_node_types": {
@@ -45,11 +47,12 @@ CONFIG: dict[str, Any] = {
     "head_setup_commands": [], "worker_setup_commands": [], "head_start_ray_commands": [],
     "worker_start_ray_commands": [],
 }  # fmt: skip
-#: environment variables of the head with the second version of the autoscaler
+#: environment variables of the head with the second version of the autoscaler; Ray's launcher sets the type of the node
 V2 = {
     "RAY_enable_autoscaler_v2": "1",
     "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
     "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
+    "RAY_NODE_TYPE_NAME": "ray.head.default",
 }
 
 
@@ -102,7 +105,7 @@ def head(request: pytest.FixtureRequest) -> Iterator[str]:
 def test_trials_that_wait_make_an_autoscaler_add_nodes(head: str, tmp_path: Path) -> None:
     output = tmp_path / "out"
     spec = changed({"output": str(output), "search": {"budget": {"trials": 4}}})
-    spec["trial"]["train"] |= {"epochs": 40, "lr": {"float": [0.01, 0.1]}}
+    spec["trial"]["train"] |= {"epochs": 120, "lr": {"float": [0.01, 0.1]}}
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
     command = [sys.executable, "-m", "search", "run", str(tmp_path / "spec.yaml"), "--address", head, "--restarts", "3"]
 
@@ -116,7 +119,7 @@ def test_trials_that_wait_make_an_autoscaler_add_nodes(head: str, tmp_path: Path
     )
 
     assert done.returncode == 0, done.stderr + done.stdout
-    check_complete(history(output / NAME), trials=4, epochs=40)
+    check_complete(history(output / NAME), trials=4, epochs=120)
     running, most = set[int](), 0
     for event in read(output / NAME):
         if isinstance(event, Started):

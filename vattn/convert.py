@@ -20,7 +20,7 @@ from vattn.modules import ModuleConfig
 from vattn.weights.families import BESIDE_BACKBONE, HEADS, PREFIXES, Recognised, recognise
 from vattn.weights.files import read_checkpoint
 from vattn.weights.fitting import Names, best, renamings, shaped
-from vattn.weights.state import Fit, Rules, State, Taken, rename, rename_one
+from vattn.weights.state import Fit, Rules, State, Taken, is_weight, rename, rename_one
 
 _INTO_BACKBONE = ((r"^(?!fc\.)", "backbone."),)
 #: The same for a detector, which has further layers around its backbone.
@@ -42,15 +42,15 @@ class Adopted:
     def taken(self, loaded: Iterable[str], own: State) -> Taken:
         """Return what a network took, of which ``loaded`` are the names, and ``own`` all of its entries."""
         loaded = set(loaded)
-        taken = [name for name in own if name in loaded and name in self.names and _counts(name)]
+        taken = [name for name in own if name in loaded and name in self.names and is_weight(name)]
         used = {self.names[name] for name in taken}
         return Taken(
             file=self.recognised.checkpoint.file,
             family=self.recognised.family.name,
             taken=tuple(taken),
             renamed=sum(name != self.names[name] for name in taken),
-            left=tuple(name for name in self.recognised.checkpoint.state if name not in used and _counts(name)),
-            new=tuple(name for name in own if name not in loaded and _counts(name)),
+            left=tuple(name for name in self.recognised.checkpoint.state if name not in used and is_weight(name)),
+            new=tuple(name for name in own if name not in loaded and is_weight(name)),
         )
 
 
@@ -146,8 +146,3 @@ def _zeros(model: ModelConfig, state: State, own: State) -> dict[str, Tensor]:
         name: torch.zeros_like(own[name], device="cpu")
         for name in zero if name.replace(".bias", ".weight") in state
     }  # fmt: skip
-
-
-def _counts(name: str) -> bool:
-    """Return whether a report counts an entry; numbers of batches are no weights."""
-    return not name.endswith("num_batches_tracked")

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
 
-from scipy.special import stdtrit
-
 from search.analysis.metrics import RATES, TEST
 from search.ledger.history import History
 from vattn.data.motion import LABELS
@@ -78,6 +76,8 @@ def of_mean(name: str, values: Sequence[float], clips: int | None) -> Estimate:
     clip_part = by_clips(name, mean, clips)
     if len(values) == 1:
         return clip_part
+    from scipy.special import stdtrit  # most commands do not need it, and it takes a fifth of a second to import
+
     spread = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2)) * stdev(values) / math.sqrt(len(values))
     return widened(name, clip_part, spread)
 

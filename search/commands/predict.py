@@ -10,7 +10,7 @@ from pathlib import Path
 
 from search.commands._spec import parse_views
 from vattn.data.decode import is_litter
-from vattn.data.names import VIDEOS
+from vattn.data.names import is_video
 from vattn.errors import UserError
 from vattn.trained import Prediction, Segment, TrainedDetector, TrainedModel, load_any
 
@@ -86,7 +86,7 @@ def arrivals(folder: Path, interval: float = INTERVAL) -> Iterator[Path]:
     while True:
         present: dict[Path, tuple[int, int]] = {}
         for file in sorted(folder.iterdir()):
-            if file.suffix.lower() in VIDEOS and not is_litter(file.name):
+            if is_video(file.name) and not is_litter(file.name):
                 try:
                     status = file.stat()
                 except FileNotFoundError:

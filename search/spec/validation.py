@@ -147,13 +147,20 @@ def _trial_problems(trial: Tree) -> list[Problem]:
 
 
 def _valid(space: Space, section: str, mistakes: list[Problem]) -> list[tuple[Params, Config]]:
-    """Return the valid configs among the combinations of a section; add the problems of the others to ``mistakes``."""
+    """Return the valid configs among the combinations of a section; add the problems of the others to ``mistakes``.
+
+    Each is checked once: both the changes of one range at a time, which come first, and the combinations contain some.
+    """
     field = TrialConfig.model_fields[section]
     adapter: Any = TypeAdapter(Annotated[field.annotation, field])  # pyright: ignore
-    before, configs = len(mistakes), []
+    before, configs, seen = len(mistakes), [], set[str]()
     for params, tree in chain(space.one_at_a_time(), combinations(space)[0]):
+        text = json.dumps(tree)
+        if text in seen:
+            continue
+        seen.add(text)
         try:
-            configs.append((params, adapter.validate_json(json.dumps(tree))))
+            configs.append((params, adapter.validate_json(text)))
         except ValidationError as error:
             for problem in problems(error, field.annotation, tree):
                 mistakes.append(replace(problem, path=("trial", section, *space.locate(problem.path, params))))

@@ -294,6 +294,17 @@ def test_help_imports_no_large_package() -> None:
     assert "the main job" in done.stdout
 
 
+@pytest.mark.medium
+def test_a_check_imports_no_large_package_but_torch() -> None:
+    code = (
+        "import sys\nfrom search.cli import main\nassert main(['check', 'quickstart']) == 0\n"
+        "assert not {'ray', 'optuna', 'mlflow', 'pandas', 'scipy', 'torchvision'} & sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
 def test_vattn_and_python_m_search_are_the_same_program() -> None:
     vattn = subprocess.run([Path(sys.executable).parent / "vattn", "--help"], capture_output=True, check=True)
     module = subprocess.run([sys.executable, "-m", "search", "--help"], capture_output=True, check=True)

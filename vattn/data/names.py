@@ -1,5 +1,6 @@
 """Names of clips, by which the clips of an RGB data set and those of its optical flow are matched."""
 
+import os
 from pathlib import PurePosixPath
 
 #: Suffixes of video files, lower case.
@@ -11,7 +12,11 @@ VIDEOS = frozenset(
 )  # fmt: skip
 
 
+def is_video(name: str) -> bool:
+    """Return whether a file has the name of a video."""
+    return os.path.splitext(name)[1].lower() in VIDEOS  # noqa: PTH122
+
+
 def clip_name(path: str) -> str:
     """Return a path below the root without the suffix of a video: a folder of frames has the same name."""
-    pure = PurePosixPath(path)
-    return str(pure.with_suffix("")) if pure.suffix.lower() in VIDEOS else path
+    return str(PurePosixPath(path).with_suffix("")) if is_video(path) else path

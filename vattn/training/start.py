@@ -12,7 +12,7 @@ from vattn.insert import insert
 from vattn.model import VideoModel, build_model, network_on_meta, use_channels_last
 from vattn.weights import State, Taken, read_checkpoint
 from vattn.weights.families import recognise
-from vattn.weights.state import first_of
+from vattn.weights.state import first_of, is_weight
 
 #: Least share of the tensors of a network without mechanisms and classifier that a file of weights must have.
 SHARE = 0.9
@@ -90,12 +90,7 @@ def _check_share(adopted: Adopted, plain: list[str], loaded: set[str]) -> None:
 
 def _is_base(name: str) -> bool:
     """Return whether a name is that of a tensor of the network without mechanisms and classifier."""
-    return (
-        name.startswith("backbone.")
-        and ".at." not in name
-        and ".module." not in name
-        and not name.endswith("num_batches_tracked")
-    )
+    return name.startswith("backbone.") and ".at." not in name and ".module." not in name and is_weight(name)
 
 
 def _outermost(name: str, known: set[str]) -> str:
@@ -110,7 +105,7 @@ def _load_parts(
     """Load into ``net`` the parts that ``state`` has completely, and return the names of their entries.
 
     ``part_of`` gives the part of a name. ``names`` are the names to load; None stands for all names of ``net``. A
-    missing ``num_batches_tracked`` is ignored: batch norms of early torch versions did not have it.
+    missing number of batches is ignored (see `is_weight`).
     """
     own = net.state_dict()
     parts: dict[str, list[str]] = defaultdict(list)
@@ -124,5 +119,5 @@ def _load_parts(
 
 def _has(state: State, own: State, names: list[str]) -> bool:
     """Return whether ``state`` has all of ``names``, in the shapes of ``own``."""
-    needed = [name for name in names if not name.endswith("num_batches_tracked")]
+    needed = [name for name in names if is_weight(name)]
     return all(name in state and state[name].shape == own[name].shape for name in needed)

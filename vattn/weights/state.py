@@ -19,6 +19,14 @@ _Value = TypeVar("_Value")
 _LISTED_NAMES = 4
 
 
+def is_weight(name: str) -> bool:
+    """Return whether an entry is one of weights or statistics, not the number of batches that a batch norm has seen.
+
+    Batch norms of early torch versions did not have that number.
+    """
+    return not name.endswith("num_batches_tracked")
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """The differences between a state dict and a network. It is true where there are none.
@@ -35,10 +43,10 @@ class Fit:
     def of(cls, state: State, network: State) -> "Fit":
         """Compare a state dict with that of a network.
 
-        A missing ``num_batches_tracked`` is no difference: batch norms of early torch versions did not have it.
+        A missing number of batches is no difference (see `is_weight`).
         """
         return cls(
-            missing=tuple(n for n in network if n not in state and not n.endswith("num_batches_tracked")),
+            missing=tuple(n for n in network if n not in state and is_weight(n)),
             unknown=tuple(n for n in state if n not in network),
             reshaped=tuple(n for n in state if n in network and state[n].shape != network[n].shape),
         )

@@ -1,7 +1,5 @@
 """Checks of whole specs and configs."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -47,12 +45,3 @@ def test_a_spec_in_place_of_a_config_is_recognised(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match=r"spec\.yaml: must be one config, and is the spec of a search; run that"):
         load_config(path)
-
-
-@pytest.mark.medium
-def test_reading_a_spec_imports_no_ray_optuna_or_mlflow() -> None:
-    code = "import sys, search.spec.check; print(sorted({'ray', 'optuna', 'mlflow'} & sys.modules.keys()))"
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert done.stdout.strip() == "[]"

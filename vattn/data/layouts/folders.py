@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 from vattn.data.decode import is_litter
@@ -11,7 +11,7 @@ from vattn.data.faults import printable
 from vattn.data.layouts._base import LayoutConfig, OneSplit
 from vattn.data.layouts._files import split_of
 from vattn.data.layouts._rows import Row, is_utf8
-from vattn.data.names import VIDEOS
+from vattn.data.names import is_video
 from vattn.errors import UserError
 
 #: Kinds of files, and files, that a remark names.
@@ -70,9 +70,9 @@ class FoldersDataConfig(LayoutConfig, kind="folders"):
         unread: Counter[str] = Counter()
         for _, folder in _class_folders(root):
             for name in _files(folder):
-                suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
-                unread[suffix or "without a suffix"] += suffix not in VIDEOS
-        if unread := +unread:
+                if not is_video(name):
+                    unread[PurePath(name).suffix.lower() or "without a suffix"] += 1
+        if unread:
             kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in unread.most_common(NAMED))
             remarks.append(
                 f"{unread.total():,} files in folders of classes are not read, as their names are not those of videos: "
@@ -82,7 +82,7 @@ class FoldersDataConfig(LayoutConfig, kind="folders"):
             f"{parent.relative_to(root) / name}"
             for parent in [root, *splits.values()]
             for name in _files(parent)
-            if os.path.splitext(name)[1].lower() in VIDEOS  # noqa: PTH122
+            if is_video(name)
         ]
         if outside:
             remarks.append(
@@ -130,7 +130,5 @@ def _clips(folder: Path) -> list[str]:
     """Return the names of the videos and folders in a folder of a class, sorted."""
     with os.scandir(folder) as entries:  # pathlib takes a minute for a million files
         return sorted(
-            entry.name
-            for entry in entries
-            if not is_litter(entry.name) and (os.path.splitext(entry.name)[1].lower() in VIDEOS or entry.is_dir())  # noqa: PTH122
+            entry.name for entry in entries if not is_litter(entry.name) and (is_video(entry.name) or entry.is_dir())
         )

@@ -4,6 +4,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -73,21 +74,13 @@ class GeneratedDataConfig(DataConfig):
         _check_parameters(self, root)
         if not (root / MANIFEST).is_file():
             raise UserError("has no complete motion set", file=root, way_out=f"write it with: vattn motion {root}")
-        types = {"path": pa.string(), "label": pa.int32(), "split": pa.string()}
-        return pa_csv.read_csv(root / MANIFEST, convert_options=pa_csv.ConvertOptions(column_types=types))
+        return _read_manifest(root / MANIFEST)
 
     def preview(self, root: Path) -> pa.Table:
         """Return (path, label, split) of every file that the set has or will have."""
         if (root / MANIFEST).is_file():
             return self.manifest(root)
-        clips = self.planned()
-        return pa.table(
-            {
-                "path": [clip.path for clip in clips],
-                "label": pa.array([clip.label for clip in clips], pa.int32()),
-                "split": [clip.split for clip in clips],
-            }
-        )
+        return _read_manifest(BytesIO(_manifest(self.planned()).encode()))
 
 
 class MotionDataConfig(GeneratedDataConfig, kind="motion"):
@@ -183,8 +176,17 @@ def generate(
                 raise StorageError(f"{out / clip.path}: {reason}; make room and call again: it goes on")
             if progress is not None:
                 progress("motion", done, len(clips))
-        lines = [f"{clip.path},{clip.label},{clip.split}\n" for clip in clips]
-        write_whole(out / MANIFEST, "path,label,split\n" + "".join(lines))
+        write_whole(out / MANIFEST, _manifest(clips))
+
+
+def _manifest(clips: Sequence[Planned]) -> str:
+    """Return the text of the list of a set's files."""
+    return "path,label,split\n" + "".join(f"{clip.path},{clip.label},{clip.split}\n" for clip in clips)
+
+
+def _read_manifest(file: Path | BytesIO) -> pa.Table:
+    types = {"path": pa.string(), "label": pa.int32(), "split": pa.string()}
+    return pa_csv.read_csv(file, convert_options=pa_csv.ConvertOptions(column_types=types))
 
 
 def write_clip(config: GeneratedDataConfig, out: Path, clip: Planned) -> None:

@@ -167,7 +167,7 @@ class Subject:
 
     def _onnx_session(self) -> Any:
         """Return a session of ONNX Runtime for any number of clips."""
-        from vattn.trained.graph import PACKAGES, onnx_of, single_precision, traced
+        from vattn.trained.graph import PACKAGES, onnx_of, single_precision
 
         if missing := [package for package in PACKAGES if find_spec(package) is None]:
             raise UnmeasurableError(f"{', '.join(missing)} not installed: pip install 'vattn-search[export]'")
@@ -184,7 +184,7 @@ class Subject:
         net = self._net.cpu()
         try:
             with torch.inference_mode(False), torch.no_grad(), single_precision(net):
-                proto = onnx_of(traced(net, empty_clips(self._model, 2, torch.device("cpu")).zero_()))
+                proto = onnx_of(net, empty_clips(self._model, 2, torch.device("cpu")).zero_())
             return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=[provider])
         except Exception as error:  # neither torch nor ONNX Runtime has a narrower class
             raise UnmeasurableError(f"{type(error).__name__}: {_first_line(error)}") from error

@@ -175,7 +175,7 @@ class C3D(Backbone):
         self.pool1 = nn.MaxPool3d((1, 2, 2))
         self.pool2, self.pool3, self.pool4 = nn.MaxPool3d(2), nn.MaxPool3d(2), nn.MaxPool3d(2)
         self.pool5 = nn.MaxPool3d(2, padding=(0, 1, 1))
-        self.mean = nn.AdaptiveAvgPool3d((1, _FC_SIDE, _FC_SIDE))
+        self.mean = nn.AdaptiveAvgPool2d(_FC_SIDE)
         self.channels = config.channels()
         self.fc6 = nn.Linear(config.planes(5) * _FC_SIDE**2, self.channels)
         self.dropout = nn.Dropout(config.dropout)
@@ -185,7 +185,9 @@ class C3D(Backbone):
 
     def forward(self, images: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c"]:
         x = self.pool5(self.shared(images))
-        x = self.dropout(self.relu(self.fc6(self.mean(x).flatten(1))))
+        # Each frame is pooled, then their mean is taken: ONNX has no such pool over three dimensions.
+        x = self.mean(x.flatten(1, 2)).unflatten(1, x.shape[1:3]).mean(2)
+        x = self.dropout(self.relu(self.fc6(x.flatten(1))))
         return self.relu(self.fc7(x))
 
     def shared(self, clips: Float[Tensor, "n 3 t h w"]) -> Float[Tensor, "n c s i j"]:

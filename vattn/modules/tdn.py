@@ -136,7 +136,7 @@ class LongTermDifference(nn.Module):
 
     def _gates(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
         """Return the sum of the sigmoids of both directions."""
-        forward, backward = self.expand(self._scales(self._differences(x))).chunk(2)
+        forward, backward = self.expand(self._scales(self._differences(x))).unflatten(0, (2, -1))
         gates = self.expand_norm(forward).sigmoid() + self.expand_norm(backward).sigmoid()
         return unfold(gates, x.shape[2])
 
@@ -150,7 +150,7 @@ class LongTermDifference(nn.Module):
         """Return S(D): the mean of the differences, of their convolution at half the size, and of their convolution."""
         coarse = _by_direction(self.coarse_norm, self.coarse(self.pool(difference)))
         if self.authors_code:
-            forward = self.fine_norm(self.fine(difference.chunk(2)[0]))
+            forward = self.fine_norm(self.fine(difference.unflatten(0, (2, -1))[0]))
             fine = torch.cat([forward, self.fine_norm(self.fine(forward))])
         else:
             fine = _by_direction(self.fine_norm, self.fine(difference))
@@ -159,4 +159,5 @@ class LongTermDifference(nn.Module):
 
 def _by_direction(norm: nn.Module, both: Float[Tensor, "both r h w"]) -> Float[Tensor, "both r h w"]:
     """Normalise each half of the batch with its own statistics, the first half first."""
-    return torch.cat([norm(half) for half in both.chunk(2)])
+    # Not chunk: torch.export cannot divide a number of clips that it does not know.
+    return torch.cat([norm(half) for half in both.unflatten(0, (2, -1))])

@@ -13,6 +13,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,10 @@ def export_torch(model: TrainedModel, clips: Tensor, file: Path) -> float:
         UserError: this network has no graph, or the graph gives other scores.
         StorageError: the file cannot be written.
     """
-    program = _program(model, clips, file)
+    try:
+        program = traced(Graph(model.trained).eval(), clips)
+    except Exception as error:  # torch documents no narrower class for what it cannot trace
+        raise _no_graph(file, error) from error
     with writing(file, _WAY_OUT):
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as part, warnings.catch_warnings():
@@ -102,13 +106,12 @@ def export_onnx(model: TrainedModel, clips: Tensor, file: Path) -> float:
     import onnx
     import onnxruntime
 
-    with single_precision(model.trained.net):
-        program = _program(model, clips, file)
     with writing(file, _WAY_OUT):
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as part:
             try:
-                proto = onnx_of(program)
+                with single_precision(model.trained.net):
+                    proto = onnx_of(Graph(model.trained).eval(), clips)
             except Exception as error:  # torch documents no narrower class for an operator that ONNX lacks
                 raise _no_graph(file, error) from error
             for key, text in _about(model).items():
@@ -148,20 +151,16 @@ def traced(graph: nn.Module, clips: Tensor) -> Any:
         return torch.export.export(graph, (batch,), dynamic_shapes=({0: torch.export.Dim("clips", min=1)},))
 
 
-def onnx_of(program: Any) -> Any:
-    """Return a program as ONNX, from ``clips`` to ``scores``; torch raises where ONNX lacks an operator."""
+def onnx_of(graph: nn.Module, clips: Tensor) -> Any:
+    """Return a network in evaluation mode as ONNX, from ``clips`` to ``scores``; torch raises for what it cannot."""
+    # What is a view under channels_last is none in the format in which torch rewrites the program for ONNX.
+    contiguous = deepcopy(graph).to(memory_format=torch.contiguous_format)
     made = torch.onnx.export(
-        program, dynamo=True, opset_version=OPSET, input_names=["clips"], output_names=["scores"], verbose=False
-    )
+        traced(contiguous, clips), dynamo=True, opset_version=OPSET, input_names=["clips"], output_names=["scores"],
+        verbose=False,
+    )  # fmt: skip
     assert made is not None
     return made.model_proto
-
-
-def _program(model: TrainedModel, clips: Tensor, file: Path) -> Any:
-    try:
-        return traced(Graph(model.trained).eval(), clips)
-    except Exception as error:  # torch documents no narrower class for what it cannot trace
-        raise _no_graph(file, error) from error
 
 
 def _no_graph(file: Path, error: Exception) -> UserError:

@@ -33,7 +33,10 @@ def gain_table(comparison: Comparison) -> Table:
 
 def length_table(comparison: Comparison) -> Table:
     """Return what clips gain by their length."""
-    rows = [[f"{low:.0f} to {high:.0f}", *_cells(pair), format_p(pair.p)] for low, high, pair in comparison.lengths]
+    rows = [
+        [f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}", *_cells(pair), format_p(pair.p)]
+        for low, high, pair in comparison.lengths
+    ]
     return Table("lengths", f"{_title(comparison)} by length", ["frames", "clips", *_head(comparison), "p"], rows)
 
 

@@ -178,7 +178,9 @@ def _warnings(found: Importances | None, runs: Sequence[Run]) -> dict[str, str]:
         )
     stopped = sum(run.is_forecast for run in runs)
     if stopped:
-        warnings["difference"] = f"{stopped} of {len(runs)} runs were stopped early; their last values are forecast."
+        warnings["difference"] = (
+            f"{stopped} of {len(runs)} runs stopped early; the last value of such a run is forecast."
+        )
     return warnings
 
 

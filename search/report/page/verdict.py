@@ -154,7 +154,10 @@ def _sure(sure: Certainty, best: Trial, clips: int | None) -> str:
     known = [step for step in sure.steps if step.gain.is_known]
     if known:
         beyond = len(known) - len(sure.unsure)
-        parts.append(f"{beyond} of {len(known)} steps along the front are significant gains.")
+        if len(known) == 1:
+            parts.append(f"The one step along the front is {'' if beyond else 'not '}a significant gain.")
+        else:
+            parts.append(f"{beyond} of {len(known)} steps along the front are significant gains.")
     if rivals := sure.rivals.get(best.number):
         parts.append(f"At no higher cost, the best is not significantly different from {name_trials(rivals)}.")
     return " ".join(parts)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-#: environment variables of MLflow: no telemetry; no lines on standard output; no minutes of retries that delay the end
+#: environment variables of MLflow: no telemetry; no lines and bars of its own; no minutes of retries that delay the end
 #: of a search; and no job runners in the server, which are seven more processes that a page of results does not need
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -34,6 +34,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 
 #: MLflow's own tag of a child run

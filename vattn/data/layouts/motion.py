@@ -18,7 +18,7 @@ from vattn.data.config import DataConfig, Progress
 from vattn.data.layouts._base import OneSplit
 from vattn.data.motion import FRAMES_PER_SECOND, LABELS, Video, encode, render
 from vattn.errors import StorageError, UserError
-from vattn.files import LOCK, locked, replacing, write_whole
+from vattn.files import LOCK, locked, part_of, replacing, write_whole
 
 SPLITS = ("train", "val", "test")
 
@@ -212,5 +212,5 @@ def _check_parameters(config: GeneratedDataConfig, root: Path) -> None:
                 file=root,
                 way_out="name another folder, or remove it",
             )
-    elif root.is_dir() and any(entry.name != LOCK for entry in root.iterdir()):
+    elif root.is_dir() and {entry.name for entry in root.iterdir()} - {LOCK, part_of(root / PARAMETERS).name}:
         raise UserError(f"holds files, but not of a motion set ({PARAMETERS})", file=root, way_out="name a new folder")

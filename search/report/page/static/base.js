@@ -37,13 +37,15 @@ function bounding(items, value) {
   });
 }
 
+// A number with one decimal. Ties, which only quarters are, go to the even digit, as in the texts that Python writes.
+const tenths = (value) => (Math.abs(value % 1) === 0.25 ? Math.trunc(10 * value) / 10 : value).toFixed(1);
 const unit = DATA.measured.rate ? " %" : "";
 const measured = (value) =>
-  value === null || value === undefined ? "–" : DATA.measured.rate ? value.toFixed(1) + unit : short(value);
+  value === null || value === undefined ? "–" : DATA.measured.rate ? tenths(value) + unit : short(value);
 
 function between(low, high) {
   if (low === null || low === undefined || high === null || high === undefined) return "";
-  return DATA.measured.rate ? `${low.toFixed(1)} to ${high.toFixed(1)} %` : `${short(low)} to ${short(high)}`;
+  return DATA.measured.rate ? `${tenths(low)} to ${tenths(high)} %` : `${short(low)} to ${short(high)}`;
 }
 
 function duration(seconds) {

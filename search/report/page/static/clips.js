@@ -18,7 +18,7 @@ function drawClassGains(plot) {
     plot.svg.append(svg("rect", { x: Math.min(x(0), x(gain)), y: y + 4, width: Math.max(1, Math.abs(x(gain) - x(0))), height: 14, fill: hue, opacity: 0.75 }));
     plot.svg.append(svg("line", { x1: x(from), x2: x(to), y1: y + 11, y2: y + 11, stroke: "var(--ink)", "stroke-width": 1.2 }));
     plot.points.push({ x: x(gain), y: y + 11, box: [0, y, plot.width, y + 24], text: () =>
-      `${name}: ${before.toFixed(1)} % to ${after.toFixed(1)} %\n${gain > 0 ? "+" : ""}${gain.toFixed(1)} points (${from.toFixed(1)} to ${to.toFixed(1)})` });
+      `${name}: ${tenths(before)} % to ${tenths(after)} %\n${gain > 0 ? "+" : ""}${tenths(gain)} points (${tenths(from)} to ${tenths(to)})` });
   });
 }
 
@@ -36,7 +36,7 @@ function drawLengths(plot) {
     plot.svg.append(svg("path", { d: errorBars(places.map((p) => [p.x, y(p.bottom), y(p.top)])), fill: "none", stroke: colour(n + 1), "stroke-width": 1.2 }));
     marks(plot, places.map((p) => ({ kind: n + 1, hollow: false, faint: false, x: p.x, y: y(p.value) })), 4.5);
     for (const p of places) {
-      plot.points.push({ x: p.x, y: y(p.value), text: () => `${name}, ${short(p.from)} to ${short(p.to)} frames\n${p.value.toFixed(1)} % (${p.bottom.toFixed(1)} to ${p.top.toFixed(1)} %) of ${p.clips} clips` });
+      plot.points.push({ x: p.x, y: y(p.value), text: () => `${name}, ${short(p.from)} to ${short(p.to)} frames\n${tenths(p.value)} % (${tenths(p.bottom)} to ${tenths(p.top)} %) of ${p.clips} clips` });
     }
   });
 }
@@ -47,7 +47,7 @@ function clips() {
   if (known.gains.length) {
     chart("class-gains-figure", {
       height: 30 + 24 * known.gains.length, draw: drawClassGains,
-      summary: () => `Most: ${known.gains.slice(0, 3).map(([name, , , gain]) => `${name} ${gain.toFixed(1)} points`).join(", ")}.`,
+      summary: () => `Most: ${known.gains.slice(0, 3).map(([name, , , gain]) => `${name} ${tenths(gain)} points`).join(", ")}.`,
     });
   }
   if (known.lengths.length) {

@@ -23,7 +23,7 @@ function gainRows() {
   return rows;
 }
 
-const points = (value) => `${value > 0 ? "+" : ""}${DATA.measured.rate ? value.toFixed(1) : short(value)}`;
+const points = (value) => `${value > 0 ? "+" : ""}${DATA.measured.rate ? tenths(value) : short(value)}`;
 // The mark of an option: a mechanism has that of its kind in all drawings.
 const markOf = (choice, n) => {
   const kind = choice.name === "attention" ? DATA.kinds.findIndex((name) => name === choice.options[n] || (choice.options[n] === "none" && name === "no attention")) : -1;

@@ -86,6 +86,17 @@ def test_an_interrupted_set_is_completed_and_a_complete_one_is_left_as_it_is(tmp
     assert len(motion(train_clips=1).manifest(tmp_path)) == 48
 
 
+@pytest.mark.medium
+def test_a_set_that_was_interrupted_in_its_first_file_is_begun_again(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".part-motion.json").write_text('{"ver')
+
+    generate(motion(train_clips=1), tmp_path, jobs=1)
+
+    assert len(motion(train_clips=1).manifest(tmp_path)) == 48
+    assert not (tmp_path / ".part-motion.json").exists()
+
+
 def test_a_folder_with_other_parameters_or_other_files_is_rejected(root: Path, tmp_path: Path) -> None:
     different = motion(seed=3, frames=8)
     with pytest.raises(UserError, match=r"holds a motion set of frames 6 \(asked for: 8\), seed 0 \(asked for: 3\)"):

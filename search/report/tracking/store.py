@@ -37,6 +37,9 @@ ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 
+#: schemes of addresses at which this process, not a server, writes to a database
+DATABASES = {"sqlite", "postgresql", "mysql", "mssql"}
+
 #: MLflow's own tag of a child run
 PARENT = "mlflow.parentRunId"
 #: tags of a run, by which a later process knows what an earlier one has written: the id of its search
@@ -98,10 +101,12 @@ class Store:
         self.is_own = self.uri == tracking_uri("auto", output)
         self._database: Path | None = None
         self._artifacts: str | None = None
+        folder = output.resolve()
         if self.uri.startswith("sqlite:///"):
             self._database = Path(unquote(self.uri.removeprefix("sqlite:///").partition("?")[0])).resolve()
+            folder = folder if self.is_own else self._database.parent
+        if self.uri.partition(":")[0].partition("+")[0] in DATABASES:
             # Without a location, the client of a database puts artifacts below the working directory.
-            folder = output.resolve() if self.is_own else self._database.parent
             self._artifacts = (folder / "artifacts").as_uri()
 
     def connect(self, search: str = "") -> tuple["MlflowClient", str]:

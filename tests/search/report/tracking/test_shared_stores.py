@@ -24,7 +24,8 @@ from tests.search.report.tracking.stores import content, replay, write
 def test_postgresql_holds_the_same_and_is_written_anew_after_it_was_away(
     tmp_path: Path, events: Trees, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # without a place for artifacts, MLflow takes the working directory
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     with postgres() as uri:
         replay(tmp_path, events, uri=uri)
         # Another search in the same experiment is left alone.
@@ -46,6 +47,9 @@ def test_postgresql_holds_the_same_and_is_written_anew_after_it_was_away(
         (parent,) = (run.info.run_id for run in first if run.data.tags["kind"] == "search")
         assert {run.data.tags.get("mlflow.parentRunId") for run in first} == {parent, None}
         assert len(client.list_artifacts(parent)) == 6
+        # Without a place for artifacts, MLflow takes the working directory, which is gone after a job.
+        assert experiment.artifact_location == (tmp_path / "artifacts").as_uri()
+        assert not list(Path.cwd().iterdir())
 
     caplog.set_level(logging.WARNING)
     assert not catch_up(tmp_path, uri, "auto", map(event, events))

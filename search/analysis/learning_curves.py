@@ -3,12 +3,13 @@
 Method: Bayesian linear regression of the log error after one epoch on the log error after the epoch before, on the
 error that the sampler predicted for the trial, and on its cost, with a conjugate (normal inverse gamma) prior; the
 regressions of the remaining epochs are chained. Such regressions are in "Bayesian Data Analysis" (Gelman, Carlin,
-Stern, Dunson, Vehtari, Rubin, 3rd edition, CRC Press, 2013), chapter 14.
+Stern, Dunson, Vehtari, Rubin, 3rd edition, CRC Press, 2013), chapter 14. Epochs that no trial has reached continue the
+last known step, its mean by a power law.
 """
 
 from collections.abc import Sequence
 from itertools import chain
-from math import isfinite, log, sqrt
+from math import inf, isfinite, log, log1p, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,8 @@ PRIOR_PRECISIONS = np.array([0.1, 0.1, 1.0])
 PRIOR_DEVIATION = 0.2
 #: Weight of the prior of the residual variance, as a number of trials.
 PRIOR_TRIALS = 3
+#: Learning curves from which forecasts are used before trials have finished: twice the initial design of one worker.
+MIN_CURVES = 16
 
 
 def errors(measured: Sequence[float], direction: Direction) -> list[float]:
@@ -64,8 +67,8 @@ class _Step(NamedTuple):
     """of the slopes, in units of ``variance``"""
     variance: float
     """variance of a residual, by Student's t"""
-    trials: int
-    """number of trials that it was fitted to"""
+    trials: float
+    """number of trials that it was fitted to; infinite for a continued step, which has no leverage"""
 
     def __call__(self, mean: float, variance: float, known: Array) -> tuple[float, float]:
         """Return mean and variance of the log error after the step, for those before it and the two known values."""
@@ -74,6 +77,15 @@ class _Step(NamedTuple):
         predictive = self.variance * (1 + 1 / self.trials + leverage)
         return self.mean_after + float(self.slopes @ distance), float(self.slopes[0] ** 2 * variance + predictive)
 
+    def continued(self, epoch: int) -> "_Step":
+        """Return the next step, after ``epoch``, where no trial has taken it.
+
+        It has the variance of this one. Its slope on the error before is 1, and it adds the mean change of a power law
+        of the epoch through this one.
+        """
+        change = (self.mean_after - float(self.mean_before[0])) * log1p(1 / epoch) / log1p(1 / (epoch - 1))
+        return _Step(np.array([1.0, 0.0, 0.0]), np.zeros(3), change, np.zeros((3, 3)), self.variance, inf)
+
 
 class Curves:
     """Forecast final errors from learning curves.
@@ -81,9 +93,12 @@ class Curves:
     For each pair of successive epochs, the log errors after the later epoch are regressed on those after the earlier
     one, on the logarithm of the error that was predicted before the training, and on the logarithm of the cost. A
     forecast chains the regressions of the epochs that are left. So a stopped or running trial contributes to the
-    regressions of the epochs that it finished, and one finished trial is enough for a forecast. If early errors do not
-    predict later ones, the slope is near 0 and the residual variance is that of the trials: the forecast then ignores
-    early errors. The predicted error is a regressor, not a second opinion: how much it says is learned from the trials.
+    regressions of the epochs that it finished, and one finished trial is enough for all of them. Each epoch that no
+    trial has reached is taken to be as uncertain as the last known one: errors become more stable during a training, so
+    the deviation is rather too large. Such a forecast serves to compare trials, which share its mean change. If early
+    errors do not predict later ones, the slope is near 0 and the residual variance is that of the trials: the forecast
+    then ignores early errors. The predicted error is a regressor, not a second opinion: how much it says is learned
+    from the trials.
 
     Args:
         curves: the trials. Trainings of different lengths are compared at the same fraction of their length. Trials
@@ -121,10 +136,14 @@ class Curves:
         return self._tables[epochs]
 
     def _step(self, epoch: int, epochs: int) -> _Step | None:
+        """Return the step after ``epoch``; None if no trial has taken it or one before it."""
         if (epoch, epochs) not in self._steps:
             table = self._table(epochs)
             before = np.column_stack([table[:, epoch - 1], self._known[: len(table)]])
-            self._steps[epoch, epochs] = _fit(before, table[:, epoch], epochs)
+            step = _fit(before, table[:, epoch], epochs)
+            if step is None and epoch > 1 and (last := self._step(epoch - 1, epochs)):
+                step = last.continued(epoch)
+            self._steps[epoch, epochs] = step
         return self._steps[epoch, epochs]
 
     def forecast(self, curve: Curve) -> tuple[float, float] | None:
@@ -134,8 +153,8 @@ class Curves:
         trials. It grows with the distance from the errors of the other trials: stopped trials are worse than those that
         the regressions of later epochs were fitted to.
 
-        The forecast is None before the first epoch, if the training has diverged, or if one of the epochs that are left
-        was not finished by any other trial.
+        The forecast is None before the first epoch, if the training has diverged, or if no trial has taken the step
+        after its last epoch or one before it.
         """
         if not curve.errors or not isfinite(curve.errors[-1]):
             return None

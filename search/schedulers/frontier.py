@@ -1,7 +1,7 @@
 """Early stopping by the probability that a trial still improves the front at its cost."""
 
 from dataclasses import dataclass
-from math import exp, isfinite, log
+from math import exp, inf, isfinite, log
 from statistics import NormalDist
 from typing import ClassVar, Literal
 
@@ -11,8 +11,8 @@ from typing_extensions import override
 
 from search.analysis.front import on_front
 from search.analysis.intervals import Z
-from search.analysis.learning_curves import OFFSET, Curve, Curves, errors
-from search.analysis.pareto import Objectives
+from search.analysis.learning_curves import MIN_CURVES, OFFSET, Curve, Curves, errors
+from search.analysis.pareto import Direction, Objectives
 from search.ledger.history import History, Trial
 from search.schedulers.base import Scheduler, SchedulerConfig
 from search.schedulers.halving import is_rung
@@ -20,7 +20,7 @@ from search.schedulers.halving import is_rung
 #: factor from one epoch at which trials are judged to the next
 SPACING = 2
 
-#: finished trials until which no trial is stopped
+#: finished trials until which no trial is stopped, unless more than MIN_CURVES have reached its epoch
 MIN_FINISHED = 4
 
 #: probability of improvement at which no trial is stopped, however certain its proposal was
@@ -75,9 +75,12 @@ class Frontier:
     `search.samplers.shared.frontier_sampler.FrontierSampler`) is part of the rule because a late proposal often has a
     small one, and the sampler chose the trial nevertheless; it counts as 1 for other samplers.
 
-    Never stopped are trials of the sampler's initial design, and any trial before `MIN_FINISHED` have finished. An
-    epoch stops no trial if the same test would have stopped, after as many epochs, a trial that is on the front today.
-    So the learning curves decide how long the grace period is.
+    Never stopped are the first `MIN_CURVES` trials of the sampler's initial design. With many workers it has more, as
+    no result is known when they begin; these are judged like others. Before `MIN_FINISHED` trials have finished, a
+    trial stops only if more than `MIN_CURVES` have reached its epoch; each epoch that none has reached yet is then
+    taken to be as uncertain as the last one. An epoch stops no trial if the same test would have stopped, after as many
+    epochs, a trial that is on the front of finished trials today. So the learning curves decide how long the grace
+    period is.
 
     Args:
         min_epochs: the epochs that every trial is trained for.
@@ -94,10 +97,10 @@ class Frontier:
     def verdict(self, history: History, number: int) -> str | None:
         """Return the reason why the trial should stop after its last reported epoch, or None."""
         trial = history.trials[number]
-        if not is_look(trial.epoch, trial.epochs, self.min_epochs) or trial.why.get("initial"):
+        if not is_look(trial.epoch, trial.epochs, self.min_epochs) or is_spared(history, trial):
             return None
         test = Outlooks(history, self.objectives, self.measured)
-        if len(test.finished) < MIN_FINISHED:
+        if not test.knows_enough(trial):
             return None
         outlook = test.outlook(trial, trial.epoch)
         if outlook is None or outlook.chance >= self._threshold(trial):
@@ -107,12 +110,12 @@ class Frontier:
             then = test.outlook(member, trial.epoch, finished_only=True)  # a running trial may yet be better
             if then is not None and then.chance < self._threshold(member):
                 return None
-        return self._reason(trial, outlook, len(spared))
+        return self._reason(trial, outlook, len(spared), test.furthest(trial))
 
     def _threshold(self, trial: Trial) -> float:
         return min(self.probability * _proposed(trial), MAX_THRESHOLD)
 
-    def _reason(self, trial: Trial, outlook: "Outlook", spared: int) -> str:
+    def _reason(self, trial: Trial, outlook: "Outlook", spared: int, furthest: int) -> str:
         direction = self.objectives[self.measured]
         name = "error" if direction == "max" else self.measured
         rival = f"trial {outlook.rival.number}, which costs no more, "
@@ -120,15 +123,17 @@ class Frontier:
             (final,) = errors([outlook.rival.metrics[self.measured]], direction)
             rival += f"has {final:.3g}"
         else:
-            rival += f"has not ended and is forecast to end at {_range(outlook.rival_forecast)}"
+            rival += f"has not ended and is forecast to end at {_range(outlook.rival_forecast, direction)}"
         proposed = f"{self.probability:g} times the {_percent(_proposed(trial))} that it was proposed with"
         if self._threshold(trial) == MAX_THRESHOLD:
             proposed = f"which is the most that is asked (it was proposed with {_percent(_proposed(trial))})"
-        spares = f"all {spared} trials" if spared > 1 else "the trial"
+        chance, threshold = _distinct(outlook.chance, self._threshold(trial))
+        spares = f"the same test spares {f'all {spared} trials' if spared > 1 else 'the trial'} on today's front"
+        if not spared:
+            spares = f"no trial has finished, so each epoch after {furthest} counts as uncertain as that one"
         return (
-            f"after epoch {trial.epoch} its chance of entering the front fell to {_percent(outlook.chance)}, under "
-            f"{_percent(self._threshold(trial))}, {proposed}; its {name} is forecast to end at "
-            f"{_range(outlook.forecast)}, and {rival}; the same test spares {spares} on today's front"
+            f"after epoch {trial.epoch} its chance of entering the front fell to {chance}, under {threshold}, "
+            f"{proposed}; its {name} is forecast to end at {_range(outlook.forecast, direction)}, and {rival}; {spares}"
         )
 
 
@@ -149,7 +154,7 @@ class Outlooks:
     """The chances of trials to end better than every other trial of no higher cost, by what a history knows."""
 
     def __init__(self, history: History, objectives: Objectives, measured: str) -> None:
-        self._measured, self._objectives = measured, objectives
+        self._history, self._measured, self._objectives = history, measured, objectives
         self._costs = [name for name in objectives if name != measured]
         self._curves = {trial.number: self._curve(trial) for trial in history.trials.values() if trial.reports}
         self._forecasts = Curves(list(self._curves.values()))
@@ -187,6 +192,18 @@ class Outlooks:
         mean, spread = self._ends[least]
         return Outlook(NormalDist().cdf(distance[nearest]), forecast, self._rivals[least], (float(mean), float(spread)))
 
+    def knows_enough(self, trial: Trial) -> bool:
+        """Return whether enough trials have finished, or have reached the epoch of a trial, to stop it there."""
+        reached = sum(other.epoch >= trial.epoch for other in self._like(trial))
+        return len(self.finished) >= MIN_FINISHED or reached > MIN_CURVES
+
+    def furthest(self, trial: Trial) -> int:
+        """Return the last epoch that a trial of the same length has reached."""
+        return max(other.epoch for other in self._like(trial))
+
+    def _like(self, trial: Trial) -> list[Trial]:
+        return [other for other in self._history.trials.values() if other.epochs == trial.epochs]
+
     def _last_error(self, trial: Trial) -> float:
         return self._curves[trial.number].errors[-1]
 
@@ -204,19 +221,33 @@ def is_look(epoch: int, epochs: int, min_epochs: int) -> bool:
     return 2 * epoch <= epochs and is_rung(epoch, min_epochs, SPACING)
 
 
+def is_spared(history: History, trial: Trial) -> bool:
+    """Return whether a trial is one of the first `MIN_CURVES` of the sampler's initial design."""
+    earlier = (other for other in history.trials.values() if other.number < trial.number)
+    return bool(trial.why.get("initial")) and sum(bool(other.why.get("initial")) for other in earlier) < MIN_CURVES
+
+
 def _proposed(trial: Trial) -> float:
     """Return the probability of improvement with which a trial was proposed."""
     return trial.why.get("probability_of_front", 1.0)
 
 
-def _range(forecast: tuple[float, float]) -> str:
-    """Return a forecast of an error such as "0.32 (0.28 to 0.36)"."""
+def _range(forecast: tuple[float, float], direction: Direction) -> str:
+    """Return a forecast of an error such as "0.32 (0.28 to 0.36)"; that of a rate (direction "max") is at most 1."""
     mean, deviation = forecast
-    low, middle, high = (exp(mean + sign * Z * deviation) - OFFSET for sign in (-1, 0, 1))
+    most = 1.0 if direction == "max" else inf
+    low, middle, high = (min(exp(mean + sign * Z * deviation) - OFFSET, most) for sign in (-1, 0, 1))
     return f"{middle:.3g} ({max(low, 0):.3g} to {high:.3g})"
 
 
-def _percent(probability: float) -> str:
-    """Return a probability such as "21 %" or "0.4 %"."""
+def _distinct(chance: float, threshold: float) -> tuple[str, str]:
+    """Return two probabilities with as many digits as tell them apart."""
+    texts = [(_percent(chance, digits), _percent(threshold, digits)) for digits in range(1, 6)]
+    return next((pair for pair in texts if pair[0] != pair[1]), texts[-1])
+
+
+def _percent(probability: float, digits: int = 1) -> str:
+    """Return a probability such as "21 %" or "0.4 %", with more significant ``digits`` if wanted."""
     percent = 100 * probability
-    return f"{percent:.0f} %" if percent >= 9.5 else f"{percent:.1g} %" if percent >= 0.01 else "less than 0.01 %"
+    whole = len(f"{percent:.0f}")
+    return f"{percent:.{max(whole, digits)}g} %" if percent >= 0.01 else "less than 0.01 %"

@@ -12,7 +12,7 @@ import numpy as np
 
 from search.analysis.intervals import by_clips
 from search.ledger.history import History
-from search.schedulers.frontier import MIN_FINISHED, FrontierConfig, Outlooks, is_look
+from search.schedulers.frontier import FrontierConfig, Outlooks, is_look, is_spared
 from tests.benchmarks.peers import frontier_peer, objectives_of
 from tests.benchmarks.problems import Problem
 from tests.benchmarks.simulator import first_rung, recorded_row, simulate
@@ -43,9 +43,9 @@ def judgements(problem: Problem, seed: int, workers: int) -> list[Judgement]:
 
     def verdict(history: History, number: int) -> str | None:
         reason, trial = rule.verdict(history, number), history.trials[number]
-        if is_look(trial.epoch, trial.epochs, first_rung(problem)) and not trial.why.get("initial"):
+        if is_look(trial.epoch, trial.epochs, first_rung(problem)) and not is_spared(history, trial):
             outlooks = Outlooks(history, objectives, "top1")
-            outlook = outlooks.outlook(trial, trial.epoch) if len(outlooks.finished) >= MIN_FINISHED else None
+            outlook = outlooks.outlook(trial, trial.epoch) if outlooks.knows_enough(trial) else None
             if outlook is not None:
                 rival = problem.number(outlook.rival.params)
                 noted.append((problem.number(trial.params), outlook.chance, reason is not None, rival))

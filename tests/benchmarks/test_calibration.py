@@ -9,7 +9,9 @@ from search.schedulers.frontier import MAX_THRESHOLD
 from spaces.prior import Prior
 from tests.benchmarks.calibration import Judgement, calibration, judgements, lines
 from tests.benchmarks.curve_tables import read_table
+from tests.benchmarks.peers import PEERS
 from tests.benchmarks.priors import MAX_WEIGHT, prior_of
+from tests.benchmarks.simulator import simulate
 
 
 def parallel(folder: Path, configs: int = 60, epochs: int = 8) -> Path:
@@ -37,6 +39,22 @@ def test_a_stopped_trial_was_stated_to_be_unlikely_and_its_end_is_known(tmp_path
     # The order at the first epoch is that at the end, so the rule is right of those that it stops.
     assert not any(judgement.entered or judgement.stays for judgement in stopped)
     assert any(judgement.entered for judgement in found)
+
+
+def test_a_first_wave_is_stopped_before_its_first_training_has_ended(tmp_path: Path) -> None:
+    problem = read_table(parallel(tmp_path))
+
+    trainings = simulate(problem, PEERS["frontier-stopping"](problem, 0, 24), 24, 25, 0, lambda ended: True)
+
+    *stopped, first = trainings
+    assert first.full
+    # A third of the configs is much worse from the first epoch on. They are judged after two epochs and four.
+    assert len(stopped) >= 4
+    assert {training.epochs for training in stopped} <= {2, 4}
+    # None of them is on the front of all configs.
+    ends = sorted(zip(problem.cost, problem.truth, range(60), strict=True))
+    front = [config for n, (_, error, config) in enumerate(ends) if error < min((e for _, e, _ in ends[:n]), default=1)]
+    assert not {training.config for training in stopped} & set(front)
 
 
 def test_bins_are_by_hand() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from search.analysis.learning_curves import OFFSET
+from search.analysis.learning_curves import MIN_CURVES, OFFSET
 from search.analysis.pareto import front
 from search.analysis.rank_correlation import correlation
 from search.samplers.shared.acquisition import expected_hypervolume_improvement
@@ -86,7 +86,8 @@ class FrontierSelector:
         if self._scaling is None or self._design is None:
             self._scaling = Scaling(first or candidates, self._pool.groups, self._names)
             self._design = InitialDesign(self._pool, self._scaling)
-        if len(tried) < InitialDesign.size(spent) or len(finished) < 2:
+        is_known = len(finished) >= 2 or len(observed) > MIN_CURVES
+        if len(tried) < InitialDesign.size(spent) or not is_known or not (finished or running):
             return self._design.next(tried, seen) or self._design.spread(candidates, tried, rng)
         option = _least_tried_option(candidates, tried) if number % LEAST_TRIED_EVERY == 0 else None
         chosen = self._representative(observed, rng)

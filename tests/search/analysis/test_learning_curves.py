@@ -50,11 +50,28 @@ def test_steps_are_chained_each_fitted_to_all_trials_that_took_it() -> None:
     assert forecast[1] == pytest.approx(math.sqrt(first + 3 * half * (2 + first / 0.1)))
 
 
-def test_there_is_no_forecast_if_no_trial_has_finished_a_remaining_epoch() -> None:
-    curves = Curves([Curve([0.5, 0.4], 3), Curve([0.6, 0.5], 3)])
+def test_an_epoch_that_no_trial_has_reached_continues_the_last_step() -> None:
+    """Computed by hand: two trials of -1, -2 and -2, -3, so that the slope is 1 and no residual is left."""
+    curves = Curves([Curve([error(-1.0), error(-2.0)], 4), Curve([error(-2.0), error(-3.0)], 4)])
+
+    forecast = curves.forecast(Curve([error(-2.0)], 4))
+
+    # A third of the prior variance, with the weight of 3 trials, / (2 + 3 - 3); the first step has 1 + 1/2 and the
+    # leverage of -2, 0.5^2 / 0.6. The two steps after it add the variance alone.
+    variance = 3 / 2 * PRIOR_DEVIATION**2 / 3
+    assert forecast is not None
+    # The power law that falls by 1 from epoch 1 to 2 falls by as much again from 2 to 4.
+    assert forecast[0] == pytest.approx(-2.0 - math.log2(4))
+    assert forecast[1] == pytest.approx(math.sqrt(variance * (1.5 + 0.25 / 0.6 + 2)))
+    # What a trial has reached itself is known.
+    assert curves.forecast(Curve([error(-2.0), error(-3.0)], 4)) == pytest.approx((-4.0, math.sqrt(2 * variance)))
+
+
+def test_there_is_no_forecast_without_a_step_from_the_last_epoch_or_before() -> None:
+    curves = Curves([Curve([0.5], 3), Curve([0.5, 0.4], 4)])
 
     assert curves.forecast(Curve([0.5], 3)) is None
-    assert curves.forecast(Curve([], 3)) is None
+    assert curves.forecast(Curve([], 4)) is None
     assert curves.forecast(Curve([0.5], 2)) is None
 
 

@@ -1,12 +1,15 @@
 """Early stopping by the probability of improvement, on histories with a known decision."""
 
 import math
+import re
+from statistics import NormalDist
 from typing import Any
 
 import pytest
 
+from search.analysis.learning_curves import OFFSET
 from search.ledger.history import History
-from search.schedulers.frontier import Frontier, FrontierConfig, is_look
+from search.schedulers.frontier import Frontier, FrontierConfig, Outlooks, is_look
 from tests.search.schedulers.histories import history
 
 FRONTIER = Frontier(min_epochs=1, probability=0.3, objectives={"top1": "max", "gflops": "min"}, measured="top1")
@@ -58,6 +61,23 @@ def test_a_chance_above_a_tenth_is_never_stopped() -> None:
     assert spared is None
 
 
+def test_a_reason_tells_the_chance_from_the_threshold_and_keeps_an_error_rate_below_1() -> None:
+    def reason(share: float) -> str:
+        """Return the reason for a trial that was proposed with a threshold of its chance / ``share``."""
+        outlook = Outlooks(trials, FRONTIER.objectives, "top1").outlook(trials.trials[8], 1)
+        assert outlook is not None
+        trials.trials[8].why = {"probability_of_front": outlook.chance / share / FRONTIER.probability}
+        return FRONTIER.verdict(trials, 8) or ""
+
+    trials = after_one_epoch(1.0, 1 - 0.42)
+    assert re.search(r"fell to 2 %, under 4 %, 0.3 times", reason(0.5))
+    close = re.search(r"fell to (\S+) %, under (\S+) %, 0.3 times", reason(0.98))
+    assert close is not None
+    assert float(close[1]) < float(close[2])
+    # An error of 0.99 in the first half of its epochs could end above 1, were it a loss.
+    assert " to 1), and trial 0" in (FRONTIER.verdict(wave(math.log(1.0)), 16) or "")
+
+
 def test_a_running_trial_that_is_forecast_to_end_better_is_a_rival_too() -> None:
     def verdict(gflops: float, error: float, number: int = 8) -> str | None:
         return FRONTIER.verdict(history(*FINISHED, (1.0, [1 - 0.3]), (gflops, [1 - error]), finished=8), number)
@@ -72,9 +92,60 @@ def test_a_running_trial_that_is_forecast_to_end_better_is_a_rival_too() -> None
     assert verdict(1.1, 0.2) is None
 
 
-def test_the_initial_design_is_never_stopped() -> None:
-    assert FRONTIER.verdict(after_one_epoch(1.0, 1 - 0.65, {"initial": True}), 8) is None
-    assert FRONTIER.verdict(after_one_epoch(1.0, 1 - 0.65, {"initial": False}), 8) is not None
+def test_the_first_trials_of_the_initial_design_are_never_stopped() -> None:
+    def verdict(initial: int) -> str | None:
+        """Return the verdict on the last of 24 trials, of which the last ``initial`` are of the initial design."""
+        trials = history(*FINISHED * 2, *[(1.0, [1 - 0.65])] * 8, finished=16)
+        for number in range(24 - initial, 24):
+            trials.trials[number].why = {"initial": True}
+        return FRONTIER.verdict(trials, 23)
+
+    assert verdict(0) is not None
+    assert verdict(1) is None
+    assert verdict(16) is None
+    assert verdict(17) is not None  # with as many workers, it is one of a first wave
+
+
+def wave(judged: float, good: int = 8) -> History:
+    """Return trials of the same cost after 2 of 8 epochs, the last one with the log error ``judged``; 16 are others.
+
+    Log errors are -1 and, of ``good`` trials, -2 after one epoch; all fall by 0.5, and by 0.1 more or less in turn.
+    """
+    logs = [(x, x - 0.5 + r) for x, r in zip([-2.0] * good + [-1.0] * 8, [-0.1, 0.1] * 8, strict=False)]
+    curves = [[1 - math.exp(log) + OFFSET for log in pair] for pair in [*logs, (-1.5, judged)]]
+    trials = history(*((1.0, curve) for curve in curves), epochs=8)
+    for trial in trials.trials.values():
+        trial.why = {"initial": True}
+    return trials
+
+
+def test_a_first_wave_is_judged_before_a_trial_has_finished() -> None:
+    """Computed by hand: the judged trial is at the mean, so that the regression's slope is exactly 1."""
+    trials = wave(-2.0)
+
+    # Squares: 16 residuals of 0.1, and 3 prior variances of a step, 0.2^2 / 7; 17 trials. Six steps are left, each with
+    # that variance, for the trial and for its rival, whose log error is -2.6 now; the changes are the same.
+    variance = (16 * 0.1**2 + 3 * 0.2**2 / 7) / 17
+    outlook = Outlooks(trials, FRONTIER.objectives, "top1").outlook(trials.trials[16], 2)
+    assert outlook is not None
+    assert outlook.rival.number == 0
+    assert outlook.chance == pytest.approx(NormalDist().cdf(-0.6 / math.sqrt(12 * variance)))  # 4.5 %
+    reason = FRONTIER.verdict(trials, 16)
+    assert reason is not None
+    assert "fell to 4 %, under 10 %, which is the most that is asked" in reason
+    assert "and trial 0, which costs no more, has not ended and is forecast to end at " in reason
+    assert reason.endswith("; no trial has finished, so each epoch after 2 counts as uncertain as that one")
+
+
+def test_a_first_wave_spares_what_may_still_win_what_came_first_and_all_while_few_are_known() -> None:
+    assert FRONTIER.verdict(wave(-2.4), 16) is None
+    assert FRONTIER.verdict(wave(-2.0), 15) is None  # worse, but one of the first 16
+    few = wave(-1.4, good=7)  # only 16 have reached epoch 2
+    few.trials[15].why = {}
+    assert FRONTIER.verdict(few, 15) is None
+    outlook = Outlooks(few, FRONTIER.objectives, "top1").outlook(few.trials[15], 2)
+    assert outlook is not None
+    assert outlook.chance < 0.1
 
 
 def test_an_epoch_at_which_the_test_would_have_stopped_the_front_stops_no_trial() -> None:

@@ -11,7 +11,7 @@ import optuna
 import pytest
 from optuna.samplers import RandomSampler
 
-from search.analysis.learning_curves import OFFSET
+from search.analysis.learning_curves import MIN_CURVES, OFFSET
 from search.analysis.pareto import Objectives, hypervolume
 from search.samplers.shared.frontier_sampler import FrontierSampler
 from search.samplers.shared.initial_design import INITIAL_DESIGN, SHORT_INITIAL_DESIGN
@@ -192,6 +192,22 @@ def test_a_stopped_or_running_trial_counts_by_the_forecast_of_its_curve(ended: b
 
     assert forecast(0.8) == pytest.approx(0.4, abs=0.02)
     assert forecast(0.5) == pytest.approx(0.25, abs=0.02)
+
+
+@pytest.mark.parametrize(("known", "initial"), [(MIN_CURVES, True), (MIN_CURVES + 1, False)])
+def test_in_a_first_wave_the_model_takes_over_once_enough_trials_have_forecasts(known: int, initial: bool) -> None:
+    sampler = FrontierSampler(SPACE, cost, GOALS)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    trials = [study.ask() for _ in range(MIN_CURVES + 8)]  # as many workers, of which none has finished
+    accuracies = [top1(suggest(SPACE, trial)[1]) for trial in trials]
+    assert sampler.why["initial"]
+    for trial, accuracy in list(zip(trials, accuracies, strict=True))[:known]:
+        trial.set_user_attr("epochs", 6)
+        trial.set_user_attr("curve", [0.5 * accuracy, 0.6 * accuracy])
+
+    suggest(SPACE, study.ask())
+
+    assert sampler.why.get("initial", False) is initial
 
 
 @pytest.mark.medium

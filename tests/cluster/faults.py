@@ -8,6 +8,7 @@ run can be cut off and continued at any time::
 
     python -m tests.cluster.faults --faults 20 --seed 1
     python -m tests.cluster.faults --faults 10 --seed 1 --nodes 1
+    python -m tests.cluster.faults --faults 10 --quick
     python -m tests.cluster.faults --table
 """
 
@@ -28,6 +29,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 from tests.cluster.lab import ISOLATED, Events, Lab, is_isolated, isolated
 from tests.processes import wait_for
 from tests.search.report.tracking.databases import programs
@@ -40,6 +43,8 @@ NODES = 3
 LIMIT = 300.0
 #: faults in one search
 PER_SEARCH = 5
+#: trials of a search
+TRIALS = 10
 #: seconds without a sign of life after which these searches end a trial
 PATIENCE = 20
 #: seconds for which an outage lasts after it was noticed
@@ -55,7 +60,7 @@ TOO_HIGH = 1e30
 SPEC: dict[str, Any] = {
     "schema": 1,
     "name": "faults",
-    "search": {"budget": {"trials": 10}, "scheduler": {"kind": "frontier"}},
+    "search": {"budget": {"trials": TRIALS}, "scheduler": {"kind": "frontier"}},
     "resources": {"patience": PATIENCE},
     "trial": {
         "data": {"kind": "motion", "train_clips": 4, "val_clips": 2, "test_clips": 1, "frames": 4, "size": 32,
@@ -83,15 +88,24 @@ class Fault(NamedTuple):
     """whether its trial hangs; one that hangs twice fails, so a search gets one such fault"""
     joins: bool = False
     """whether a node joins while a lost one is still counted: a trial more begins than in an undisturbed search"""
+    quick: int = 0
+    """how often it is among the ten faults of ``--quick``"""
+
+
+def _worker(lab: Lab, chance: random.Random) -> psutil.Process:
+    """Return a process that trains; between two trials there may be none."""
+    found: list[psutil.Process] = []
+    wait_for(lambda: found.extend(lab.workers()) or found, LIMIT, "no process trains")
+    return chance.choice(found)
 
 
 def _kill_worker(lab: Lab, chance: random.Random) -> None:
-    chance.choice(lab.workers()).kill()
+    _worker(lab, chance).kill()
 
 
 def _stop_worker(lab: Lab, chance: random.Random) -> None:
     """A trial that hangs: its process neither trains nor ends."""
-    chance.choice(lab.workers()).send_signal(signal.SIGSTOP)
+    _worker(lab, chance).send_signal(signal.SIGSTOP)
 
 
 def _exhaust_worker(lab: Lab, chance: random.Random) -> None:
@@ -99,7 +113,7 @@ def _exhaust_worker(lab: Lab, chance: random.Random) -> None:
     group = CGROUP / f"faults-{os.getpid()}-{len(list(CGROUP.glob('faults-*')))}"
     group.mkdir()
     (group / "memory.limit_in_bytes").write_text(str(2**20))
-    process = chance.choice(lab.workers())
+    process = _worker(lab, chance)
     with contextlib.suppress(OSError):
         (group / "memory.oom_control").write_text("0")
     (group / "cgroup.procs").write_text(str(process.pid))
@@ -107,7 +121,7 @@ def _exhaust_worker(lab: Lab, chance: random.Random) -> None:
 
 def _refuse_memory(lab: Lab, chance: random.Random) -> None:
     """The process of a trial gets no memory any more, as by `ulimit -v`."""
-    process = chance.choice(lab.workers())
+    process = _worker(lab, chance)
     used = process.memory_info().rss
     resource.prlimit(process.pid, resource.RLIMIT_AS, (used, used))
 
@@ -208,14 +222,18 @@ def _pauses(lab: Lab, new: Events, said: str) -> bool:
 def _diverged(events: Events) -> Iterator[dict[str, Any]]:
     """Yield a line for each trial whose loss was not a number: seconds until it failed, and until another one began."""
     began: dict[int, float] = {}
+    ahead, times = 0.0, list[float]()  # times of the ledger, without the steps of its clock
+    for event in events:
+        ahead += event["seconds"] if event["event"] == "paused" else 0.0
+        times.append(event["time"] - ahead)
     for at, event in enumerate(events):
         if event["event"] == "started":
-            began[event["trial"]] = event["time"]
+            began[event["trial"]] = times[at]
         if event["event"] == "failed" and _is_nan(event):
             since = began[event["trial"]]
-            next_report = next((later["time"] for later in events[at:] if later["event"] == "report"), event["time"])
+            next_report = next((times[n] for n in range(at, len(events)) if events[n]["event"] == "report"), times[at])
             yield {
-                "fault": DIVERGED, "noticed": round(event["time"] - since, 1),
+                "fault": DIVERGED, "noticed": round(times[at] - since, 1),
                 "recovered": round(next_report - since, 1), "repeated": 0,
             }  # fmt: skip
 
@@ -237,19 +255,19 @@ def _needs_cgroup() -> str:
 
 
 FAULTS: Mapping[str, Fault] = {
-    "process of a trial killed": Fault(_kill_worker, _loses),
+    "process of a trial killed": Fault(_kill_worker, _loses, quick=3),
     "process of a trial stopped (hang)": Fault(_stop_worker, _loses, hangs=True),
     "process of a trial ended by the kernel for want of memory": Fault(_exhaust_worker, _loses, needs=_needs_cgroup),
     "process of a trial gets no memory": Fault(_refuse_memory, _loses, hangs=True),
-    "process of the search killed": Fault(_kill_driver, _loses),
+    "process of the search killed": Fault(_kill_driver, _loses, quick=1),
     "process of the search asleep": Fault(_pause_driver, _nothing),
-    "clock of the search set forward by an hour": Fault(_set_clock, _pauses),
-    "node killed, and another one joins": Fault(_kill_node, _loses, joins=True),
+    "clock of the search set forward by an hour": Fault(_set_clock, _pauses, quick=2),
+    "node killed, and another one joins": Fault(_kill_node, _loses, joins=True, quick=1),
     "network of a node cut": Fault(_cut_node, _loses, _replace_node, _needs_namespaces, joins=True),
     "head killed, and another one starts at its address": Fault(lambda lab, chance: lab.restart_head(), _loses),
-    "output gone": Fault(lambda lab, chance: lab.detach(), _waits, Lab.attach, _needs_namespaces),
-    "output read-only": Fault(_make_read_only, _waits, _make_writable, _needs_namespaces),
-    "disk full": Fault(_fill_disk, _waits, lambda lab: (lab.disk / "filler").unlink(), _needs_namespaces),
+    "output gone": Fault(lambda lab, chance: lab.detach(), _waits, Lab.attach, _needs_namespaces, quick=1),
+    "output read-only": Fault(_make_read_only, _waits, _make_writable, _needs_namespaces, quick=1),
+    "disk full": Fault(_fill_disk, _waits, lambda lab: (lab.disk / "filler").unlink(), _needs_namespaces, quick=1),
     "MLflow server killed": Fault(_kill_mlflow, _warns, _start_mlflow, server="mlflow"),
     "PostgreSQL of the MLflow server killed": Fault(
         _kill_database, _warns, _start_database, _needs_database, "postgresql"
@@ -370,9 +388,11 @@ def search_with_faults(
     The second result is what the search decided, which is compared with ``undisturbed``.
     """
     server = max((FAULTS[name].server for name in names), default="")
+    trials = TRIALS if len(names) <= PER_SEARCH else 4 * TRIALS  # it must not end before its last fault
+    spec = SPEC | {"search": SPEC["search"] | {"budget": {"trials": trials}}}
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     try:
-        with Lab(folder, SPEC, nodes, server) as lab:
+        with Lab(folder, spec, nodes, server) as lab:
             lines: list[dict[str, Any]] = []
             for name in names:
                 if (line := inject(lab, name, chance)) is not None:
@@ -381,7 +401,7 @@ def search_with_faults(
             events = lab.events()
             found = check(events)
             diverged = list(_diverged(events))
-            whole = found["finished"] + len(diverged) == SPEC["search"]["budget"]["trials"] and not found["lost"]
+            whole = found["finished"] + len(diverged) == trials and not found["lost"]
             good = {"status": status, "whole": whole, "again": found["again"], "leaked": _is_free(lab)}
             if lab.server:
                 good["tracked"] = lab.server.finished() == found["finished"]
@@ -414,8 +434,17 @@ def deck(available: list[str], chance: random.Random) -> Iterator[list[str]]:
         yield hand
 
 
-def run(faults: int, seed: int, nodes: int, only: str, results: Path) -> None:
-    """Inject faults, and append a line for each to ``results``."""
+def quick(available: list[str], chance: random.Random) -> Iterator[list[str]]:
+    """Yield, for one search after another, the same ten faults, each of which is survived in seconds."""
+    while True:
+        ten = [name for name in available for _ in range(FAULTS[name].quick)]
+        yield chance.sample(ten, len(ten))
+
+
+def run(
+    faults: int, seed: int, nodes: int, only: str, dealt: Callable[..., Iterator[list[str]]], results: Path
+) -> None:
+    """Inject faults that ``dealt`` divides among searches, and append a line for each to ``results``."""
     missing = {name: why for name, fault in FAULTS.items() if (why := fault.needs())}
     for name, why in missing.items():
         print(f"left out: {name}: {why}", flush=True)
@@ -425,7 +454,7 @@ def run(faults: int, seed: int, nodes: int, only: str, results: Path) -> None:
     # A run that was cut off goes on with other faults than it had.
     chance = random.Random(f"{seed} {nodes} {len(done)}")
     left = faults
-    for names in deck(available, chance):
+    for names in dealt(available, chance):
         if left <= 0:
             break
         names = names[:left]
@@ -479,6 +508,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--nodes", type=int, default=NODES, help="1: also compare decisions with an undisturbed search")
     parser.add_argument("--only", default="", help="only the faults with this text in their name")
+    parser.add_argument("--quick", action="store_true", help="only faults that are survived in seconds, ten a search")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file that gets a line for each fault")
     parser.add_argument("--table", action="store_true", help="only print the table of all faults so far")
     arguments = parser.parse_args()
@@ -487,7 +517,8 @@ def main() -> None:
             os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
             os.environ.pop("RAY_ADDRESS", None)
             sys.exit(subprocess.run(isolated(["-m", "tests.cluster.faults", *sys.argv[1:]]), check=False).returncode)
-        run(arguments.faults, arguments.seed, arguments.nodes, arguments.only, arguments.results)
+        dealt = quick if arguments.quick else deck
+        run(arguments.faults, arguments.seed, arguments.nodes, arguments.only, dealt, arguments.results)
     print("\n".join(table(_lines(arguments.results))))
 
 

@@ -1,7 +1,7 @@
 """Early stopping by the probability that a trial still improves the front at its cost."""
 
 from dataclasses import dataclass
-from math import exp, inf, isfinite, log
+from math import exp, isfinite, log
 from statistics import NormalDist
 from typing import ClassVar, Literal
 
@@ -120,13 +120,12 @@ class Frontier:
         name = "error" if direction == "max" else self.measured
         rival = f"trial {outlook.rival.number}, which costs no more, "
         if outlook.rival.state == "finished":
-            (final,) = errors([outlook.rival.metrics[self.measured]], direction)
-            rival += f"has {final:.3g}"
+            rival += f"has {_error(*errors([outlook.rival.metrics[self.measured]], direction), direction)}"
         else:
             rival += f"has not ended and is forecast to end at {_range(outlook.rival_forecast, direction)}"
         proposed = f"{self.probability:g} times the {_percent(_proposed(trial))} that it was proposed with"
         if self._threshold(trial) == MAX_THRESHOLD:
-            proposed = f"which is the most that is asked (it was proposed with {_percent(_proposed(trial))})"
+            proposed = f"the highest threshold (it was proposed with {_percent(_proposed(trial))})"
         chance, threshold = _distinct(outlook.chance, self._threshold(trial))
         spares = f"the same test spares {f'all {spared} trials' if spared > 1 else 'the trial'} on today's front"
         if not spared:
@@ -233,11 +232,16 @@ def _proposed(trial: Trial) -> float:
 
 
 def _range(forecast: tuple[float, float], direction: Direction) -> str:
-    """Return a forecast of an error such as "0.32 (0.28 to 0.36)"; that of a rate (direction "max") is at most 1."""
+    """Return a forecast of an error such as "32.0 % (28.1 to 36.4 %)"; a rate's is at most 100 %."""
     mean, deviation = forecast
-    most = 1.0 if direction == "max" else inf
-    low, middle, high = (min(exp(mean + sign * Z * deviation) - OFFSET, most) for sign in (-1, 0, 1))
-    return f"{middle:.3g} ({max(low, 0):.3g} to {high:.3g})"
+    low, middle, high = (exp(mean + sign * Z * deviation) - OFFSET for sign in (-1, 0, 1))
+    from_low = _error(low, direction).removesuffix(" %")
+    return f"{_error(middle, direction)} ({from_low} to {_error(high, direction)})"
+
+
+def _error(error: float, direction: Direction) -> str:
+    """Return an error in words: in percent where it is that of a rate, which is to be high."""
+    return f"{100 * min(max(error, 0), 1):.1f} %" if direction == "max" else f"{max(error, 0):.3g}"
 
 
 def _distinct(chance: float, threshold: float) -> tuple[str, str]:

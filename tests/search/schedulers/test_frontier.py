@@ -34,9 +34,9 @@ def test_a_trial_that_is_out_of_reach_of_the_front_stops_and_the_reason_says_why
 
     assert reason is not None
     assert reason.startswith("after epoch 1 its chance of entering the front fell to ")
-    assert "under 6 %, 0.3 times the 21 % that it was proposed with; its error is forecast to end at 0.32" in reason
+    assert "under 6 %, 0.3 times the 21 % that it was proposed with; its error is forecast to end at 32." in reason
     assert reason.endswith(
-        "and trial 0, which costs no more, has 0.156; the same test spares the trial on today's front"
+        "and trial 0, which costs no more, has 15.6 %; the same test spares the trial on today's front"
     )
 
 
@@ -56,7 +56,7 @@ def test_a_chance_above_a_tenth_is_never_stopped() -> None:
     stopped, spared = (FRONTIER.verdict(after_one_epoch(1.0, 1 - error, why), 8) for error in (0.42, 0.34))
 
     assert stopped is not None
-    assert "under 10 %, which is the most that is asked (it was proposed with 100 %)" in stopped
+    assert "under 10 %, the highest threshold (it was proposed with 100 %)" in stopped
     # Its forecast of 0.17 +- 0.02 against 0.156: above 10 %, although far below 0.3 times 100 %.
     assert spared is None
 
@@ -75,7 +75,7 @@ def test_a_reason_tells_the_chance_from_the_threshold_and_keeps_an_error_rate_be
     assert close is not None
     assert float(close[1]) < float(close[2])
     # An error of 0.99 in the first half of its epochs could end above 1, were it a loss.
-    assert " to 1), and trial 0" in (FRONTIER.verdict(wave(math.log(1.0)), 16) or "")
+    assert " to 100.0 %), and trial 0" in (FRONTIER.verdict(wave(math.log(1.0)), 16) or "")
 
 
 def test_a_running_trial_that_is_forecast_to_end_better_is_a_rival_too() -> None:
@@ -85,7 +85,7 @@ def test_a_running_trial_that_is_forecast_to_end_better_is_a_rival_too() -> None
     # Both halve: 0.15 +- 0.02 may end below the 0.156 of trial 0, but not below 0.1 +- 0.01.
     reason = verdict(1.0, 0.2)
     assert reason is not None
-    assert "and trial 9, which costs no more, has not ended and is forecast to end at 0.1" in reason
+    assert "and trial 9, which costs no more, has not ended and is forecast to end at 10.2 % (6.7 to 15.1 %);" in reason
     assert verdict(1.0, 0.2, number=9) is None
     # Two that are as likely to win both go on, and one that costs more is no rival.
     assert verdict(1.0, 0.29) is None
@@ -132,7 +132,7 @@ def test_a_first_wave_is_judged_before_a_trial_has_finished() -> None:
     assert outlook.chance == pytest.approx(NormalDist().cdf(-0.6 / math.sqrt(12 * variance)))  # 4.5 %
     reason = FRONTIER.verdict(trials, 16)
     assert reason is not None
-    assert "fell to 4 %, under 10 %, which is the most that is asked" in reason
+    assert "fell to 4 %, under 10 %, the highest threshold" in reason
     assert "and trial 0, which costs no more, has not ended and is forecast to end at " in reason
     assert reason.endswith("; no trial has finished, so each epoch after 2 counts as uncertain as that one")
 

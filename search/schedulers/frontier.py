@@ -120,7 +120,8 @@ class Frontier:
         name = "error" if direction == "max" else self.measured
         rival = f"trial {outlook.rival.number}, which costs no more, "
         if outlook.rival.state == "finished":
-            rival += f"has {_error(*errors([outlook.rival.metrics[self.measured]], direction), direction)}"
+            (final,) = errors([outlook.rival.metrics[self.measured]], direction)
+            rival += f"has {_error(final, direction)}"
         else:
             rival += f"has not ended and is forecast to end at {_range(outlook.rival_forecast, direction)}"
         proposed = f"{self.probability:g} times the {_percent(_proposed(trial))} that it was proposed with"

@@ -1,7 +1,8 @@
 """The device of a training, and the precision of its arithmetic."""
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -45,6 +46,22 @@ def use_tf32() -> None:
 def autocast(train: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
     """Return the context of a forward pass in the precision of ``train.amp``."""
     return nullcontext() if train.amp == "none" else torch.autocast(device.type, dtype=_AUTOCAST[train.amp])
+
+
+@contextmanager
+def backward_pass(train: TrainConfig, device: torch.device) -> Iterator[None]:
+    """Enter the context of a backward pass in the precision of ``train.amp``.
+
+    On a CPU in bf16 it computes without oneDNN. On CPUs with instructions for bf16, oneDNN of torch 2.15 leaves the
+    gradient of the weights of a 3D convolution over two frames uninitialised.
+    """
+    before = torch.backends.mkldnn.enabled
+    if device.type == "cpu" and train.amp == "bf16":
+        torch.backends.mkldnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before
 
 
 def compile_network(net: nn.Module, train: TrainConfig) -> None:

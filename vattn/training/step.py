@@ -12,7 +12,7 @@ from vattn.config import TrainConfig
 from vattn.model import VideoModel
 from vattn.normalization import IMAGENET, Statistics
 from vattn.training.batches.pixels import normalise
-from vattn.training.device import autocast
+from vattn.training.device import autocast, backward_pass
 from vattn.training.distill import Teacher
 from vattn.training.optimization import ScaledOptimizer
 from vattn.training.recipe.losses import Criterion
@@ -90,7 +90,8 @@ def train_step(
                     scores, features = model(normalise(part, device, statistics), with_features=True)
                     loss, term = net.loss(scores, target, criterion), teacher.loss(scores, features, taught)
                     loss, weighted = loss + term, loss * weight + term * (len(part) * world / clips)
-            optimizer.backward(weighted)
+            with backward_pass(train, device):
+                optimizer.backward(weighted)
         total = total + loss.detach() * len(part)
     optimizer.step()
     return total

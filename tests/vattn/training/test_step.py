@@ -18,6 +18,7 @@ from vattn.canonical import trial_id
 from vattn.config import TrainConfig, TrialConfig
 from vattn.errors import UserError
 from vattn.model import VideoModel, build_model
+from vattn.training.device import autocast, backward_pass
 from vattn.training.fit import fit
 from vattn.training.optimization import ScaledOptimizer
 from vattn.training.step import part_sizes, train_step
@@ -142,6 +143,22 @@ def trial(batch: int, dropout: float = 0.5, **train: Any) -> TrialConfig:
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clips(tmp_path_factory.mktemp("clips") / "15", 15)
+
+
+def test_gradients_in_bf16_are_those_in_float32_but_for_rounding() -> None:
+    torch.manual_seed(0)
+    conv, clip = nn.Conv3d(16, 16, 3, padding=1), torch.randn(2, 16, 2, 4, 4)  # two frames, as in the last ones of C3D
+    gradients = []
+    for train in (train_config(amp="bf16"), train_config()):
+        with autocast(train, CPU):
+            loss = conv(clip).float().square().mean()
+        for size in range(1, 7):  # what is freed here is the memory of the gradient, if it is not written
+            torch.full((10**size,), float("nan"), dtype=torch.bfloat16)
+        with backward_pass(train, CPU):
+            gradients.append(torch.autograd.grad(loss, conv.weight)[0])
+
+    half, whole = gradients
+    assert (half - whole).norm() < 0.02 * whole.norm()
 
 
 class KilledError(Exception):

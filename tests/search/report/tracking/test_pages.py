@@ -119,7 +119,8 @@ def test_a_click_on_the_search_shows_its_description_and_picture(browser: Any, l
     assert "Budget used: 16 of 16 trials" in text
     assert re.search(r"Next: .*export .* --pick knee --out best.yaml", text)
     picture = page.locator("img[src*='front.png']")
-    assert picture.evaluate("(node) => node.complete && node.naturalWidth") == 640
+    picture.evaluate("(node) => node.decode()")  # it waits until the picture is there
+    assert picture.evaluate("(node) => node.naturalWidth") == 640
     assert [row.split("\t")[0] for row in page.locator("table:has-text('95 % interval') tr").all_inner_texts()] == [
         "trial", "4", "13", "7",
     ]  # fmt: skip

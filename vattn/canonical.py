@@ -99,8 +99,8 @@ Entries = list[tuple[ModuleConfig, dict[int, int]]]
 def _attention(model: ModelConfig) -> tuple[ModuleConfig, ...]:
     """Return the list of mechanisms in canonical form, position by position."""
     blocks: Blocks = defaultdict(list)
-    for pathway in get_args(Pathway):
-        for site in model.backbone.sites(model.size):
+    for site in model.backbone.sites(model.size):
+        for pathway in get_args(Pathway):
             if pathway in ("both", site.pathway):
                 blocks[site.stage, site.position, pathway].append(site.block)
     plain = [(m, m.canonical().model_copy(update={"stages": (), "every": 1})) for m in model.attention]

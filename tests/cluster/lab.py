@@ -73,6 +73,19 @@ def answers(address: str) -> bool:
     return False
 
 
+def cpus(address: str) -> tuple[float, float]:
+    """Return the free CPUs and all CPUs of a cluster; no CPUs while it does not answer."""
+    import ray  # it takes seconds
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        return ray.available_resources().get("CPU", 0.0), ray.cluster_resources().get("CPU", 0.0)
+    except ConnectionError:  # its node is not ready yet
+        return 0.0, 0.0
+    finally:
+        ray.shutdown()
+
+
 def kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a process and all of its descendants."""
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -373,16 +386,8 @@ class Lab:
         self.head, self.nodes = None, []
 
     def cpus(self) -> tuple[float, float]:
-        """Return the free CPUs and all CPUs of the cluster; no CPUs while it does not answer."""
-        import ray  # it takes seconds
-
-        try:
-            ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
-            return ray.available_resources().get("CPU", 0.0), ray.cluster_resources().get("CPU", 0.0)
-        except ConnectionError:  # its node is not ready yet
-            return 0.0, 0.0
-        finally:
-            ray.shutdown()
+        """Return the free CPUs and all CPUs of the cluster; see `cpus`."""
+        return cpus(self.address)
 
     def events(self) -> Events:
         ledger = (self.disk / "out" if is_isolated() else self.output) / LEDGER

@@ -27,7 +27,7 @@ import yaml
 from scipy.stats import theilslopes
 
 from tests.cluster.faults import SPEC
-from tests.cluster.lab import START, Node, answers
+from tests.cluster.lab import START, Node, answers, cpus
 from tests.processes import free_port, wait_for
 
 #: one line of JSON for each search
@@ -90,6 +90,7 @@ def run(hours: float, searches: int, results: Path) -> None:
         nodes.append(Node(folder / "n0", 0, address))
         wait_for(lambda: answers(address), START, "the head does not answer")
         nodes += [Node(folder / f"n{number}", number, address) for number in range(1, NODES + 1)]
+        wait_for(lambda: cpus(address)[1] == NODES, START, "the nodes do not join")
         number = 0
         while number < searches and time.monotonic() - began < 3600 * hours:
             line = search(folder, number, address)

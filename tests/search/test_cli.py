@@ -283,26 +283,25 @@ def test_an_exported_config_in_place_of_a_spec_is_recognised(
     )
 
 
-def test_help_imports_no_large_package() -> None:
-    code = (
-        "import sys\nfrom search.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
-        "assert not {'torch', 'ray', 'optuna', 'mlflow', 'numpy'} & sys.modules.keys()"
-    )
+def said_without(packages: set[str], call: str) -> str:
+    """Run a call of `main` in a process of its own, which must not import ``packages``; return what it prints."""
+    code = f"import sys\nfrom search.cli import main\n{call}\nassert not {packages} & sys.modules.keys()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-
     assert done.returncode == 0, done.stderr
-    assert "the main job" in done.stdout
+    return done.stdout
+
+
+def test_help_imports_no_large_package() -> None:
+    call = "try: main(['--help'])\nexcept SystemExit: pass"
+
+    assert "the main job" in said_without({"torch", "ray", "optuna", "mlflow", "numpy"}, call)
 
 
 @pytest.mark.medium
 def test_a_check_imports_no_large_package_but_torch() -> None:
-    code = (
-        "import sys\nfrom search.cli import main\nassert main(['check', 'quickstart']) == 0\n"
-        "assert not {'ray', 'optuna', 'mlflow', 'pandas', 'scipy', 'torchvision'} & sys.modules.keys()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    packages = {"ray", "optuna", "mlflow", "pandas", "scipy", "torchvision"}
 
-    assert done.returncode == 0, done.stderr
+    said_without(packages, "assert main(['check', 'quickstart']) == 0")
 
 
 def test_vattn_and_python_m_search_are_the_same_program() -> None:

@@ -106,14 +106,14 @@ def export_onnx(model: TrainedModel, clips: Tensor, file: Path) -> float:
     import onnx
     import onnxruntime
 
+    try:
+        with single_precision(model.trained.net):
+            proto = onnx_of(Graph(model.trained).eval(), clips)
+    except Exception as error:  # torch documents no narrower class for an operator that ONNX lacks
+        raise _no_graph(file, error) from error
     with writing(file, _WAY_OUT):
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as part:
-            try:
-                with single_precision(model.trained.net):
-                    proto = onnx_of(Graph(model.trained).eval(), clips)
-            except Exception as error:  # torch documents no narrower class for an operator that ONNX lacks
-                raise _no_graph(file, error) from error
             for key, text in _about(model).items():
                 entry = proto.metadata_props.add()
                 entry.key, entry.value = key, text if isinstance(text, str) else json.dumps(text)

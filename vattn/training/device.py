@@ -55,9 +55,11 @@ def backward_pass(train: TrainConfig, device: torch.device) -> Iterator[None]:
     On a CPU in bf16 it computes without oneDNN. On CPUs with instructions for bf16, oneDNN of torch 2.15 leaves the
     gradient of the weights of a 3D convolution over two frames uninitialised.
     """
+    if device.type != "cpu" or train.amp != "bf16":
+        yield
+        return
     before = torch.backends.mkldnn.enabled
-    if device.type == "cpu" and train.amp == "bf16":
-        torch.backends.mkldnn.enabled = False
+    torch.backends.mkldnn.enabled = False
     try:
         yield
     finally:

@@ -63,8 +63,8 @@ def test_a_server_that_never_answers_holds_the_end_up_for_a_bounded_time(monkeyp
         sent = time.monotonic() - began
         notifier.close()
 
-        assert sent < 1  # 20 times 0.2 s if each waited
-        assert time.monotonic() - began < 3
+        assert sent < 0.1
+        assert time.monotonic() - began < 2 * 0.2 + 1 + 1
 
 
 def test_a_text_loses_the_passwords_of_its_urls_and_all_but_its_first_line() -> None:

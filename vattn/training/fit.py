@@ -59,8 +59,9 @@ def fit(
         folder: the folder to write to. It gets ``checkpoint.pt`` after the first and the last epoch, and after each
             epoch in between, unless the last one was written less than `Saver.spacing` and less than
             ``train.checkpoint_seconds`` ago. It gets ``partial_epoch.pt`` every ``train.checkpoint_minutes`` within an
-            epoch (see `vattn.training.checkpoint`). With another number of workers, or on another type of device, the
-            interrupted epoch starts again. The folder gets ``model.pt``, a state dict, after the last epoch.
+            epoch (see `vattn.training.checkpoint`), which stands for the epoch if it is being written as that ends.
+            With another number of workers, or on another type of device, the interrupted epoch starts again. The
+            folder gets ``model.pt``, a state dict, after the last epoch.
         device: the device to train on; None stands for `default_device`.
         keep_best: also write ``best.pt``, see `vattn.training.best`.
 

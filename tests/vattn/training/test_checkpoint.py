@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from vattn.config import TrialConfig
@@ -52,23 +53,29 @@ class CutError(Exception):
 
 @contextmanager
 def cut_off(at: int) -> Iterator[None]:
-    """Raise CutError in step number ``at``, from 0, of the optimizer. Each checkpoint is written before the next."""
+    """Raise CutError in step number ``at``, from 0, of the optimizer. Each checkpoint is written before the next.
+
+    A checkpoint is skipped while another is being written: the forward passes, of evaluations too, wait for it.
+    """
     steps = itertools.count()
 
     def hook(*_: object) -> None:
-        wait_for_checkpoint()
         if next(steps) == at:
             raise CutError
 
-    handle = register_optimizer_step_pre_hook(hook)  # pyright: ignore[reportArgumentType]
+    handles = [
+        register_optimizer_step_pre_hook(hook),  # pyright: ignore[reportArgumentType]
+        register_module_forward_pre_hook(wait_for_checkpoint),
+    ]
     try:
         with pytest.raises(CutError):
             yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
-def wait_for_checkpoint() -> None:
+def wait_for_checkpoint(*_: object) -> None:
     for thread in threading.enumerate():
         if thread.name == THREAD:
             thread.join()

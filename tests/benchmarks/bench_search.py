@@ -40,8 +40,8 @@ from scipy.stats import binom, wilcoxon
 from search.report.clips.paired import holm
 from tests.benchmarks.calibration import calibration
 from tests.benchmarks.curve_tables import table_files
-from tests.benchmarks.peers import PEERS, STOPPING
-from tests.benchmarks.problems import BUDGETS, RECORDED, SETTINGS, Problem, load_problem
+from tests.benchmarks.peers import PEERS, SEVERAL, STOPPING
+from tests.benchmarks.problems import BUDGETS, RECORDED, SETTINGS, THREE_OBJECTIVES, Problem, load_problem
 from tests.benchmarks.simulator import simulate
 from tests.benchmarks.stopping import FULL, OURS, OWN, compare, regrets
 from vattn.errors import UserError
@@ -70,7 +70,11 @@ def run(work: Path, problems: list[str], peers: list[str], workers: list[int], s
     table = cache(load_problem)
     for seed, name, peer, count in product(seeds, problems, peers, workers):
         path = work / f"{name}_{peer}_{count}_{seed}.json"
-        if path.exists() or (peer in STOPPING and name != RECORDED):
+        if (
+            path.exists()
+            or (peer in STOPPING and name != RECORDED)
+            or (name in THREE_OBJECTIVES and peer not in SEVERAL)
+        ):
             continue
         problem = table(name)
         trainings = simulate(problem, PEERS[peer](problem, seed, count), count, BUDGETS[name], seed)

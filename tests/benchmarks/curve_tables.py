@@ -72,7 +72,7 @@ def read_table(file: Path) -> Problem:
         name=file.stem,
         space=Space(ranges),
         params=params,
-        price="cost",
+        prices=("cost",),
         known={"cost": table[:, header.index(cost)]},
         errors=list(table[:, None, [header.index(name) for name in errors]]),
         seconds=[np.ones((1, len(errors)))] * len(table),

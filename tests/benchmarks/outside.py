@@ -113,7 +113,7 @@ def _rows(problem: Problem) -> dict[str, Any]:
 class QNEHVI:
     """BoTorch's qLogNEHVI: logarithm of the noisy expected hypervolume improvement, over the untried configs.
 
-    Gaussian processes model error and cost on one-hot codes of the ranges. The initial design is random. The candidate
+    Gaussian processes model error and costs on one-hot codes of the ranges. The initial design is random. The candidate
     pool is a random sample of the untried configs.
 
     Daulton, Balandat and Bakshy, Parallel Bayesian Optimization of Multiple Noisy Objectives with Expected Hypervolume
@@ -181,9 +181,9 @@ class QNEHVI:
         return False
 
     def tell(self, token: int, errors: Sequence[float], full: bool) -> None:
-        """Record the error and the cost of a config."""
+        """Record the error and the costs of a config."""
         self._pending.discard(token)
-        self._values[token] = [errors[-1], float(self._problem.cost[token])]
+        self._values[token] = [errors[-1], *self._problem.costs[token].tolist()]
 
 
 class SMAC:

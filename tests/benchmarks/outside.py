@@ -65,7 +65,10 @@ class MOASHA:
 
 
 class MOREA:
-    """Syne Tune's MO-REA: multi-objective regularized evolution."""
+    """Syne Tune's MO-REA: multi-objective regularized evolution.
+
+    Where the space has configs that are not in the table, the nearest one that is left takes the place of each.
+    """
 
     def __init__(self, problem: Problem, seed: int) -> None:
         from syne_tune.optimizer.schedulers.multiobjective.multi_objective_regularized_evolution import (
@@ -73,6 +76,8 @@ class MOREA:
         )
 
         self._problem, self._count = problem, 0
+        self._table = UntriedConfigs(problem) if problem.is_partial else None
+        self._tried: set[int] = set()
         self._searcher = MultiObjectiveRegularizedEvolution(
             _flat(problem), points_to_evaluate=[], population_size=POPULATION, random_seed=seed
         )  # fmt: skip
@@ -80,8 +85,13 @@ class MOREA:
     def ask(self, given: Params | None = None) -> tuple[Any, Params]:
         """Propose a random config at first, then a mutation of a member of the population."""
         config = self._searcher.suggest() if given is None else self._problem.everywhere(given)
+        if self._table and given is None:
+            wanted = self._problem.active(config)
+            config = self._problem.everywhere(self._table.nearest(wanted, self._tried))
+        params = self._problem.active(config)
+        self._tried.add(self._problem.number(params))
         self._count += 1
-        return (self._count, config), self._problem.active(config)
+        return (self._count, config), params
 
     def report(self, token: Any, errors: Sequence[float]) -> bool:
         """Return False: train every config to the end."""

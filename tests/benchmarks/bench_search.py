@@ -70,11 +70,7 @@ def run(work: Path, problems: list[str], peers: list[str], workers: list[int], s
     table = cache(load_problem)
     for seed, name, peer, count in product(seeds, problems, peers, workers):
         path = work / f"{name}_{peer}_{count}_{seed}.json"
-        if (
-            path.exists()
-            or (peer in STOPPING and name != RECORDED)
-            or (name in THREE_OBJECTIVES and peer not in SEVERAL)
-        ):
+        if path.exists() or not _suits(peer, name):
             continue
         problem = table(name)
         trainings = simulate(problem, PEERS[peer](problem, seed, count), count, BUDGETS[name], seed)
@@ -88,6 +84,13 @@ def run(work: Path, problems: list[str], peers: list[str], workers: list[int], s
         part.replace(path)
         values = ", ".join(f"{at(row, fraction * BUDGETS[name]):.1f}" for fraction in BUDGET_FRACTIONS)
         yield f"{path.stem}: {len(trainings)} trainings, regret {values}"
+
+
+def _suits(peer: str, problem: str) -> bool:
+    """Return whether a method has something to do on a problem: costs to minimise, or epochs to stop after."""
+    if problem in THREE_OBJECTIVES:
+        return peer in SEVERAL
+    return problem == RECORDED or peer not in STOPPING
 
 
 def at(row: Row, spent: float) -> float:

@@ -93,7 +93,7 @@ class Problem:
         """Return the name of the cost that is the second objective."""
         return self.prices[0]
 
-    @property
+    @cached_property
     def costs(self) -> NDArray[np.float64]:
         """Return the costs of each config that are objectives (configs, k)."""
         return np.stack([self.known[name] for name in self.prices], axis=1)

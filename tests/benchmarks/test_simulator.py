@@ -39,6 +39,12 @@ def problem(cost: Sequence[float], errors: Sequence[Any], seconds: Sequence[Any]
 
 #: Scaled errors are 1, 1/2, 0, 1/4, and scaled costs 0, 1/4, 3/4, 1.
 FOUR_CONFIGS = problem([0, 1, 3, 4], [[0.9], [0.5], [0.1], [0.3]], [[1], [1], [1], [1]])
+#: the same with a third objective; scaled latencies are 1, 1/2, 3/4, 0
+WITH_LATENCY = replace(
+    FOUR_CONFIGS,
+    prices=("cost", "latency"),
+    known=FOUR_CONFIGS.known | {"latency": np.array([8.0, 4.0, 6.0, 0.0])},
+)
 
 
 class Scripted:
@@ -214,25 +220,18 @@ def test_regret_is_the_missing_hypervolume() -> None:
 
 
 def test_the_hypervolume_of_three_objectives_is_a_volume() -> None:
-    # Scaled errors are 1, 1/2, 0, 1/4, sizes 0, 1/4, 3/4, 1, latencies 1, 1/2, 3/4, 0.
-    latency = np.array([8.0, 4.0, 6.0, 0.0])
-    table = replace(FOUR_CONFIGS, prices=("cost", "latency"), known=FOUR_CONFIGS.known | {"latency": latency})
-
-    assert table.volume(np.array([1])) == pytest.approx(1 / 2 * 3 / 4 * 1 / 2)
-    assert table.volume(np.array([2])) == pytest.approx(1 * 1 / 4 * 1 / 4)
+    assert WITH_LATENCY.volume(np.array([1])) == pytest.approx(1 / 2 * 3 / 4 * 1 / 2)
+    assert WITH_LATENCY.volume(np.array([2])) == pytest.approx(1 * 1 / 4 * 1 / 4)
     # What both dominate is counted once.
-    assert table.best == pytest.approx(3 / 16 + 1 / 16 - 1 / 2 * 1 / 4 * 1 / 4)
+    assert WITH_LATENCY.best == pytest.approx(3 / 16 + 1 / 16 - 1 / 2 * 1 / 4 * 1 / 4)
 
 
 @pytest.mark.parametrize("name", ["random", "tpe", "nsga2", "frontier"])
 def test_methods_for_several_objectives_search_a_table_with_three(name: str) -> None:
-    latency = np.array([8.0, 4.0, 6.0, 0.0])
-    table = replace(FOUR_CONFIGS, prices=("cost", "latency"), known=FOUR_CONFIGS.known | {"latency": latency})
-
-    trainings = simulate(table, PEERS[name](table, 0, 1), workers=1, budget=4, seed=0)
+    trainings = simulate(WITH_LATENCY, PEERS[name](WITH_LATENCY, 0, 1), workers=1, budget=4, seed=0)
 
     assert sorted(t.config for t in trainings) == [0, 1, 2, 3]
-    assert regrets(table, trainings)[-1] == pytest.approx(0)
+    assert regrets(WITH_LATENCY, trainings)[-1] == pytest.approx(0)
 
 
 def test_regret_counts_full_trainings_only_and_is_looked_up_by_the_compute_spent() -> None:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -86,22 +86,39 @@ class Remote:
     def read(self, key: str) -> bytes | None:
         """Return the content of a file; None if it does not exist."""
         try:
-            with self._fs.open_input_stream(f"{self._root}/{key}") as file:
-                return file.read()
+            return self._consistent(key, lambda stream: stream.read())
         except FileNotFoundError:
             return None
 
     def download(self, key: str, path: Path) -> bool:
         """Copy a file of the store to this machine; return whether it exists."""
+
+        def copy(stream: Any) -> None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as target:
+                while block := stream.read(2**22):
+                    target.write(block)
+
         try:
-            stream = self._fs.open_input_stream(f"{self._root}/{key}")
+            with replacing(path) as part:
+                self._consistent(key, copy)
         except FileNotFoundError:
             return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with stream, replacing(path) as part, part.open("wb") as target:
-            while block := stream.read(2**22):
-                target.write(block)
         return True
+
+    def _consistent(self, key: str, use: Callable[[Any], Any]) -> Any:
+        """Return what ``use`` makes of a file's stream; it is called again if the file was replaced meanwhile.
+
+        An object's length is asked for when it is opened, and its content later, in several requests: of an object that
+        is replaced in between, one would get parts of both, and bytes that are in neither.
+        """
+        while True:
+            with self._fs.open_input_stream(f"{self._root}/{key}") as stream:
+                version = stream.metadata()  # with the ETag or generation of an object; empty for local files
+                result = use(stream)
+            with self._fs.open_input_stream(f"{self._root}/{key}") as stream:
+                if stream.metadata() == version:
+                    return result
 
     def files(self, folder: str) -> dict[str, int]:
         """Return the size in bytes of each file below a folder, by its path below this one."""

@@ -114,7 +114,7 @@ class Mirror:
         content = self.remote.read(LEASE)
         if content is None:
             raise StorageError(f"{self.remote.url}/{LEASE}: is not there; is the store the same one?")
-        if json.loads(content).get("id") != self._owner["id"]:
+        if str(self._owner["id"]).encode() not in content:
             raise ReplacedError(str(self._taken()))
 
     def _work(self) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,6 +99,33 @@ def test_files_are_whole_or_absent(url: str, tmp_path: Path) -> None:
     remote.remove("trials/0001/model.pt")
     remote.remove("trials/0001/model.pt")
     assert remote.files("trials") == {}
+
+
+@pytest.mark.parametrize("length", [3, 300])
+def test_a_file_that_is_replaced_while_it_is_read_is_read_whole(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    remote, other = Remote(url), Remote(url)
+    new = bytes(range(100, 103)) * (length // 3)
+    opened = remote._fs.open_input_stream
+    times = 0
+
+    def open_and_replace(path: str) -> Any:
+        nonlocal times
+        times += 1
+        stream = opened(path)
+        if times == 1:
+            other.write("lease.json", new)
+        return stream
+
+    monkeypatch.setattr(remote, "_fs", SimpleNamespace(open_input_stream=open_and_replace))
+    versions = (b"0123456789", new)
+    other.write("lease.json", versions[0])
+    assert remote.read("lease.json") in versions
+    times = 0
+    other.write("lease.json", versions[0])
+    assert remote.download("lease.json", tmp_path / "here")
+    assert (tmp_path / "here").read_bytes() in versions
 
 
 def test_the_end_of_a_trial_is_in_the_store_before_the_search_goes_on(

@@ -19,6 +19,7 @@ import ray
 from ray._raylet import AuthenticationTokenLoader  # pyright: ignore[reportAttributeAccessIssue]
 
 from cluster.connect import connecting
+from tests.processes import wait_for
 from tests.vattn_command import start
 from vattn.errors import UserError
 
@@ -150,10 +151,10 @@ def test_a_cluster_whose_server_ends_at_once_is_given_up() -> None:
 
 
 @pytest.fixture
-def silent_head() -> Iterator[int]:
-    """Yield the port of a server that greets as a head does, and then says nothing: its process hangs."""
+def silent_head() -> Iterator[tuple[int, list[socket.socket]]]:
+    """Yield the port of a server that greets as a head does, and then says nothing: its process hangs; its clients."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        clients = []
+        clients: list[socket.socket] = []
 
         def serve() -> None:
             while True:
@@ -165,27 +166,34 @@ def silent_head() -> Iterator[int]:
                 clients.append(client)
 
         threading.Thread(target=serve, daemon=True).start()
-        yield server.getsockname()[1]
+        yield server.getsockname()[1], clients
         server.shutdown(socket.SHUT_RDWR)
 
 
 SPEC = Path(__file__).parents[2] / "spaces" / "library" / "quickstart.yaml"
 
 
-def test_a_head_that_hangs_is_given_up(silent_head: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{silent_head}")
+def test_a_head_that_hangs_is_given_up(
+    silent_head: tuple[int, list[socket.socket]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    port, _ = silent_head
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
     running = start("run", SPEC, "--output", tmp_path / "out")
 
     out, _ = running.communicate(60)
 
     assert running.returncode == 2, out
-    assert out.splitlines()[-1].startswith(f"RAY_ADDRESS=127.0.0.1:{silent_head}: a server answers there")
+    assert out.splitlines()[-1].startswith(f"RAY_ADDRESS=127.0.0.1:{port}: a server answers there")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_wait_for_a_head_that_hangs(silent_head: int, number: int, tmp_path: Path) -> None:
-    running = start("run", SPEC, "--output", tmp_path / "out", "--address", f"127.0.0.1:{silent_head}")
-    time.sleep(6)
+def test_a_signal_ends_the_wait_for_a_head_that_hangs(
+    silent_head: tuple[int, list[socket.socket]], number: int, tmp_path: Path
+) -> None:
+    port, clients = silent_head
+    running = start("run", SPEC, "--output", tmp_path / "out", "--address", f"127.0.0.1:{port}")
+    wait_for(lambda: clients)
+    time.sleep(1)
     began = time.monotonic()
     running.send_signal(number)
 

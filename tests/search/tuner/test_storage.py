@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,18 +20,25 @@ from tests.search.tuner.test_state import TSM, end, searching, start
 
 
 @contextmanager
-def after(seconds: float, *steps: object) -> Iterator[None]:
-    """Call the steps after some time, in a thread."""
+def after(waiting: Storage, seconds: float, *steps: Callable[[], object]) -> Iterator[list[str]]:
+    """Call the steps, in a thread, some time after ``waiting`` has said that it waits; yield what it says."""
+    said: list[str] = []
+    begins = threading.Event()
+
+    def say(why: str, text: str) -> None:
+        said.append(f"{why}: {text}")
+        begins.set()
 
     def work() -> None:
+        begins.wait()
         time.sleep(seconds)
         for step in steps:
-            assert callable(step)
             step()
 
-    thread = threading.Thread(target=work)
+    waiting.say = say
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    yield
+    yield said
     thread.join()
 
 
@@ -46,13 +53,11 @@ def test_an_event_is_written_when_the_disk_is_back_and_the_wait_is_no_part_of_th
     folder, away = tmp_path / "disk", tmp_path / "away"
     folder.mkdir()
     ledger = Ledger(written(folder, events))
-    said: list[str] = []
     waiting = Storage(ledger, tmp_path)
-    waiting.say = lambda why, text: said.append(f"{why}: {text}")
     active = ledger.history.active
     folder.rename(away)
 
-    with after(0.5, lambda: away.rename(folder)):
+    with after(waiting, 0.5, lambda: away.rename(folder)) as said:
         recorded = waiting.append(Started(trial=4, epoch=1))
 
     assert said[0] == f"files: {folder / NAME}: is not there; is its disk mounted?"
@@ -91,9 +96,15 @@ def test_an_interrupt_ends_the_wait_and_nothing_waits_again(tmp_path: Path, even
     ledger = Ledger(written(tmp_path, events))
     (tmp_path / NAME).rename(tmp_path / "away")
     waiting = Storage(ledger, tmp_path)
+
+    def interrupt() -> None:
+        while not waiting.interrupted:  # one that arrives between two waits is Ray Tune's
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.3)
+
     before = signal.signal(signal.SIGINT, lambda *_: None)  # as Ray Tune's: it does not raise
     try:
-        with after(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)), pytest.raises(KeyboardInterrupt):
+        with after(waiting, 0.3, interrupt), pytest.raises(KeyboardInterrupt):
             waiting.append(Ended(reason="budget"))
     finally:
         signal.signal(signal.SIGINT, before)
@@ -135,7 +146,7 @@ def test_a_training_whose_files_cannot_be_read_is_started_again_when_they_can_be
         assert not search.at_end()
         # The clip cache is not there, so nothing starts until it is.
         cache = tmp_path / "cache"
-        with after(0.5, cache.mkdir, (cache / "index.arrow").touch):
+        with after(search.storage, 0.5, cache.mkdir, (cache / "index.arrow").touch) as problems:
             assert start(search) == number
-        assert said[-1] == f"{cache}: is not there; is its disk mounted on this machine?"
+        assert problems[-1] == f"files: {cache}: is not there; is its disk mounted on this machine?"
         assert search.reported(number, EpochResult(epoch=1, metrics={"top1": 0.5}, seconds=1.0))

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from tests.processes import wait_for
 from vattn.training.batches.ahead import ahead, torch_threads
 
 
@@ -61,8 +62,9 @@ def test_a_bounded_number_of_items_is_made_ahead_and_none_after_closing(threads:
         items = ahead(number, lambda item: made.append(item), 100, threads)
         for taken in range(1, 4):
             next(items)
-            time.sleep(0.1)
             # With the one that was taken: threads + 1 further ones.
+            wait_for(lambda taken=taken: len(made) > taken + threads)
+            time.sleep(0.05)
             assert sorted(made) == list(range(taken + threads + 1))
         items.close()
     after = len(made)

@@ -45,7 +45,7 @@ class FrontierConfig(SchedulerConfig, kind="frontier"):
         gt=0,
         lt=1,
         description="a trial stops when its probability of improvement falls below this times its value when the "
-        f"trial was proposed, and below {MAX_THRESHOLD:g}",
+        f"trial was proposed, below this times what any trial on today's front had then, and below {MAX_THRESHOLD:g}",
     )
 
     forecasts_one_objective: ClassVar[bool] = True
@@ -69,18 +69,21 @@ class Frontier:
     trials (`search.analysis.learning_curves.Curves`); the forecast of its logarithm is a normal distribution. Its rival
     is the trial of no higher cost that it is least likely to end better than: a finished one, or one that still runs
     and is forecast in the same way, so that of several workers' trials that would all improve the front of today not
-    each one is trained to its end. A trial stops if the probability that its final error is below its rival's is less
-    than ``probability`` times the probability of improvement at the time of its proposal, and less than
-    `MAX_THRESHOLD`. The sampler's value at that time (``probability_of_front`` of
-    `search.samplers.shared.frontier_sampler.FrontierSampler`) is part of the rule because a late proposal often has a
-    small one, and the sampler chose the trial nevertheless; it counts as 1 for other samplers.
+    each one is trained to its end. A trial's chance is the probability that its final error is below its rival's.
+
+    A trial stops if its chance is less than ``probability`` times the least of these, and less than `MAX_THRESHOLD`:
+
+    * the probability of improvement that it was proposed with (``probability_of_front`` of
+      `search.samplers.shared.frontier_sampler.FrontierSampler`; 1 for other samplers). A late proposal often has a
+      small one, and the sampler chose the trial nevertheless: its epochs must say something against it.
+    * what the same test says, with all that is known today, of each trial on the front of finished trials after as
+      many epochs. Where early epochs say little, one of them had a small chance too, and next to nothing is stopped.
+      So the learning curves decide how long the grace period is.
 
     Never stopped are the first `MIN_CURVES` trials of the sampler's initial design. With many workers it has more, as
     no result is known when they begin; these are judged like others. Before `MIN_FINISHED` trials have finished, a
     trial stops only if more than `MIN_CURVES` have reached its epoch; each epoch that none has reached yet is then
-    taken to be as uncertain as the last one. An epoch stops no trial if the same test would have stopped, after as many
-    epochs, a trial that is on the front of finished trials today. So the learning curves decide how long the grace
-    period is.
+    taken to be as uncertain as the last one.
 
     Args:
         min_epochs: the epochs that every trial is trained for.
@@ -103,19 +106,30 @@ class Frontier:
         if not test.knows_enough(trial):
             return None
         outlook = test.outlook(trial, trial.epoch)
-        if outlook is None or outlook.chance >= self._threshold(trial):
+        if outlook is None or outlook.chance >= MAX_THRESHOLD:
             return None
-        spared = on_front(test.finished, self.objectives)
-        for member in spared:
-            then = test.outlook(member, trial.epoch, finished_only=True)  # a running trial may yet be better
-            if then is not None and then.chance < self._threshold(member):
-                return None
-        return self._reason(trial, outlook, len(spared), test.furthest(trial))
+        threshold, source = self._threshold(test, trial)
+        return self._reason(trial, outlook, threshold, source) if outlook.chance < threshold else None
 
-    def _threshold(self, trial: Trial) -> float:
-        return min(self.probability * _proposed(trial), MAX_THRESHOLD)
+    def _threshold(self, test: "Outlooks", trial: Trial) -> tuple[float, str]:
+        """Return the threshold for a trial's chance after its last epoch, and where it comes from."""
+        proposed = trial.why.get("probability_of_front", 1.0)
+        least, had = proposed, f"the {_percent(proposed)} that it was proposed with"
+        for member in on_front(test.finished, self.objectives):
+            # A running trial may yet be better than one on the front, so it is no rival here.
+            then = test.outlook(member, trial.epoch, finished_only=True)
+            if then is not None and then.chance < least:
+                least = then.chance
+                had = f"the {_percent(least)} that trial {member.number}, on today's front, had after as many epochs"
+        if self.probability * least < MAX_THRESHOLD:
+            source = f"{self.probability:g} times {had}"
+        else:
+            source = f"the highest threshold and less than {self.probability:g} times {had}"
+        if not test.finished:
+            source += f" (none has finished, so each epoch after {test.furthest(trial)} is as uncertain as that)"
+        return min(self.probability * least, MAX_THRESHOLD), source
 
-    def _reason(self, trial: Trial, outlook: "Outlook", spared: int, furthest: int) -> str:
+    def _reason(self, trial: Trial, outlook: "Outlook", threshold: float, source: str) -> str:
         direction = self.objectives[self.measured]
         name = "error" if direction == "max" else self.measured
         rival = f"trial {outlook.rival.number}, which costs no more, "
@@ -124,16 +138,10 @@ class Frontier:
             rival += f"has {_error(final, direction)}"
         else:
             rival += f"has not ended and is forecast to end at {_range(outlook.rival_forecast, direction)}"
-        proposed = f"{self.probability:g} times the {_percent(_proposed(trial))} that it was proposed with"
-        if self._threshold(trial) == MAX_THRESHOLD:
-            proposed = f"the highest threshold (it was proposed with {_percent(_proposed(trial))})"
-        chance, threshold = _distinct(outlook.chance, self._threshold(trial))
-        spares = f"the same test spares {f'all {spared} trials' if spared > 1 else 'the trial'} on today's front"
-        if not spared:
-            spares = f"no trial has finished, so each epoch after {furthest} counts as uncertain as that one"
+        chance, below = _distinct(outlook.chance, threshold)
         return (
-            f"after epoch {trial.epoch} its chance of entering the front fell to {chance}, under {threshold}, "
-            f"{proposed}; its {name} is forecast to end at {_range(outlook.forecast, direction)}, and {rival}; {spares}"
+            f"after epoch {trial.epoch} its chance of entering the front fell to {chance}, under {below}, {source}; "
+            f"its {name} is forecast to end at {_range(outlook.forecast, direction)}, and {rival}"
         )
 
 
@@ -225,11 +233,6 @@ def is_spared(history: History, trial: Trial) -> bool:
     """Return whether a trial is one of the first `MIN_CURVES` of the sampler's initial design."""
     earlier = (other for other in history.trials.values() if other.number < trial.number)
     return bool(trial.why.get("initial")) and sum(bool(other.why.get("initial")) for other in earlier) < MIN_CURVES
-
-
-def _proposed(trial: Trial) -> float:
-    """Return the probability of improvement with which a trial was proposed."""
-    return trial.why.get("probability_of_front", 1.0)
 
 
 def _range(forecast: tuple[float, float], direction: Direction) -> str:

@@ -64,7 +64,7 @@ Times = dict[str, list[float]]
 def spec_of(sampler: str, scheduler: str) -> Spec:
     """Return the spec of a search; its budget of hours is never spent, but each proposal checks it."""
     sets = [LR_RANGE, f"search.sampler={{kind: {sampler}}}", f"search.scheduler={scheduler}"]
-    return load(CURVES / "space.yaml", [*sets, "search.budget={trials: 1000000, hours: 1000000}"])
+    return load(CURVES / "small.yaml", [*sets, "search.budget={trials: 1000000, hours: 1000000}"])
 
 
 class RecordedCurves:
@@ -72,7 +72,7 @@ class RecordedCurves:
 
     def __init__(self) -> None:
         self._rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in pq.read_table(CURVES / "curves.parquet").to_pylist():
+        for row in pq.read_table(CURVES / "small.parquet").to_pylist():
             self._rows[row["architecture"]].append(row)
 
     def result(self, trial: Any) -> EpochResult:

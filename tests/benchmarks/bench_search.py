@@ -41,7 +41,7 @@ from search.report.clips.paired import holm
 from tests.benchmarks.calibration import calibration
 from tests.benchmarks.curve_tables import table_files
 from tests.benchmarks.peers import PEERS, SEVERAL, STOPPING
-from tests.benchmarks.problems import BUDGETS, RECORDED, SETTINGS, THREE_OBJECTIVES, Problem, load_problem
+from tests.benchmarks.problems import BUDGETS, OWN_TABLES, RECORDED, SETTINGS, THREE_OBJECTIVES, Problem, load_problem
 from tests.benchmarks.simulator import simulate
 from tests.benchmarks.stopping import FULL, OURS, OWN, compare, regrets
 from vattn.errors import UserError
@@ -90,7 +90,7 @@ def _suits(peer: str, problem: str) -> bool:
     """Return whether a method has something to do on a problem: costs to minimise, or epochs to stop after."""
     if problem in THREE_OBJECTIVES:
         return peer in SEVERAL
-    return problem == RECORDED or peer not in STOPPING
+    return problem in OWN_TABLES or peer not in STOPPING
 
 
 def at(row: Row, spent: float) -> float:

@@ -143,7 +143,7 @@ def all_columns(problem: Problem, draws: int, folder: Path) -> dict[str, Array]:
     """Return each column (draws, configs) of all configs, and the seconds; the folder keeps them."""
     file = folder / "columns.json"
     kept: dict[str, dict[str, float]] = json.loads(file.read_text()) if file.exists() else {}
-    rows = pq.read_table(CURVES / "curves.parquet", columns=["params", "model"]).to_pylist()
+    rows = pq.read_table(CURVES / "small.parquet", columns=["params", "model"]).to_pylist()
     models = {problem.number(json.loads(each["params"])): json.loads(each["model"]) for each in rows}
     for draw in range(draws):
         for config in range(len(problem.params)):

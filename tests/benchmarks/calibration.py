@@ -15,7 +15,7 @@ from search.ledger.history import History
 from search.schedulers.frontier import FrontierConfig, Outlooks, is_look, is_spared
 from tests.benchmarks.peers import frontier_peer, objectives_of
 from tests.benchmarks.problems import Problem
-from tests.benchmarks.simulator import first_rung, recorded_row, simulate
+from tests.benchmarks.simulator import first_rung, observed, simulate
 from tests.benchmarks.stopping import MARGIN, load_table
 
 #: upper ends of the bins of stated probabilities
@@ -55,17 +55,15 @@ def judgements(problem: Problem, seed: int, workers: int) -> list[Judgement]:
     trainings = simulate(problem, frontier_peer(problem, seed, workers, verdict), workers, budget, seed)
     trained = [training.config for training in trainings if training.full]
 
-    def final(config: int) -> float:
-        return float(problem.errors[config][recorded_row(problem, config, seed), -1])
-
-    ends = {config: (final(config), problem.cost[config]) for config in trained}
+    final = observed(problem, seed).truth
+    ends = {config: (final[config], problem.cost[config]) for config in trained}
     found = []
     for config, stated, is_stopped, rival in noted:
-        error, cost = final(config), problem.cost[config]
+        error, cost = final[config], problem.cost[config]
         dominated = any(
             e <= error and c <= cost and (e < error or c < cost) for other, (e, c) in ends.items() if other != config
         )
-        found.append(Judgement(stated, is_stopped, error < final(rival), not dominated))
+        found.append(Judgement(stated, is_stopped, bool(error < final[rival]), not dominated))
     return found
 
 

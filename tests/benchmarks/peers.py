@@ -24,7 +24,7 @@ from search.schedulers.frontier import FrontierConfig
 from search.schedulers.halving import Halving, is_rung
 from spaces.prior import Prior
 from spaces.space import Params
-from tests.benchmarks.outside import MOASHA, MOREA, QNEHVI, SMAC, NePS
+from tests.benchmarks.outside import MOASHA, MOREA, QNEHVI, SMAC, Ax, NePS
 from tests.benchmarks.priors import prior_of
 from tests.benchmarks.problems import Problem, UntriedConfigs
 from tests.benchmarks.simulator import GRACE, REDUCTION, Peer, first_rung
@@ -314,6 +314,7 @@ PEERS: dict[str, Callable[[Problem, int, int], Peer]] = {
     "gp": _gp,
     "mo-rea": lambda problem, seed, workers: MOREA(problem, seed),
     "qnehvi": lambda problem, seed, workers: QNEHVI(problem, seed),
+    "ax": lambda problem, seed, workers: Ax(problem, seed),
     "smac": lambda problem, seed, workers: SMAC(problem, seed),
     "mo-asha": lambda problem, seed, workers: MOASHA(problem, seed),
     "neps-mo-asha": lambda problem, seed, workers: NePS(problem, seed, "moasha"),

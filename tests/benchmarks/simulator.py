@@ -4,25 +4,25 @@ import heapq
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from spaces.space import Params
-from tests.benchmarks.problems import Problem
+from tests.benchmarks.problems import RECORDED, Problem
 
 #: successive proposals of trained configs after which a random config is trained instead
 MAX_REPEATS = 5
-#: epochs before the first rung on `curves`, for all methods that stop trainings (3 is better for MO-ASHA than 1)
+#: epochs before the first rung on `RECORDED`, for all methods that stop trainings (3 is better for MO-ASHA than 1)
 GRACE = 3
 #: one of this number of trainings at a rung continues
 REDUCTION = 3
 
 
 def first_rung(problem: Problem) -> int:
-    """Return the epochs before the first rung, for all methods that stop trainings: 1 on tables recorded by others."""
-    return 1 if problem.is_partial else GRACE
+    """Return the epochs before the first rung, for all methods that stop trainings."""
+    return GRACE if problem.name == RECORDED else 1
 
 
 class Peer(Protocol):
@@ -123,6 +123,19 @@ def simulate(
 def recorded_row(problem: Problem, config: int, seed: int) -> int:
     """Return which recorded training of a config a search with this seed sees."""
     return int(np.random.default_rng([seed, config]).integers(len(problem.errors[config])))
+
+
+def observed(problem: Problem, seed: int) -> Problem:
+    """Return the part of a problem that a search with this seed sees: one training of each config, which is its truth.
+
+    A search is then judged by a front that it can find, not by the means of trainings that it can't see.
+    """
+    rows = [recorded_row(problem, config, seed) for config in range(len(problem.params))]
+    return replace(
+        problem,
+        errors=[errors[[row]] for row, errors in zip(rows, problem.errors, strict=True)],
+        seconds=[seconds[[row]] for row, seconds in zip(rows, problem.seconds, strict=True)],
+    )
 
 
 class _Search:

@@ -1,7 +1,8 @@
 """Compares methods on tables of learning curves, by the epochs that they need for the front of full trainings.
 
 The target of a search is the regret that ``frontier``, which trains every config to the end, has after as many
-trainings as the budget (`Problem.budget`) has, with the same seed and number of workers.
+trainings as the budget (`Problem.budget`) has, with the same seed and number of workers. Where a config has several
+recorded trainings, the one that a search sees is its truth (`simulator.observed`).
 """
 
 import json
@@ -19,8 +20,8 @@ from scipy.stats import wilcoxon
 from search.report.clips.paired import holm
 from tests.benchmarks.curve_tables import read_table
 from tests.benchmarks.peers import PEERS
-from tests.benchmarks.problems import RECORDED, Problem, load_problem
-from tests.benchmarks.simulator import Training, simulate
+from tests.benchmarks.problems import RECORDED_LARGE, Problem, load_problem
+from tests.benchmarks.simulator import Training, observed, simulate
 
 #: the method that trains every config to the end
 FULL = "frontier"
@@ -35,14 +36,14 @@ NEVER = 1e3
 #: added to a regret in front of its logarithm
 REGRET_OFFSET = 2.0
 #: stands for the file of this project's own table, which has seconds and several trainings of a config
-OWN = Path(RECORDED)
+OWN = Path(RECORDED_LARGE)
 Row = dict[str, Any]
 
 
 @cache
 def load_table(file: Path) -> Problem:
     """Return the table in a file, or this project's own one for `OWN`."""
-    return load_problem(RECORDED) if file == OWN else read_table(file)
+    return load_problem(RECORDED_LARGE) if file == OWN else read_table(file)
 
 
 def regrets(problem: Problem, trainings: Sequence[Training]) -> list[float]:
@@ -61,7 +62,7 @@ def search(file: Path, method: str, workers: int, seed: int, work: Path | None, 
     kept = work and work / f"{file.stem}_{method}_{workers}_{seed}.json"
     if kept and kept.exists():
         return json.loads(kept.read_text())
-    problem = load_table(file)
+    problem = observed(load_table(file), seed)
     # With many workers, much of the compute is in trainings that have not ended yet.
     budget = problem.budget * (1.0 if method == FULL else MARGIN) + workers
 
@@ -174,17 +175,17 @@ def compare(
         }
         rows |= {task: future.result() for task, future in others.items()}
     for seed in range(seeds):
-        rows[OMNISCIENT, seed] = omniscient(problem, rows[FULL, seed])
+        rows[OMNISCIENT, seed] = omniscient(observed(problem, seed), rows[FULL, seed])
     yield f"{problem.name}: {len(problem.params)} configs x {problem.epochs} epochs, {workers} workers, {seeds} seeds"
     yield from lines(problem, [*methods, OMNISCIENT], rows, seeds)
 
 
 def lines(problem: Problem, methods: Sequence[str], rows: dict[tuple[str, int], Row], seeds: int) -> Iterator[str]:
     """Yield the lines of a table in Markdown with the figures of each method."""
-    budget, worst = problem.budget, 1000 * problem.best
+    budget, worst = problem.budget, [1000 * observed(problem, seed).best for seed in range(seeds)]
     targets = [rows[FULL, seed]["regret"][-1] for seed in range(seeds)]
     to_front = {m: [needed(rows[m, seed], targets[seed]) for seed in range(seeds)] for m in methods}
-    areas = {m: [area(rows[m, seed], budget, worst) for seed in range(seeds)] for m in methods}
+    areas = {m: [area(rows[m, seed], budget, worst[seed]) for seed in range(seeds)] for m in methods}
     others = [m for m in methods if OURS in methods and m not in (OURS, OMNISCIENT)]
     by_front = dict(zip(others, holm([p_of_trainings(to_front[OURS], to_front[m]) for m in others]), strict=True))
     by_area = dict(zip(others, holm([_p(areas[OURS], areas[m]) for m in others]), strict=True))

@@ -19,8 +19,8 @@ from search.spec.validation import load
 from spaces.space import Params, Space
 from tests.benchmarks.bench_search import at, holm, interval, regrets, with_oracle
 from tests.benchmarks.peers import PEERS, Optuna, asha_on_error
-from tests.benchmarks.problems import CURVES, RECORDED, Problem, load_problem
-from tests.benchmarks.simulator import simulate
+from tests.benchmarks.problems import CURVES, OWN_TABLES, Problem, load_problem
+from tests.benchmarks.simulator import observed, simulate
 
 
 def problem(cost: Sequence[float], errors: Sequence[Any], seconds: Sequence[Any]) -> Problem:
@@ -74,6 +74,28 @@ def test_an_oracle_stops_trainings_that_add_no_hypervolume() -> None:
 
     assert row["spent"] == [0.5, 1.5, 2.0, 3.0]
     assert row["regret"] == pytest.approx([500, 125, 125, 0])
+
+
+def test_a_search_is_judged_by_the_trainings_that_it_sees() -> None:
+    # Of each config two trainings are recorded, so that a search sees one world of sixteen.
+    two = replace(
+        FOUR_CONFIGS,
+        errors=[np.array([[0.9, 0.1 * n], [0.8, 0.5 + 0.1 * n]]) for n in range(4)],
+        seconds=[np.array([[1.0, 1.0], [2.0, 2.0]])] * 4,
+    )
+    worlds = set()
+    for seed in range(20):
+        seen = Scripted([0, 1, 2, 3])
+
+        part = observed(two, seed)
+        simulate(two, seen, workers=1, budget=4, seed=seed)
+
+        assert [errors for _, errors, _ in seen.results] == [errors[0].tolist() for errors in part.errors]
+        assert part.truth.tolist() == [errors[0, -1] for errors in part.errors]
+        assert [seconds.tolist() == [[1, 1]] for seconds in part.seconds] == [e[0, 0] == 0.9 for e in part.errors]
+        assert part.regrets([0, 1, 2, 3])[-1] == 0
+        worlds.add(tuple(part.truth))
+    assert len(worlds) > 5
 
 
 def test_trainings_on_two_workers_end_at_the_times_worked_out_by_hand() -> None:
@@ -346,8 +368,9 @@ def test_a_key_of_nas_bench_graph_names_links_and_operations(tmp_path: Path, mon
     assert by_latency.cost.tolist() == [0.25, 0.5]
 
 
-def test_the_recorded_table_has_its_whole_space_with_the_current_costs() -> None:
-    spec, table = load(CURVES / "space.yaml"), load_problem(RECORDED)
+@pytest.mark.parametrize("name", OWN_TABLES)
+def test_a_recorded_table_has_its_whole_space_with_the_current_costs(name: str) -> None:
+    spec, table = load(CURVES / f"{OWN_TABLES[name]}.yaml"), load_problem(name)
 
     for params, tree in spec.space.enumerate():
         assert spec.cost(spec.trial_config(tree))["gflops"] == table.cost[table.number(params)]

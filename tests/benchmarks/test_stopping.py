@@ -161,7 +161,7 @@ def test_a_search_that_does_not_get_there_is_behind_all_that_do() -> None:
 def test_the_own_table_is_compared_too() -> None:
     problem = load_table(OWN)
 
-    assert (len(problem.params), problem.epochs) == (140, 9)
+    assert (len(problem.params), problem.epochs) == (708, 20)
 
 
 def test_the_omniscient_stopper_trains_only_the_final_front_to_its_end(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
-"""Records the learning curves of every network of space.yaml, as a table for the comparison of searches.
+"""Records the learning curves of every network of a space, as a table for the comparison of searches.
 
-    python tests/benchmarks/curves/record.py --work FOLDER [--seeds 0 1] [--minutes M]
-    python tests/benchmarks/curves/record.py --work FOLDER --pack
+    python tests/benchmarks/curves/record.py TABLE --work FOLDER [--seeds 0 1] [--minutes M]
+    python tests/benchmarks/curves/record.py TABLE --work FOLDER --pack
 
-Each finished training is appended to FOLDER/curves.jsonl. The same command continues after the last finished training,
-and trainings in curves.parquet are not repeated. All networks are trained with the first seed in random order, then
-with the next seed. ``--pack`` adds the new trainings to curves.parquet. README.md describes the columns.
+TABLE is ``small`` or ``large``: the space is TABLE.yaml, the table TABLE.parquet. Each finished training is appended to
+FOLDER/curves.jsonl. The same command continues after the last finished training, and trainings in the table are not
+repeated. All networks are trained with the first seed in random order, then with the next seed. ``--pack`` adds the new
+trainings to the table. README.md describes the columns.
 """
 
 import argparse
@@ -33,8 +34,8 @@ from vattn.model import build_model
 from vattn.training.evaluation import evaluate
 from vattn.training.fit import fit
 
-SPACE = Path(__file__).with_name("space.yaml")
-TABLE = Path(__file__).with_name("curves.parquet")
+FOLDER = Path(__file__).parent
+TABLES = ("small", "large")
 #: columns with JSON
 NESTED = ("params", "model")
 CPU = torch.device("cpu")
@@ -67,13 +68,13 @@ def train(config: TrialConfig, cache: Path) -> dict[str, Any]:
     return {"top1": top1, "loss": loss, "seconds": seconds, "test_top1": test["top1"], "test_loss": test["loss"]}
 
 
-def record(spec: Spec, work: Path, seeds: list[int]) -> Iterator[str]:
-    """Train the networks that ``work`` and the table do not have yet, and yield a line about each training."""
+def record(spec: Spec, table: Path, work: Path, seeds: list[int]) -> Iterator[str]:
+    """Train the networks that ``work`` and ``table`` do not have yet, and yield a line about each training."""
     file = work / "curves.jsonl"
     work.mkdir(parents=True, exist_ok=True)
     rows = read(file)
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))  # removes an incomplete line of an interrupted run
-    done = {key(row) for row in [*rows, *packed()]}
+    done = {key(row) for row in [*rows, *packed(table)]}
     shuffled = networks(spec)
     cache = prepare(shuffled[0][1].data, work)
     for seed in seeds:
@@ -97,9 +98,9 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def packed() -> list[dict[str, Any]]:
-    """Return the rows of the table, if it exists."""
-    rows = pq.read_table(TABLE).to_pylist() if TABLE.exists() else []
+def packed(table: Path) -> list[dict[str, Any]]:
+    """Return the rows of a table, if it exists."""
+    rows = pq.read_table(table).to_pylist() if table.exists() else []
     return [row | {name: json.loads(row[name]) for name in NESTED} for row in rows]
 
 
@@ -108,28 +109,30 @@ def key(row: dict[str, Any]) -> tuple[int, str]:
     return row["seed"], row["architecture"]
 
 
-def pack(work: Path) -> int:
-    """Add the rows of ``work`` to the table, sorted by seed and architecture, and return its number of rows."""
-    rows = {key(row): row for row in [*packed(), *read(work / "curves.jsonl")]}
+def pack(table: Path, work: Path) -> int:
+    """Add the rows of ``work`` to ``table``, sorted by seed and architecture, and return its number of rows."""
+    rows = {key(row): row for row in [*packed(table), *read(work / "curves.jsonl")]}
     flat = [rows[name] | {nested: json.dumps(rows[name][nested]) for nested in NESTED} for name in sorted(rows)]
-    pq.write_table(pa.Table.from_pylist(flat), TABLE, compression="zstd")
+    pq.write_table(pa.Table.from_pylist(flat), table, compression="zstd")
     return len(rows)
 
 
 def main() -> None:
     """Record learning curves, or pack the recorded ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=TABLES)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no training after this time")
     parser.add_argument("--pack", action="store_true")
     args = parser.parse_args()
+    table = FOLDER / f"{args.table}.parquet"
     if args.pack:
-        print(f"{TABLE}: {pack(args.work)} trainings")
+        print(f"{table}: {pack(table, args.work)} trainings")
         return
     torch.set_num_threads(1)
     end = time.monotonic() + 60 * args.minutes
-    for line in record(load(SPACE), args.work, args.seeds):
+    for line in record(load(FOLDER / f"{args.table}.yaml"), table, args.work, args.seeds):
         print(line, flush=True)
         if time.monotonic() > end:
             break

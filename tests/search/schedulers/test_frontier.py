@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
 
@@ -35,14 +36,21 @@ def test_a_trial_that_is_out_of_reach_of_the_front_stops_and_the_reason_says_why
     assert reason is not None
     assert reason.startswith("after epoch 1 its chance of entering the front fell to ")
     assert "under 6 %, 0.3 times the 21 % that it was proposed with; its error is forecast to end at 32." in reason
-    assert reason.endswith(
-        "and trial 0, which costs no more, has 15.6 %; the same test spares the trial on today's front"
-    )
+    assert reason.endswith("and trial 0, which costs no more, has 15.6 %")
 
 
 @pytest.mark.parametrize(("gflops", "error"), [(1.0, 0.25), (1.0, 0.32), (0.9, 0.65)])
 def test_a_trial_that_may_become_the_best_at_its_cost_continues(gflops: float, error: float) -> None:
     assert FRONTIER.verdict(after_one_epoch(gflops, 1 - error), 8) is None
+
+
+def chance(trials: History, number: int, *, finished_only: bool = False) -> float:
+    """Return what the test says of a trial after its first epoch."""
+    outlook = Outlooks(trials, FRONTIER.objectives, "top1").outlook(
+        trials.trials[number], 1, finished_only=finished_only
+    )
+    assert outlook is not None
+    return outlook.chance
 
 
 def test_a_trial_that_was_proposed_with_a_small_probability_is_not_stopped_for_it() -> None:
@@ -51,27 +59,49 @@ def test_a_trial_that_was_proposed_with_a_small_probability_is_not_stopped_for_i
     assert FRONTIER.verdict(after_one_epoch(1.0, 1 - 0.42, {"probability_of_front": 0.01}), 8) is None
 
 
+def test_the_threshold_is_a_share_of_the_least_chance_that_a_trial_on_the_front_had() -> None:
+    # The trials on the front have 0.3 and 0.55 after one epoch, and 0.156 and 0.152 at the end: the second one, which
+    # costs more, had a small chance to end below the first.
+    finished = [(1.0 + number % 2, curve) for number, (_, curve) in enumerate(FINISHED)]
+    finished[5] = (2.0, [1 - 0.55, 1 - 0.152])
+    stopped = 0
+
+    for error in (0.3, 0.5, 0.52, 0.54, 0.56, 0.58, 0.6, 0.65):
+        trials = history(*finished, (1.0, [1 - error]), finished=8)
+        had = [chance(trials, number, finished_only=True) for number in (0, 5)]
+        assert 0.001 < had[1] < 0.1 < had[0]
+        reason = FRONTIER.verdict(trials, 8)
+
+        assert (reason is not None) == (chance(trials, 8) < 0.3 * had[1])
+        assert reason is None or ", 0.3 times the " in reason
+        assert reason is None or " that trial 5, on today's front, had after as many epochs; " in reason
+        stopped += reason is not None
+    assert 0 < stopped < 7  # some go on that would stop at 10 %
+
+
 def test_a_chance_above_a_tenth_is_never_stopped() -> None:
-    why = {"probability_of_front": 1.0}
-    stopped, spared = (FRONTIER.verdict(after_one_epoch(1.0, 1 - error, why), 8) for error in (0.42, 0.34))
+    stopped, spared = (FRONTIER.verdict(after_one_epoch(1.0, 1 - error), 8) for error in (0.42, 0.34))
 
     assert stopped is not None
-    assert "under 10 %, the highest threshold (it was proposed with 100 %)" in stopped
-    # Its forecast of 0.17 +- 0.02 against 0.156: above 10 %, although far below 0.3 times 100 %.
+    had = f"{100 * chance(after_one_epoch(1.0, 1 - 0.42), 0, finished_only=True):.0f} %"
+    assert (
+        f"under 10 %, the highest threshold and less than 0.3 times the {had} that trial 0, on today's front, had "
+        "after as many epochs; "
+    ) in stopped
+    # Its forecast of 0.17 +- 0.02 against 0.156: above 10 %, although below 0.3 times the chance of trial 0.
     assert spared is None
+    assert chance(after_one_epoch(1.0, 1 - 0.34), 8) > 0.1
 
 
 def test_a_reason_tells_the_chance_from_the_threshold_and_keeps_an_error_rate_below_1() -> None:
     def reason(share: float) -> str:
-        """Return the reason for a trial that was proposed with a threshold of its chance / ``share``."""
-        outlook = Outlooks(trials, FRONTIER.objectives, "top1").outlook(trials.trials[8], 1)
-        assert outlook is not None
-        trials.trials[8].why = {"probability_of_front": outlook.chance / share / FRONTIER.probability}
-        return FRONTIER.verdict(trials, 8) or ""
+        """Return the reason for a trial whose chance is ``share`` of the threshold."""
+        probability = chance(trials, 8) / share / chance(trials, 0, finished_only=True)
+        return replace(FRONTIER, probability=probability).verdict(trials, 8) or ""
 
     trials = after_one_epoch(1.0, 1 - 0.42)
-    assert re.search(r"fell to 2 %, under 4 %, 0.3 times", reason(0.5))
-    close = re.search(r"fell to (\S+) %, under (\S+) %, 0.3 times", reason(0.98))
+    assert re.search(r"fell to 2 %, under 4 %, 0\.\d+ times", reason(0.5))
+    close = re.search(r"fell to (\S+) %, under (\S+) %, 0\.\d+ times", reason(0.98))
     assert close is not None
     assert float(close[1]) < float(close[2])
     # An error of 0.99 in the first half of its epochs could end above 1, were it a loss.
@@ -85,7 +115,7 @@ def test_a_running_trial_that_is_forecast_to_end_better_is_a_rival_too() -> None
     # Both halve: 0.15 +- 0.02 may end below the 0.156 of trial 0, but not below 0.1 +- 0.01.
     reason = verdict(1.0, 0.2)
     assert reason is not None
-    assert "and trial 9, which costs no more, has not ended and is forecast to end at 10.2 % (6.7 to 15.1 %);" in reason
+    assert "and trial 9, which costs no more, has not ended and is forecast to end at 10.2 % (6.7 to 15.1 %)" in reason
     assert verdict(1.0, 0.2, number=9) is None
     # Two that are as likely to win both go on, and one that costs more is no rival.
     assert verdict(1.0, 0.29) is None
@@ -132,9 +162,9 @@ def test_a_first_wave_is_judged_before_a_trial_has_finished() -> None:
     assert outlook.chance == pytest.approx(NormalDist().cdf(-0.6 / math.sqrt(12 * variance)))  # 4.5 %
     reason = FRONTIER.verdict(trials, 16)
     assert reason is not None
-    assert "fell to 4 %, under 10 %, the highest threshold" in reason
+    assert "fell to 4 %, under 10 %, the highest threshold and less than " in reason
+    assert "it was proposed with (none has finished, so each epoch after 2 is as uncertain as that); " in reason
     assert "and trial 0, which costs no more, has not ended and is forecast to end at " in reason
-    assert reason.endswith("; no trial has finished, so each epoch after 2 counts as uncertain as that one")
 
 
 def test_a_first_wave_spares_what_may_still_win_what_came_first_and_all_while_few_are_known() -> None:

@@ -1,9 +1,13 @@
-"""What tests of other processes need: a wait for what they do, and a port for them."""
+"""What tests of other processes need: those below a process, a wait for what they do, and a port for them."""
 
+import re
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
+
+import psutil
 
 
 def wait_for(
@@ -15,6 +19,16 @@ def wait_for(
         if time.monotonic() > until:
             raise TimeoutError(f"{what} within {seconds:g} s")
         time.sleep(0.05)
+
+
+def descendants(title: str, root: int | None = None) -> list[int]:
+    """Return the processes below ``root``, or this one, whose command line, in which Ray names its jobs, matches."""
+    found = []
+    for process in psutil.Process(root).children(recursive=True):
+        with suppress(psutil.Error):  # it ended meanwhile
+            if re.match(title, " ".join(process.cmdline())):
+                found.append(process.pid)
+    return sorted(found)
 
 
 def free_port() -> int:

@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,13 @@ import cluster.training
 from cluster.connect import connected
 from cluster.placement import Resources
 from cluster.training import TrainingError, run, train
+from tests.processes import descendants
 from vattn.config import TrialConfig
 from vattn.data import prepare
 from vattn.data.cache import CacheWriter
 from vattn.errors import StorageError, UserError
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
-
-needs_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="Linux lists its processes there")
 
 TWO = Resources(workers=2, cpus=1, gpus=0)
 
@@ -73,21 +71,6 @@ def test_results_arrive_when_an_epoch_ends_and_a_resume_reports_no_old_ones(cach
     assert arrivals(config, cache, tmp_path)[-1][1] == resumed[-1][1]  # no epoch is left: no worker starts
 
 
-def worker_processes() -> list[int]:
-    """Return the processes of Ray Train's workers in the cluster of this process."""
-    parents, workers = {}, []
-    for path in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-            if (path / "cmdline").read_bytes().startswith(b"ray::RayTrainWorker"):
-                workers.append(int(path.name))
-
-    def is_descendant(process: int) -> bool:
-        return process == os.getpid() or (process in parents and is_descendant(parents[process]))
-
-    return sorted(filter(is_descendant, workers))
-
-
 def test_the_error_of_one_worker_ends_the_training_once_and_is_shown(tmp_path: Path) -> None:
     # One of 16 clips has a label that no class has, so the step of one worker fails, and the other worker waits.
     random, writer = np.random.default_rng(0), CacheWriter(tmp_path)
@@ -128,18 +111,16 @@ def test_a_checkpoint_that_two_workers_cannot_write_is_one_line(cache: Path, tmp
         list(train(trial(2), cache, tmp_path, TWO))
 
 
-@needs_proc
 def test_a_training_goes_on_after_a_worker_was_killed(cache: Path, tmp_path: Path) -> None:
     results = train(trial(30), cache, tmp_path, TWO)
     epochs = [next(results)["epoch"]]
 
-    os.kill(worker_processes()[1], signal.SIGKILL)
+    os.kill(descendants("ray::RayTrainWorker")[1], signal.SIGKILL)
 
     assert epochs + [result["epoch"] for result in results] == list(range(1, 31))
 
 
 @pytest.mark.slow
-@needs_proc
 def test_a_worker_that_hangs_is_one_failure_after_the_time_limit(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,7 +133,7 @@ def test_a_worker_that_hangs_is_one_failure_after_the_time_limit(
             assert time.monotonic() < until
             time.sleep(0.05)
 
-        os.kill(worker_processes()[1], signal.SIGSTOP)
+        os.kill(descendants("ray::RayTrainWorker")[1], signal.SIGSTOP)
         message = failure.result(60)["error"]
     signal.signal(signal.SIGINT, interrupt)  # Ray Train leaves its own behind
 

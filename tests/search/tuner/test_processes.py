@@ -3,31 +3,20 @@
 import os
 import signal
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from ray import tune
 
 import search.tuner.trainable  # noqa: F401  # this import makes trials use these processes
 from cluster.connect import connected
+from tests.processes import descendants
 
 
 class ReportsProcess(tune.Trainable):
     def step(self) -> dict[str, Any]:
         return {"process": os.getpid(), "done": True}
-
-
-def idle() -> set[int]:
-    """Return the idle worker processes of the cluster that this process started."""
-    processes = set()
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            if child.cmdline()[:1] == ["ray::IDLE"]:
-                processes.add(child.pid)
-    return processes
 
 
 @pytest.mark.ray
@@ -37,7 +26,7 @@ def test_trials_run_in_the_processes_that_were_started_with_the_cluster(tmp_path
     with connected("local") as resources:
         # Ray starts a process for each CPU, without waiting for them.
         deadline = time.monotonic() + 120
-        while len(started := idle()) < resources["CPU"] and time.monotonic() < deadline:
+        while len(started := set(descendants("ray::IDLE"))) < resources["CPU"] and time.monotonic() < deadline:
             time.sleep(0.1)
         time.sleep(3)  # after this time Ray would end idle processes
 

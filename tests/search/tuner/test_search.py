@@ -25,7 +25,7 @@ from optuna.storages.journal import JournalFileBackend
 from search.ledger.events import Failed, Reported
 from search.ledger.file import NAME, history, read
 from search.ledger.history import History
-from tests.processes import wait_for
+from tests.processes import descendants, wait_for
 from tests.vattn_command import start, vattn
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
@@ -321,7 +321,7 @@ def test_a_training_process_that_dies_is_replaced_and_its_trial_continues(data: 
     process = start("run", write(tmp_path / "spec.yaml", spec))
     wait_for(lambda: reports(output) >= 3)
 
-    victims = children(process.pid, r"ray::(ResourceTrainable|InlineTrial)")
+    victims = descendants(r"ray::(ResourceTrainable|InlineTrial)", process.pid)
     assert victims
     os.kill(victims[0], signal.SIGKILL)
     text, _ = process.communicate(timeout=200)
@@ -332,26 +332,6 @@ def test_a_training_process_that_dies_is_replaced_and_its_trial_continues(data: 
     failures = [event for event in read(output / NAME) if isinstance(event, Failed)]
     assert failures
     assert not any(event.final for event in failures)
-
-
-def children(root: int, title: str) -> list[int]:
-    """Return the descendants of ``root`` whose command line, in which Ray names the worker's job, matches ``title``."""
-    parents, titles = {}, {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            titles[int(entry.name)] = (entry / "cmdline").read_text()
-            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-
-    def below(pid: int) -> bool:
-        while pid in parents:
-            pid = parents[pid]
-            if pid == root:
-                return True
-        return False
-
-    return [pid for pid, text in titles.items() if re.match(title, text) and below(pid)]
 
 
 def test_a_resume_with_another_space_is_refused(data: Path, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ class Judgement:
 
 def judgements(problem: Problem, seed: int, workers: int) -> list[Judgement]:
     """Return all judgements of the frontier scheduler in a search on a table, in their order."""
+    problem = observed(problem, seed)
     objectives = objectives_of(problem)
     rule = FrontierConfig(min_epochs=first_rung(problem)).build(objectives, "top1")
     noted: list[tuple[int, float, bool, int]] = []  # config, stated probability, whether it stops, the rival's config
@@ -55,7 +56,7 @@ def judgements(problem: Problem, seed: int, workers: int) -> list[Judgement]:
     trainings = simulate(problem, frontier_peer(problem, seed, workers, verdict), workers, budget, seed)
     trained = [training.config for training in trainings if training.full]
 
-    final = observed(problem, seed).truth
+    final = problem.truth
     ends = {config: (final[config], problem.cost[config]) for config in trained}
     found = []
     for config, stated, is_stopped, rival in noted:

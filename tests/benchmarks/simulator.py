@@ -82,9 +82,8 @@ def simulate(
 
     A config is trained once. When it is proposed again, the method gets the same errors again, in no time; a training
     that was stopped goes on instead if the method has ``resumes``, and is one more entry, without the epochs that are
-    done. Which
-    recorded training of a config is used depends on the config and ``seed`` only, so that all methods see the same
-    noise.
+    done. Which recorded training of a config is used depends on the config and ``seed`` only, so that all methods see
+    the same noise.
     """
     search = _Search(problem, peer, seed)
     running: list[tuple[float, int, Training, Iterator[tuple[float, float]]]] = []

@@ -174,15 +174,16 @@ def compare(
             for method, seed in product(methods[1:], range(seeds))
         }
         rows |= {task: future.result() for task, future in others.items()}
-    for seed in range(seeds):
-        rows[OMNISCIENT, seed] = omniscient(observed(problem, seed), rows[FULL, seed])
+    worlds = [observed(problem, seed) for seed in range(seeds)]
+    for seed, world in enumerate(worlds):
+        rows[OMNISCIENT, seed] = omniscient(world, rows[FULL, seed])
     yield f"{problem.name}: {len(problem.params)} configs x {problem.epochs} epochs, {workers} workers, {seeds} seeds"
-    yield from lines(problem, [*methods, OMNISCIENT], rows, seeds)
+    yield from lines(worlds, [*methods, OMNISCIENT], rows)
 
 
-def lines(problem: Problem, methods: Sequence[str], rows: dict[tuple[str, int], Row], seeds: int) -> Iterator[str]:
-    """Yield the lines of a table in Markdown with the figures of each method."""
-    budget, worst = problem.budget, [1000 * observed(problem, seed).best for seed in range(seeds)]
+def lines(worlds: Sequence[Problem], methods: Sequence[str], rows: dict[tuple[str, int], Row]) -> Iterator[str]:
+    """Yield the lines of a table in Markdown with the figures of each method; ``worlds`` is what each seed sees."""
+    seeds, budget, worst = len(worlds), worlds[0].budget, [1000 * world.best for world in worlds]
     targets = [rows[FULL, seed]["regret"][-1] for seed in range(seeds)]
     to_front = {m: [needed(rows[m, seed], targets[seed]) for seed in range(seeds)] for m in methods}
     areas = {m: [area(rows[m, seed], budget, worst[seed]) for seed in range(seeds)] for m in methods}

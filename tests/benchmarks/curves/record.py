@@ -27,6 +27,7 @@ import torch
 
 from search.spec.schema import Spec
 from search.spec.validation import load
+from tests.benchmarks.problems import CURVES, OWN_TABLES
 from vattn.canonical import architecture_id
 from vattn.config import TrialConfig
 from vattn.data import open_clips, prepare
@@ -34,8 +35,6 @@ from vattn.model import build_model
 from vattn.training.evaluation import evaluate
 from vattn.training.fit import fit
 
-FOLDER = Path(__file__).parent
-TABLES = ("small", "large")
 #: columns with JSON
 NESTED = ("params", "model")
 CPU = torch.device("cpu")
@@ -120,19 +119,19 @@ def pack(table: Path, work: Path) -> int:
 def main() -> None:
     """Record learning curves, or pack the recorded ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("table", choices=list(OWN_TABLES.values()))
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no training after this time")
     parser.add_argument("--pack", action="store_true")
     args = parser.parse_args()
-    table = FOLDER / f"{args.table}.parquet"
+    table = CURVES / f"{args.table}.parquet"
     if args.pack:
         print(f"{table}: {pack(table, args.work)} trainings")
         return
     torch.set_num_threads(1)
     end = time.monotonic() + 60 * args.minutes
-    for line in record(load(FOLDER / f"{args.table}.yaml"), table, args.work, args.seeds):
+    for line in record(load(CURVES / f"{args.table}.yaml"), table, args.work, args.seeds):
         print(line, flush=True)
         if time.monotonic() > end:
             break
